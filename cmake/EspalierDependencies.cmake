@@ -1,0 +1,27 @@
+# Every library the program stands on; scripts/install brings all of them on Debian 12.
+find_package(OpenMP REQUIRED COMPONENTS CXX)
+find_package(MPI REQUIRED COMPONENTS CXX)
+find_package(Boost 1.74 REQUIRED COMPONENTS program_options)
+find_package(dnnl REQUIRED)
+find_package(fmt REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(nlohmann_json 3.11 REQUIRED)
+find_package(OpenSSL REQUIRED COMPONENTS Crypto)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+pkg_check_modules(HDF5 REQUIRED IMPORTED_TARGET hdf5-openmpi)
+
+# The libraries' headers are not ours to keep free of warnings.
+foreach(target PkgConfig::PCRE2 PkgConfig::HDF5 MPI::MPI_CXX)
+    get_target_property(directories ${target} INTERFACE_INCLUDE_DIRECTORIES)
+    if(directories)
+        set_target_properties(${target} PROPERTIES INTERFACE_SYSTEM_INCLUDE_DIRECTORIES "${directories}")
+    endif()
+endforeach()
+
+if(ESPALIER_TESTS)
+    find_package(GTest REQUIRED)
+endif()
+if(ESPALIER_BENCHMARKS)
+    find_package(benchmark REQUIRED)
+endif()

@@ -1,0 +1,32 @@
+# What a build can choose, and the flags that follow from it.
+option(ESPALIER_TESTS "Build the tests" ON)
+option(ESPALIER_BENCHMARKS "Build the micro-benchmarks" ON)
+option(ESPALIER_SANITIZE "AddressSanitizer and UndefinedBehaviorSanitizer" OFF)
+option(ESPALIER_FUZZ "Build the libFuzzer harnesses (needs clang)" OFF)
+set(ESPALIER_CPU_BASELINE x86-64-v3 CACHE STRING "-march of the whole program; wider units are chosen at run time by oneDNN")
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+if(NOT CMAKE_RUNTIME_OUTPUT_DIRECTORY)
+    set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
+endif()
+
+add_library(espalier_flags INTERFACE)
+target_compile_options(espalier_flags INTERFACE
+    -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Werror
+    -march=${ESPALIER_CPU_BASELINE} -fno-math-errno)
+target_include_directories(espalier_flags INTERFACE ${PROJECT_SOURCE_DIR})
+target_compile_definitions(espalier_flags INTERFACE
+    ESPALIER_VERSION="${PROJECT_VERSION}"
+    $<$<CONFIG:Debug>:ESPALIER_DEBUG=1>)
+if(ESPALIER_SANITIZE)
+    target_compile_options(espalier_flags INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+    target_link_options(espalier_flags INTERFACE -fsanitize=address,undefined)
+endif()
+
+find_program(CCACHE ccache)
+if(CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+    set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
+endif()

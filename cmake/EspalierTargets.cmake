@@ -1,0 +1,37 @@
+# One folder, one library; tests by one helper. Unknown keywords are errors.
+
+# espalier_library(NAME SOURCES a.cpp ... [LINK targets ...])
+function(espalier_library name)
+    cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LINK")
+    if(arg_UNPARSED_ARGUMENTS)
+        message(FATAL_ERROR "espalier_library(${name}): unknown words ${arg_UNPARSED_ARGUMENTS}")
+    endif()
+    add_library(${name} STATIC ${arg_SOURCES})
+    target_link_libraries(${name} PUBLIC espalier_flags ${arg_LINK})
+endfunction()
+
+# add_espalier_test(NAME SOURCES a.cpp ... [LINK targets ...] [NP 1 2 4] [LABELS mpi ...])
+#   builds one GoogleTest program and registers it once for each rank count in NP (none: started alone).
+function(add_espalier_test name)
+    cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LINK;NP;LABELS")
+    if(arg_UNPARSED_ARGUMENTS)
+        message(FATAL_ERROR "add_espalier_test(${name}): unknown words ${arg_UNPARSED_ARGUMENTS}")
+    endif()
+    if(NOT arg_LABELS)
+        set(arg_LABELS unit)
+    endif()
+    add_executable(${name} ${arg_SOURCES})
+    target_link_libraries(${name} PRIVATE espalier_test_support ${arg_LINK})
+    set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
+    if(NOT arg_NP)
+        add_test(NAME ${name} COMMAND ${name})
+        set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}" PROCESSORS 2 TIMEOUT 600)
+        return()
+    endif()
+    foreach(np ${arg_NP})
+        add_test(NAME ${name}.np${np}
+            COMMAND ${MPIEXEC_EXECUTABLE} --allow-run-as-root --oversubscribe --bind-to none -n ${np} $<TARGET_FILE:${name}>)
+        set_tests_properties(${name}.np${np} PROPERTIES LABELS "${arg_LABELS}" PROCESSORS 2 TIMEOUT 900
+            ENVIRONMENT "OMP_NUM_THREADS=1")
+    endforeach()
+endfunction()

@@ -1,0 +1,40 @@
+// Causal grouped-query attention (Ainslie et al. 2023) over blocks of keys, never holding seq x seq scores
+// of more than a block (Dao et al. 2022).
+#pragma once
+
+#include "src/core/context.hpp"
+
+namespace espalier {
+
+struct AttentionShape {
+    int64_t batch = 1;        ///< sequences in the tensor, one after another
+    int64_t seq = 0;          ///< tokens of each
+    int64_t query_heads = 0;  ///< of this rank
+    int64_t kv_heads = 0;     ///< of this rank
+    int64_t head_dim = 0;
+    int64_t group = 1;        ///< query heads that share a KV head, over the whole model
+    int64_t first = 0;        ///< place of query head 0 inside its group: head h reads KV head (first + h) / group
+    float scale = 1.0f;       ///< of the scores, usually 1 / sqrt(head_dim)
+    int64_t window = 0;       ///< key k is visible to query q when 0 <= q - k < window; 0: all before q
+};
+
+/// o = softmax(scale q k^T, causal) v.
+///   qkv  [batch * seq, (query_heads + 2 kv_heads) * head_dim]  f32 or bf16: the query heads, key heads, value heads
+///   o    [batch * seq, query_heads * head_dim]   =, dtype of qkv
+///   lse  [batch, query_heads, seq]               =, f32: log sum exp of the scaled scores, for the backward pass
+/// Scores, softmax and sums in f32. query_heads may be 0.
+void attention(Context& ctx, const Tensor& qkv, const AttentionShape& shape, Tensor& o, Tensor& lse);
+
+/// dqkv =, shaped as qkv; the query heads of a group add up in their KV head. The rest as in attention.
+void attention_backward(Context& ctx, const Tensor& d_o, const Tensor& qkv, const Tensor& o, const Tensor& lse,
+                        const AttentionShape& shape, Tensor& dqkv);
+
+/// Attention of new tokens over a cache that already holds their keys and values (generation).
+///   q       [tokens, query_heads * head_dim]            the last `tokens` positions of the sequence, rotated
+///   keys, values  [capacity, kv_heads * head_dim]       rows 0 .. length - 1 are valid; length >= tokens
+///   o       [tokens, query_heads * head_dim]  =
+/// shape.batch is 1 and shape.seq is tokens.
+void attention_cached(Context& ctx, const Tensor& q, const Tensor& keys, const Tensor& values, int64_t length,
+                      const AttentionShape& shape, Tensor& o);
+
+}  // namespace espalier

@@ -1,0 +1,66 @@
+// Losses over a vocabulary that is split over ranks, in phases; the caller joins the ranks' partial
+// statistics between them. Notation: z logits, tau temperature, p = softmax(z / tau), t teacher, s student.
+#pragma once
+
+#include <optional>
+#include <string_view>
+
+#include "src/core/context.hpp"
+
+namespace espalier {
+
+/// Divergence of the student's distribution from the teacher's, per token, over the whole vocabulary.
+enum class Divergence {
+    kl,          ///< sum p_t log(p_t / p_s)
+    reverse_kl,  ///< sum p_s log(p_s / p_t)
+    jsd,         ///< half of each against their mean
+    mse,         ///< sum (p_t - p_s)^2
+    cosine,      ///< 1 - cos(p_t, p_s)
+};
+std::string_view to_string(Divergence divergence);
+std::optional<Divergence> divergence_from_string(std::string_view name);
+
+/// Phase 1. For each row of logits [rows, vocab of this rank] (f32): stats [rows, 2] f32 =
+///   max of z / tau, and sum exp(z / tau - max), over this rank's part. No columns: -inf and 0.
+void softmax_statistics(Context& ctx, const Tensor& logits, float tau, Tensor& stats);
+
+/// Joins the parts of `parts` ranks: all [parts, rows, 2] as gathered -> lse [rows] f32 = log sum exp(z / tau).
+void softmax_combine(Context& ctx, const Tensor& all, Tensor& lse);
+
+/// labelled [rows] f32 = the logit of the row's label where this rank holds it, else 0. labels [rows] i32
+/// (a label < 0 is masked: nobody holds it).
+void label_logits(Context& ctx, const Tensor& logits, const Tensor& labels, int64_t first_id, Tensor& labelled);
+
+/// Number of partial sums a row of divergence_sums holds.
+constexpr int64_t divergence_sum_count = 3;
+
+/// Phase 2. sums [rows, divergence_sum_count] f32 = this rank's part of what the loss and its gradient need; to be
+/// summed over ranks. teacher, student [rows, vocab of this rank] f32; lse_t, lse_s [rows] f32 at the same tau.
+void divergence_sums(Context& ctx, Divergence kind, const Tensor& teacher, const Tensor& student, const Tensor& lse_t,
+                     const Tensor& lse_s, float tau, Tensor& sums);
+
+/// loss [rows] f32 = the divergence, from sums over all ranks.
+void divergence_loss(Context& ctx, Divergence kind, const Tensor& sums, Tensor& loss);
+
+/// Phase 3. student's logits become their gradient, in place (=), for the objective
+///   divergence_weight * D(teacher, student; tau) + label_weight * cross entropy(student, labels; tau 1),
+/// each row times its row_weight.
+struct LogitGradient {
+    std::optional<Divergence> divergence;  ///< none: cross entropy alone; teacher, lse_t, sums are empty
+    float tau = 1.0f;
+    float divergence_weight = 1.0f;
+    float label_weight = 0.0f;
+    int64_t first_id = 0;
+};
+///   teacher [rows, vocab of this rank] f32; lse_t, lse_s [rows] at tau; sums as in phase 2, over all ranks;
+///   lse_1 [rows] the student's at tau = 1 (used where label_weight is not 0); labels [rows] i32 (< 0: no label
+///   term); row_weights [rows] f32; d_logits [rows, vocab of this rank] = in dtype f32 or bf16, may be student itself.
+void logit_gradient(Context& ctx, const LogitGradient& what, const Tensor& teacher, const Tensor& student,
+                    const Tensor& lse_t, const Tensor& lse_s, const Tensor& sums, const Tensor& lse_1,
+                    const Tensor& labels, const Tensor& row_weights, Tensor& d_logits);
+
+/// best [rows, 2] f32 = largest logit of this rank's part and its vocabulary id (the lowest on a tie; exact up to
+/// 2^24 ids); no columns: -inf and -1.
+void row_argmax(Context& ctx, const Tensor& logits, int64_t first_id, Tensor& best);
+
+}  // namespace espalier

@@ -1,0 +1,21 @@
+// Sums, scalings and conversions.
+#pragma once
+
+#include "src/core/context.hpp"
+
+namespace espalier {
+
+/// out = a + b; one dtype, one shape; out may be a or b.
+void add(Context& ctx, const Tensor& a, const Tensor& b, Tensor& out);
+/// sum += part: f32 += f32 or bf16.
+void accumulate(Context& ctx, const Tensor& part, Tensor& sum);
+/// x *= factor.
+void scale(Context& ctx, float factor, Tensor& x);
+/// out = x in out's dtype (f32 or bf16), rounded to nearest even.
+void convert(Context& ctx, const Tensor& x, Tensor& out);
+/// x = value.
+void fill(Context& ctx, float value, Tensor& x);
+/// Sum of squares of x (f32), in double; the same for the same x and thread count.
+double square_sum(Context& ctx, const Tensor& x);
+
+}  // namespace espalier

@@ -1,0 +1,20 @@
+// What importance scores are made of, read off activations where they are.
+#pragma once
+
+#include "src/core/context.hpp"
+#include "src/core/exact.hpp"
+
+namespace espalier {
+
+/// For each sample (a block of seq rows of x [samples * seq, n]) and each column c of `columns`:
+///   moments [samples, 3, columns.size()] f32 = sum |x|, sum x^2, sum x over the sample's rows.
+/// x f32 or bf16; sums in f32 over short runs of rows, joined in double.
+void moments(Context& ctx, const Tensor& x, int64_t samples, Range columns, Tensor& moments);
+
+/// norms [rows, heads] f32 = L2 norm over head_dim of each head of o [rows, heads * head_dim].
+void head_norms(Context& ctx, const Tensor& o, int64_t heads, Tensor& norms);
+
+/// Sum over rows of cos(a_row, b_row), in double; a, b [rows, n] f32 or bf16. A zero row counts as cos = 0.
+double cosine_sum(Context& ctx, const Tensor& a, const Tensor& b);
+
+}  // namespace espalier

@@ -1,0 +1,38 @@
+// Which tokens make up sample i of a run: exactly the order of Megatron-LM's GPTDataset and its blends
+// (megatron/core/datasets/gpt_dataset.py, blended_dataset.py), so that runs can be compared sample by sample.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "src/data/documents.hpp"
+
+namespace espalier::data {
+
+struct Source {
+    std::shared_ptr<const Documents> documents;
+    double weight = 1.0;
+};
+
+/// Samples 0 .. count - 1 of seq_len + 1 tokens each. One source: GPTDataset's order for (count, seq_len, seed).
+/// Several: each yields ceil(ceil(count * weight) * 1.005) samples, and sample s comes from the source that lags its
+/// weight most. Throws UserError when a source has no document or fewer than seq_len + 1 tokens.
+class Samples {
+public:
+    Samples(std::vector<Source> sources, int64_t count, int64_t seq_len, uint32_t seed);
+    ~Samples();
+    Samples(Samples&&) noexcept;
+
+    int64_t count() const;
+    int64_t seq_len() const;
+    /// out [seq_len + 1] = the tokens of sample `index`.
+    void read(int64_t index, std::span<int32_t> out) const;
+
+private:
+    struct State;
+    std::unique_ptr<State> state_;
+};
+
+}  // namespace espalier::data
