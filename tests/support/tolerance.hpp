@@ -1,0 +1,22 @@
+// How far a result may lie from the reference: one table by device and dtype, derived from rounding.
+#pragma once
+
+#include "src/core/dtype.hpp"
+#include "src/core/tensor.hpp"
+
+namespace espalier::test {
+
+/// An element passes when |actual - expected| <= relative |expected| + of_scale rms(expected): the first part
+/// is for roundings of the element itself, the second for sums whose terms cancel.
+struct Tolerance {
+    double relative = 0;
+    double of_scale = 0;
+
+    /// For a chain of about `roundings` such operations; say at the call why it is one.
+    Tolerance times(double roundings) const { return {relative * roundings, of_scale * roundings}; }
+};
+
+/// Of one operation whose inputs were rounded to `dtype` before the reference saw them.
+Tolerance tolerance(Device device, DType dtype);
+
+}  // namespace espalier::test
