@@ -14,6 +14,8 @@ struct Box {
 };
 
 /// The whole of a tensor of this shape.
-inline Box whole(const Shape& shape) { return {Shape(shape.size(), 0), shape}; }
+inline Box whole(const Shape& shape) {
+    return {Shape(shape.size(), 0), shape};
+}
 
 }  // namespace espalier

@@ -94,8 +94,12 @@ Tensor Context::zeros(Shape shape, DType dtype) {
     return out;
 }
 
-size_t Context::pooled_bytes() const { return pool_->held(); }
+size_t Context::pooled_bytes() const {
+    return pool_->held();
+}
 
-void Context::trim() { pool_->trim(); }
+void Context::trim() {
+    pool_->trim();
+}
 
 }  // namespace espalier

@@ -31,18 +31,18 @@ template <class... Args>
 }  // namespace espalier
 
 /// Always on: throws UserError with the formatted message when `condition` is false.
-#define ESPALIER_REQUIRE(condition, ...)                       \
-    do {                                                       \
-        if (!(condition)) [[unlikely]]                         \
-            ::espalier::fail(__VA_ARGS__);                     \
+#define ESPALIER_REQUIRE(condition, ...)   \
+    do {                                   \
+        if (!(condition)) [[unlikely]]     \
+            ::espalier::fail(__VA_ARGS__); \
     } while (false)
 
 /// Debug builds: throws InternalError naming the expression and the place. Costs nothing in release builds.
 #ifdef ESPALIER_DEBUG
-#define ESPALIER_ASSERT(condition)                                             \
-    do {                                                                       \
-        if (!(condition)) [[unlikely]]                                         \
-            ::espalier::assertion_failed(#condition, __FILE__, __LINE__);      \
+#define ESPALIER_ASSERT(condition)                                        \
+    do {                                                                  \
+        if (!(condition)) [[unlikely]]                                    \
+            ::espalier::assertion_failed(#condition, __FILE__, __LINE__); \
     } while (false)
 #else
 #define ESPALIER_ASSERT(condition) static_cast<void>(0)

@@ -24,7 +24,8 @@ constexpr T div_ceil(T a, T b) {
 /// value as To; throws InternalError where To cannot hold it.
 template <class To, class From>
 constexpr To narrow(From value) {
-    if (!std::in_range<To>(value)) throw InternalError(fmt::format("{} does not fit the narrower type", value));
+    if (!std::in_range<To>(value))
+        throw InternalError(fmt::format("{} does not fit the narrower type", value));
     return static_cast<To>(value);
 }
 

@@ -10,7 +10,9 @@ int64_t element_count(const Shape& shape) {
     return count;
 }
 
-std::string to_string(const Shape& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
+std::string to_string(const Shape& shape) {
+    return fmt::format("[{}]", fmt::join(shape, ", "));
+}
 
 Tensor Tensor::view(Shape shape) const {
     if (element_count(shape) != size()) {
@@ -21,9 +23,11 @@ Tensor Tensor::view(Shape shape) const {
 
 Tensor Tensor::slice(int64_t begin, Shape shape) const {
     if (begin < 0 || begin + element_count(shape) > size()) {
-        throw InternalError(fmt::format("slice {} at {} leaves {}", to_string(shape), begin, to_string(shape_)));
+        throw InternalError(
+            fmt::format("slice {} at {} leaves {}", to_string(shape), begin, to_string(shape_)));
     }
-    auto start = std::shared_ptr<std::byte>(memory_, memory_.get() + static_cast<size_t>(begin) * size_of(dtype_));
+    auto start =
+        std::shared_ptr<std::byte>(memory_, memory_.get() + static_cast<size_t>(begin) * size_of(dtype_));
     return Tensor(std::move(start), std::move(shape), dtype_, device_);
 }
 
@@ -36,13 +40,15 @@ Tensor Tensor::rows(int64_t begin, int64_t count) const {
 
 void expect_shape(const Tensor& tensor, const Shape& shape, const char* what) {
     if (tensor.shape() != shape) {
-        throw InternalError(fmt::format("{}: shape {}, expected {}", what, to_string(tensor.shape()), to_string(shape)));
+        throw InternalError(
+            fmt::format("{}: shape {}, expected {}", what, to_string(tensor.shape()), to_string(shape)));
     }
 }
 
 void expect_dtype(const Tensor& tensor, DType dtype, const char* what) {
     if (tensor.dtype() != dtype) {
-        throw InternalError(fmt::format("{}: {}, expected {}", what, to_string(tensor.dtype()), to_string(dtype)));
+        throw InternalError(
+            fmt::format("{}: {}, expected {}", what, to_string(tensor.dtype()), to_string(dtype)));
     }
 }
 

@@ -39,7 +39,8 @@ public:
     /// The shape as exactly N numbers: `const auto [rows, n] = x.dims<2>();`
     template <size_t N>
     std::array<int64_t, N> dims() const {
-        if (shape_.size() != N) throw InternalError(fmt::format("expected {} axes, got {}", N, to_string(shape_)));
+        if (shape_.size() != N)
+            throw InternalError(fmt::format("expected {} axes, got {}", N, to_string(shape_)));
         std::array<int64_t, N> out;
         std::copy(shape_.begin(), shape_.end(), out.begin());
         return out;
@@ -49,7 +50,8 @@ public:
     template <class T>
     T* data() const {
         if (dtype_of<T>::value != dtype_ && memory_) {
-            throw InternalError(fmt::format("tensor holds {}, asked for {}", to_string(dtype_), to_string(dtype_of<T>::value)));
+            throw InternalError(fmt::format("tensor holds {}, asked for {}", to_string(dtype_),
+                                            to_string(dtype_of<T>::value)));
         }
         return reinterpret_cast<T*>(memory_.get());
     }
@@ -82,9 +84,12 @@ void expect_dtype(const Tensor& tensor, DType dtype, const char* what);
 template <class F>
 void visit_float(DType dtype, F&& f) {
     switch (dtype) {
-        case DType::f32: return f(float{});
-        case DType::bf16: return f(bfloat16{});
-        default: throw InternalError("expected an f32 or bf16 tensor");
+        case DType::f32:
+            return f(float{});
+        case DType::bf16:
+            return f(bfloat16{});
+        default:
+            throw InternalError("expected an f32 or bf16 tensor");
     }
 }
 

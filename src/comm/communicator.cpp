@@ -1,0 +1,228 @@
+#include "src/comm/communicator.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+
+#include "kernels/elementwise.hpp"
+#include "src/comm/mpi.hpp"
+#include "src/comm/shared_memory.hpp"
+
+namespace espalier::comm {
+
+struct Communicator::State {
+    MPI_Comm handle = MPI_COMM_NULL;
+    int rank = 0;
+    int size = 1;
+    bool one_node = false;
+    std::optional<SharedMemory> shared;  // made at first use: most communicators move little
+
+    ~State() {
+        shared.reset();
+        int finalized = 0;
+        MPI_Finalized(&finalized);
+        if (!finalized && std::uncaught_exceptions() == 0) MPI_Comm_free(&handle);
+    }
+
+    SharedMemory& memory() {
+        if (!shared) shared.emplace(handle);
+        return *shared;
+    }
+};
+
+namespace {
+
+MPI_Datatype mpi_type(DType dtype) {
+    switch (dtype) {
+        case DType::f32:
+            return MPI_FLOAT;
+        case DType::f64:
+            return MPI_DOUBLE;
+        case DType::i32:
+            return MPI_INT32_T;
+        case DType::bf16:
+            return MPI_UINT16_T;
+        case DType::u8:
+            return MPI_UINT8_T;
+    }
+    throw InternalError("unknown dtype");
+}
+
+/// Offsets of the ranks' parts of `rows` rows of `width` units each; size + 1 of them.
+std::vector<size_t> offsets_of(int64_t rows, int size, size_t width) {
+    std::vector<size_t> offsets;
+    for (int r = 0; r < size; ++r)
+        offsets.push_back(static_cast<size_t>(split_evenly(rows, size, r).begin) * width);
+    offsets.push_back(static_cast<size_t>(rows) * width);
+    return offsets;
+}
+
+int64_t row_size(const Tensor& x) {
+    int64_t n = 1;
+    for (size_t axis = 1; axis < x.rank(); ++axis) n *= x.dim(axis);
+    return n;
+}
+
+struct Counts {
+    std::vector<int> counts, offsets;
+};
+
+Counts mpi_counts(std::span<const size_t> offsets) {
+    Counts out;
+    for (size_t r = 0; r + 1 < offsets.size(); ++r) {
+        out.offsets.push_back(narrow<int>(offsets[r]));
+        out.counts.push_back(narrow<int>(offsets[r + 1] - offsets[r]));
+    }
+    return out;
+}
+
+}  // namespace
+
+Request::~Request() {
+    // An exception is on its way and the peer may never answer; main ends the job.
+    if (request_ != MPI_REQUEST_NULL && std::uncaught_exceptions() == 0)
+        MPI_Wait(&request_, MPI_STATUS_IGNORE);
+}
+
+void Request::wait() {
+    if (request_ != MPI_REQUEST_NULL) CHECK_MPI(MPI_Wait(&request_, MPI_STATUS_IGNORE));
+    tensor_ = {};
+}
+
+Communicator::Communicator(MPI_Comm handle) {
+    auto state = std::make_shared<State>();
+    state->handle = handle;
+    CHECK_MPI(MPI_Comm_set_errhandler(handle, MPI_ERRORS_RETURN));
+    CHECK_MPI(MPI_Comm_rank(handle, &state->rank));
+    CHECK_MPI(MPI_Comm_size(handle, &state->size));
+    if (state->size == 1) return;
+    MPI_Comm node = MPI_COMM_NULL;
+    CHECK_MPI(MPI_Comm_split_type(handle, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node));
+    int on_node = 0;
+    CHECK_MPI(MPI_Comm_size(node, &on_node));
+    CHECK_MPI(MPI_Comm_free(&node));
+    int fewest = 0;
+    CHECK_MPI(MPI_Allreduce(&on_node, &fewest, 1, MPI_INT, MPI_MIN, handle));
+    state->one_node = fewest == state->size;
+    state_ = std::move(state);
+}
+
+int Communicator::rank() const {
+    return state_ ? state_->rank : 0;
+}
+int Communicator::size() const {
+    return state_ ? state_->size : 1;
+}
+MPI_Comm Communicator::handle() const {
+    return state_ ? state_->handle : MPI_COMM_SELF;
+}
+
+void Communicator::all_reduce(Context& ctx, Tensor& x, Reduction reduction) const {
+    if (!state_ || x.size() == 0) return;
+    if (reduction == Reduction::max || !state_->one_node) {
+        Tensor wide = x.dtype() == DType::bf16 ? ctx.empty(x.shape(), DType::f32) : x;
+        if (x.dtype() == DType::bf16) convert(ctx, x, wide);
+        CHECK_MPI(MPI_Allreduce(MPI_IN_PLACE, wide.raw(), narrow<int>(wide.size()), mpi_type(wide.dtype()),
+                                reduction == Reduction::sum ? MPI_SUM : MPI_MAX, state_->handle));
+        if (x.dtype() == DType::bf16) convert(ctx, wide, x);
+        return;
+    }
+    const Tensor flat = x.view({x.size()});
+    const Tensor part = reduce_scatter(ctx, flat);
+    const auto offsets = offsets_of(x.size(), size(), size_of(x.dtype()));
+    state_->memory().all_gather({part.raw(), part.bytes()}, {x.raw(), x.bytes()}, offsets, ctx.threads());
+}
+
+Tensor Communicator::all_gather(Context& ctx, const Tensor& part, int64_t rows) const {
+    if (!state_) return part;
+    Shape shape = part.shape();
+    shape.at(0) = rows;
+    Tensor whole = ctx.empty(std::move(shape), part.dtype());
+    const size_t width = static_cast<size_t>(row_size(whole)) * size_of(part.dtype());
+    const auto offsets = offsets_of(rows, size(), width);
+    if (state_->one_node) {
+        state_->memory().all_gather({part.raw(), part.bytes()}, {whole.raw(), whole.bytes()}, offsets,
+                                    ctx.threads());
+        return whole;
+    }
+    const auto [counts, displacements] =
+        mpi_counts(offsets_of(rows, size(), static_cast<size_t>(row_size(whole))));
+    const MPI_Datatype type = mpi_type(part.dtype());
+    CHECK_MPI(MPI_Allgatherv(part.raw(), narrow<int>(part.size()), type, whole.raw(), counts.data(),
+                             displacements.data(), type, state_->handle));
+    return whole;
+}
+
+Tensor Communicator::reduce_scatter(Context& ctx, const Tensor& whole) const {
+    if (!state_) return whole;
+    const int64_t rows = whole.dim(0);
+    Shape shape = whole.shape();
+    shape[0] = my_rows(*this, rows).size();
+    Tensor part = ctx.empty(std::move(shape), whole.dtype());
+    const auto offsets = offsets_of(rows, size(), static_cast<size_t>(row_size(whole)));
+    if (state_->one_node) {
+        state_->memory().reduce_scatter(whole.dtype(), whole.raw(), part.raw(), offsets, ctx.threads());
+        return part;
+    }
+    const auto counts = mpi_counts(offsets).counts;
+    Tensor wide = whole, sum = part;
+    if (whole.dtype() == DType::bf16) {
+        wide = ctx.empty(whole.shape(), DType::f32);
+        sum = ctx.empty(part.shape(), DType::f32);
+        convert(ctx, whole, wide);
+    }
+    CHECK_MPI(MPI_Reduce_scatter(wide.raw(), sum.raw(), counts.data(), mpi_type(wide.dtype()), MPI_SUM,
+                                 state_->handle));
+    if (whole.dtype() == DType::bf16) convert(ctx, sum, part);
+    return part;
+}
+
+Tensor Communicator::gather_equal(Context& ctx, const Tensor& part) const {
+    Shape shape = part.shape();
+    shape.insert(shape.begin(), size());
+    if (!state_) return part.view(std::move(shape));
+    Shape flat = part.shape();
+    flat.at(0) *= size();
+    return all_gather(ctx, part, flat[0]).view(std::move(shape));
+}
+
+Request Communicator::send(const Tensor& x, int to, int tag) const {
+    MPI_Request request = MPI_REQUEST_NULL;
+    CHECK_MPI(MPI_Isend(x.raw(), narrow<int>(x.size()), mpi_type(x.dtype()), to, tag, handle(), &request));
+    return {x, request};
+}
+
+Request Communicator::receive(Tensor& x, int from, int tag) const {
+    MPI_Request request = MPI_REQUEST_NULL;
+    CHECK_MPI(MPI_Irecv(x.raw(), narrow<int>(x.size()), mpi_type(x.dtype()), from, tag, handle(), &request));
+    return {x, request};
+}
+
+void Communicator::barrier() const {
+    if (state_) CHECK_MPI(MPI_Barrier(state_->handle));
+}
+
+void Communicator::all_reduce(std::span<double> values, Reduction reduction) const {
+    if (!state_) return;
+    CHECK_MPI(MPI_Allreduce(MPI_IN_PLACE, values.data(), narrow<int>(values.size()), MPI_DOUBLE,
+                            reduction == Reduction::sum ? MPI_SUM : MPI_MAX, state_->handle));
+}
+
+int64_t Communicator::all_reduce(int64_t value, Reduction reduction) const {
+    if (state_) {
+        CHECK_MPI(MPI_Allreduce(MPI_IN_PLACE, &value, 1, MPI_INT64_T,
+                                reduction == Reduction::sum ? MPI_SUM : MPI_MAX, state_->handle));
+    }
+    return value;
+}
+
+std::string Communicator::broadcast(std::string content, int root) const {
+    if (!state_) return content;
+    auto size = static_cast<int64_t>(content.size());
+    CHECK_MPI(MPI_Bcast(&size, 1, MPI_INT64_T, root, state_->handle));
+    content.resize(static_cast<size_t>(size));
+    CHECK_MPI(MPI_Bcast(content.data(), narrow<int>(size), MPI_CHAR, root, state_->handle));
+    return content;
+}
+
+}  // namespace espalier::comm

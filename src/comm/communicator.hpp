@@ -1,0 +1,86 @@
+// Collectives on tensors among some of the ranks. A default-made Communicator is the serial case: one rank,
+// for which every operation is a copy or nothing at all.
+#pragma once
+
+#include <mpi.h>
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "src/core/context.hpp"
+#include "src/core/exact.hpp"
+
+namespace espalier::comm {
+
+enum class Reduction { sum, max };
+
+/// A message on its way. Keeps the tensor's memory; wait() or the destructor ends it.
+class Request {
+public:
+    Request() = default;
+    Request(Tensor tensor, MPI_Request request) : tensor_(std::move(tensor)), request_(request) {}
+    Request(Request&& other) noexcept { swap(other); }
+    Request& operator=(Request&& other) noexcept {
+        swap(other);
+        return *this;
+    }
+    ~Request();
+    void wait();
+
+private:
+    void swap(Request& other) noexcept {
+        std::swap(tensor_, other.tensor_);
+        std::swap(request_, other.request_);
+    }
+    Tensor tensor_;
+    MPI_Request request_ = MPI_REQUEST_NULL;
+};
+
+/// Handle; copies share. All operations are collective over the communicator's ranks, which call them in the
+/// same order with matching arguments. Sums run in f32 (f64 for f64) in the order of ranks where all ranks
+/// share a node, so that every rank has the same bits; over a network MPI's order holds, the same from run to
+/// run on one layout.
+class Communicator {
+public:
+    Communicator() = default;
+    /// Takes over `handle`, which is freed with the last copy; a communicator of one rank is the serial case.
+    explicit Communicator(MPI_Comm handle);
+
+    int rank() const;
+    int size() const;
+    /// MPI_COMM_SELF in the serial case.
+    MPI_Comm handle() const;
+
+    /// x = the reduction over ranks, element by element. f32, bf16 or f64.
+    void all_reduce(Context& ctx, Tensor& x, Reduction reduction = Reduction::sum) const;
+    /// Rows of a [rows, ...] tensor split as split_evenly does: this rank's part -> the whole. The serial
+    /// case returns `part` itself.
+    Tensor all_gather(Context& ctx, const Tensor& part, int64_t rows) const;
+    /// The sum over ranks of `whole` [rows, ...], of which this rank gets its part of the rows. Serial:
+    /// `whole` itself.
+    Tensor reduce_scatter(Context& ctx, const Tensor& whole) const;
+    /// Equal parts one after another: part [n, ...] -> [size, n, ...].
+    Tensor gather_equal(Context& ctx, const Tensor& part) const;
+
+    /// Starts sending to / receiving from a rank of this communicator.
+    Request send(const Tensor& x, int to, int tag) const;
+    Request receive(Tensor& x, int from, int tag) const;
+
+    void barrier() const;
+    void all_reduce(std::span<double> values, Reduction reduction = Reduction::sum) const;
+    int64_t all_reduce(int64_t value, Reduction reduction) const;
+    std::string broadcast(std::string content, int root = 0) const;
+
+private:
+    struct State;
+    std::shared_ptr<State> state_;
+};
+
+/// Rows of `rows` that belong to this rank of a communicator.
+inline Range my_rows(const Communicator& c, int64_t rows) {
+    return split_evenly(rows, c.size(), c.rank());
+}
+
+}  // namespace espalier::comm

@@ -1,0 +1,63 @@
+#include "src/comm/mpi.hpp"
+
+#include <cstdlib>
+#include <exception>
+
+#include "src/core/error.hpp"
+
+namespace espalier::comm {
+namespace {
+
+/// A launcher's count of tasks for this step, 0 where no launcher says.
+int launched_tasks() {
+    const char* tasks = std::getenv("SLURM_STEP_NUM_TASKS");
+    if (!tasks) tasks = std::getenv("SLURM_NTASKS");
+    const bool in_step = std::getenv("SLURM_PROCID") != nullptr && std::getenv("SLURM_STEP_ID") != nullptr;
+    return tasks && in_step ? std::atoi(tasks) : 0;
+}
+
+/// True in the shell of a batch script, where SLURM_* describe the allocation but nothing was launched by
+/// srun.
+bool launched_by_mpirun() {
+    return std::getenv("OMPI_COMM_WORLD_SIZE") != nullptr;
+}
+
+}  // namespace
+
+void check_mpi(int code, const char* call) {
+    if (code == MPI_SUCCESS) return;
+    char text[MPI_MAX_ERROR_STRING];
+    int length = 0;
+    MPI_Error_string(code, text, &length);
+    throw InternalError(fmt::format("{} failed: {}", call, std::string(text, static_cast<size_t>(length))));
+}
+
+Mpi::Mpi(int& argc, char**& argv) {
+    setenv("OMPI_MCA_io", "romio321", 0);
+    // One rank started by hand needs no runtime daemon beside it.
+    if (!launched_by_mpirun() && launched_tasks() == 0) setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
+    int provided = 0;
+    CHECK_MPI(MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided));
+    CHECK_MPI(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN));
+    CHECK_MPI(MPI_Comm_rank(MPI_COMM_WORLD, &rank_));
+    CHECK_MPI(MPI_Comm_size(MPI_COMM_WORLD, &size_));
+    const int tasks = launched_tasks();
+    ESPALIER_REQUIRE(
+        launched_by_mpirun() || tasks <= 1 || tasks == size_,
+        "the launcher started {} tasks but MPI sees {}: the ranks did not find each other.\n"
+        "  start with `srun --mpi=pmix` (see `srun --mpi=list`), or with mpirun inside the allocation",
+        tasks, size_);
+}
+
+Mpi::~Mpi() {
+    // While an exception unwinds, other ranks may wait in a collective: abort() ends them, finalize would
+    // hang.
+    if (std::uncaught_exceptions() == 0) MPI_Finalize();
+}
+
+void Mpi::abort(int exit_code) const {
+    MPI_Abort(MPI_COMM_WORLD, exit_code);
+    std::abort();
+}
+
+}  // namespace espalier::comm

@@ -1,0 +1,46 @@
+#include "src/comm/topology.hpp"
+
+#include "src/comm/mpi.hpp"
+
+namespace espalier::comm {
+namespace {
+
+Communicator split(int color, int key) {
+    MPI_Comm out = MPI_COMM_NULL;
+    CHECK_MPI(MPI_Comm_split(MPI_COMM_WORLD, color < 0 ? MPI_UNDEFINED : color, key, &out));
+    return out == MPI_COMM_NULL ? Communicator() : Communicator(out);
+}
+
+}  // namespace
+
+Topology make_topology(int tp, int pp) {
+    int rank = 0, size = 1;
+    CHECK_MPI(MPI_Comm_rank(MPI_COMM_WORLD, &rank));
+    CHECK_MPI(MPI_Comm_size(MPI_COMM_WORLD, &size));
+    ESPALIER_REQUIRE(tp >= 1 && pp >= 1, "--tp {} --pp {}: both must be at least 1", tp, pp);
+    ESPALIER_REQUIRE(size % (tp * pp) == 0,
+                     "{} ranks cannot form replicas of --tp {} x --pp {} = {} ranks\n  start a multiple of "
+                     "{} ranks, or change --tp and --pp",
+                     size, tp, pp, tp * pp, tp * pp);
+    Topology t;
+    t.layout = {tp, pp, size / (tp * pp)};
+    const int tensor = rank % tp, stage = rank / tp % pp, replica = rank / (tp * pp);
+    t.world = split(0, rank);
+    t.tensor = split(replica * pp + stage, tensor);
+    t.pipeline = split(replica * tp + tensor, stage);
+    t.data = split(stage * tp + tensor, replica);
+    const bool end = pp > 1 && (stage == 0 || stage == pp - 1);
+    t.ends = split(end ? replica * tp + tensor : -1, stage);
+    return t;
+}
+
+int node_ranks() {
+    MPI_Comm node = MPI_COMM_NULL;
+    CHECK_MPI(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node));
+    int size = 1;
+    CHECK_MPI(MPI_Comm_size(node, &size));
+    CHECK_MPI(MPI_Comm_free(&node));
+    return size;
+}
+
+}  // namespace espalier::comm

@@ -1,0 +1,36 @@
+// The grid of ranks: tensor x pipeline x data parallel.
+#pragma once
+
+#include "src/comm/communicator.hpp"
+
+namespace espalier::comm {
+
+/// Sizes of the grid's axes.
+struct Layout {
+    int tp = 1;
+    int pp = 1;
+    int dp = 1;
+};
+
+/// rank = (dp index * pp + pp index) * tp + tp index: tensor parallel ranks, which talk most, are neighbours.
+struct Topology {
+    Layout layout;
+    Communicator world;
+    Communicator tensor;    ///< same pp and dp index
+    Communicator pipeline;  ///< same tp and dp index; its rank is the stage
+    Communicator data;      ///< same tp and pp index
+    Communicator ends;      ///< first and last stage of the pipeline, for tied embeddings; serial elsewhere
+
+    int stage() const { return pipeline.rank(); }
+    bool first_stage() const { return stage() == 0; }
+    bool last_stage() const { return stage() == layout.pp - 1; }
+};
+
+/// Collective over MPI_COMM_WORLD. dp follows from the number of ranks; throws UserError when they are no
+/// multiple of tp * pp.
+Topology make_topology(int tp, int pp);
+
+/// Ranks of this program on this node.
+int node_ranks();
+
+}  // namespace espalier::comm
