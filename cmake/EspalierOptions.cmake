@@ -20,6 +20,7 @@ target_compile_options(espalier_flags INTERFACE
 target_include_directories(espalier_flags INTERFACE ${PROJECT_SOURCE_DIR})
 target_compile_definitions(espalier_flags INTERFACE
     ESPALIER_VERSION="${PROJECT_VERSION}"
+    OMPI_SKIP_MPICXX=1
     $<$<CONFIG:Debug>:ESPALIER_DEBUG=1>)
 if(ESPALIER_SANITIZE)
     target_compile_options(espalier_flags INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)

@@ -1,0 +1,80 @@
+#include "tests/support/process.hpp"
+
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <memory>
+#include <stdexcept>
+#include <string_view>
+#include <system_error>
+
+namespace espalier::test {
+namespace {
+
+using File = std::unique_ptr<std::FILE, decltype([](std::FILE* file) { std::fclose(file); })>;
+
+std::vector<char*> pointers(std::vector<std::string>& strings) {
+    std::vector<char*> out;
+    for (auto& s : strings) out.push_back(s.data());
+    out.push_back(nullptr);
+    return out;
+}
+
+bool set_by_mpi(std::string_view variable) {
+    constexpr std::array names{"OMPI_", "PMIX_", "PRTE_", "ORTE_", "OPAL_"};
+    for (const std::string_view name : names) {
+        if (variable.starts_with(name)) return !variable.starts_with("OMPI_ALLOW_RUN_AS_ROOT");
+    }
+    return false;
+}
+
+std::vector<std::string> clean_environment(const std::vector<std::string>& extra) {
+    std::vector<std::string> out;
+    for (char** variable = environ; *variable; ++variable) {
+        if (!set_by_mpi(*variable)) out.emplace_back(*variable);
+    }
+    out.insert(out.end(), extra.begin(), extra.end());
+    return out;
+}
+
+std::string content(std::FILE* file) {
+    std::string out;
+    std::array<char, 4096> part;
+    std::rewind(file);
+    while (const size_t n = std::fread(part.data(), 1, part.size(), file)) out.append(part.data(), n);
+    return out;
+}
+
+}  // namespace
+
+ProcessResult run_process(const std::vector<std::string>& command,
+                          const std::vector<std::string>& environment) {
+    auto arguments = command;
+    auto variables = clean_environment(environment);
+    const File out(std::tmpfile()), err(std::tmpfile());
+    if (!out || !err) throw std::system_error(errno, std::generic_category(), "tmpfile");
+
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_adddup2(&actions, fileno(out.get()), STDOUT_FILENO);
+    posix_spawn_file_actions_adddup2(&actions, fileno(err.get()), STDERR_FILENO);
+    pid_t pid = 0;
+    const int error = posix_spawnp(&pid, arguments.at(0).c_str(), &actions, nullptr,
+                                   pointers(arguments).data(), pointers(variables).data());
+    posix_spawn_file_actions_destroy(&actions);
+    if (error != 0) throw std::system_error(error, std::generic_category(), command.at(0));
+
+    int status = 0;
+    while (waitpid(pid, &status, 0) < 0) {
+        if (errno != EINTR) throw std::system_error(errno, std::generic_category(), "waitpid");
+    }
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), content(out.get()),
+            content(err.get())};
+}
+
+}  // namespace espalier::test
