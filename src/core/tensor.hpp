@@ -41,7 +41,7 @@ public:
     std::array<int64_t, N> dims() const {
         if (shape_.size() != N)
             throw InternalError(fmt::format("expected {} axes, got {}", N, to_string(shape_)));
-        std::array<int64_t, N> out;
+        std::array<int64_t, N> out{};
         std::copy(shape_.begin(), shape_.end(), out.begin());
         return out;
     }
