@@ -9,15 +9,17 @@
 namespace espalier {
 
 enum class Activation {
-    swiglu,   ///< silu(gate) * up (Shazeer 2020)
-    geglu,    ///< gelu_tanh(gate) * up
-    relu2,    ///< max(0, up)^2 (So et al. 2021)
-    gelu,     ///< tanh form (Hendrycks and Gimpel 2016)
+    swiglu,  ///< silu(gate) * up (Shazeer 2020)
+    geglu,   ///< gelu_tanh(gate) * up
+    relu2,   ///< max(0, up)^2 (So et al. 2021)
+    gelu,    ///< tanh form (Hendrycks and Gimpel 2016)
     silu,
 };
 
 /// Whether the input carries a gate before the up projection.
-constexpr bool is_gated(Activation a) { return a == Activation::swiglu || a == Activation::geglu; }
+constexpr bool is_gated(Activation a) {
+    return a == Activation::swiglu || a == Activation::geglu;
+}
 std::string_view to_string(Activation activation);
 std::optional<Activation> activation_from_string(std::string_view name);
 

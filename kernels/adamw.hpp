@@ -11,8 +11,8 @@ struct AdamWOptions {
     float beta2 = 0.95f;
     float eps = 1e-8f;
     float weight_decay = 0;
-    int64_t step = 1;            ///< counts from 1, for the bias correction
-    float gradient_scale = 1.0f; ///< multiplies the gradient first (clipping)
+    int64_t step = 1;             ///< counts from 1, for the bias correction
+    float gradient_scale = 1.0f;  ///< multiplies the gradient first (clipping)
 };
 
 /// g = scale * gradient; m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2;

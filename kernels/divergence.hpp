@@ -24,20 +24,23 @@ std::optional<Divergence> divergence_from_string(std::string_view name);
 ///   max of z / tau, and sum exp(z / tau - max), over this rank's part. No columns: -inf and 0.
 void softmax_statistics(Context& ctx, const Tensor& logits, float tau, Tensor& stats);
 
-/// Joins the parts of `parts` ranks: all [parts, rows, 2] as gathered -> lse [rows] f32 = log sum exp(z / tau).
+/// Joins the parts of `parts` ranks: all [parts, rows, 2] as gathered -> lse [rows] f32 = log sum exp(z /
+/// tau).
 void softmax_combine(Context& ctx, const Tensor& all, Tensor& lse);
 
 /// labelled [rows] f32 = the logit of the row's label where this rank holds it, else 0. labels [rows] i32
 /// (a label < 0 is masked: nobody holds it).
-void label_logits(Context& ctx, const Tensor& logits, const Tensor& labels, int64_t first_id, Tensor& labelled);
+void label_logits(Context& ctx, const Tensor& logits, const Tensor& labels, int64_t first_id,
+                  Tensor& labelled);
 
 /// Number of partial sums a row of divergence_sums holds.
 constexpr int64_t divergence_sum_count = 3;
 
-/// Phase 2. sums [rows, divergence_sum_count] f32 = this rank's part of what the loss and its gradient need; to be
-/// summed over ranks. teacher, student [rows, vocab of this rank] f32; lse_t, lse_s [rows] f32 at the same tau.
-void divergence_sums(Context& ctx, Divergence kind, const Tensor& teacher, const Tensor& student, const Tensor& lse_t,
-                     const Tensor& lse_s, float tau, Tensor& sums);
+/// Phase 2. sums [rows, divergence_sum_count] f32 = this rank's part of what the loss and its gradient need;
+/// to be summed over ranks. teacher, student [rows, vocab of this rank] f32; lse_t, lse_s [rows] f32 at the
+/// same tau.
+void divergence_sums(Context& ctx, Divergence kind, const Tensor& teacher, const Tensor& student,
+                     const Tensor& lse_t, const Tensor& lse_s, float tau, Tensor& sums);
 
 /// loss [rows] f32 = the divergence, from sums over all ranks.
 void divergence_loss(Context& ctx, Divergence kind, const Tensor& sums, Tensor& loss);
@@ -53,14 +56,15 @@ struct LogitGradient {
     int64_t first_id = 0;
 };
 ///   teacher [rows, vocab of this rank] f32; lse_t, lse_s [rows] at tau; sums as in phase 2, over all ranks;
-///   lse_1 [rows] the student's at tau = 1 (used where label_weight is not 0); labels [rows] i32 (< 0: no label
-///   term); row_weights [rows] f32; d_logits [rows, vocab of this rank] = in dtype f32 or bf16, may be student itself.
+///   lse_1 [rows] the student's at tau = 1 (used where label_weight is not 0); labels [rows] i32 (< 0: no
+///   label term); row_weights [rows] f32; d_logits [rows, vocab of this rank] = in dtype f32 or bf16, may be
+///   student itself.
 void logit_gradient(Context& ctx, const LogitGradient& what, const Tensor& teacher, const Tensor& student,
                     const Tensor& lse_t, const Tensor& lse_s, const Tensor& sums, const Tensor& lse_1,
                     const Tensor& labels, const Tensor& row_weights, Tensor& d_logits);
 
-/// best [rows, 2] f32 = largest logit of this rank's part and its vocabulary id (the lowest on a tie; exact up to
-/// 2^24 ids); no columns: -inf and -1.
+/// best [rows, 2] f32 = largest logit of this rank's part and its vocabulary id (the lowest on a tie; exact
+/// up to 2^24 ids); no columns: -inf and -1.
 void row_argmax(Context& ctx, const Tensor& logits, int64_t first_id, Tensor& best);
 
 }  // namespace espalier

@@ -15,7 +15,7 @@ enum class Rotation { forward, backward };
 ///   x          f32 or bf16
 ///   cosines, sines  [positions, half] f32
 ///   positions  [tokens] i32, each less than the tables' first axis
-void rotate(Context& ctx, Tensor& x, const Tensor& cosines, const Tensor& sines, const Tensor& positions, int64_t heads,
-            int64_t head_dim, Rotation rotation);
+void rotate(Context& ctx, Tensor& x, const Tensor& cosines, const Tensor& sines, const Tensor& positions,
+            int64_t heads, int64_t head_dim, Rotation rotation);
 
 }  // namespace espalier

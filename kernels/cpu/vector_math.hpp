@@ -33,4 +33,25 @@ inline float fast_exp(float x) {
     return p * low * high;
 }
 
+/// Natural logarithm within 2 units in the last place, of positive normal numbers only. After Cephes' logf.
+inline float fast_log(float x) {
+    constexpr int32_t sqrt_half = 0x3f3504f3;
+    const int32_t bits = std::bit_cast<int32_t>(x);
+    const int32_t exponent =
+        (bits - sqrt_half) >> 23;  // x = 2^exponent (1 + f), sqrt(1/2) <= 1 + f < sqrt(2)
+    const float f = std::bit_cast<float>(bits - (exponent << 23)) - 1.0f;
+    float p = 7.0376836292e-2f;
+    p = std::fma(p, f, -1.1514610310e-1f);
+    p = std::fma(p, f, 1.1676998740e-1f);
+    p = std::fma(p, f, -1.2420140846e-1f);
+    p = std::fma(p, f, 1.4249322787e-1f);
+    p = std::fma(p, f, -1.6668057665e-1f);
+    p = std::fma(p, f, 2.0000714765e-1f);
+    p = std::fma(p, f, -2.4999993993e-1f);
+    p = std::fma(p, f, 3.3333331174e-1f);
+    const float e = static_cast<float>(exponent);
+    const float low = std::fma(e, -2.12194440e-4f, std::fma(p * f, f * f, -0.5f * f * f));
+    return std::fma(e, 0.693359375f, f + low);
+}
+
 }  // namespace espalier::cpu

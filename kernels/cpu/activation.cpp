@@ -1,0 +1,136 @@
+#include "kernels/cpu/activation.hpp"
+
+#include <numbers>
+
+#include "kernels/cpu/vector_math.hpp"
+
+namespace espalier::cpu {
+namespace {
+
+/// A nonlinearity's value and slope at a point.
+struct Point {
+    float value;
+    float slope;
+};
+
+inline float sigmoid(float x) {
+    return 1.0f / (1.0f + fast_exp(-x));
+}
+
+struct Silu {
+    static Point at(float x) {
+        const float s = sigmoid(x);
+        return {x * s, s + x * s * (1.0f - s)};
+    }
+};
+
+/// The tanh form, by (1 + tanh(y)) / 2 = sigmoid(2 y).
+struct Gelu {
+    static Point at(float x) {
+        constexpr auto c = static_cast<float>(2.0 * std::numbers::sqrt2 * std::numbers::inv_sqrtpi);
+        constexpr float cubic = 0.044715f;
+        const float s = sigmoid(c * (x + cubic * x * x * x));
+        return {x * s, s + x * s * (1.0f - s) * c * (1.0f + 3.0f * cubic * x * x)};
+    }
+};
+
+struct SquaredRelu {
+    static Point at(float x) {
+        const float positive = x > 0.0f ? x : 0.0f;
+        return {positive * positive, 2.0f * positive};
+    }
+};
+
+template <class F, class T>
+void plain(Context& ctx, const Tensor& u, Tensor& y) {
+    const int64_t count = y.size();
+    const T* const in = u.data<T>();
+    T* const out = y.data<T>();
+#pragma omp parallel for simd num_threads(ctx.threads())
+    for (int64_t i = 0; i < count; ++i) out[i] = T(F::at(static_cast<float>(in[i])).value);
+}
+
+template <class F, class T>
+void plain_backward(Context& ctx, const Tensor& dy, const Tensor& u, Tensor& du) {
+    const int64_t count = dy.size();
+    const T* const in = u.data<T>();
+    const T* const d = dy.data<T>();
+    T* const out = du.data<T>();
+#pragma omp parallel for simd num_threads(ctx.threads())
+    for (int64_t i = 0; i < count; ++i) {
+        out[i] = T(static_cast<float>(d[i]) * F::at(static_cast<float>(in[i])).slope);
+    }
+}
+
+template <class F, class T>
+void gated(Context& ctx, const Tensor& u, Tensor& y) {
+    const int64_t rows = y.dim(0), n = y.dim(1);
+#pragma omp parallel for num_threads(ctx.threads())
+    for (int64_t i = 0; i < rows; ++i) {
+        const T* const gate = u.data<T>() + 2 * i * n;
+        const T* const up = gate + n;
+        T* const out = y.data<T>() + i * n;
+#pragma omp simd
+        for (int64_t j = 0; j < n; ++j) {
+            out[j] = T(F::at(static_cast<float>(gate[j])).value * static_cast<float>(up[j]));
+        }
+    }
+}
+
+template <class F, class T>
+void gated_backward(Context& ctx, const Tensor& dy, const Tensor& u, Tensor& du) {
+    const int64_t rows = dy.dim(0), n = dy.dim(1);
+#pragma omp parallel for num_threads(ctx.threads())
+    for (int64_t i = 0; i < rows; ++i) {
+        const T* const d = dy.data<T>() + i * n;
+        const T* const gate = u.data<T>() + 2 * i * n;
+        const T* const up = gate + n;
+        T* const d_gate = du.data<T>() + 2 * i * n;
+        T* const d_up = d_gate + n;
+#pragma omp simd
+        for (int64_t j = 0; j < n; ++j) {
+            const auto [value, slope] = F::at(static_cast<float>(gate[j]));
+            const float grad = static_cast<float>(d[j]), factor = static_cast<float>(up[j]);
+            d_gate[j] = T(grad * factor * slope);
+            d_up[j] = T(grad * value);
+        }
+    }
+}
+
+}  // namespace
+
+void activate(Context& ctx, Activation activation, const Tensor& u, Tensor& y) {
+    visit_float(u.dtype(), [&]<class T>(T) {
+        switch (activation) {
+            case Activation::swiglu:
+                return gated<Silu, T>(ctx, u, y);
+            case Activation::geglu:
+                return gated<Gelu, T>(ctx, u, y);
+            case Activation::relu2:
+                return plain<SquaredRelu, T>(ctx, u, y);
+            case Activation::gelu:
+                return plain<Gelu, T>(ctx, u, y);
+            case Activation::silu:
+                return plain<Silu, T>(ctx, u, y);
+        }
+    });
+}
+
+void activate_backward(Context& ctx, Activation activation, const Tensor& dy, const Tensor& u, Tensor& du) {
+    visit_float(u.dtype(), [&]<class T>(T) {
+        switch (activation) {
+            case Activation::swiglu:
+                return gated_backward<Silu, T>(ctx, dy, u, du);
+            case Activation::geglu:
+                return gated_backward<Gelu, T>(ctx, dy, u, du);
+            case Activation::relu2:
+                return plain_backward<SquaredRelu, T>(ctx, dy, u, du);
+            case Activation::gelu:
+                return plain_backward<Gelu, T>(ctx, dy, u, du);
+            case Activation::silu:
+                return plain_backward<Silu, T>(ctx, dy, u, du);
+        }
+    });
+}
+
+}  // namespace espalier::cpu

@@ -1,0 +1,211 @@
+#include "kernels/cpu/divergence.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "kernels/cpu/divergence_terms.hpp"
+#include "kernels/cpu/vector_math.hpp"
+
+namespace espalier::cpu {
+namespace {
+
+constexpr float infinity = std::numeric_limits<float>::infinity();
+
+/// Columns that are read twice from the first-level cache and summed in f32 before they join the doubles.
+constexpr int64_t chunk = 2048;
+
+float largest(const float* values, int64_t count) {
+    float max = -infinity;
+#pragma omp simd reduction(max : max)
+    for (int64_t j = 0; j < count; ++j) max = values[j] > max ? values[j] : max;
+    return max;
+}
+
+/// Max and sum of exponentials in one pass over memory: the sum is rescaled where a chunk raises the max
+/// (Milakov and Gimelshein 2018).
+void row_statistics(const float* z, int64_t n, float inverse_tau, float* stats) {
+    float max = -infinity;
+    double sum = 0;
+    for (int64_t begin = 0; begin < n; begin += chunk) {
+        const float* const part = z + begin;
+        const int64_t count = std::min(chunk, n - begin);
+        const float part_max = largest(part, count) * inverse_tau;
+        if (part_max > max) {
+            sum *= std::exp(double{max} - double{part_max});
+            max = part_max;
+        }
+        const float shift = max;
+        float part_sum = 0;
+#pragma omp simd reduction(+ : part_sum)
+        for (int64_t j = 0; j < count; ++j) part_sum += fast_exp(part[j] * inverse_tau - shift);
+        sum += double{part_sum};
+    }
+    stats[0] = max;
+    stats[1] = static_cast<float>(sum);
+}
+
+template <Divergence kind>
+void row_sums(const float* teacher, const float* student, int64_t n, Temperature at, float* sums) {
+    double total0 = 0, total1 = 0, total2 = 0;
+    for (int64_t begin = 0; begin < n; begin += chunk) {
+        const int64_t end = std::min(n, begin + chunk);
+        float sum0 = 0, sum1 = 0, sum2 = 0;
+#pragma omp simd reduction(+ : sum0, sum1, sum2)
+        for (int64_t j = begin; j < end; ++j) {
+            const Terms term = terms<kind>(at.log_teacher(teacher[j]), at.log_student(student[j]));
+            sum0 += term.first;
+            sum1 += term.second;
+            sum2 += term.third;
+        }
+        total0 += double{sum0};
+        total1 += double{sum1};
+        total2 += double{sum2};
+    }
+    sums[0] = static_cast<float>(total0);
+    sums[1] = static_cast<float>(total1);
+    sums[2] = static_cast<float>(total2);
+}
+
+/// What a row's label adds to the gradient: factor * (softmax(student) - one at the label).
+struct LabelTerm {
+    float factor = 0;
+    int64_t column = -1;  ///< in this rank's part; outside of it where another rank holds the label
+};
+
+/// out = element(teacher, student), less the label's factor at its column.
+template <class T, class Element>
+void write_row(const float* teacher, const float* student, int64_t n, LabelTerm label, T* out,
+               const Element& element) {
+    const bool here = label.column >= 0 && label.column < n;
+    const float at_label =  // before `out`, which may be `student`, is written
+        here ? element(teacher[label.column], student[label.column]) - label.factor : 0.0f;
+#pragma omp simd
+    for (int64_t j = 0; j < n; ++j) out[j] = T(element(teacher[j], student[j]));
+    if (here) out[label.column] = T(at_label);
+}
+
+template <class T>
+void cross_entropy_row(const float* student, int64_t n, float lse_1, LabelTerm label, T* out) {
+    write_row(student, student, n, label, out,
+              [=](float, float s) { return label.factor * fast_exp(s - lse_1); });
+}
+
+/// factor: of the divergence's gradient with respect to z / tau.
+template <Divergence kind, class T>
+void divergence_row(const float* teacher, const float* student, int64_t n, Temperature at, const float* sums,
+                    float factor, float lse_1, LabelTerm label, T* out) {
+    const auto row = row_constants<kind>(sums);
+    if (label.factor == 0) {
+        write_row(teacher, student, n, label, out, [=](float t, float s) {
+            return factor * gradient<kind>(at.log_teacher(t), at.log_student(s), row);
+        });
+    } else {
+        write_row(teacher, student, n, label, out, [=](float t, float s) {
+            return factor * gradient<kind>(at.log_teacher(t), at.log_student(s), row) +
+                   label.factor * fast_exp(s - lse_1);
+        });
+    }
+}
+
+}  // namespace
+
+void softmax_statistics(Context& ctx, const Tensor& logits, float tau, Tensor& stats) {
+    const int64_t rows = logits.dim(0), n = logits.dim(1);
+#pragma omp parallel for num_threads(ctx.threads())
+    for (int64_t i = 0; i < rows; ++i) {
+        row_statistics(logits.data<float>() + i * n, n, 1.0f / tau, stats.data<float>() + 2 * i);
+    }
+}
+
+void softmax_combine(Context&, const Tensor& all, Tensor& lse) {
+    const int64_t parts = all.dim(0), rows = all.dim(1);
+    const float* const stats = all.data<float>();
+    for (int64_t i = 0; i < rows; ++i) {
+        double max = -std::numeric_limits<double>::infinity(), sum = 0;
+        for (int64_t part = 0; part < parts; ++part) {
+            max = std::max(max, double{stats[2 * (part * rows + i)]});
+        }
+        for (int64_t part = 0; part < parts; ++part) {
+            const float* const s = stats + 2 * (part * rows + i);
+            if (s[1] > 0) sum += double{s[1]} * std::exp(double{s[0]} - max);
+        }
+        lse.data<float>()[i] = static_cast<float>(max + std::log(sum));
+    }
+}
+
+void label_logits(Context&, const Tensor& logits, const Tensor& labels, int64_t first_id, Tensor& labelled) {
+    const int64_t rows = logits.dim(0), n = logits.dim(1);
+    for (int64_t i = 0; i < rows; ++i) {
+        const int64_t label = labels.data<int32_t>()[i], column = label - first_id;
+        const bool here = label >= 0 && column >= 0 && column < n;
+        labelled.data<float>()[i] = here ? logits.data<float>()[i * n + column] : 0.0f;
+    }
+}
+
+void divergence_sums(Context& ctx, Divergence kind, const Tensor& teacher, const Tensor& student,
+                     const Tensor& lse_t, const Tensor& lse_s, float tau, Tensor& sums) {
+    const int64_t rows = student.dim(0), n = student.dim(1);
+    with_divergence(kind, [&]<Divergence constant>() {
+#pragma omp parallel for num_threads(ctx.threads())
+        for (int64_t i = 0; i < rows; ++i) {
+            const Temperature at{1.0f / tau, lse_t.data<float>()[i], lse_s.data<float>()[i]};
+            row_sums<constant>(teacher.data<float>() + i * n, student.data<float>() + i * n, n, at,
+                               sums.data<float>() + i * divergence_sum_count);
+        }
+    });
+}
+
+void divergence_loss(Context&, Divergence kind, const Tensor& sums, Tensor& loss) {
+    const int64_t rows = loss.dim(0);
+    with_divergence(kind, [&]<Divergence constant>() {
+        for (int64_t i = 0; i < rows; ++i) {
+            loss.data<float>()[i] = row_loss<constant>(sums.data<float>() + i * divergence_sum_count);
+        }
+    });
+}
+
+void logit_gradient(Context& ctx, const LogitGradient& what, const Tensor& teacher, const Tensor& student,
+                    const Tensor& lse_t, const Tensor& lse_s, const Tensor& sums, const Tensor& lse_1,
+                    const Tensor& labels, const Tensor& row_weights, Tensor& d_logits) {
+    const int64_t rows = student.dim(0), n = student.dim(1);
+
+    const auto row = [&]<class T>(int64_t i, T* out) {
+        const float weight = row_weights.data<float>()[i];
+        const int32_t label = what.label_weight != 0 ? labels.data<int32_t>()[i] : -1;
+        const LabelTerm term =
+            label >= 0 ? LabelTerm{weight * what.label_weight, label - what.first_id} : LabelTerm{};
+        const float* const s = student.data<float>() + i * n;
+        const float lse = term.factor != 0 ? lse_1.data<float>()[i] : 0.0f;
+        if (weight == 0 || (!what.divergence && term.factor == 0)) {
+            std::fill_n(out, n, T(0.0f));
+        } else if (!what.divergence) {
+            cross_entropy_row(s, n, lse, term, out);
+        } else {
+            const Temperature at{1.0f / what.tau, lse_t.data<float>()[i], lse_s.data<float>()[i]};
+            const float factor = weight * what.divergence_weight / what.tau;
+            with_divergence(*what.divergence, [&]<Divergence kind>() {
+                divergence_row<kind>(teacher.data<float>() + i * n, s, n, at,
+                                     sums.data<float>() + i * divergence_sum_count, factor, lse, term, out);
+            });
+        }
+    };
+    visit_float(d_logits.dtype(), [&]<class T>(T) {
+#pragma omp parallel for num_threads(ctx.threads())
+        for (int64_t i = 0; i < rows; ++i) row(i, d_logits.data<T>() + i * n);
+    });
+}
+
+void row_argmax(Context& ctx, const Tensor& logits, int64_t first_id, Tensor& best) {
+    const int64_t rows = logits.dim(0), n = logits.dim(1);
+#pragma omp parallel for num_threads(ctx.threads())
+    for (int64_t i = 0; i < rows; ++i) {
+        const float* const z = logits.data<float>() + i * n;
+        const float max = largest(z, n);
+        const int64_t column = std::find(z, z + n, max) - z;  // n for a row of NaN
+        best.data<float>()[2 * i] = max;
+        best.data<float>()[2 * i + 1] = column < n ? static_cast<float>(first_id + column) : -1.0f;
+    }
+}
+
+}  // namespace espalier::cpu

@@ -1,0 +1,150 @@
+#include "kernels/cpu/norm.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "src/core/exact.hpp"
+
+namespace espalier::cpu {
+namespace {
+
+/// Rows whose share of dweight and dbias is summed on its own: the result does not depend on the threads.
+constexpr int64_t rows_per_block = 64;
+constexpr int64_t columns_per_tile = 256;
+
+struct RowStats {
+    float mean;
+    float rstd;
+};
+
+template <class T>
+RowStats row_stats(const T* x, int64_t n, NormOptions options) {
+    const float count = static_cast<float>(n);
+    float mean = 0;
+    if (options.kind == NormKind::layer) {
+        float sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t j = 0; j < n; ++j) sum += static_cast<float>(x[j]);
+        mean = sum / count;
+    }
+    float squares = 0;
+#pragma omp simd reduction(+ : squares)
+    for (int64_t j = 0; j < n; ++j) {
+        const float centred = static_cast<float>(x[j]) - mean;
+        squares += centred * centred;
+    }
+    return {mean, 1.0f / std::sqrt(squares / count + options.eps)};
+}
+
+float gain_offset(NormOptions options) {
+    return options.gain == Gain::one_plus_weight ? 1.0f : 0.0f;
+}
+
+template <class T>
+void forward(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias, NormOptions options,
+             Tensor& y, Tensor& stats) {
+    const auto [rows, n] = x.dims<2>();
+    const T* const w = weight.data<T>();
+    const T* const b = bias ? bias.data<T>() : nullptr;
+    const float offset = gain_offset(options);
+    const int64_t count = n;
+
+#pragma omp parallel for num_threads(ctx.threads())
+    for (int64_t i = 0; i < rows; ++i) {
+        const T* const in = x.data<T>() + i * count;
+        T* const out = y.data<T>() + i * count;
+        const auto [mean, rstd] = row_stats(in, count, options);
+        stats.data<float>()[2 * i] = mean;
+        stats.data<float>()[2 * i + 1] = rstd;
+        const float shift = mean, factor = rstd;
+        if (b) {
+#pragma omp simd
+            for (int64_t j = 0; j < count; ++j) {
+                const float normal = (static_cast<float>(in[j]) - shift) * factor;
+                out[j] = T(normal * (static_cast<float>(w[j]) + offset) + static_cast<float>(b[j]));
+            }
+        } else {
+#pragma omp simd
+            for (int64_t j = 0; j < count; ++j) {
+                const float normal = (static_cast<float>(in[j]) - shift) * factor;
+                out[j] = T(normal * (static_cast<float>(w[j]) + offset));
+            }
+        }
+    }
+}
+
+/// One row: dx +=, and its terms of dweight and dbias +=.
+template <class T>
+void backward_row(const T* dy, const T* x, const T* weight, RowStats stats, NormOptions options, int64_t n,
+                  T* dx, float* dweight, float* dbias) {
+    const float offset = gain_offset(options), mean = stats.mean, rstd = stats.rstd;
+    float sum = 0, projection = 0;  // of the gradient of the normalised row: on 1, and on the row itself
+#pragma omp simd reduction(+ : sum, projection)
+    for (int64_t j = 0; j < n; ++j) {
+        const float g = static_cast<float>(dy[j]) * (static_cast<float>(weight[j]) + offset);
+        sum += g;
+        projection += g * ((static_cast<float>(x[j]) - mean) * rstd);
+    }
+    const float mean_sum = options.kind == NormKind::layer ? sum / static_cast<float>(n) : 0.0f;
+    const float mean_projection = projection / static_cast<float>(n);
+#pragma omp simd
+    for (int64_t j = 0; j < n; ++j) {
+        const float d = static_cast<float>(dy[j]);
+        const float normal = (static_cast<float>(x[j]) - mean) * rstd;
+        const float g = d * (static_cast<float>(weight[j]) + offset);
+        dx[j] = T(static_cast<float>(dx[j]) + rstd * (g - mean_sum - normal * mean_projection));
+        dweight[j] += d * normal;
+        dbias[j] += d;
+    }
+}
+
+template <class T>
+void backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& stats,
+              NormOptions options, Tensor& dx, Tensor& dweight, Tensor& dbias) {
+    const int64_t rows = x.dim(0), n = x.dim(1);
+    const int64_t blocks = div_ceil(rows, rows_per_block);
+    const Tensor partial = ctx.empty({blocks, 2, n}, DType::f32);
+    float* const parts = partial.data<float>();
+
+#pragma omp parallel for num_threads(ctx.threads())
+    for (int64_t block = 0; block < blocks; ++block) {
+        float* const dw = parts + 2 * block * n;
+        float* const db = dw + n;
+        std::fill_n(dw, 2 * n, 0.0f);
+        const int64_t end = std::min(rows, (block + 1) * rows_per_block);
+        for (int64_t i = block * rows_per_block; i < end; ++i) {
+            const float* const s = stats.data<float>() + 2 * i;
+            backward_row(dy.data<T>() + i * n, x.data<T>() + i * n, weight.data<T>(), {s[0], s[1]}, options,
+                         n, dx.data<T>() + i * n, dw, db);
+        }
+    }
+
+    const auto join = [&](int64_t which, float* out, int64_t begin, int64_t end) {
+        for (int64_t block = 0; block < blocks; ++block) {
+            const float* const part = parts + (2 * block + which) * n;
+#pragma omp simd
+            for (int64_t j = begin; j < end; ++j) out[j] += part[j];
+        }
+    };
+#pragma omp parallel for num_threads(ctx.threads())
+    for (int64_t begin = 0; begin < n; begin += columns_per_tile) {
+        const int64_t end = std::min(n, begin + columns_per_tile);
+        join(0, dweight.data<float>(), begin, end);
+        if (dbias) join(1, dbias.data<float>(), begin, end);
+    }
+}
+
+}  // namespace
+
+void norm(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias, NormOptions options,
+          Tensor& y, Tensor& stats) {
+    visit_float(x.dtype(), [&]<class T>(T) { forward<T>(ctx, x, weight, bias, options, y, stats); });
+}
+
+void norm_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& stats,
+                   NormOptions options, Tensor& dx, Tensor& dweight, Tensor& dbias) {
+    visit_float(x.dtype(),
+                [&]<class T>(T) { backward<T>(ctx, dy, x, weight, stats, options, dx, dweight, dbias); });
+}
+
+}  // namespace espalier::cpu

@@ -1,0 +1,109 @@
+#include "kernels/divergence.hpp"
+
+#include <array>
+#include <utility>
+
+#include "kernels/cpu/divergence.hpp"
+
+namespace espalier {
+namespace {
+
+constexpr std::array names{
+    std::pair{Divergence::kl, std::string_view("kl")},
+    std::pair{Divergence::reverse_kl, std::string_view("reverse_kl")},
+    std::pair{Divergence::jsd, std::string_view("jsd")},
+    std::pair{Divergence::mse, std::string_view("mse")},
+    std::pair{Divergence::cosine, std::string_view("cosine")},
+};
+
+void expect(const Tensor& tensor, const Shape& shape, DType dtype, const char* what) {
+    expect_shape(tensor, shape, what);
+    expect_dtype(tensor, dtype, what);
+}
+
+}  // namespace
+
+std::string_view to_string(Divergence divergence) {
+    for (const auto& [value, name] : names) {
+        if (value == divergence) return name;
+    }
+    throw InternalError("unknown divergence");
+}
+
+std::optional<Divergence> divergence_from_string(std::string_view wanted) {
+    for (const auto& [value, name] : names) {
+        if (name == wanted) return value;
+    }
+    return std::nullopt;
+}
+
+void softmax_statistics(Context& ctx, const Tensor& logits, float tau, Tensor& stats) {
+    const auto [rows, vocab] = logits.dims<2>();
+    expect_dtype(logits, DType::f32, "logits");
+    expect(stats, {rows, 2}, DType::f32, "stats");
+    cpu::softmax_statistics(ctx, logits, tau, stats);
+}
+
+void softmax_combine(Context& ctx, const Tensor& all, Tensor& lse) {
+    const auto [parts, rows, two] = all.dims<3>();
+    expect(all, {parts, rows, 2}, DType::f32, "all");
+    expect(lse, {rows}, DType::f32, "lse");
+    cpu::softmax_combine(ctx, all, lse);
+}
+
+void label_logits(Context& ctx, const Tensor& logits, const Tensor& labels, int64_t first_id,
+                  Tensor& labelled) {
+    const auto [rows, vocab] = logits.dims<2>();
+    expect_dtype(logits, DType::f32, "logits");
+    expect(labels, {rows}, DType::i32, "labels");
+    expect(labelled, {rows}, DType::f32, "labelled");
+    cpu::label_logits(ctx, logits, labels, first_id, labelled);
+}
+
+void divergence_sums(Context& ctx, Divergence kind, const Tensor& teacher, const Tensor& student,
+                     const Tensor& lse_t, const Tensor& lse_s, float tau, Tensor& sums) {
+    const auto [rows, vocab] = student.dims<2>();
+    expect_dtype(student, DType::f32, "student");
+    expect(teacher, {rows, vocab}, DType::f32, "teacher");
+    expect(lse_t, {rows}, DType::f32, "lse_t");
+    expect(lse_s, {rows}, DType::f32, "lse_s");
+    expect(sums, {rows, divergence_sum_count}, DType::f32, "sums");
+    cpu::divergence_sums(ctx, kind, teacher, student, lse_t, lse_s, tau, sums);
+}
+
+void divergence_loss(Context& ctx, Divergence kind, const Tensor& sums, Tensor& loss) {
+    const auto [rows] = loss.dims<1>();
+    expect(sums, {rows, divergence_sum_count}, DType::f32, "sums");
+    expect_dtype(loss, DType::f32, "loss");
+    cpu::divergence_loss(ctx, kind, sums, loss);
+}
+
+void logit_gradient(Context& ctx, const LogitGradient& what, const Tensor& teacher, const Tensor& student,
+                    const Tensor& lse_t, const Tensor& lse_s, const Tensor& sums, const Tensor& lse_1,
+                    const Tensor& labels, const Tensor& row_weights, Tensor& d_logits) {
+    const auto [rows, vocab] = student.dims<2>();
+    expect_dtype(student, DType::f32, "student");
+    if (what.divergence) {
+        expect(teacher, {rows, vocab}, DType::f32, "teacher");
+        expect(lse_t, {rows}, DType::f32, "lse_t");
+        expect(lse_s, {rows}, DType::f32, "lse_s");
+        expect(sums, {rows, divergence_sum_count}, DType::f32, "sums");
+    }
+    if (what.label_weight != 0) {
+        expect(lse_1, {rows}, DType::f32, "lse_1");
+        expect(labels, {rows}, DType::i32, "labels");
+    }
+    expect(row_weights, {rows}, DType::f32, "row_weights");
+    expect_shape(d_logits, {rows, vocab}, "d_logits");
+    cpu::logit_gradient(ctx, what, teacher, student, lse_t, lse_s, sums, lse_1, labels, row_weights,
+                        d_logits);
+}
+
+void row_argmax(Context& ctx, const Tensor& logits, int64_t first_id, Tensor& best) {
+    const auto [rows, vocab] = logits.dims<2>();
+    expect_dtype(logits, DType::f32, "logits");
+    expect(best, {rows, 2}, DType::f32, "best");
+    cpu::row_argmax(ctx, logits, first_id, best);
+}
+
+}  // namespace espalier

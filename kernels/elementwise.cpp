@@ -1,0 +1,39 @@
+#include "kernels/elementwise.hpp"
+
+#include "kernels/cpu/elementwise.hpp"
+
+namespace espalier {
+
+void add(Context& ctx, const Tensor& a, const Tensor& b, Tensor& out) {
+    expect_shape(b, a.shape(), "b");
+    expect_dtype(b, a.dtype(), "b");
+    expect_shape(out, a.shape(), "out");
+    expect_dtype(out, a.dtype(), "out");
+    cpu::add(ctx, a, b, out);
+}
+
+void accumulate(Context& ctx, const Tensor& part, Tensor& sum) {
+    expect_shape(part, sum.shape(), "part");
+    expect_dtype(sum, DType::f32, "sum");
+    cpu::accumulate(ctx, part, sum);
+}
+
+void scale(Context& ctx, float factor, Tensor& x) {
+    cpu::scale(ctx, factor, x);
+}
+
+void convert(Context& ctx, const Tensor& x, Tensor& out) {
+    expect_shape(out, x.shape(), "out");
+    cpu::convert(ctx, x, out);
+}
+
+void fill(Context& ctx, float value, Tensor& x) {
+    cpu::fill(ctx, value, x);
+}
+
+double square_sum(Context& ctx, const Tensor& x) {
+    expect_dtype(x, DType::f32, "x");
+    return cpu::square_sum(ctx, x);
+}
+
+}  // namespace espalier

@@ -1,0 +1,23 @@
+#include "kernels/rotary.hpp"
+
+#include "kernels/cpu/rotary.hpp"
+
+namespace espalier {
+
+void rotate(Context& ctx, Tensor& x, const Tensor& cosines, const Tensor& sines, const Tensor& positions,
+            int64_t heads, int64_t head_dim, Rotation rotation) {
+    const auto [tokens, width] = x.dims<2>();
+    const auto [longest, half] = cosines.dims<2>();
+    if (heads * head_dim > width || 2 * half > head_dim) {
+        throw InternalError(fmt::format("rotate: {} heads of {} with {} pairs do not fit rows of {}", heads,
+                                        head_dim, half, width));
+    }
+    expect_dtype(cosines, DType::f32, "cosines");
+    expect_shape(sines, {longest, half}, "sines");
+    expect_dtype(sines, DType::f32, "sines");
+    expect_shape(positions, {tokens}, "positions");
+    expect_dtype(positions, DType::i32, "positions");
+    cpu::rotate(ctx, x, cosines, sines, positions, heads, head_dim, rotation);
+}
+
+}  // namespace espalier
