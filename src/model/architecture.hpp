@@ -1,0 +1,72 @@
+// What a transformer is made of: the numbers and choices from which everything else about a model follows.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "kernels/activation.hpp"
+#include "kernels/norm.hpp"
+
+namespace espalier::model {
+
+enum class Family { llama, mistral, nemotron };
+std::string_view to_string(Family family);
+
+/// Widths of one layer; a pruned model may differ from layer to layer.
+struct LayerShape {
+    int64_t query_heads = 0;
+    int64_t kv_heads = 0;
+    int64_t ffn = 0;  ///< neurons of the MLP
+    bool operator==(const LayerShape&) const = default;
+};
+
+/// Stretching of the rotary frequencies for long contexts (formulas: rotary_table.hpp).
+struct RotaryScaling {
+    enum class Kind { none, linear, llama3 };
+    Kind kind = Kind::none;
+    double factor = 1;
+    double low_frequency_factor = 1;
+    double high_frequency_factor = 4;
+    int64_t original_positions = 8192;
+    bool operator==(const RotaryScaling&) const = default;
+};
+
+struct Architecture {
+    Family family = Family::llama;
+    int64_t vocab = 0;
+    int64_t hidden = 0;
+    int64_t head_dim = 0;  ///< never hidden / heads: pruned models have both as they like
+    std::vector<LayerShape> layers;
+    Activation activation = Activation::swiglu;
+    NormOptions norm;
+    bool norm_bias = false;
+    bool qkv_bias = false;
+    bool attention_out_bias = false;
+    bool mlp_bias = false;
+    bool tied = false;       ///< the head is the token embedding
+    int64_t rotary_dim = 0;  ///< leading dims of a head that are turned, even
+    double rotary_base = 10000;
+    RotaryScaling rotary_scaling;
+    int64_t window = 0;  ///< sliding attention window, 0: none
+    int64_t max_positions = 0;
+    double init_std = 0.02;
+    std::optional<int64_t> bos, eos, pad;
+
+    int64_t depth() const { return static_cast<int64_t>(layers.size()); }
+    /// Whether all layers have the same widths, as public model formats demand.
+    bool uniform() const;
+    /// Query heads that share a KV head of a layer; widths are checked to divide.
+    int64_t group(int64_t layer) const;
+    bool operator==(const Architecture& other) const;
+};
+
+/// Throws UserError, naming `source` and the field, when the numbers cannot be a model.
+void check(const Architecture& a, const std::string& source);
+
+/// FLOPs of one token's forward pass at a sequence length: every matrix product (the head's too), and causal attention
+/// (2 seq_len q_heads head_dim per layer). The backward pass is twice that.
+double forward_flops_per_token(const Architecture& a, int64_t seq_len);
+
+}  // namespace espalier::model

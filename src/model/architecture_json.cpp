@@ -1,0 +1,191 @@
+#include "src/model/architecture_json.hpp"
+
+#include "src/core/error.hpp"
+#include "src/model/hugging_face.hpp"
+
+namespace espalier::model {
+
+using nlohmann::json;
+using nlohmann::ordered_json;
+
+FieldReader::FieldReader(const json& object, std::string source) : object_(object), source_(std::move(source)) {
+    ESPALIER_REQUIRE(object_.is_object(), "{}: expected a JSON object with the fields of an architecture", source_);
+}
+
+bool FieldReader::has(const char* field) const {
+    const auto it = object_.find(field);
+    return it != object_.end() && !it->is_null();
+}
+
+const json& FieldReader::at(const char* field) const {
+    ESPALIER_REQUIRE(has(field), "{}: the field \"{}\" is missing", source_, field);
+    return object_.at(field);
+}
+
+int64_t FieldReader::integer(const char* field) const {
+    const json& value = at(field);
+    ESPALIER_REQUIRE(value.is_number_integer(), "{}: \"{}\" is {}, expected a whole number", source_, field, value.dump());
+    return value.get<int64_t>();
+}
+
+int64_t FieldReader::integer(const char* field, int64_t fallback) const { return has(field) ? integer(field) : fallback; }
+
+double FieldReader::number(const char* field) const {
+    const json& value = at(field);
+    ESPALIER_REQUIRE(value.is_number(), "{}: \"{}\" is {}, expected a number", source_, field, value.dump());
+    return value.get<double>();
+}
+
+double FieldReader::number(const char* field, double fallback) const { return has(field) ? number(field) : fallback; }
+
+bool FieldReader::flag(const char* field, bool fallback) const {
+    if (!has(field)) return fallback;
+    const json& value = at(field);
+    ESPALIER_REQUIRE(value.is_boolean(), "{}: \"{}\" is {}, expected true or false", source_, field, value.dump());
+    return value.get<bool>();
+}
+
+std::string FieldReader::text(const char* field) const {
+    const json& value = at(field);
+    ESPALIER_REQUIRE(value.is_string(), "{}: \"{}\" is {}, expected a string", source_, field, value.dump());
+    return value.get<std::string>();
+}
+
+std::string FieldReader::text(const char* field, const std::string& fallback) const { return has(field) ? text(field) : fallback; }
+
+std::vector<int64_t> FieldReader::per_layer(const char* field, int64_t layers) const {
+    const json& value = at(field);
+    if (!value.is_array()) return std::vector<int64_t>(static_cast<size_t>(layers), integer(field));
+    ESPALIER_REQUIRE(value.size() == static_cast<size_t>(layers), "{}: \"{}\" lists {} layers, the model has {}", source_, field, value.size(), layers);
+    std::vector<int64_t> out;
+    for (const json& v : value) {
+        ESPALIER_REQUIRE(v.is_number_integer(), "{}: \"{}\" holds {}, expected whole numbers", source_, field, v.dump());
+        out.push_back(v.get<int64_t>());
+    }
+    return out;
+}
+
+namespace {
+
+template <class Get>
+ordered_json widths(const Architecture& a, Get get) {
+    if (a.uniform()) return get(a.layers.front());
+    ordered_json list = ordered_json::array();
+    for (const auto& l : a.layers) list.push_back(get(l));
+    return list;
+}
+
+ordered_json optional_id(const std::optional<int64_t>& id) { return id ? ordered_json(*id) : ordered_json(nullptr); }
+
+std::optional<int64_t> read_id(const FieldReader& in, const char* field) {
+    return in.has(field) ? std::optional(in.integer(field)) : std::nullopt;
+}
+
+template <class E>
+E choice(const FieldReader& in, const char* field, const std::vector<std::pair<const char*, E>>& values) {
+    const std::string text = in.text(field);
+    std::string known;
+    for (const auto& [name, value] : values) {
+        if (text == name) return value;
+        known += (known.empty() ? "" : ", ") + std::string(name);
+    }
+    fail("{}: \"{}\" is \"{}\"; known are {}", in.source(), field, text, known);
+}
+
+const std::vector<std::pair<const char*, Family>> families{{"llama", Family::llama}, {"mistral", Family::mistral}, {"nemotron", Family::nemotron}};
+const std::vector<std::pair<const char*, NormKind>> norm_kinds{{"rms", NormKind::rms}, {"layer", NormKind::layer}};
+const std::vector<std::pair<const char*, Gain>> gains{{"weight", Gain::weight}, {"one_plus_weight", Gain::one_plus_weight}};
+const std::vector<std::pair<const char*, RotaryScaling::Kind>> scalings{
+    {"none", RotaryScaling::Kind::none}, {"linear", RotaryScaling::Kind::linear}, {"llama3", RotaryScaling::Kind::llama3}};
+
+template <class E>
+const char* name_of(const std::vector<std::pair<const char*, E>>& values, E value) {
+    for (const auto& [name, v] : values) {
+        if (v == value) return name;
+    }
+    throw InternalError("an enumerator without a name");
+}
+
+Architecture from_own(const FieldReader& in) {
+    Architecture a;
+    a.family = choice(in, "family", families);
+    a.vocab = in.integer("vocab");
+    a.hidden = in.integer("hidden");
+    a.head_dim = in.integer("head_dim");
+    const int64_t depth = in.integer("layers");
+    ESPALIER_REQUIRE(depth > 0 && depth < 100000, "{}: \"layers\" is {}; a model has at least one", in.source(), depth);
+    const auto heads = in.per_layer("query_heads", depth), kv = in.per_layer("kv_heads", depth), ffn = in.per_layer("ffn", depth);
+    for (size_t i = 0; i < static_cast<size_t>(depth); ++i) a.layers.push_back({heads[i], kv[i], ffn[i]});
+    const std::string activation = in.text("activation");
+    const auto known = activation_from_string(activation);
+    ESPALIER_REQUIRE(known.has_value(), "{}: unknown \"activation\" \"{}\"", in.source(), activation);
+    a.activation = *known;
+    a.norm = {choice(in, "norm", norm_kinds), choice(in, "norm_gain", gains), static_cast<float>(in.number("norm_eps"))};
+    a.norm_bias = in.flag("norm_bias", false);
+    a.qkv_bias = in.flag("qkv_bias", false);
+    a.attention_out_bias = in.flag("attention_out_bias", false);
+    a.mlp_bias = in.flag("mlp_bias", false);
+    a.tied = in.flag("tied", false);
+    a.rotary_dim = in.integer("rotary_dim");
+    a.rotary_base = in.number("rotary_base");
+    if (in.has("rotary_scaling")) {
+        const FieldReader s(in.at("rotary_scaling"), in.source() + ": rotary_scaling");
+        a.rotary_scaling = {choice(s, "kind", scalings), s.number("factor", 1), s.number("low_frequency_factor", 1),
+                            s.number("high_frequency_factor", 4), s.integer("original_positions", 8192)};
+    }
+    a.window = in.integer("window", 0);
+    a.max_positions = in.integer("max_positions");
+    a.init_std = in.number("init_std", 0.02);
+    a.bos = read_id(in, "bos");
+    a.eos = read_id(in, "eos");
+    a.pad = read_id(in, "pad");
+    return a;
+}
+
+}  // namespace
+
+ordered_json to_json(const Architecture& a) {
+    ordered_json out{{"family", to_string(a.family)},
+                     {"vocab", a.vocab},
+                     {"hidden", a.hidden},
+                     {"layers", a.depth()},
+                     {"query_heads", widths(a, [](const LayerShape& l) { return l.query_heads; })},
+                     {"kv_heads", widths(a, [](const LayerShape& l) { return l.kv_heads; })},
+                     {"head_dim", a.head_dim},
+                     {"ffn", widths(a, [](const LayerShape& l) { return l.ffn; })},
+                     {"activation", to_string(a.activation)},
+                     {"norm", name_of(norm_kinds, a.norm.kind)},
+                     {"norm_gain", name_of(gains, a.norm.gain)},
+                     {"norm_eps", a.norm.eps},
+                     {"norm_bias", a.norm_bias},
+                     {"qkv_bias", a.qkv_bias},
+                     {"attention_out_bias", a.attention_out_bias},
+                     {"mlp_bias", a.mlp_bias},
+                     {"tied", a.tied},
+                     {"rotary_dim", a.rotary_dim},
+                     {"rotary_base", a.rotary_base}};
+    const auto& s = a.rotary_scaling;
+    if (s.kind != RotaryScaling::Kind::none) {
+        out["rotary_scaling"] = {{"kind", name_of(scalings, s.kind)},
+                                 {"factor", s.factor},
+                                 {"low_frequency_factor", s.low_frequency_factor},
+                                 {"high_frequency_factor", s.high_frequency_factor},
+                                 {"original_positions", s.original_positions}};
+    }
+    out["window"] = a.window;
+    out["max_positions"] = a.max_positions;
+    out["init_std"] = a.init_std;
+    out["bos"] = optional_id(a.bos);
+    out["eos"] = optional_id(a.eos);
+    out["pad"] = optional_id(a.pad);
+    return out;
+}
+
+Architecture architecture_from_json(const json& object, const std::string& source) {
+    const FieldReader in(object, source);
+    Architecture a = in.has("family") ? from_own(in) : from_hugging_face(object, source);
+    check(a, source);
+    return a;
+}
+
+}  // namespace espalier::model

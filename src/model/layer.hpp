@@ -1,0 +1,100 @@
+// One transformer block on one rank: forward as numbered steps, backward as their mirror.
+#pragma once
+
+#include "kernels/attention.hpp"
+#include "src/comm/communicator.hpp"
+#include "src/model/parameter_set.hpp"
+#include "src/model/rotary_table.hpp"
+
+namespace espalier::model {
+
+/// The tokens of one micro-batch: `batch` sequences of `seq` tokens, one after another.
+struct TokenBatch {
+    int64_t batch = 0;
+    int64_t seq = 0;
+    Tensor ids;        ///< [tokens] i32
+    Tensor positions;  ///< [tokens] i32
+    int64_t tokens() const { return batch * seq; }
+};
+
+/// What a backward pass needs of a forward pass.
+///   T tokens, Tl = this rank's part of them (sequence parallelism), H hidden, local head counts and widths
+struct SavedLayer {
+    Tensor x;                 // [Tl, H]   input
+    Tensor attention_stats;   // [Tl, 2]   mean, rstd
+    Tensor qkv;               // [T, (q + 2 kv) head_dim]  rotated
+    Tensor o;                 // [T, q head_dim]
+    Tensor lse;               // [batch, q, seq]
+    Tensor h;                 // [Tl, H]   after attention
+    Tensor mlp_stats;         // [Tl, 2]
+    Tensor u;                 // [T, 2 ffn] or [T, ffn]    before the activation
+};
+
+/// Sees activations where they are, during a forward pass. Tensors hold all tokens and this rank's heads and neurons;
+/// norm outputs are gathered: all tokens, all channels.
+class Observer {
+public:
+    virtual ~Observer() = default;
+    virtual void norm_output(Context&, int64_t /*index: 2 layer, 2 layer + 1, 2 depth for the final norm*/, const TokenBatch&, const Tensor& /*[T, H]*/) {}
+    virtual void heads(Context&, int64_t /*layer*/, const TokenBatch&, const Tensor& /*[T, q head_dim]*/) {}
+    /// before: [T, ffn or 2 ffn] as handed to the activation; after: [T, ffn].
+    virtual void neurons(Context&, int64_t /*layer*/, const TokenBatch&, const Tensor& /*before*/, const Tensor& /*after*/) {}
+    /// The residual stream between layers: [Tl, H], before the layer and after it.
+    virtual void block(Context&, int64_t /*layer*/, const TokenBatch&, const Tensor& /*x*/, const Tensor& /*out*/) {}
+};
+
+/// Keys and values of the tokens so far, of one sequence.
+struct LayerCache {
+    Tensor keys, values;  // [capacity, kv head_dim]
+};
+struct CacheUse {
+    LayerCache* cache;
+    int64_t length;  ///< valid rows, the new tokens included
+};
+
+/// What a forward pass does beside computing its result.
+struct ForwardExtras {
+    SavedLayer* saved = nullptr;
+    Observer* observer = nullptr;
+    const CacheUse* cache = nullptr;
+};
+
+class Layer {
+public:
+    /// Handles into `set`; `gradients` is a flat f32 buffer with the same offsets, or empty.
+    Layer(const Architecture& a, int64_t index, TensorPart part, const ParameterSet& set, const Tensor& gradients,
+          comm::Communicator tensor);
+
+    /// x [Tl, H] -> [Tl, H]
+    Tensor forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, const RotaryTable& rotary, const ForwardExtras& extras) const;
+    /// d_out [Tl, H], which it may change -> dx [Tl, H]; every weight's gradient +=.
+    Tensor backward(Context& ctx, Tensor d_out, const TokenBatch& tokens, const RotaryTable& rotary, const SavedLayer& saved);
+
+    int64_t index() const { return index_; }
+    /// Elements of a row of the key and value cache.
+    int64_t cache_width() const { return shape_.kv_heads * shape_.head_dim; }
+
+private:
+    struct Weights {
+        Tensor attention_norm, attention_norm_bias;  // [H]
+        Tensor qkv, qkv_bias;                        // [(q + 2 kv) head_dim, H]
+        Tensor attention_out, attention_out_bias;    // [H, q head_dim]
+        Tensor mlp_norm, mlp_norm_bias;              // [H]
+        Tensor gate_up, gate_up_bias;                // [2 ffn, H] or [ffn, H]
+        Tensor down, down_bias;                      // [H, ffn]
+    };
+    Weights weights(const ParameterSet& set, const Tensor& flat) const;
+    AttentionShape attention_shape(const TokenBatch& tokens) const;
+    /// Biases of projections that are summed over ranks count once: on rank 0.
+    bool adds_output_bias() const { return tensor_.rank() == 0; }
+
+    Architecture a_;
+    int64_t index_;
+    AttentionShape shape_;  // heads of this rank
+    int64_t ffn_;           // neurons of this rank
+    comm::Communicator tensor_;
+    Weights w_;
+    Weights g_;
+};
+
+}  // namespace espalier::model

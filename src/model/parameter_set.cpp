@@ -1,0 +1,69 @@
+#include "src/model/parameter_set.hpp"
+
+namespace espalier::model {
+namespace {
+
+/// Whether this rank holds a row, and whether it answers for it.
+enum class Held { no, copy, owner };
+
+Held held(const Architecture& a, const Parameter& p, const Placement& placement) {
+    if (p.layer >= 0) return placement.layers.contains(p.layer) ? Held::owner : Held::no;
+    switch (p.weight) {
+        case Weight::token_embedding:
+            if (placement.first_stage) return Held::owner;
+            return placement.last_stage && a.tied ? Held::copy : Held::no;
+        default: return placement.last_stage ? Held::owner : Held::no;
+    }
+}
+
+/// Rows that must follow the one before without a gap, so that together they are one matrix.
+bool continues(Weight weight) {
+    switch (weight) {
+        case Weight::key:
+        case Weight::value:
+        case Weight::key_bias:
+        case Weight::value_bias: return true;
+        default: return false;
+    }
+}
+
+}  // namespace
+
+Placement place(const Architecture& a, int tp, int tp_rank, int pp, int stage) {
+    return {{tp, tp_rank}, stage_layers(a, pp, stage), stage == 0, stage == pp - 1};
+}
+
+ParameterSet::ParameterSet(Context& ctx, const Architecture& a, const Placement& placement, DType dtype) {
+    constexpr int64_t alignment = 32;  // elements: 64 bytes of bf16, 128 of f32
+    int64_t offset = 0;
+    Weight previous = Weight::head;
+    for (const auto& p : parameters(a)) {
+        const Held how = held(a, p, placement);
+        if (how == Held::no) continue;
+        const bool up_after_gate = (p.weight == Weight::up && previous == Weight::gate) || (p.weight == Weight::up_bias && previous == Weight::gate_bias);
+        if (!continues(p.weight) && !up_after_gate) offset = div_ceil(offset, alignment) * alignment;
+        Entry entry{p, local_box(a, p, placement.tensor), owned_box(a, p, placement.tensor), offset};
+        if (how == Held::copy) entry.owned.count[0] = 0;
+        offset += entry.size();
+        previous = p.weight;
+        entries_.push_back(std::move(entry));
+    }
+    flat_ = ctx.zeros({offset}, dtype);
+}
+
+const Entry* ParameterSet::find(Weight weight, int64_t layer) const {
+    for (const auto& e : entries_) {
+        if (e.parameter.weight == weight && e.parameter.layer == layer) return &e;
+    }
+    return nullptr;
+}
+
+Tensor ParameterSet::view(const Tensor& flat, const Entry* entry) {
+    return entry ? flat.slice(entry->offset, entry->local.count) : Tensor();
+}
+
+Tensor ParameterSet::matrix(const Tensor& flat, const Entry* first, int64_t rows, int64_t columns) {
+    return first ? flat.slice(first->offset, {rows, columns}) : Tensor();
+}
+
+}  // namespace espalier::model

@@ -1,0 +1,24 @@
+// Angles of the rotary embedding, with the scalings that stretch a model's context.
+#pragma once
+
+#include <vector>
+
+#include "src/core/context.hpp"
+#include "src/model/architecture.hpp"
+
+namespace espalier::model {
+
+/// Frequencies [rotary_dim / 2]: base^(-2 i / rotary_dim), then
+///   linear: divided by factor (Chen et al. 2023);
+///   llama3: with wavelength w = 2 pi / f, long ones (w > original / low) divided by factor, short ones (w < original /
+///   high) kept, those between blended by s = (original / w - low) / (high - low) (Llama 3.1; modeling_rope_utils.py of
+///   huggingface/transformers).
+std::vector<double> rotary_frequencies(const Architecture& a);
+
+/// cosines, sines [positions, rotary_dim / 2] f32.
+struct RotaryTable {
+    Tensor cosines, sines;
+};
+RotaryTable make_rotary_table(Context& ctx, const Architecture& a, int64_t positions);
+
+}  // namespace espalier::model

@@ -1,0 +1,71 @@
+// A transformer, or the part of one that a rank holds: teacher, student, pruned and random model alike.
+#pragma once
+
+#include <vector>
+
+#include "src/comm/topology.hpp"
+#include "src/model/layer.hpp"
+
+namespace espalier::model {
+
+enum class Gradients { none, keep };
+
+/// What the backward pass of one micro-batch needs of this stage.
+struct SavedStage {
+    std::vector<SavedLayer> layers;
+    Tensor last;        ///< [Tl, H] into the final norm; last stage only
+    Tensor last_stats;  ///< [Tl, 2]
+};
+
+class Transformer {
+public:
+    /// Weights are zero until they are read or initialised into parameters().
+    Transformer(Context& ctx, Architecture architecture, const comm::Topology& topology, DType dtype, Gradients gradients);
+
+    const Architecture& architecture() const { return a_; }
+    const Placement& placement() const { return placement_; }
+    const comm::Communicator& tensor() const { return tensor_; }
+    DType dtype() const { return set_.dtype(); }
+    ParameterSet& parameters() { return set_; }
+    const ParameterSet& parameters() const { return set_; }
+    /// Flat f32 [parameters().flat_size()]; empty without Gradients::keep.
+    Tensor& gradients() { return gradients_; }
+
+    /// First stage: the tokens' embeddings, x [Tl, H].
+    Tensor embed(Context& ctx, const TokenBatch& tokens) const;
+    /// This stage's layers: x [Tl, H] -> [Tl, H].
+    Tensor forward(Context& ctx, Tensor x, const TokenBatch& tokens, SavedStage* saved = nullptr, Observer* observer = nullptr);
+    /// One layer of this stage, by its index in the model.
+    Tensor forward_layer(Context& ctx, int64_t layer, const Tensor& x, const TokenBatch& tokens, const ForwardExtras& extras);
+    /// Last stage: the normed hidden states of all tokens, [T, H], gathered over the tensor parallel ranks.
+    Tensor final_hidden(Context& ctx, const Tensor& x, const TokenBatch& tokens, SavedStage* saved = nullptr, Observer* observer = nullptr) const;
+
+    /// Gradients of the three, last first. d_hidden [T, H] is this rank's part of the sum over tensor parallel ranks.
+    Tensor final_hidden_backward(Context& ctx, const Tensor& d_hidden, const SavedStage& saved);
+    Tensor backward(Context& ctx, Tensor d_out, const TokenBatch& tokens, SavedStage& saved);
+    void embed_backward(Context& ctx, const Tensor& dx, const TokenBatch& tokens);
+
+    /// The output projection [vocab of this rank, H] and its gradient; last stage.
+    Tensor head() const;
+    Tensor head_gradient() const;
+    /// Vocabulary ids of this rank's part of the head.
+    Range vocabulary() const { return local_range(a_, -1, Axis::vocab, placement_.tensor); }
+
+    const Layer& layer(int64_t index) const { return layers_.at(static_cast<size_t>(index - placement_.layers.begin)); }
+
+private:
+    const RotaryTable& rotary(Context& ctx, int64_t positions);
+
+    Architecture a_;
+    Placement placement_;
+    comm::Communicator tensor_;
+    ParameterSet set_;
+    Tensor gradients_;
+    std::vector<Layer> layers_;
+    RotaryTable rotary_;
+};
+
+/// Micro-batch of sequences [batch, seq] of ids; positions count from `first_position` in each.
+TokenBatch make_batch(Context& ctx, const std::vector<int32_t>& ids, int64_t batch, int64_t seq, int64_t first_position = 0);
+
+}  // namespace espalier::model
