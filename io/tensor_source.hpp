@@ -4,6 +4,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "src/core/tensor.hpp"
@@ -12,13 +13,14 @@ namespace espalier::io {
 
 struct TensorInfo {
     std::string name;
-    Shape shape;       ///< as PyTorch shows it: the last axis is contiguous
-    std::string type;  ///< the file's own word: "BF16", "F16", "Q4_1"
-    DType dtype;       ///< of what read_rows gives: bf16 stays bf16, everything else becomes f32
+    Shape shape;           ///< as PyTorch shows it: the last axis is contiguous
+    std::string type;      ///< the file's own word: "BF16", "F16", "Q4_1"
+    DType dtype;           ///< of what read_rows gives: bf16 stays bf16, everything else becomes f32
+    bool readable = true;  ///< false for a type without a decoder: read_rows throws, saying how to convert
 };
 
-/// Every reader checks the whole directory of tensors on opening (names, shapes, offsets, overlaps, file size) and
-/// throws UserError naming file and field; it maps the file and reads no data before read_rows.
+/// Every reader checks the whole directory of tensors on opening (names, shapes, offsets, overlaps, file
+/// size) and throws UserError naming file and field; it maps the file and reads no data before read_rows.
 class TensorSource {
 public:
     virtual ~TensorSource() = default;
@@ -32,5 +34,14 @@ public:
 
 /// Number of the tensor called `name`, or -1.
 int64_t find(const TensorSource& source, std::string_view name);
+
+/// Length of axis 0, 1 for rank 0; and the elements of one such row.
+int64_t row_count(const Shape& shape);
+int64_t row_elements(const Shape& shape);
+
+/// Opens a Hugging Face folder (safetensors before .bin, sharded or not), a .safetensors, .gguf or .bin file.
+/// Throws UserError for anything else; for NeMo and Megatron checkpoints it names the command that converts
+/// them.
+std::unique_ptr<TensorSource> open_weights(const std::string& path);
 
 }  // namespace espalier::io
