@@ -1,0 +1,22 @@
+// What a run minimises, as the user writes it: "kl", "kl=1,ce=0.1".
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "kernels/divergence.hpp"
+
+namespace espalier::distill {
+
+/// divergence_weight * D(teacher, student; temperature) + label_weight * cross entropy(student, labels).
+struct LossTerms {
+    std::optional<Divergence> divergence;
+    double divergence_weight = 1;
+    double label_weight = 0;
+    double temperature = 1;
+};
+
+/// Throws UserError naming what it does not know. At most one divergence, and ce.
+LossTerms parse_loss_terms(const std::string& text, double temperature);
+
+}  // namespace espalier::distill

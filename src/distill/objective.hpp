@@ -1,0 +1,50 @@
+// The head of a training step: output projection, softmax, loss and their gradients, a block of tokens at a time, so that
+// the logits of a micro-batch never exist as a whole.
+#pragma once
+
+#include "src/distill/loss_terms.hpp"
+#include "src/model/transformer.hpp"
+
+namespace espalier::distill {
+
+/// Sums over scored tokens, each term before its weight.
+struct LossSums {
+    double divergence = 0;
+    double label = 0;
+    double tokens = 0;
+
+    /// The objective's mean, where there were tokens.
+    double objective(const LossTerms& terms) const;
+    LossSums& operator+=(const LossSums& other);
+};
+
+class Objective {
+public:
+    explicit Objective(LossTerms terms) : terms_(terms) {}
+    const LossTerms& terms() const { return terms_; }
+
+    /// Adds the loss of one micro-batch to sums() (the same on all tensor parallel ranks) and token_weight times its
+    /// gradient to the student's head gradient (+=).
+    ///   student_hidden [T, H of the student], teacher_hidden [T, H of the teacher] (unused without a divergence)
+    ///   labels [T] i32, < 0: not scored by cross entropy
+    /// Returns d_hidden [T, H] =, this rank's part of the sum over tensor parallel ranks.
+    Tensor backward(Context& ctx, const model::Transformer& student, const Tensor& student_hidden, const model::Transformer* teacher,
+                    const Tensor& teacher_hidden, const Tensor& labels, double token_weight);
+
+    /// The loss alone.
+    void forward(Context& ctx, const model::Transformer& student, const Tensor& student_hidden, const model::Transformer* teacher,
+                 const Tensor& teacher_hidden, const Tensor& labels);
+
+    const LossSums& sums() const { return sums_; }
+    void reset() { sums_ = {}; }
+
+private:
+    struct Block;
+    Block measure(Context& ctx, const model::Transformer& student, const Tensor& student_hidden, const model::Transformer* teacher,
+                  const Tensor& teacher_hidden, const Tensor& labels);
+
+    LossTerms terms_;
+    LossSums sums_;
+};
+
+}  // namespace espalier::distill

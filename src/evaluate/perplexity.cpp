@@ -1,0 +1,60 @@
+#include "src/evaluate/perplexity.hpp"
+
+#include <algorithm>
+#include <array>
+
+#include "src/model/stage.hpp"
+#include "src/model/vocabulary.hpp"
+
+namespace espalier::evaluate {
+namespace {
+
+struct LabelledBatch {
+    model::TokenBatch tokens;
+    Tensor labels;
+};
+
+LabelledBatch make_batch(Context& ctx, std::span<const Window> windows, const ReadTokens& read) {
+    const int64_t batch = narrow<int64_t>(windows.size()), seq = windows[0].length - 1;
+    std::vector<int32_t> ids, labels, buffer(static_cast<size_t>(seq + 1));
+    for (const Window& w : windows) {
+        read(w.begin, buffer);
+        ids.insert(ids.end(), buffer.begin(), buffer.end() - 1);
+        std::fill(buffer.begin(), buffer.end() - w.scored, -1);
+        labels.insert(labels.end(), buffer.begin() + 1, buffer.end());
+    }
+    LabelledBatch out{model::make_batch(ctx, ids, batch, seq), ctx.empty({batch * seq}, DType::i32)};
+    std::copy(labels.begin(), labels.end(), out.labels.data<int32_t>());
+    return out;
+}
+
+}  // namespace
+
+StreamLoss stream_loss(Context& ctx, model::Transformer& model, const comm::Topology& topology, const std::vector<Window>& windows,
+                       int64_t micro_batch, const ReadTokens& read, const Progress& progress) {
+    model::Outbox outbox;
+    std::array<double, 2> total{};  // sum, tokens
+    std::vector<Window> mine;
+    for (size_t i = static_cast<size_t>(topology.data.rank()); i < windows.size(); i += static_cast<size_t>(topology.layout.dp)) mine.push_back(windows[i]);
+
+    for (size_t begin = 0; begin < mine.size();) {
+        size_t end = begin + 1;
+        while (end < mine.size() && end - begin < static_cast<size_t>(micro_batch) && mine[end].length == mine[begin].length) ++end;
+        const LabelledBatch batch = make_batch(ctx, std::span(mine).subspan(begin, end - begin), read);
+        const Tensor hidden = model::forward_pipeline(ctx, model, topology, batch.tokens, outbox);
+        if (hidden) {
+            const auto losses = model::token_losses(ctx, model, hidden, batch.labels);
+            if (topology.tensor.rank() == 0) {
+                for (const double l : losses) total[0] += l;
+                for (size_t i = begin; i < end; ++i) total[1] += static_cast<double>(mine[i].scored);
+            }
+        }
+        begin = end;
+        progress(static_cast<int64_t>(end) * topology.layout.dp);
+    }
+    outbox.drain();
+    topology.world.all_reduce(total);
+    return {total[0], static_cast<int64_t>(total[1])};
+}
+
+}  // namespace espalier::evaluate

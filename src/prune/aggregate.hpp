@@ -1,0 +1,48 @@
+// Importance of a unit from its activations: first along each sample's sequence, then across samples. All nine pairs of
+// aggregators come out of one pass, from a sum and a sum of squares for each of the three sequence aggregators.
+// (Muralidharan et al. 2024, section 2.2: mean (1/n) sum |s|, L2 sqrt(sum s^2), variance (1/n) sum (s - mean s)^2.)
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace espalier::prune {
+
+enum class Aggregator { mean, l2, var };
+inline constexpr std::array aggregators{Aggregator::mean, Aggregator::l2, Aggregator::var};
+std::string to_string(Aggregator aggregator);
+/// Throws UserError naming `option` for an unknown name.
+Aggregator aggregator_from_string(const std::string& name, const char* option);
+
+/// Batch first, as files and papers name a pair: "l2-mean" is L2 over the batch of means over the sequence.
+struct AggregatorPair {
+    Aggregator batch = Aggregator::l2;
+    Aggregator sequence = Aggregator::mean;
+    std::string name() const { return to_string(batch) + "-" + to_string(sequence); }
+};
+
+/// What a table of units has gathered: rows of units (layers, norms) by columns (neurons, heads, channels).
+class UnitSums {
+public:
+    UnitSums(int64_t rows, int64_t columns);
+
+    /// Adds one sample: moments [3][count] = sum |s|, sum s^2, sum s over its `seq` tokens, for `count` units from (row, column) on.
+    void add_sample(int64_t row, int64_t column, int64_t count, const float* moments, int64_t seq);
+
+    /// rows x columns scores after `samples` samples in all.
+    std::vector<double> scores(AggregatorPair pair, int64_t samples) const;
+
+    /// The sums themselves, to be added over ranks.
+    std::span<double> raw() { return sums_; }
+    int64_t rows() const { return rows_; }
+    int64_t columns() const { return columns_; }
+
+private:
+    int64_t rows_, columns_;
+    std::vector<double> sums_;  // [sequence aggregator][sum, sum of squares][row][column]
+};
+
+}  // namespace espalier::prune

@@ -1,0 +1,67 @@
+#include "src/prune/scorer.hpp"
+
+#include <algorithm>
+
+#include "kernels/statistics.hpp"
+
+namespace espalier::prune {
+namespace {
+
+int64_t widest(const model::Architecture& a, int64_t model::LayerShape::*width) {
+    int64_t most = 0;
+    for (const auto& l : a.layers) most = std::max(most, l.*width);
+    return most;
+}
+
+}  // namespace
+
+ScoreSums::ScoreSums(const model::Architecture& a, int64_t block)
+    : neurons(a.depth(), widest(a, &model::LayerShape::ffn)),
+      heads(a.depth(), widest(a, &model::LayerShape::query_heads)),
+      channels(2 * a.depth() + 1, a.hidden),
+      layer_cosine(static_cast<size_t>(a.depth()), 0.0),
+      block_cosine(block > 0 ? static_cast<size_t>(a.depth() - block + 1) : 0, 0.0),
+      loss_without(static_cast<size_t>(a.depth()), 0.0) {}
+
+void ScoreSums::add_ranks(const comm::Communicator& world) {
+    for (UnitSums* table : {&neurons, &heads, &channels}) world.all_reduce(table->raw());
+    for (std::vector<double>* list : {&layer_cosine, &block_cosine, &loss_without}) world.all_reduce(*list);
+    for (double* value : {&loss, &tokens, &samples}) world.all_reduce({value, 1});
+}
+
+Scorer::Scorer(const model::Transformer& model, NeuronSite site, ScoreSums& sums)
+    : a_(model.architecture()), part_(model.placement().tensor), site_(site), sums_(sums) {}
+
+void Scorer::add(Context& ctx, UnitSums& table, int64_t row, int64_t first_column, const Tensor& x, Range columns,
+                 const model::TokenBatch& tokens) {
+    Tensor sums = ctx.empty({tokens.batch, 3, columns.size()}, DType::f32);
+    moments(ctx, x, tokens.batch, columns, sums);
+    for (int64_t sample = 0; sample < tokens.batch; ++sample) {
+        table.add_sample(row, first_column, columns.size(), sums.data<float>() + sample * 3 * columns.size(), tokens.seq);
+    }
+}
+
+void Scorer::norm_output(Context& ctx, int64_t index, const model::TokenBatch& tokens, const Tensor& full) {
+    const Range mine = split_evenly(a_.hidden, part_.size, part_.rank);
+    add(ctx, sums_.channels, index, mine.begin, full, mine, tokens);
+}
+
+void Scorer::heads(Context& ctx, int64_t layer, const model::TokenBatch& tokens, const Tensor& o) {
+    const Range mine = model::local_range(a_, layer, model::Axis::query_head, part_);
+    Tensor norms = ctx.empty({tokens.tokens(), mine.size()}, DType::f32);
+    head_norms(ctx, o, mine.size(), norms);
+    add(ctx, sums_.heads, layer, mine.begin, norms, {0, mine.size()}, tokens);
+}
+
+void Scorer::neurons(Context& ctx, int64_t layer, const model::TokenBatch& tokens, const Tensor& before, const Tensor& after) {
+    const Range mine = model::local_range(a_, layer, model::Axis::ffn, part_);
+    if (site_ == NeuronSite::after_activation) {
+        add(ctx, sums_.neurons, layer, mine.begin, after, {0, mine.size()}, tokens);
+    } else {
+        // Where there is a gate, it comes first and the up projection's output second.
+        const int64_t first = is_gated(a_.activation) ? mine.size() : 0;
+        add(ctx, sums_.neurons, layer, mine.begin, before, {first, first + mine.size()}, tokens);
+    }
+}
+
+}  // namespace espalier::prune

@@ -1,0 +1,50 @@
+// Gathers importance while a model runs forward.
+#pragma once
+
+#include "src/comm/topology.hpp"
+#include "src/model/transformer.hpp"
+#include "src/prune/aggregate.hpp"
+
+namespace espalier::prune {
+
+/// Where a neuron is measured: what it hands to the down projection, or what the up projection gives it.
+enum class NeuronSite { after_activation, before_activation };
+
+/// Everything a scoring pass sums up; parts of it are zero until ranks are added.
+struct ScoreSums {
+    explicit ScoreSums(const model::Architecture& a, int64_t block);
+
+    UnitSums neurons;   ///< [layers, widest ffn]
+    UnitSums heads;     ///< [layers, most query heads]
+    UnitSums channels;  ///< [2 layers + 1, hidden]
+    std::vector<double> layer_cosine;  ///< [layers] sum over tokens of cos(input, output)
+    std::vector<double> block_cosine;  ///< [layers - block + 1] the same for blocks of layers; empty without
+    std::vector<double> loss_without;  ///< [layers] sum over tokens of the loss without the layer
+    double loss = 0;                   ///< sum over tokens
+    double tokens = 0;
+    double samples = 0;
+
+    /// Collective: every rank gets the sums over all.
+    void add_ranks(const comm::Communicator& world);
+};
+
+/// Adds each activation's moments where this rank has it: its own heads and neurons, and of the gathered norm outputs its
+/// share of the channels, so that ranks never count a value twice.
+class Scorer : public model::Observer {
+public:
+    Scorer(const model::Transformer& model, NeuronSite site, ScoreSums& sums);
+
+    void norm_output(Context& ctx, int64_t index, const model::TokenBatch& tokens, const Tensor& full) override;
+    void heads(Context& ctx, int64_t layer, const model::TokenBatch& tokens, const Tensor& o) override;
+    void neurons(Context& ctx, int64_t layer, const model::TokenBatch& tokens, const Tensor& before, const Tensor& after) override;
+
+private:
+    void add(Context& ctx, UnitSums& table, int64_t row, int64_t first_column, const Tensor& x, Range columns, const model::TokenBatch& tokens);
+
+    const model::Architecture& a_;
+    model::TensorPart part_;
+    NeuronSite site_;
+    ScoreSums& sums_;
+};
+
+}  // namespace espalier::prune

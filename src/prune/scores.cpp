@@ -1,0 +1,31 @@
+#include "src/prune/scores.hpp"
+
+#include <cmath>
+
+#include "src/core/error.hpp"
+
+namespace espalier::prune {
+namespace {
+
+void check_row(const std::vector<double>& row, int64_t expected, const char* what, int64_t layer, const std::string& source) {
+    ESPALIER_REQUIRE(static_cast<int64_t>(row.size()) == expected, "{}: {} scores of layer {}: {} values, the model has {}", source, what, layer, row.size(), expected);
+    for (const double v : row) ESPALIER_REQUIRE(std::isfinite(v), "{}: {} scores of layer {} hold a value that is not finite", source, what, layer);
+}
+
+}  // namespace
+
+void check(const Scores& scores, const model::Architecture& a, const std::string& source) {
+    ESPALIER_REQUIRE(static_cast<int64_t>(scores.neurons.size()) == a.depth() && static_cast<int64_t>(scores.heads.size()) == a.depth(),
+                     "{}: scores of {} layers, the model has {}", source, scores.neurons.size(), a.depth());
+    for (int64_t l = 0; l < a.depth(); ++l) {
+        const auto& shape = a.layers[static_cast<size_t>(l)];
+        check_row(scores.neurons[static_cast<size_t>(l)], shape.ffn, "ffn", l, source);
+        check_row(scores.heads[static_cast<size_t>(l)], shape.query_heads, "head", l, source);
+    }
+    check_row(scores.channels, a.hidden, "channel", -1, source);
+    for (const auto* list : {&scores.block_influence, &scores.loss_without}) {
+        if (!list->empty()) check_row(*list, a.depth(), "depth", -1, source);
+    }
+}
+
+}  // namespace espalier::prune
