@@ -1,0 +1,16 @@
+// The MLP's nonlinearity, element by element.
+#pragma once
+
+#include "kernels/activation.hpp"
+
+namespace espalier::reference {
+
+using Values = std::vector<double>;
+
+/// y [rows, n] of u [rows, n or 2 n].
+Values activate(Activation activation, const Values& u, int64_t n);
+
+/// du, shaped as u, of dy [rows, n].
+Values activate_backward(Activation activation, const Values& dy, const Values& u, int64_t n);
+
+}  // namespace espalier::reference

@@ -1,0 +1,14 @@
+// One step of AdamW, element by element.
+#pragma once
+
+#include "kernels/adamw.hpp"
+
+namespace espalier::reference {
+
+using Values = std::vector<double>;
+
+/// master, first and second moments are updated in place.
+void adamw(const AdamWOptions& options, const Values& gradient, Values& master, Values& first,
+           Values& second);
+
+}  // namespace espalier::reference
