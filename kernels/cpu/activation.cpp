@@ -13,12 +13,12 @@ struct Point {
     float slope;
 };
 
-inline float sigmoid(float x) {
+[[gnu::always_inline]] inline float sigmoid(float x) {
     return 1.0f / (1.0f + fast_exp(-x));
 }
 
 struct Silu {
-    static Point at(float x) {
+    [[gnu::always_inline]] static Point at(float x) {
         const float s = sigmoid(x);
         return {x * s, s + x * s * (1.0f - s)};
     }
@@ -26,7 +26,7 @@ struct Silu {
 
 /// The tanh form, by (1 + tanh(y)) / 2 = sigmoid(2 y).
 struct Gelu {
-    static Point at(float x) {
+    [[gnu::always_inline]] static Point at(float x) {
         constexpr auto c = static_cast<float>(2.0 * std::numbers::sqrt2 * std::numbers::inv_sqrtpi);
         constexpr float cubic = 0.044715f;
         const float s = sigmoid(c * (x + cubic * x * x * x));
@@ -35,7 +35,7 @@ struct Gelu {
 };
 
 struct SquaredRelu {
-    static Point at(float x) {
+    [[gnu::always_inline]] static Point at(float x) {
         const float positive = x > 0.0f ? x : 0.0f;
         return {positive * positive, 2.0f * positive};
     }

@@ -37,11 +37,9 @@ struct Temperature {
     float log_student(float z) const { return z * inverse_tau - lse_s; }
 };
 
-/// log((p_t + p_s) / 2); finite also where both have underflowed.
-inline float log_mean(float p_t, float p_s) {
-    constexpr float least = std::numeric_limits<float>::min();
-    const float mean = 0.5f * (p_t + p_s);
-    return fast_log(mean > least ? mean : least);
+/// log((p_t + p_s) / 2); the smallest normal number is added so that it is finite where both have underflowed.
+[[gnu::always_inline]] inline float log_mean(float p_t, float p_s) {
+    return fast_log(0.5f * (p_t + p_s) + std::numeric_limits<float>::min());
 }
 
 /// One entry's share of the row's sums.
@@ -52,7 +50,7 @@ struct Terms {
 };
 
 template <Divergence kind>
-inline Terms terms(float a_t, float a_s) {
+[[gnu::always_inline]] inline Terms terms(float a_t, float a_s) {
     const float p_t = fast_exp(a_t);
     if constexpr (kind == Divergence::kl) return {p_t * (a_t - a_s)};
     const float p_s = fast_exp(a_s);
@@ -95,7 +93,7 @@ RowConstants row_constants(const float* sums) {
 
 /// dD / d(z_s / tau): p_s (slope - sum p_s slope), slope = dD / dp_s.
 template <Divergence kind>
-inline float gradient(float a_t, float a_s, RowConstants row) {
+[[gnu::always_inline]] inline float gradient(float a_t, float a_s, RowConstants row) {
     const float p_s = fast_exp(a_s);
     if constexpr (kind == Divergence::reverse_kl) return p_s * (a_s - a_t - row.first);
     const float p_t = fast_exp(a_t);

@@ -10,7 +10,7 @@ namespace espalier::cpu {
 /// e^x within 2 units in the last place over all of float: exp(-inf) = 0, exp(inf) = inf, NaN stays NaN.
 /// Range reduction and polynomial after Cephes' expf (Moshier 1992). Meant for loops under `#pragma omp
 /// simd`.
-inline float fast_exp(float x) {
+[[gnu::always_inline]] inline float fast_exp(float x) {
     constexpr float round_by = 12582912.0f;     // 1.5 * 2^23: adding it leaves an integer in the low bits
     const float below = x > 89.0f ? 89.0f : x;  // e^89 is infinite already, e^-105 is 0; a NaN passes both
     const float c = below < -105.0f ? -105.0f : below;
@@ -34,7 +34,7 @@ inline float fast_exp(float x) {
 }
 
 /// Natural logarithm within 2 units in the last place, of positive normal numbers only. After Cephes' logf.
-inline float fast_log(float x) {
+[[gnu::always_inline]] inline float fast_log(float x) {
     constexpr int32_t sqrt_half = 0x3f3504f3;
     const int32_t bits = std::bit_cast<int32_t>(x);
     const int32_t exponent =
