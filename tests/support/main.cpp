@@ -19,23 +19,28 @@ void set_environment() {
     if (!std::getenv("OMPI_COMM_WORLD_SIZE")) setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
 }
 
+std::string name_of(const testing::TestInfo& info) {
+    return std::string(info.test_suite_name()) + '.' + info.name();
+}
+
 /// What the ranks other than 0 print: their failures.
 class FailuresOfRank : public testing::EmptyTestEventListener {
 public:
     explicit FailuresOfRank(int rank) : rank_(rank) {}
 
+    void OnTestStart(const testing::TestInfo& info) override { name_ = name_of(info); }
+
+    // GoogleTest holds its lock here: asking it which test runs would wait for ever.
     void OnTestPartResult(const testing::TestPartResult& result) override {
         if (!result.failed()) return;
-        const auto* info = testing::UnitTest::GetInstance()->current_test_info();
-        const std::string name = info ? std::string(info->test_suite_name()) + '.' + info->name()
-                                      : std::string("outside any test");
-        std::printf("[ rank %d ] %s failed at %s:%d\n%s\n", rank_, name.c_str(),
+        std::printf("[ rank %d ] %s failed at %s:%d\n%s\n", rank_, name_.c_str(),
                     result.file_name() ? result.file_name() : "?", result.line_number(), result.message());
         std::fflush(stdout);
     }
 
 private:
     int rank_;
+    std::string name_ = "outside any test";
 };
 
 /// Every test has the watchdog's whole time.
@@ -43,9 +48,7 @@ class RestartWatchdog : public testing::EmptyTestEventListener {
 public:
     explicit RestartWatchdog(Watchdog& watchdog) : watchdog_(watchdog) {}
 
-    void OnTestStart(const testing::TestInfo& info) override {
-        watchdog_.restart(std::string(info.test_suite_name()) + '.' + info.name());
-    }
+    void OnTestStart(const testing::TestInfo& info) override { watchdog_.restart(name_of(info)); }
 
 private:
     Watchdog& watchdog_;
