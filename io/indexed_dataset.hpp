@@ -8,9 +8,10 @@
 
 namespace espalier::io {
 
-/// Maps both files. One "document" of the result is one sequence of the index (GPTDataset's unit). Token types u8, i8,
-/// i16, u16, i32, i64. Throws UserError naming file and field on anything inconsistent; check_ids, when the caller
-/// knows the vocabulary, throws on a token outside [0, vocab) naming document and position.
+/// Maps both files. One "document" of the result is one sequence of the index (GPTDataset's unit). Token
+/// types u8, i8, i16, u16, i32, i64. Throws UserError naming file and field on anything inconsistent;
+/// check_ids, when the caller knows the vocabulary, throws on a token outside [0, vocab) naming document and
+/// position.
 class IndexedDataset : public data::Documents {
 public:
     explicit IndexedDataset(const std::string& prefix);

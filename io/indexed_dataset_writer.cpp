@@ -1,0 +1,134 @@
+#include <fcntl.h>
+
+#include <cerrno>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "io/descriptor.hpp"
+#include "io/indexed_dataset.hpp"
+#include "io/indexed_dataset_format.hpp"
+#include "io/positioned.hpp"
+#include "io/publish.hpp"
+#include "src/core/error.hpp"
+
+namespace espalier::io {
+namespace {
+
+using namespace megatron;
+
+constexpr size_t buffer_bytes = size_t{4} << 20;
+
+/// Bytes on their way to the end of a file, which is removed unless it is kept.
+class Stream {
+public:
+    explicit Stream(std::string path)
+        : path_(std::move(path)),
+          file_(::open(path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)) {
+        ESPALIER_REQUIRE(file_, "cannot write {}: {}", path_, std::strerror(errno));
+        buffer_.reserve(buffer_bytes);
+    }
+    ~Stream() {
+        if (!kept_) ::unlink(path_.c_str());
+    }
+    Stream(const Stream&) = delete;
+    Stream& operator=(const Stream&) = delete;
+
+    template <class T>
+    void put(T value) {
+        if (buffer_.size() + sizeof value > buffer_bytes) flush();
+        const auto* bytes = reinterpret_cast<const std::byte*>(&value);
+        buffer_.insert(buffer_.end(), bytes, bytes + sizeof value);
+    }
+    void flush() {
+        write_at(file_.get(), written_, buffer_, path_);
+        written_ += std::ssize(buffer_);
+        buffer_.clear();
+    }
+    void publish_as(const std::string& path) {
+        publish(path_, path);
+        kept_ = true;
+    }
+
+private:
+    std::string path_;
+    Descriptor file_;
+    std::vector<std::byte> buffer_;
+    int64_t written_ = 0;
+    bool kept_ = false;
+};
+
+}  // namespace
+
+struct IndexedDatasetWriter::State {
+    State(const std::string& p, int64_t v) : prefix(p), vocab(v), tokens_file(p + ".bin.partial") {}
+
+    std::string prefix;
+    int64_t vocab;
+    Stream tokens_file;
+    std::vector<int32_t> lengths;
+    int64_t tokens = 0;
+};
+
+IndexedDatasetWriter::IndexedDatasetWriter(const std::string& prefix, int64_t vocab, bool replace) {
+    check_output(prefix + ".bin", replace);
+    check_output(prefix + ".idx", replace);
+    state_ = std::make_unique<State>(prefix, vocab);
+}
+
+IndexedDatasetWriter::~IndexedDatasetWriter() = default;
+
+void IndexedDatasetWriter::add(std::span<const int32_t> document) {
+    State& s = *state_;
+    ESPALIER_REQUIRE(document.size() <= size_t{std::numeric_limits<int32_t>::max()},
+                     "document {} of {} has {} tokens, more than Megatron-LM's index can hold; split it",
+                     s.lengths.size(), s.prefix, document.size());
+    const bool narrow = narrowest_for(s.vocab) == TokenType::u16;
+    for (const int32_t token : document) {
+        if (token < 0 || token >= s.vocab) {
+            throw InternalError(fmt::format("token {} outside the vocabulary of {}", token, s.vocab));
+        }
+        if (narrow)
+            s.tokens_file.put(static_cast<uint16_t>(token));
+        else
+            s.tokens_file.put(token);
+    }
+    s.lengths.push_back(static_cast<int32_t>(document.size()));
+    s.tokens += std::ssize(document);
+}
+
+void IndexedDatasetWriter::finish() {
+    State& s = *state_;
+    s.tokens_file.flush();
+    const TokenType type = narrowest_for(s.vocab);
+    const int64_t token_size = type == TokenType::u16 ? 2 : 4;
+
+    Stream index(s.prefix + ".idx.partial");
+    for (const char c : magic) index.put(c);
+    index.put(uint64_t{1});
+    index.put(type);
+    index.put(uint64_t{s.lengths.size()});
+    index.put(uint64_t{s.lengths.size()} + 1);
+    for (const int32_t length : s.lengths) index.put(length);
+    int64_t pointer = 0;
+    for (const int32_t length : s.lengths) {
+        index.put(pointer);
+        pointer += length * token_size;
+    }
+    for (int64_t document = 0; document <= std::ssize(s.lengths); ++document) index.put(document);
+    index.flush();
+
+    // An old index must never be seen over new tokens.
+    ::unlink((s.prefix + ".idx").c_str());
+    s.tokens_file.publish_as(s.prefix + ".bin");
+    index.publish_as(s.prefix + ".idx");
+}
+
+int64_t IndexedDatasetWriter::documents() const {
+    return std::ssize(state_->lengths);
+}
+int64_t IndexedDatasetWriter::tokens() const {
+    return state_->tokens;
+}
+
+}  // namespace espalier::io

@@ -1,0 +1,82 @@
+#include "io/positioned.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "src/core/error.hpp"
+
+namespace espalier::io {
+namespace {
+
+// Linux moves at most 2^31 - 4096 bytes a call.
+constexpr size_t largest_transfer = size_t{1} << 30;
+
+bool is_full(int error) {
+    return error == ENOSPC || error == EDQUOT || error == EFBIG;
+}
+
+[[noreturn]] void fail_full(const std::string& path, int64_t needed, int64_t available) {
+    fail("no space left writing {}: need {} bytes, {} are free; free some or write elsewhere", path, needed,
+         available);
+}
+
+int64_t free_bytes(int descriptor) {
+    struct statvfs status = {};
+    if (::fstatvfs(descriptor, &status) != 0) return 0;
+    return static_cast<int64_t>(status.f_bavail) * static_cast<int64_t>(status.f_frsize);
+}
+
+int64_t allocated_bytes(int descriptor) {
+    struct stat status = {};
+    return ::fstat(descriptor, &status) == 0 ? status.st_blocks * 512 : 0;
+}
+
+}  // namespace
+
+void write_at(int descriptor, int64_t offset, std::span<const std::byte> bytes, const std::string& path) {
+    while (!bytes.empty()) {
+        const ssize_t n =
+            ::pwrite(descriptor, bytes.data(), std::min(bytes.size(), largest_transfer), offset);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0 && is_full(errno))
+            fail_full(path, static_cast<int64_t>(bytes.size()), free_bytes(descriptor));
+        ESPALIER_REQUIRE(n > 0, "cannot write {}: {}", path, std::strerror(errno));
+        bytes = bytes.subspan(static_cast<size_t>(n));
+        offset += n;
+    }
+}
+
+void read_at(int descriptor, int64_t offset, std::span<std::byte> bytes, const std::string& path) {
+    while (!bytes.empty()) {
+        const ssize_t n = ::pread(descriptor, bytes.data(), std::min(bytes.size(), largest_transfer), offset);
+        if (n < 0 && errno == EINTR) continue;
+        ESPALIER_REQUIRE(n >= 0, "cannot read {}: {}", path, std::strerror(errno));
+        ESPALIER_REQUIRE(n > 0, "{} is truncated: it ends at byte {}, {} bytes too early", path, offset,
+                         bytes.size());
+        bytes = bytes.subspan(static_cast<size_t>(n));
+        offset += n;
+    }
+}
+
+void reserve(int descriptor, int64_t size, const std::string& path) {
+    if (size == 0) return;
+    const int64_t missing = std::max<int64_t>(0, size - allocated_bytes(descriptor));
+    int result = 0;
+    do {
+        result = ::fallocate(descriptor, FALLOC_FL_KEEP_SIZE, 0, size);
+    } while (result != 0 && errno == EINTR);
+    if (result == 0) return;
+    if (is_full(errno)) fail_full(path, missing, free_bytes(descriptor));
+    ESPALIER_REQUIRE(errno == EOPNOTSUPP || errno == ENOSYS, "cannot write {}: {}", path,
+                     std::strerror(errno));
+    // The file system has no such call: the next best is to ask now, and to check every write as it happens.
+    if (free_bytes(descriptor) < missing) fail_full(path, missing, free_bytes(descriptor));
+}
+
+}  // namespace espalier::io

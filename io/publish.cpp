@@ -1,0 +1,76 @@
+#include "io/publish.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+
+#include "io/descriptor.hpp"
+#include "io/positioned.hpp"
+#include "src/core/error.hpp"
+
+namespace espalier::io {
+namespace {
+
+std::string folder_of(const std::string& path) {
+    const auto parent = std::filesystem::path(path).parent_path();
+    return parent.empty() ? "." : parent.string();
+}
+
+void sync(const std::string& path) {
+    const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    ESPALIER_REQUIRE(file && ::fsync(file.get()) == 0, "cannot bring {} to the disk: {}", path,
+                     std::strerror(errno));
+}
+
+}  // namespace
+
+void write_file(const std::string& path, const std::string& content) {
+    const std::string partial = path + ".partial";
+    try {
+        const Descriptor file(::open(partial.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+        ESPALIER_REQUIRE(file, "cannot write {}: {}", path, std::strerror(errno));
+        write_at(file.get(), 0, std::as_bytes(std::span(content)), path);
+        publish(partial, path);
+    } catch (...) {
+        ::unlink(partial.c_str());
+        throw;
+    }
+}
+
+std::string read_file(const std::string& path, size_t limit) {
+    const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    struct stat status = {};
+    ESPALIER_REQUIRE(file && ::fstat(file.get(), &status) == 0, "cannot read {}: {}", path,
+                     std::strerror(errno));
+    ESPALIER_REQUIRE(S_ISREG(status.st_mode), "cannot read {}: it is not a regular file", path);
+    const auto size = static_cast<size_t>(status.st_size);
+    ESPALIER_REQUIRE(size <= limit, "{} has {} bytes, more than the {} that such a file may have", path, size,
+                     limit);
+    std::string content(size, '\0');
+    read_at(file.get(), 0, std::as_writable_bytes(std::span(content)), path);
+    return content;
+}
+
+void publish(const std::string& from, const std::string& to) {
+    sync(from);
+    ESPALIER_REQUIRE(std::rename(from.c_str(), to.c_str()) == 0, "cannot rename {} to {}: {}", from, to,
+                     std::strerror(errno));
+    sync(folder_of(to));
+}
+
+void check_output(const std::string& path, bool replace) {
+    const std::string folder = folder_of(path);
+    struct stat status = {};
+    ESPALIER_REQUIRE(::stat(folder.c_str(), &status) == 0 && S_ISDIR(status.st_mode),
+                     "cannot write {}: there is no folder {}; create it first", path, folder);
+    ESPALIER_REQUIRE(::access(folder.c_str(), W_OK | X_OK) == 0,
+                     "cannot write {}: no permission to write in {}", path, folder);
+    if (::lstat(path.c_str(), &status) != 0) return;
+    ESPALIER_REQUIRE(replace, "{} exists; give --force to replace it, or another --out", path);
+}
+
+}  // namespace espalier::io

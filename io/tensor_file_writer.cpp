@@ -1,0 +1,233 @@
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cstring>
+#include <unordered_map>
+
+#include "io/checksum.hpp"
+#include "io/collective.hpp"
+#include "io/descriptor.hpp"
+#include "io/hyperslab.hpp"
+#include "io/positioned.hpp"
+#include "io/publish.hpp"
+#include "io/tensor_catalogue.hpp"
+
+namespace espalier::io {
+namespace {
+
+// Small enough to be in the cache for the checksum and still there for the copy, and a good size for a disk.
+constexpr int64_t piece_bytes = int64_t{4} << 20;
+// Beyond the tensors: room for the attributes that publish() adds.
+constexpr int64_t reserved_metadata = int64_t{1} << 20;
+
+struct Split {
+    std::string folder, name;
+};
+
+Split split(const std::string& path) {
+    const size_t slash = path.rfind('/');
+    if (slash == std::string::npos) return {"", path};
+    return {path.substr(0, slash), path.substr(slash + 1)};
+}
+
+/// A failure of HDF5 while writing is the disk's, not ours.
+template <class F>
+auto blaming_the_disk(const std::string& path, F&& work) {
+    try {
+        return work();
+    } catch (const hdf5::Error& error) {
+        fail("cannot write {}: {}", path, error.what());
+    }
+}
+
+hdf5::Dataset create(const hdf5::File& file, const TensorSpec& spec) {
+    const auto [folder, name] = split(spec.name);
+    auto dataset = hdf5::create_dataset(hdf5::require_group(file, folder), name, spec.dtype,
+                                        {spec.shape.begin(), spec.shape.end()});
+    hdf5::write_attribute(dataset, "dtype", std::string(to_string(spec.dtype)));
+    if (!spec.axes.empty()) hdf5::write_attribute(dataset, "axes", spec.axes);
+    return dataset;
+}
+
+int64_t offset_of(const hdf5::Dataset& dataset) {
+    const haddr_t offset = H5Dget_offset(dataset);
+    return offset == HADDR_UNDEF ? 0 : static_cast<int64_t>(offset);
+}
+
+}  // namespace
+
+struct TensorFileWriter::State {
+    State(std::string p, MPI_Comm c) : path(std::move(p)), partial(path + ".partial"), comm(c) {}
+    ~State() {
+        if (!published) ::unlink(partial.c_str());
+    }
+
+    void create_file(bool replace);
+    void reserve_space(int64_t beyond_end);
+    void store_metadata();
+
+    std::string path, partial;
+    MPI_Comm comm;
+    Catalogue catalogue;  ///< checksums are those of what this rank wrote, until publish()
+    std::unordered_map<std::string, size_t> index;
+    std::vector<uint64_t> written;  ///< elements of each tensor, by this rank
+    hdf5::File file;                ///< open on rank 0
+    std::optional<Descriptor> data;
+    bool published = false;
+};
+
+void TensorFileWriter::State::create_file(bool replace) {
+    check_output(path, replace);
+    ::unlink(partial.c_str());  // what a killed run left may be a link or belong to a reader
+    file = hdf5::create_file(partial);
+    uint64_t position = 0;
+    for (auto& [spec, offset, checksum] : catalogue.tensors) {
+        const auto dataset = create(file, spec);
+        hdf5::write_attribute(dataset, "index", position++);
+        hdf5::write_attribute(dataset, "checksum", uint64_t{0});
+        offset = offset_of(dataset);
+    }
+    CHECK_HDF5(H5Fflush(file, H5F_SCOPE_GLOBAL));
+}
+
+void TensorFileWriter::State::reserve_space(int64_t beyond_end) {
+    struct stat status = {};
+    ESPALIER_REQUIRE(::fstat(data->get(), &status) == 0, "cannot write {}: {}", path, std::strerror(errno));
+    reserve(data->get(), status.st_size + beyond_end, path);
+}
+
+TensorFileWriter::TensorFileWriter(std::string path, MPI_Comm comm, std::vector<TensorSpec> tensors,
+                                   bool replace)
+    : state_(std::make_unique<State>(std::move(path), comm)) {
+    State& s = *state_;
+    for (auto& spec : tensors) {
+        if (!s.index.emplace(spec.name, s.index.size()).second) {
+            throw InternalError(fmt::format("{}: two tensors are called {}", s.path, spec.name));
+        }
+        if (spec.shape.empty()) throw InternalError(fmt::format("{}: {} has no axes", s.path, spec.name));
+        s.catalogue.tensors.push_back({std::move(spec), 0, 0});
+    }
+    s.written.resize(tensors.size());
+    // Nobody may still be removing a partial file of this name when rank 0 makes the new one.
+    on_all(comm, [] {});
+    const std::string places = on_root(comm, [&] {
+        return blaming_the_disk(s.path, [&] {
+            s.create_file(replace);
+            return serialised(s.catalogue);
+        });
+    });
+    s.catalogue = deserialised(places);
+    on_all(comm, [&] {
+        s.data.emplace(::open(s.partial.c_str(), O_WRONLY | O_CLOEXEC));
+        ESPALIER_REQUIRE(*s.data, "cannot write {}: {}", s.partial, std::strerror(errno));
+        if (rank_in(comm) == 0) s.reserve_space(reserved_metadata);
+    });
+}
+
+TensorFileWriter::~TensorFileWriter() = default;
+TensorFileWriter::TensorFileWriter(TensorFileWriter&&) noexcept = default;
+
+void TensorFileWriter::write(const std::string& name, const Box& box, const Tensor& data) {
+    State& s = *state_;
+    const auto found = s.index.find(name);
+    if (found == s.index.end()) throw InternalError(fmt::format("{} has no tensor {}", s.path, name));
+    auto& [spec, offset, checksum] = s.catalogue.tensors[found->second];
+    expect_inside(whole(spec.shape), box, name);
+    expect_dtype(data, spec.dtype, name.c_str());
+    if (data.size() != box.size()) {
+        throw InternalError(fmt::format("{}: {} elements for a box of {}", name, data.size(), box.size()));
+    }
+    const auto element = static_cast<int64_t>(size_of(spec.dtype));
+    const int fd = s.data->get();
+    for_each_run(spec.shape, box, box, [&](int64_t global_index, int64_t box_index, int64_t count) {
+        for (int64_t done = 0, n = 0; done < count; done += n) {
+            n = std::min(count - done, piece_bytes / element);
+            const std::byte* from = data.raw() + (box_index + done) * element;
+            const int64_t to = offset + (global_index + done) * element;
+            checksum += checksum_of_run(from, static_cast<size_t>(element), global_index + done, n);
+            write_at(fd, to, {from, static_cast<size_t>(n * element)}, s.path);
+            // The disk works while we go on; without this it idles until publish().
+            if (n * element == piece_bytes) ::sync_file_range(fd, to, piece_bytes, SYNC_FILE_RANGE_WRITE);
+        }
+    });
+    s.written[found->second] += static_cast<uint64_t>(box.size());
+}
+
+void TensorFileWriter::write_bytes(const std::string& name, const std::string& content) {
+    State& s = *state_;
+    on_root(s.comm, [&] {
+        return blaming_the_disk(s.path, [&] {
+            const auto size = static_cast<int64_t>(content.size());
+            s.reserve_space(size + reserved_metadata);
+            CatalogueEntry entry{{name, {size}, DType::u8}, 0, 0};
+            entry.checksum = checksum_of_run(reinterpret_cast<const std::byte*>(content.data()), 1, 0, size);
+            const auto dataset = create(s.file, entry.spec);
+            hdf5::write_attribute(dataset, "checksum", entry.checksum);
+            entry.offset = offset_of(dataset);
+            write_at(s.data->get(), entry.offset, std::as_bytes(std::span(content)), s.path);
+            s.catalogue.bytes.push_back(std::move(entry));
+            return std::string();
+        });
+    });
+}
+
+void TensorFileWriter::attribute(const std::string& name, const std::string& text) {
+    state_->catalogue.attributes[name] = text;
+}
+void TensorFileWriter::attribute(const std::string& name, int64_t number) {
+    state_->catalogue.attributes[name] = number;
+}
+void TensorFileWriter::attribute(const std::string& name, double number) {
+    state_->catalogue.attributes[name] = number;
+}
+
+void TensorFileWriter::State::store_metadata() {
+    for (const auto& entry : catalogue.tensors) {
+        const hdf5::Dataset dataset(CHECK_HDF5(H5Dopen2(file, entry.spec.name.c_str(), H5P_DEFAULT)));
+        hdf5::rewrite_attribute(dataset, "checksum", entry.checksum);
+    }
+    catalogue.attributes["content_sha256"] = catalogue.content_sha256();
+    catalogue.attributes["metadata_sha256"] = catalogue.metadata_sha256();
+    const hdf5::Group root(CHECK_HDF5(H5Gopen2(file, "/", H5P_DEFAULT)));
+    for (const auto& [name, value] : catalogue.attributes) hdf5::write_attribute(root, name.c_str(), value);
+}
+
+std::string TensorFileWriter::publish() {
+    State& s = *state_;
+    // Every rank for itself: on several nodes each has its own cache.
+    on_all(s.comm, [&] {
+        ESPALIER_REQUIRE(::fsync(s.data->get()) == 0, "cannot bring {} to the disk: {}", s.path,
+                         std::strerror(errno));
+    });
+    std::vector<uint64_t> checksums;
+    for (const auto& entry : s.catalogue.tensors) checksums.push_back(entry.checksum);
+    checksums = sum_over_ranks(s.comm, std::move(checksums));
+    const auto written = sum_over_ranks(s.comm, s.written);
+    for (size_t i = 0; i < written.size(); ++i) {
+        auto& entry = s.catalogue.tensors[i];
+        entry.checksum = checksums[i];
+        if (written[i] != static_cast<uint64_t>(entry.spec.size())) {
+            throw InternalError(fmt::format("{}: {} of the {} elements of {} were written", s.path,
+                                            written[i], entry.spec.size(), entry.spec.name));
+        }
+    }
+    const std::string hash = on_root(s.comm, [&] {
+        return blaming_the_disk(s.path, [&] {
+            s.store_metadata();
+            s.file.close();
+            struct stat status = {};
+            // Cutting a file to its own length gives back what was reserved beyond it.
+            ESPALIER_REQUIRE(
+                ::fstat(s.data->get(), &status) == 0 && ::ftruncate(s.data->get(), status.st_size) == 0,
+                "cannot write {}: {}", s.path, std::strerror(errno));
+            io::publish(s.partial, s.path);
+            return std::get<std::string>(s.catalogue.attributes.at("content_sha256"));
+        });
+    });
+    s.published = true;
+    s.data.reset();
+    return hash;
+}
+
+}  // namespace espalier::io

@@ -1,0 +1,79 @@
+#include "src/data/samples.hpp"
+
+#include <cmath>
+#include <limits>
+#include <optional>
+
+#include "src/core/error.hpp"
+#include "src/data/blend.hpp"
+#include "src/data/sample_order.hpp"
+
+namespace espalier::data {
+namespace {
+
+constexpr size_t most_sources = 32766;  // Megatron keeps the source in 16 bits
+
+// Rounding may ask a source for a little more than its share (mid_level_dataset_surplus).
+constexpr double surplus = 1.005;
+
+int64_t share(int64_t count, double weight) {
+    return static_cast<int64_t>(std::ceil(std::ceil(static_cast<double>(count) * weight) * surplus));
+}
+
+}  // namespace
+
+struct Samples::State {
+    int64_t count, seq_len;
+    std::vector<SampleOrder> orders;
+    std::optional<Blend> blend;  ///< nothing for one source
+};
+
+Samples::Samples(std::vector<Source> sources, int64_t count, int64_t seq_len, uint32_t seed)
+    : state_(new State{count, seq_len, {}, {}}) {
+    ESPALIER_REQUIRE(!sources.empty() && sources.size() <= most_sources,
+                     "{} token files cannot be blended; give 1 to {}", sources.size(), most_sources);
+    ESPALIER_REQUIRE(count > 0 && count < std::numeric_limits<uint32_t>::max() && seq_len > 0 &&
+                         seq_len < std::numeric_limits<int32_t>::max(),
+                     "cannot form {} samples of {} tokens", count, seq_len);
+    if (sources.size() == 1) {
+        state_->orders.emplace_back(std::move(sources[0].documents), count, seq_len, seed);
+        return;
+    }
+    std::vector<double> weights;
+    for (const Source& source : sources) {
+        ESPALIER_REQUIRE(std::isfinite(source.weight) && source.weight > 0,
+                         "a token file has weight {}; weights must be positive numbers", source.weight);
+        weights.push_back(source.weight);
+    }
+    weights = normalised(std::move(weights));
+    for (size_t i = 0; i < sources.size(); ++i) {
+        state_->orders.emplace_back(std::move(sources[i].documents), share(count, weights[i]), seq_len, seed);
+    }
+    // BlendedDataset normalises what its builder has normalised, which can change the last bit and so a tie.
+    state_->blend.emplace(normalised(std::move(weights)), count);
+}
+
+Samples::~Samples() = default;
+Samples::Samples(Samples&&) noexcept = default;
+
+int64_t Samples::count() const {
+    return state_->count;
+}
+int64_t Samples::seq_len() const {
+    return state_->seq_len;
+}
+
+void Samples::read(int64_t index, std::span<int32_t> out) const {
+    const State& s = *state_;
+    if (index < 0 || index >= s.count || std::ssize(out) != s.seq_len + 1) {
+        throw InternalError(fmt::format("sample {} of {} into {} tokens", index, s.count, out.size()));
+    }
+    if (!s.blend) return s.orders[0].read(index, out);
+    const SampleOrder& order = s.orders[s.blend->source[static_cast<size_t>(index)]];
+    const int64_t of_source = s.blend->index[static_cast<size_t>(index)];
+    ESPALIER_REQUIRE(of_source < order.count(),
+                     "the blend needs more of a token file than its weight gives it");
+    order.read(of_source, out);
+}
+
+}  // namespace espalier::data
