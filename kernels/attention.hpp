@@ -12,22 +12,22 @@ struct AttentionShape {
     int64_t query_heads = 0;  ///< of this rank
     int64_t kv_heads = 0;     ///< of this rank
     int64_t head_dim = 0;
-    int64_t group = 1;        ///< query heads that share a KV head, over the whole model
-    int64_t first = 0;        ///< place of query head 0 inside its group: head h reads KV head (first + h) / group
-    float scale = 1.0f;       ///< of the scores, usually 1 / sqrt(head_dim)
-    int64_t window = 0;       ///< key k is visible to query q when 0 <= q - k < window; 0: all before q
+    int64_t group = 1;   ///< query heads that share a KV head, over the whole model
+    int64_t first = 0;   ///< place of query head 0 inside its group: head h reads KV head (first + h) / group
+    float scale = 1.0f;  ///< of the scores, usually 1 / sqrt(head_dim)
+    int64_t window = 0;  ///< key k is visible to query q when 0 <= q - k < window; 0: all before q
 };
 
 /// o = softmax(scale q k^T, causal) v.
-///   qkv  [batch * seq, (query_heads + 2 kv_heads) * head_dim]  f32 or bf16: the query heads, key heads, value heads
+///   qkv  [batch * seq, (query_heads + 2 kv_heads) * head_dim]  f32 or bf16: query, key, value heads
 ///   o    [batch * seq, query_heads * head_dim]   =, dtype of qkv
-///   lse  [batch, query_heads, seq]               =, f32: log sum exp of the scaled scores, for the backward pass
+///   lse  [batch, query_heads, seq]               =, f32: log sum exp of the scaled scores, for backward
 /// Scores, softmax and sums in f32. query_heads may be 0.
 void attention(Context& ctx, const Tensor& qkv, const AttentionShape& shape, Tensor& o, Tensor& lse);
 
 /// dqkv =, shaped as qkv; the query heads of a group add up in their KV head. The rest as in attention.
-void attention_backward(Context& ctx, const Tensor& d_o, const Tensor& qkv, const Tensor& o, const Tensor& lse,
-                        const AttentionShape& shape, Tensor& dqkv);
+void attention_backward(Context& ctx, const Tensor& d_o, const Tensor& qkv, const Tensor& o,
+                        const Tensor& lse, const AttentionShape& shape, Tensor& dqkv);
 
 /// Attention of new tokens over a cache that already holds their keys and values (generation).
 ///   q       [tokens, query_heads * head_dim]            the last `tokens` positions of the sequence, rotated

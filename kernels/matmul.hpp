@@ -12,10 +12,12 @@ enum class Store { overwrite, accumulate };
 ///   x, w, bias  f32 or bf16, all the same; bias may be empty
 ///   y           dtype of x, or f32
 /// Sums in f32. y aliases nothing. Asynchronous on ctx.stream() on a GPU, done on return on a CPU.
-void matmul(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias, Tensor& y, Store store = Store::overwrite);
+void matmul(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias, Tensor& y,
+            Store store = Store::overwrite);
 
 /// dx [m, k] = (or +=) dy [m, n] w [n, k].   dy, w of one dtype; dx of that dtype or f32.
-void matmul_backward_input(Context& ctx, const Tensor& dy, const Tensor& w, Tensor& dx, Store store = Store::overwrite);
+void matmul_backward_input(Context& ctx, const Tensor& dy, const Tensor& w, Tensor& dx,
+                           Store store = Store::overwrite);
 
 /// dw [n, k] += dy [m, n]^T x [m, k].   dy, x of one dtype; dw f32.
 void matmul_backward_weight(Context& ctx, const Tensor& dy, const Tensor& x, Tensor& dw);

@@ -1,0 +1,70 @@
+#include "kernels/attention.hpp"
+
+#include "kernels/cpu/attention.hpp"
+
+namespace espalier {
+namespace {
+
+void expect_valid(const AttentionShape& shape) {
+    const bool counts = shape.batch >= 0 && shape.seq >= 0 && shape.query_heads >= 0 && shape.kv_heads >= 0;
+    if (!counts || shape.head_dim < 1 || shape.group < 1 || shape.first < 0 || shape.window < 0) {
+        throw InternalError(
+            fmt::format("attention: impossible shape: batch {}, seq {}, heads {} + {} of {}, "
+                        "group {} from {}, window {}",
+                        shape.batch, shape.seq, shape.query_heads, shape.kv_heads, shape.head_dim,
+                        shape.group, shape.first, shape.window));
+    }
+    if (shape.query_heads > 0 && (shape.first + shape.query_heads - 1) / shape.group >= shape.kv_heads) {
+        throw InternalError(
+            fmt::format("attention: {} query heads from place {} of a group of {} read beyond "
+                        "{} KV heads",
+                        shape.query_heads, shape.first, shape.group, shape.kv_heads));
+    }
+}
+
+void expect(const Tensor& tensor, const Shape& shape, DType dtype, const char* what) {
+    expect_shape(tensor, shape, what);
+    expect_dtype(tensor, dtype, what);
+}
+
+}  // namespace
+
+void attention(Context& ctx, const Tensor& qkv, const AttentionShape& shape, Tensor& o, Tensor& lse) {
+    expect_valid(shape);
+    const int64_t tokens = shape.batch * shape.seq, queries = shape.query_heads * shape.head_dim;
+    expect_shape(qkv, {tokens, queries + 2 * shape.kv_heads * shape.head_dim}, "qkv");
+    expect(o, {tokens, queries}, qkv.dtype(), "o");
+    expect(lse, {shape.batch, shape.query_heads, shape.seq}, DType::f32, "lse");
+    cpu::attention(ctx, qkv, shape, o, lse);
+}
+
+void attention_backward(Context& ctx, const Tensor& d_o, const Tensor& qkv, const Tensor& o,
+                        const Tensor& lse, const AttentionShape& shape, Tensor& dqkv) {
+    expect_valid(shape);
+    const int64_t tokens = shape.batch * shape.seq, queries = shape.query_heads * shape.head_dim;
+    expect_shape(qkv, {tokens, queries + 2 * shape.kv_heads * shape.head_dim}, "qkv");
+    expect(d_o, {tokens, queries}, qkv.dtype(), "d_o");
+    expect(o, {tokens, queries}, qkv.dtype(), "o");
+    expect(lse, {shape.batch, shape.query_heads, shape.seq}, DType::f32, "lse");
+    expect(dqkv, qkv.shape(), qkv.dtype(), "dqkv");
+    cpu::attention_backward(ctx, d_o, qkv, o, lse, shape, dqkv);
+}
+
+void attention_cached(Context& ctx, const Tensor& q, const Tensor& keys, const Tensor& values, int64_t length,
+                      const AttentionShape& shape, Tensor& o) {
+    expect_valid(shape);
+    const auto [tokens, width] = q.dims<2>();
+    const int64_t capacity = keys.dim(0);
+    if (shape.batch != 1 || shape.seq != tokens || length < tokens || length > capacity) {
+        throw InternalError(
+            fmt::format("attention_cached: batch {}, seq {}, {} tokens, length {}, capacity {}", shape.batch,
+                        shape.seq, tokens, length, capacity));
+    }
+    expect_shape(q, {tokens, shape.query_heads * shape.head_dim}, "q");
+    expect(keys, {capacity, shape.kv_heads * shape.head_dim}, q.dtype(), "keys");
+    expect(values, {capacity, shape.kv_heads * shape.head_dim}, q.dtype(), "values");
+    expect(o, q.shape(), q.dtype(), "o");
+    cpu::attention_cached(ctx, q, keys, values, length, shape, o);
+}
+
+}  // namespace espalier

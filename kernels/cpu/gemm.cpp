@@ -1,0 +1,54 @@
+#include "kernels/cpu/gemm.hpp"
+
+#include <oneapi/dnnl/dnnl.h>
+
+#include <algorithm>
+
+#include "src/core/exact.hpp"
+
+namespace espalier::cpu {
+namespace {
+
+/// Side of the tiles that a large product is cut into. Against oneDNN's own split over threads this gained 5
+/// % on a vocabulary of 49152 columns (Zen 3, 2 cores), where each thread then stays with its part of the
+/// weight.
+constexpr int64_t tile_side = 1024;
+constexpr int64_t tiles_per_thread = 8;  // fewer leave threads waiting for the last one
+
+char letter(Order order) {
+    return order == Order::transposed ? 'T' : 'N';
+}
+
+void check_dnnl(int status) {
+    if (status != dnnl_success) throw InternalError(fmt::format("dnnl_sgemm failed with status {}", status));
+}
+
+}  // namespace
+
+void gemm(Context& ctx, Factor a, Factor b, int64_t rows, int64_t columns, int64_t depth, float beta,
+          float* c, int64_t c_stride) {
+    if (rows == 0 || columns == 0) return;
+    if (depth == 0) {
+        for (int64_t i = 0; beta == 0 && i < rows; ++i) std::fill_n(c + i * c_stride, columns, 0.0f);
+        return;
+    }
+    const auto part = [&](Range r, Range s) -> int {
+        const float* const left = a.data + (a.order == Order::transposed ? r.begin : r.begin * a.stride);
+        const float* const right = b.data + (b.order == Order::transposed ? s.begin * b.stride : s.begin);
+        return dnnl_sgemm(letter(a.order), letter(b.order), r.size(), s.size(), depth, 1.0f, left, a.stride,
+                          right, b.stride, beta, c + r.begin * c_stride + s.begin, c_stride);
+    };
+    const int64_t down = div_ceil(rows, tile_side), across = div_ceil(columns, tile_side);
+    if (ctx.threads() == 1 || down * across < tiles_per_thread * ctx.threads()) {
+        return check_dnnl(part({0, rows}, {0, columns}));
+    }
+    int status = dnnl_success;
+#pragma omp parallel for num_threads(ctx.threads()) schedule(dynamic) reduction(max : status)
+    for (int64_t i = 0; i < down * across; ++i) {
+        status = std::max(status,
+                          part(split_evenly(rows, down, i % down), split_evenly(columns, across, i / down)));
+    }
+    check_dnnl(status);
+}
+
+}  // namespace espalier::cpu

@@ -1,0 +1,207 @@
+#include "kernels/cpu/matmul.hpp"
+
+#include <oneapi/dnnl/dnnl.hpp>
+
+#include <algorithm>
+#include <array>
+
+#include "kernels/cpu/gemm.hpp"
+#include "kernels/cpu/onednn_matmul.hpp"
+#include "src/core/exact.hpp"
+
+// f32 goes to dnnl_sgemm, which is as fast as oneDNN's primitives on plain layouts (measured within 2 %) and
+// needs no compiled state. bf16 goes to the primitives where the processor has it; elsewhere it is converted
+// to f32, `block` rows of the weight at a time, so that no f32 copy of a whole vocabulary is ever made.
+
+namespace espalier::cpu {
+namespace {
+
+constexpr int64_t block = 4096;
+
+/// Output features that one f32 product works on.
+int64_t block_of(DType dtype, int64_t n) {
+    return dtype == DType::f32 ? std::max<int64_t>(n, 1) : block;
+}
+
+/// Rows of a tensor in f32: the tensor's own memory, or a converted copy of the columns.
+struct Floats {
+    Tensor memory;
+    const float* data;
+    int64_t stride;
+    Factor factor(Order order = Order::as_stored) const { return {data, stride, order}; }
+};
+
+Floats floats(Context& ctx, const Tensor& x, Range columns) {
+    const auto [rows, width] = x.dims<2>();
+    if (x.dtype() == DType::f32) return {x, x.data<float>() + columns.begin, std::max<int64_t>(width, 1)};
+    const int64_t count = columns.size(), stride = width;
+    Tensor copy = ctx.empty({rows, count}, DType::f32);
+    float* const to = copy.data<float>();
+    const bfloat16* const from = x.data<bfloat16>() + columns.begin;
+#pragma omp parallel for num_threads(ctx.threads())
+    for (int64_t i = 0; i < rows; ++i) {
+        for (int64_t j = 0; j < count; ++j) to[i * count + j] = static_cast<float>(from[i * stride + j]);
+    }
+    return {copy, to, std::max<int64_t>(count, 1)};
+}
+
+Floats floats(Context& ctx, const Tensor& x) {
+    return floats(ctx, x, {0, x.dim(1)});
+}
+
+/// Columns of a result that is being summed in f32: the tensor's own memory, or a copy to be rounded at the
+/// end.
+class Sum {
+public:
+    Sum(Context& ctx, Tensor& result, Range columns, const Tensor& bias, Store store)
+        : ctx_(ctx),
+          result_(result),
+          columns_(columns),
+          beta_(bias || store == Store::accumulate ? 1.0f : 0.0f) {
+        if (in_place()) {
+            data_ = result.data<float>() + columns.begin;
+            stride_ = std::max<int64_t>(result.dim(1), 1);
+        } else {
+            stride_ = std::max<int64_t>(columns.size(), 1);
+            memory_ = ctx.empty({result.dim(0), columns.size()}, DType::f32);
+            data_ = memory_.data<float>();
+        }
+        if (beta_ != 0) start(bias, store);
+    }
+
+    /// += a b
+    void add(Factor a, Factor b, int64_t depth) {
+        gemm(ctx_, a, b, result_.dim(0), columns_.size(), depth, beta_, data_, stride_);
+        beta_ = 1;
+    }
+
+    void finish() {
+        if (in_place()) return;
+        const int64_t rows = result_.dim(0), width = result_.dim(1), count = columns_.size();
+        bfloat16* const to = result_.data<bfloat16>() + columns_.begin;
+#pragma omp parallel for num_threads(ctx_.threads())
+        for (int64_t i = 0; i < rows; ++i) {
+            for (int64_t j = 0; j < count; ++j) to[i * width + j] = bfloat16(data_[i * stride_ + j]);
+        }
+    }
+
+private:
+    bool in_place() const {
+        return result_.dtype() == DType::f32;
+    }
+
+    /// What the product is added to: the old values, the bias, or both.
+    void start(const Tensor& bias, Store store) {
+        const int64_t rows = result_.dim(0), width = result_.dim(1), count = columns_.size();
+        const Floats added = bias ? floats(ctx_, bias.view({1, bias.size()}), columns_) : Floats{};
+        visit_float(result_.dtype(), [&]<class T>(T) {
+            const T* const old = result_.data<T>() + columns_.begin;
+#pragma omp parallel for num_threads(ctx_.threads())
+            for (int64_t i = 0; i < rows; ++i) {
+                for (int64_t j = 0; j < count; ++j) {
+                    const float before =
+                        store == Store::accumulate ? static_cast<float>(old[i * width + j]) : 0.0f;
+                    data_[i * stride_ + j] = before + (added.data ? added.data[j] : 0.0f);
+                }
+            }
+        });
+    }
+
+    Context& ctx_;
+    Tensor& result_;
+    Range columns_;
+    Tensor memory_;
+    float* data_ = nullptr;
+    int64_t stride_ = 0;
+    float beta_;
+};
+
+/// Whether oneDNN's primitives take this product; they do not define products without terms.
+bool goes_native(DType dtype, const OneDnnMatmul::Product& p) {
+    return dtype == DType::bf16 && has_native_matmul(dtype) && p.rows > 0 && p.columns > 0 && p.depth > 0;
+}
+
+}  // namespace
+
+void matmul(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias, Tensor& y, Store store) {
+    const auto [m, k] = x.dims<2>();
+    const int64_t n = w.dim(0);
+    const OneDnnMatmul::Product product{m, n, k, Order::as_stored, Order::transposed, store};
+    if (goes_native(x.dtype(), product)) return ctx.resource<OneDnnMatmul>().run(product, x, w, bias, y);
+
+    const Floats left = floats(ctx, x);
+    const int64_t step = block_of(x.dtype(), n);
+    for (int64_t i = 0; i < n; i += step) {
+        const Range some{i, std::min(i + step, n)};
+        Sum sum(ctx, y, some, bias, store);
+        sum.add(left.factor(), floats(ctx, w.rows(i, some.size())).factor(Order::transposed), k);
+        sum.finish();
+    }
+}
+
+void matmul_backward_input(Context& ctx, const Tensor& dy, const Tensor& w, Tensor& dx, Store store) {
+    const auto [m, n] = dy.dims<2>();
+    const int64_t k = w.dim(1);
+    const OneDnnMatmul::Product product{m, k, n, Order::as_stored, Order::as_stored, store};
+    if (goes_native(dy.dtype(), product)) return ctx.resource<OneDnnMatmul>().run(product, dy, w, {}, dx);
+
+    Sum sum(ctx, dx, {0, k}, {}, store);
+    const int64_t step = block_of(dy.dtype(), n);
+    int64_t i = 0;
+    do {  // once even for n = 0, which makes dx 0
+        const Range some{i, std::min(i + step, n)};
+        const Floats left = floats(ctx, dy, some), right = floats(ctx, w.rows(i, some.size()));
+        sum.add(left.factor(), right.factor(), some.size());
+        i = some.end;
+    } while (i < n);
+    sum.finish();
+}
+
+void matmul_backward_weight(Context& ctx, const Tensor& dy, const Tensor& x, Tensor& dw) {
+    const auto [m, n] = dy.dims<2>();
+    const int64_t k = x.dim(1);
+    const OneDnnMatmul::Product product{n, k, m, Order::transposed, Order::as_stored, Store::accumulate};
+    if (goes_native(dy.dtype(), product)) return ctx.resource<OneDnnMatmul>().run(product, dy, x, {}, dw);
+
+    const Floats right = floats(ctx, x);
+    const int64_t step = block_of(dy.dtype(), n);
+    for (int64_t i = 0; i < n; i += step) {
+        const Range some{i, std::min(i + step, n)};
+        const Floats left = floats(ctx, dy, some);
+        gemm(ctx, left.factor(Order::transposed), right.factor(), some.size(), k, m, 1.0f,
+             dw.data<float>() + i * k, std::max<int64_t>(k, 1));
+    }
+}
+
+void bias_backward(Context& ctx, const Tensor& dy, Tensor& dbias) {
+    constexpr int64_t width = 64,
+                      run = 64;  // columns of a thread; rows summed in f32 before they join in double
+    const auto [m, n] = dy.dims<2>();
+    const int64_t rows = m, columns = n;
+    visit_float(dy.dtype(), [&]<class T>(T) {
+#pragma omp parallel for num_threads(ctx.threads())
+        for (int64_t first = 0; first < columns; first += width) {
+            const int64_t count = std::min(width, columns - first);
+            std::array<double, width> total{};
+            for (int64_t i = 0; i < rows; i += run) {
+                std::array<float, width> sum{};
+                for (int64_t r = i; r < std::min(i + run, rows); ++r) {
+                    const T* const row = dy.data<T>() + r * columns + first;
+#pragma omp simd
+                    for (int64_t j = 0; j < count; ++j) sum[j] += static_cast<float>(row[j]);
+                }
+                for (int64_t j = 0; j < count; ++j) total[j] += sum[j];
+            }
+            float* const out = dbias.data<float>() + first;
+            for (int64_t j = 0; j < count; ++j) out[j] += static_cast<float>(total[j]);
+        }
+    });
+}
+
+bool has_native_matmul(DType dtype) {
+    if (dtype == DType::f32) return true;
+    constexpr auto needed = static_cast<unsigned>(dnnl::cpu_isa::avx512_core_bf16);
+    return dtype == DType::bf16 && (static_cast<unsigned>(dnnl::get_effective_cpu_isa()) & needed) == needed;
+}
+
+}  // namespace espalier::cpu

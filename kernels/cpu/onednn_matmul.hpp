@@ -1,0 +1,48 @@
+// oneDNN's matmul primitive, compiled once for each kind of product and kept in the Context.
+#pragma once
+
+#include <compare>
+#include <map>
+#include <memory>
+
+#include "kernels/cpu/gemm.hpp"
+#include "kernels/matmul.hpp"
+
+namespace espalier::cpu {
+
+class OneDnnMatmul {
+public:
+    explicit OneDnnMatmul(Context&);
+    ~OneDnnMatmul();
+
+    struct Product {
+        int64_t rows;
+        int64_t columns;
+        int64_t depth;
+        Order a_order;  ///< transposed: a is stored as [depth, rows]
+        Order b_order;  ///< transposed: b is stored as [columns, depth]
+        Store store;
+        auto operator<=>(const Product&) const = default;
+    };
+
+    /// c [rows, columns] = or += a b + bias [columns]; bias may be empty. a, b, bias of one dtype that the
+    /// processor multiplies in, c of that dtype or f32. No size is 0.
+    void run(const Product& product, const Tensor& a, const Tensor& b, const Tensor& bias, Tensor& c);
+
+private:
+    struct Key {
+        Product product;
+        DType factors;
+        DType result;
+        bool bias;
+        auto operator<=>(const Key&) const = default;
+    };
+    struct Library;
+    struct Compiled;
+    const Compiled& compiled(const Key& key);
+
+    std::unique_ptr<Library> library_;
+    std::map<Key, Compiled> compiled_;
+};
+
+}  // namespace espalier::cpu

@@ -1,0 +1,58 @@
+#include "kernels/matmul.hpp"
+
+#include "kernels/cpu/matmul.hpp"
+
+namespace espalier {
+namespace {
+
+/// A result may be wider than its factors: their dtype, or f32.
+void expect_result(const Tensor& result, const Shape& shape, DType factors, const char* what) {
+    expect_shape(result, shape, what);
+    if (result.dtype() != DType::f32) expect_dtype(result, factors, what);
+}
+
+void expect_factor(const Tensor& factor, const Shape& shape, DType dtype, const char* what) {
+    expect_shape(factor, shape, what);
+    expect_dtype(factor, dtype, what);
+}
+
+}  // namespace
+
+void matmul(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias, Tensor& y, Store store) {
+    const auto [m, k] = x.dims<2>();
+    const int64_t n = w.dim(0);
+    expect_factor(w, {n, k}, x.dtype(), "w");
+    if (bias) expect_factor(bias, {n}, x.dtype(), "bias");
+    expect_result(y, {m, n}, x.dtype(), "y");
+    cpu::matmul(ctx, x, w, bias, y, store);
+}
+
+void matmul_backward_input(Context& ctx, const Tensor& dy, const Tensor& w, Tensor& dx, Store store) {
+    const auto [m, n] = dy.dims<2>();
+    const int64_t k = w.dim(1);
+    expect_factor(w, {n, k}, dy.dtype(), "w");
+    expect_result(dx, {m, k}, dy.dtype(), "dx");
+    cpu::matmul_backward_input(ctx, dy, w, dx, store);
+}
+
+void matmul_backward_weight(Context& ctx, const Tensor& dy, const Tensor& x, Tensor& dw) {
+    const auto [m, n] = dy.dims<2>();
+    const int64_t k = x.dim(1);
+    expect_factor(x, {m, k}, dy.dtype(), "x");
+    expect_shape(dw, {n, k}, "dw");
+    expect_dtype(dw, DType::f32, "dw");
+    cpu::matmul_backward_weight(ctx, dy, x, dw);
+}
+
+void bias_backward(Context& ctx, const Tensor& dy, Tensor& dbias) {
+    const int64_t n = dy.dims<2>()[1];
+    expect_shape(dbias, {n}, "dbias");
+    expect_dtype(dbias, DType::f32, "dbias");
+    cpu::bias_backward(ctx, dy, dbias);
+}
+
+bool has_native_matmul(const Context&, DType dtype) {
+    return cpu::has_native_matmul(dtype);
+}
+
+}  // namespace espalier

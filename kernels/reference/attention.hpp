@@ -1,0 +1,25 @@
+// Attention as a textbook says it, in double, one loop an index; layouts as in kernels/attention.hpp.
+#pragma once
+
+#include <vector>
+
+#include "kernels/attention.hpp"
+
+namespace espalier::reference {
+
+struct AttentionResult {
+    std::vector<double> o;
+    std::vector<double> lse;
+};
+AttentionResult attention(const std::vector<double>& qkv, const AttentionShape& shape);
+
+/// dqkv, from qkv and the gradient of o alone.
+std::vector<double> attention_backward(const std::vector<double>& d_o, const std::vector<double>& qkv,
+                                       const AttentionShape& shape);
+
+/// o of the last shape.seq positions of `length`.
+std::vector<double> attention_cached(const std::vector<double>& q, const std::vector<double>& keys,
+                                     const std::vector<double>& values, int64_t length,
+                                     const AttentionShape& shape);
+
+}  // namespace espalier::reference
