@@ -1,0 +1,77 @@
+#include "io/publish.hpp"
+
+#include <gmock/gmock.h>
+
+#include "src/core/error.hpp"
+#include "tests/support/temporary_folder.hpp"
+
+namespace espalier::io {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+using testing::ThrowsMessage;
+
+size_t files_in(const fs::path& folder) {
+    return static_cast<size_t>(std::distance(fs::directory_iterator(folder), fs::directory_iterator()));
+}
+
+TEST(Publish, WrittenContentIsReadBackAndNothingIsLeftBeside) {
+    const test::TemporaryFolder folder;
+    const std::string content("with\0a nul and\n lines", 21);
+
+    write_file(folder / "file", "old");
+    write_file(folder / "file", content);
+
+    EXPECT_EQ(read_file(folder / "file"), content);
+    EXPECT_EQ(files_in(folder.path()), 1U);
+}
+
+TEST(Publish, AFailedWriteLeavesTheOldFileAndNothingElse) {
+    const test::TemporaryFolder folder;
+    fs::create_directories(folder / "file" / "not empty");
+
+    EXPECT_THAT([&] { write_file(folder / "file", "content"); },
+                ThrowsMessage<UserError>(HasSubstr("cannot rename")));
+
+    EXPECT_TRUE(fs::is_directory(folder / "file"));
+    EXPECT_EQ(files_in(folder.path()), 1U);
+}
+
+TEST(Publish, RenamesAWholeFolder) {
+    const test::TemporaryFolder folder;
+    fs::create_directory(folder / "model.partial");
+    write_file(folder / "model.partial/config.json", "{}");
+
+    publish(folder / "model.partial", folder / "model");
+
+    EXPECT_EQ(read_file(folder / "model/config.json"), "{}");
+    EXPECT_EQ(files_in(folder.path()), 1U);
+}
+
+TEST(Publish, ReadingStopsAtTheLimit) {
+    const test::TemporaryFolder folder;
+    write_file(folder / "file", "12345");
+
+    EXPECT_EQ(read_file(folder / "file", 5), "12345");
+    EXPECT_THAT([&] { read_file(folder / "file", 4); },
+                ThrowsMessage<UserError>(HasSubstr("more than the 4")));
+    EXPECT_THAT([&] { read_file(folder.path()); }, ThrowsMessage<UserError>(HasSubstr("not a regular file")));
+    EXPECT_THAT([&] { read_file(folder / "none"); }, ThrowsMessage<UserError>(HasSubstr("No such file")));
+}
+
+TEST(Publish, AnOutputMayNotExistUnlessItIsToBeReplaced) {
+    const test::TemporaryFolder folder;
+    write_file(folder / "file", "");
+
+    EXPECT_THAT([&] { check_output(folder / "file", false); },
+                ThrowsMessage<UserError>(HasSubstr("--force")));
+    EXPECT_NO_THROW(check_output(folder / "file", true));
+    EXPECT_NO_THROW(check_output(folder / "new", false));
+    EXPECT_NO_THROW(check_output("a file in the working folder", false));
+    EXPECT_THAT([&] { check_output(folder / "no/file", true); },
+                ThrowsMessage<UserError>(HasSubstr("no folder")));
+}
+
+}  // namespace
+}  // namespace espalier::io
