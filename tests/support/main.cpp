@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <string>
 
+#include "tests/support/leaks.hpp"
 #include "tests/support/watchdog.hpp"
 
 namespace espalier::test {
@@ -89,9 +90,13 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
     espalier::test::set_environment();
-    int provided = 0;
-    MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
+    {
+        const espalier::test::IgnoreLeaks of_mpi;
+        int provided = 0;
+        MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
+    }
     const int result = espalier::test::run(argc, argv);
+    espalier::test::check_for_leaks();
     MPI_Finalize();
     return result;
 }

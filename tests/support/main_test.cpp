@@ -49,6 +49,15 @@ TEST(TestMain, FailsWithTheRankWhenOnlyAnotherRankFails) {
     EXPECT_THAT(result.out, HasSubstr("[ rank 1 ] Misbehaving.FailsOnTheLastRankOnly failed at"));
 }
 
+#ifdef __SANITIZE_ADDRESS__
+TEST(TestMain, FailsWhenATestLeaks) {
+    const auto result = run_alone("*.Leaks", {"ASAN_OPTIONS=detect_leaks=1"});
+
+    EXPECT_NE(result.exit_code, 0);
+    EXPECT_THAT(result.err, HasSubstr("1000 byte(s) leaked"));
+}
+#endif
+
 TEST(Watchdog, EndsATestThatHangsWithItsNameAndStack) {
     const auto result = run_alone("*.Waits", {"ESPALIER_TEST_TIMEOUT=1"});
 

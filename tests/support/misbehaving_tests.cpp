@@ -20,6 +20,12 @@ TEST(Misbehaving, FailsOnTheLastRankOnly) {
     EXPECT_NE(rank(), size - 1);
 }
 
+TEST(Misbehaving, Leaks) {
+    static volatile char* block;
+    block = new char[1000];
+    block = nullptr;
+}
+
 TEST(Misbehaving, Waits) {
     for (;;) pause();
 }

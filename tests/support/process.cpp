@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cstdio>
+#include <map>
 #include <memory>
 #include <stdexcept>
 #include <string_view>
@@ -32,12 +33,19 @@ bool set_by_mpi(std::string_view variable) {
     return false;
 }
 
+/// Later pairs win.
 std::vector<std::string> clean_environment(const std::vector<std::string>& extra) {
-    std::vector<std::string> out;
+    std::map<std::string, std::string> pairs;
+    const auto set = [&](const std::string& pair) { pairs[pair.substr(0, pair.find('='))] = pair; };
     for (char** variable = environ; *variable; ++variable) {
-        if (!set_by_mpi(*variable)) out.emplace_back(*variable);
+        if (!set_by_mpi(*variable)) set(*variable);
     }
-    out.insert(out.end(), extra.begin(), extra.end());
+    // Memory that the MPI library leaks must not fail the program; main.cpp looks for our own leaks.
+    set("ASAN_OPTIONS=detect_leaks=0");
+    for (const auto& pair : extra) set(pair);
+
+    std::vector<std::string> out;
+    for (const auto& [name, pair] : pairs) out.push_back(pair);
     return out;
 }
 
