@@ -13,14 +13,23 @@ struct Point {
     float slope;
 };
 
-[[gnu::always_inline]] inline float sigmoid(float x) {
-    return 1.0f / (1.0f + fast_exp(-x));
+/// 1 / (1 + e^-x), and one minus it without cancellation.
+struct Sigmoid {
+    float value;
+    float rest;
+};
+
+[[gnu::always_inline]] inline Sigmoid sigmoid(float x) {
+    constexpr float largest = 87.0f;  // whose exponential and its inverse are still normal numbers
+    const float e = fast_exp(-x > largest ? largest : -x);
+    const float s = 1.0f / (1.0f + e);
+    return {s, e * s};
 }
 
 struct Silu {
     [[gnu::always_inline]] static Point at(float x) {
-        const float s = sigmoid(x);
-        return {x * s, s + x * s * (1.0f - s)};
+        const auto [s, rest] = sigmoid(x);
+        return {x * s, s + x * s * rest};
     }
 };
 
@@ -29,8 +38,8 @@ struct Gelu {
     [[gnu::always_inline]] static Point at(float x) {
         constexpr auto c = static_cast<float>(2.0 * std::numbers::sqrt2 * std::numbers::inv_sqrtpi);
         constexpr float cubic = 0.044715f;
-        const float s = sigmoid(c * (x + cubic * x * x * x));
-        return {x * s, s + x * s * (1.0f - s) * c * (1.0f + 3.0f * cubic * x * x)};
+        const auto [s, rest] = sigmoid(c * (x + cubic * x * x * x));
+        return {x * s, s + x * s * rest * c * (1.0f + 3.0f * cubic * x * x)};
     }
 };
 

@@ -70,7 +70,7 @@ AttentionResult attention(const std::vector<double>& qkv, const AttentionShape& 
 }
 
 std::vector<double> attention_backward(const std::vector<double>& d_o, const std::vector<double>& qkv,
-                                       const AttentionShape& shape) {
+                                       const std::vector<double>& o, const AttentionShape& shape) {
     const int64_t seq = shape.seq, hd = shape.head_dim, heads = shape.query_heads;
     std::vector<double> dqkv(qkv.size(), 0.0), p, lse(static_cast<size_t>(seq));
     for (int64_t b = 0; b < shape.batch; ++b) {
@@ -79,12 +79,9 @@ std::vector<double> attention_backward(const std::vector<double>& d_o, const std
             const int64_t key_head = heads + (shape.first + h) / shape.group;
             const int64_t value_head = key_head + shape.kv_heads;
             for (int64_t q = 0; q < seq; ++q) {
-                const double* const grad = &d_o[((b * seq + q) * heads + h) * hd];
-                const int64_t query = place(shape, b, q, h);
-                double mean = 0;  // of dp under p: the derivative of the softmax's denominator
-                for (int64_t k = 0; k < seq; ++k) {
-                    mean += p[q * seq + k] * dot(grad, &qkv[place(shape, b, k, value_head)], hd);
-                }
+                const int64_t query = place(shape, b, q, h), out = ((b * seq + q) * heads + h) * hd;
+                const double* const grad = &d_o[out];
+                const double mean = dot(grad, &o[out], hd);  // of d p under p, from the softmax's denominator
                 for (int64_t k = 0; k < seq; ++k) {
                     const int64_t key = place(shape, b, k, key_head), value = place(shape, b, k, value_head);
                     const double weight = p[q * seq + k];

@@ -13,9 +13,9 @@ struct AttentionResult {
 };
 AttentionResult attention(const std::vector<double>& qkv, const AttentionShape& shape);
 
-/// dqkv, from qkv and the gradient of o alone.
+/// dqkv. o is what attention gave, perhaps rounded since.
 std::vector<double> attention_backward(const std::vector<double>& d_o, const std::vector<double>& qkv,
-                                       const AttentionShape& shape);
+                                       const std::vector<double>& o, const AttentionShape& shape);
 
 /// o of the last shape.seq positions of `length`.
 std::vector<double> attention_cached(const std::vector<double>& q, const std::vector<double>& keys,

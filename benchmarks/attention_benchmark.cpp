@@ -1,0 +1,62 @@
+// Causal attention of SmolLM2's heads. FLOPs are those of the visible half of the scores: 4 a head and pair
+// forward, 8 backward (recomputing the scores is not counted); `of_G` as in matmul_benchmark.
+#include "kernels/attention.hpp"
+
+#include <benchmark/benchmark.h>
+
+#include <cmath>
+
+#include "benchmarks/yardstick.hpp"
+
+namespace espalier::benchmarks {
+namespace {
+
+enum class Pass { forward, backward };
+
+void run(benchmark::State& state, Pass pass, DType dtype, AttentionShape shape) {
+    Context ctx = make_context();
+    const int64_t tokens = shape.batch * shape.seq, width = shape.query_heads * shape.head_dim;
+    const Tensor qkv = numbers(ctx, {tokens, width + 2 * shape.kv_heads * shape.head_dim}, dtype);
+    const Tensor d_o = numbers(ctx, {tokens, width}, dtype);
+    Tensor o = ctx.empty({tokens, width}, dtype), dqkv = ctx.empty(qkv.shape(), dtype);
+    Tensor lse = ctx.empty({shape.batch, shape.query_heads, shape.seq}, DType::f32);
+    attention(ctx, qkv, shape, o, lse);
+    const double pairs = static_cast<double>(tokens * shape.query_heads) * static_cast<double>(shape.seq) / 2;
+    const double flops = (pass == Pass::forward ? 4 : 8) * pairs * static_cast<double>(shape.head_dim);
+    for (auto _ : state) {
+        const Rate rate = measure(ctx, DType::f32, flops, [&] {
+            if (pass == Pass::forward) return attention(ctx, qkv, shape, o, lse);
+            attention_backward(ctx, d_o, qkv, o, lse, shape, dqkv);
+        });
+        state.SetIterationTime(flops / rate.gflops * 1e-9);
+        state.counters["GFLOPS"] = rate.gflops;
+        state.counters["of_G"] = rate.of_g;
+    }
+}
+
+void add(int64_t batch, int64_t seq, DType dtype) {
+    AttentionShape shape{batch, seq, 9, 3, 64, 3};
+    shape.scale = 1.0f / std::sqrt(64.0f);
+    for (const auto& [name, pass] :
+         {std::pair{"forward", Pass::forward}, std::pair{"backward", Pass::backward}}) {
+        const auto title = fmt::format("attention/{}/batch:{}/seq:{}/{}", name, batch, seq, to_string(dtype));
+        benchmark::RegisterBenchmark(title.c_str(), run, pass, dtype, shape)
+            ->UseManualTime()
+            ->Iterations(1)
+            ->Unit(benchmark::kMillisecond);
+    }
+}
+
+}  // namespace
+}  // namespace espalier::benchmarks
+
+int main(int argc, char** argv) {
+    using namespace espalier;
+    benchmark::Initialize(&argc, argv);
+    if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+    benchmarks::add(4, 512, DType::f32);
+    benchmarks::add(4, 512, DType::bf16);
+    benchmarks::add(1, 512, DType::f32);
+    benchmarks::add(1, 2048, DType::f32);
+    benchmark::RunSpecifiedBenchmarks();
+}

@@ -1,0 +1,208 @@
+#include "kernels/attention.hpp"
+
+#include <cmath>
+
+#include "kernels/reference/attention.hpp"
+#include "tests/kernels/op_test.hpp"
+
+namespace espalier::test {
+namespace {
+
+struct AttentionCase {
+    const char* name;
+    AttentionShape shape;
+};
+
+AttentionShape make(int64_t batch, int64_t seq, int64_t query_heads, int64_t kv_heads, int64_t head_dim,
+                    int64_t group, int64_t first = 0, int64_t window = 0) {
+    const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
+    return {batch, seq, query_heads, kv_heads, head_dim, group, first, scale, window};
+}
+
+// Blocks of the CPU's kernels are 48 and 96 queries, 96 and 192 keys, tiles 6 x 16.
+const std::array attention_cases{
+    AttentionCase{"one_token", make(1, 1, 1, 1, 1, 1)},
+    AttentionCase{"by_hand", make(1, 3, 2, 1, 2, 2)},
+    AttentionCase{"by_hand_window", make(1, 4, 1, 1, 3, 1, 0, 2)},
+    AttentionCase{"smollm2", make(2, 293, 9, 3, 64, 3)},
+    AttentionCase{"odd_dim_6", make(3, 101, 4, 2, 6, 2)},
+    AttentionCase{"dim_80", make(1, 197, 4, 1, 80, 4)},
+    AttentionCase{"dim_127", make(1, 50, 2, 2, 127, 1)},
+    AttentionCase{"key_chunks", make(1, 601, 1, 1, 16, 1)},
+    AttentionCase{"starts_inside_a_group", make(2, 49, 5, 3, 8, 3, 2)},
+    AttentionCase{"unread_kv_head", make(1, 20, 2, 2, 8, 2)},
+    AttentionCase{"window", make(2, 311, 2, 1, 16, 2, 0, 70)},
+    AttentionCase{"long_window", make(1, 700, 1, 1, 8, 1, 0, 333)},
+    AttentionCase{"window_of_itself", make(1, 100, 1, 1, 8, 1, 0, 1)},
+    AttentionCase{"no_query_heads", make(2, 5, 0, 1, 8, 3)},
+    AttentionCase{"no_tokens", make(2, 0, 2, 1, 8, 2)},
+    AttentionCase{"no_sequences", make(0, 7, 2, 1, 8, 2)},
+};
+
+int64_t qkv_columns(const AttentionShape& s) {
+    return (s.query_heads + 2 * s.kv_heads) * s.head_dim;
+}
+
+class Attention : public testing::TestWithParam<std::tuple<AttentionCase, DType>> {
+protected:
+    Tensor tensor(const Values& values, Shape shape) {
+        return tensor_of(ctx_, values, std::move(shape), dtype_);
+    }
+
+    AttentionShape shape_ = std::get<0>(GetParam()).shape;
+    DType dtype_ = std::get<1>(GetParam());
+    int64_t tokens_ = shape_.batch * shape_.seq, width_ = shape_.query_heads * shape_.head_dim;
+    Values qkv_ = rounded_to(dtype_, random_values(tokens_* qkv_columns(shape_), 1));
+    Values d_o_ = rounded_to(dtype_, random_values(tokens_* width_, 2));
+    Context ctx_{{Device::cpu, 2}};
+};
+
+TEST_P(Attention, MatchesReference) {
+    Tensor o = ctx_.empty({tokens_, width_}, dtype_);
+    Tensor lse = ctx_.empty({shape_.batch, shape_.query_heads, shape_.seq}, DType::f32);
+
+    attention(ctx_, tensor(qkv_, {tokens_, qkv_columns(shape_)}), shape_, o, lse);
+
+    const auto expected = reference::attention(qkv_, shape_);
+    EXPECT_TRUE(near_all(o, expected.o, tolerance(Device::cpu, dtype_)));
+    EXPECT_TRUE(near_all(lse, expected.lse, tolerance(Device::cpu, DType::f32)));
+}
+
+TEST_P(Attention, BackwardMatchesReference) {
+    const Tensor qkv = tensor(qkv_, {tokens_, qkv_columns(shape_)});
+    Tensor o = ctx_.empty({tokens_, width_}, dtype_), dqkv = ctx_.empty(qkv.shape(), dtype_);
+    Tensor lse = ctx_.empty({shape_.batch, shape_.query_heads, shape_.seq}, DType::f32);
+    attention(ctx_, qkv, shape_, o, lse);
+
+    attention_backward(ctx_, tensor(d_o_, {tokens_, width_}), qkv, o, lse, shape_, dqkv);
+
+    const auto expected = reference::attention_backward(d_o_, qkv_, values_of(o), shape_);
+    // Four sums follow each other: scores, the gradient of p, that less its mean, and the gradients
+    // themselves.
+    EXPECT_TRUE(near_all(dqkv, expected, tolerance(Device::cpu, dtype_).times(4)));
+}
+
+TEST_P(Attention, ReferenceGradientIsAFiniteDifference) {
+    if (std::ssize(qkv_) > small_size) return;
+
+    const auto dqkv = reference::attention_backward(d_o_, qkv_, reference::attention(qkv_, shape_).o, shape_);
+
+    const auto loss = [&](const Values& qkv) {
+        return inner_product(d_o_, reference::attention(qkv, shape_).o);
+    };
+    EXPECT_TRUE(near_numeric(dqkv, numeric_gradient(loss, qkv_)));
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, Attention,
+                         testing::Combine(testing::ValuesIn(attention_cases), testing::ValuesIn(float_types)),
+                         parameter_name);
+
+TEST(AttentionByHand, WeighsTheValuesOfTheVisibleKeys) {
+    Context ctx({});
+    AttentionShape shape = make(1, 2, 1, 1, 1, 1);
+    shape.scale = 1.0f;
+    const double log3 = std::log(3.0);
+    const Tensor qkv = tensor_of(ctx, {5, 0, 2, 1, log3, 10}, {2, 3}, DType::f32);  // rows: q, k, v
+    Tensor o = ctx.empty({2, 1}, DType::f32), lse = ctx.empty({1, 1, 2}, DType::f32);
+
+    attention(ctx, qkv, shape, o, lse);
+
+    EXPECT_TRUE(near_all(o, {2, 0.25 * 2 + 0.75 * 10}, tolerance(Device::cpu, DType::f32)));
+    EXPECT_TRUE(near_all(lse, {0, std::log(4.0)}, tolerance(Device::cpu, DType::f32)));
+}
+
+TEST(AttentionSoftmax, StandsScoresThatOverflowAnExponential) {
+    Context ctx({});
+    const AttentionShape shape = make(1, 250, 1, 1, 4, 1);
+    const Values qkv = rounded_to(DType::f32, random_values(250 * 12, 1, 30.0));  // scores around +-1000
+    Tensor o = ctx.empty({250, 4}, DType::f32), lse = ctx.empty({1, 1, 250}, DType::f32);
+
+    attention(ctx, tensor_of(ctx, qkv, {250, 12}, DType::f32), shape, o, lse);
+
+    // An exponent of 1000 rounds by 2^-14, which is then the relative error of a probability.
+    const auto expected = reference::attention(qkv, shape);
+    EXPECT_TRUE(near_all(o, expected.o, {0x1p-12, 0x1p-12}));
+}
+
+TEST(AttentionBackward, IsTheSameForAnyThreadCount) {
+    const AttentionShape shape = make(2, 330, 4, 2, 20, 2);
+    const int64_t tokens = 2 * 330;
+    const auto gradient = [&](int threads) {
+        Context ctx({Device::cpu, threads});
+        const Tensor qkv = tensor_of(ctx, random_values(tokens * 160, 1), {tokens, 160}, DType::f32);
+        const Tensor d_o = tensor_of(ctx, random_values(tokens * 80, 2), {tokens, 80}, DType::f32);
+        Tensor o = ctx.empty({tokens, 80}, DType::f32), lse = ctx.empty({2, 4, 330}, DType::f32);
+        Tensor dqkv = ctx.empty({tokens, 160}, DType::f32);
+        attention(ctx, qkv, shape, o, lse);
+        attention_backward(ctx, d_o, qkv, o, lse, shape, dqkv);
+        return dqkv;
+    };
+
+    const Tensor alone = gradient(1);
+
+    EXPECT_TRUE(same_bits(gradient(2), alone));
+    EXPECT_TRUE(same_bits(gradient(7), alone));
+}
+
+class AttentionCached : public testing::TestWithParam<DType> {};
+
+TEST_P(AttentionCached, MatchesReferenceAndReadsNothingBeyondTheLength) {
+    Context ctx({Device::cpu, 2});
+    for (const int64_t window : {0, 3, 100}) {
+        for (const int64_t tokens : {1, 5, 61}) {
+            const AttentionShape shape = make(1, tokens, 3, 2, 11, 2, 1, window);
+            const int64_t length = 61, capacity = 70, width = 2 * 11;
+            Values keys = rounded_to(GetParam(), random_values(capacity * width, 1)), values = keys;
+            std::fill(keys.begin() + length * width, keys.end(), std::nan(""));
+            const Values q = rounded_to(GetParam(), random_values(tokens * 33, 2));
+            Tensor o = ctx.empty({tokens, 33}, GetParam());
+
+            attention_cached(ctx, tensor_of(ctx, q, {tokens, 33}, GetParam()),
+                             tensor_of(ctx, keys, {capacity, width}, GetParam()),
+                             tensor_of(ctx, values, {capacity, width}, GetParam()), length, shape, o);
+
+            const auto expected = reference::attention_cached(q, keys, values, length, shape);
+            EXPECT_TRUE(near_all(o, expected, tolerance(Device::cpu, GetParam())));
+        }
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, AttentionCached, testing::ValuesIn(float_types),
+                         [](const auto& type) { return std::string(to_string(type.param)); });
+
+TEST(AttentionCachedTokens, EqualTheLastRowsOfTheWholeSequence) {
+    Context ctx({Device::cpu, 2});
+    const int64_t seq = 70, heads = 4, kv = 2, hd = 16, tokens = 3, columns = (heads + 2 * kv) * hd;
+    const Values qkv = rounded_to(DType::f32, random_values(seq * columns, 1));
+    Tensor whole = ctx.empty({seq, heads * hd}, DType::f32), lse = ctx.empty({1, heads, seq}, DType::f32);
+    attention(ctx, tensor_of(ctx, qkv, {seq, columns}, DType::f32), make(1, seq, heads, kv, hd, 2), whole,
+              lse);
+    Values q, keys, values;
+    for (int64_t i = 0; i < seq; ++i) {
+        const auto row = qkv.begin() + i * columns;
+        if (i >= seq - tokens) q.insert(q.end(), row, row + heads * hd);
+        keys.insert(keys.end(), row + heads * hd, row + (heads + kv) * hd);
+        values.insert(values.end(), row + (heads + kv) * hd, row + columns);
+    }
+    Tensor o = ctx.empty({tokens, heads * hd}, DType::f32);
+
+    attention_cached(ctx, tensor_of(ctx, q, {tokens, heads * hd}, DType::f32),
+                     tensor_of(ctx, keys, {seq, kv * hd}, DType::f32),
+                     tensor_of(ctx, values, {seq, kv * hd}, DType::f32), seq,
+                     make(1, tokens, heads, kv, hd, 2), o);
+
+    EXPECT_TRUE(near_all(o, values_of(whole.rows(seq - tokens, tokens)), tolerance(Device::cpu, DType::f32)));
+}
+
+TEST(AttentionChecks, RefuseQueryHeadsWithoutAKvHead) {
+    Context ctx({});
+    const AttentionShape shape =
+        make(1, 2, 3, 1, 4, 3, 1);  // heads 1, 2 and 3 of groups of 3: the last is alone
+    Tensor qkv = ctx.zeros({2, 20}, DType::f32), o = ctx.zeros({2, 12}, DType::f32);
+    Tensor lse = ctx.zeros({1, 3, 2}, DType::f32);
+
+    EXPECT_THROW(attention(ctx, qkv, shape, o, lse), InternalError);
+}
+
+}  // namespace
+}  // namespace espalier::test
