@@ -64,15 +64,14 @@ double to_double(T value) {
 
 }  // namespace
 
-testing::AssertionResult near_all(const Values& actual, const Values& expected, Tolerance tolerance) {
+testing::AssertionResult near_each(const Values& actual, const Values& expected, const Values& allowed) {
     if (actual.size() != expected.size()) {
         return testing::AssertionFailure() << actual.size() << " elements, expected " << expected.size();
     }
-    const double scale = tolerance.of_scale * rms(expected);
     size_t worst = 0;
     double worst_excess = 0;
     for (size_t i = 0; i < actual.size(); ++i) {
-        const double e = excess(actual[i], expected[i], tolerance.relative * std::abs(expected[i]) + scale);
+        const double e = excess(actual[i], expected[i], allowed.at(i));
         if (e > worst_excess) {
             worst = i;
             worst_excess = e;
@@ -82,6 +81,13 @@ testing::AssertionResult near_all(const Values& actual, const Values& expected, 
     return testing::AssertionFailure()
            << fmt::format("element {} of {} is {:.9g}, expected {:.9g}: {:.3g} times the allowed error",
                           worst, actual.size(), actual[worst], expected[worst], worst_excess);
+}
+
+testing::AssertionResult near_all(const Values& actual, const Values& expected, Tolerance tolerance) {
+    const double scale = tolerance.of_scale * rms(expected) + tolerance.absolute;
+    Values allowed;
+    for (const double e : expected) allowed.push_back(tolerance.relative * std::abs(e) + scale);
+    return near_each(actual, expected, allowed);
 }
 
 testing::AssertionResult near_all(const Tensor& actual, const Values& expected, Tolerance tolerance) {

@@ -17,6 +17,8 @@ using Values = std::vector<double>;
 /// fails. The message names the worst element.
 testing::AssertionResult near_all(const Values& actual, const Values& expected, Tolerance tolerance);
 testing::AssertionResult near_all(const Tensor& actual, const Values& expected, Tolerance tolerance);
+/// The same with an allowed error for every element, where one scale for all would hide the small ones.
+testing::AssertionResult near_each(const Values& actual, const Values& expected, const Values& allowed);
 
 /// Same shape, dtype and bits.
 testing::AssertionResult same_bits(const Tensor& actual, const Tensor& expected);

@@ -40,6 +40,11 @@ TEST(NearAll, NamesTheWorstElement) {
         << result.message();
 }
 
+TEST(NearEach, HoldsEveryElementToItsOwnAllowance) {
+    EXPECT_TRUE(near_each({10.5, 1.05}, {10, 1}, {1, 0.1}));
+    EXPECT_FALSE(near_each({10.5, 1.2}, {10, 1}, {1, 0.1}));
+}
+
 TEST(NearAll, RejectsAnotherSize) {
     EXPECT_FALSE(near_all(Values{1, 2}, Values{1}, {1, 1}));
 }

@@ -21,8 +21,8 @@ TEST(Misbehaving, FailsOnTheLastRankOnly) {
 }
 
 TEST(Misbehaving, Leaks) {
-    static volatile char* block;
-    block = new char[1000];
+    char* volatile block = new char[1000];
+    ASSERT_NE(block, nullptr);
     block = nullptr;
 }
 

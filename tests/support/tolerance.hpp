@@ -6,14 +6,17 @@
 
 namespace espalier::test {
 
-/// An element passes when |actual - expected| <= relative |expected| + of_scale rms(expected): the first part
-/// is for roundings of the element itself, the second for sums whose terms cancel.
+/// An element passes when |actual - expected| <= relative |expected| + of_scale rms(expected) + absolute: for
+/// roundings of the element itself, for sums whose terms cancel, and for results that are 0 by cancelling.
 struct Tolerance {
     double relative = 0;
     double of_scale = 0;
+    double absolute = 0;
 
     /// For a chain of about `roundings` such operations; say at the call why it is one.
-    Tolerance times(double roundings) const { return {relative * roundings, of_scale * roundings}; }
+    Tolerance times(double roundings) const {
+        return {relative * roundings, of_scale * roundings, absolute * roundings};
+    }
 };
 
 /// Of one operation whose inputs were rounded to `dtype` before the reference saw them.
