@@ -62,8 +62,10 @@ TEST(NearAll, TakesAnInfinityForItselfOnly) {
     EXPECT_FALSE(near_all(Values{infinity, 1}, Values{1e300, 1}, {1e-3, 1e-3}));
 }
 
-TEST(NearAll, AllowsNothingAroundAnAllZeroReference) {
+TEST(NearAll, AllowsOnlyTheAbsolutePartAroundAnAllZeroReference) {
     EXPECT_FALSE(near_all(Values{1e-30}, Values{0}, {1, 1}));
+    EXPECT_TRUE(near_all(Values{1e-9}, Values{0}, {0, 0, 2e-9}));
+    EXPECT_FALSE(near_all(Values{1e-9}, Values{0}, {0, 0, 5e-10}));
 }
 
 TEST(SameBits, RejectsOneUnitInTheLastPlaceAndAnotherShape) {

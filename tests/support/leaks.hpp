@@ -12,8 +12,8 @@ public:
     IgnoreLeaks& operator=(const IgnoreLeaks&) = delete;
 };
 
-/// Ends the process with a report and a non-zero code when there are leaks other than those of the MPI library.
-/// Call while MPI is up: once its plugins are unloaded their leaks have no name to be told apart by.
+/// Ends the process with a report and a non-zero code when there are leaks other than those of the MPI
+/// library. Call while MPI is up: once its plugins are unloaded their leaks have no name to be told apart by.
 void check_for_leaks();
 
 }  // namespace espalier::test

@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# Prints every include that points up the map of docs/architecture.md, and every source file whose own header is
+# not its first include. usage: includes.sh [ROOT]
+set -euo pipefail
+cd "${1:-.}"
+
+# Who may include whom, besides itself. What is not listed is free (jobs, tests, benchmarks).
+declare -A may_include=(
+    [src/core]=""
+    [kernels]="src/core kernels/cpu kernels/cuda"
+    [kernels/cpu]="src/core kernels"
+    [kernels/cuda]="src/core kernels"
+    [kernels/reference]="src/core kernels"
+    [src/comm]="src/core kernels"
+    [src/data]="src/core"
+    [src/tokenizer]="src/core"
+    [src/model]="src/core src/comm kernels"
+    [src/evaluate]="src/core src/comm src/data src/model kernels"
+    [src/prune]="src/core src/comm src/data src/model kernels"
+    [src/train]="src/core src/comm src/data src/model kernels"
+    [src/distill]="src/core src/comm src/data src/model src/train kernels"
+    [src/plan]="src/core src/model"
+    [io]="src/core src/comm src/data"
+)
+# Where a library may be seen.
+declare -A seen_in=(
+    [mpi.h]="src/comm io jobs"
+    [hdf5.h]="io"
+    [nlohmann/]="io src/model src/tokenizer src/plan jobs"
+    [boost/program_options]="jobs"
+    [oneapi/]="kernels/cpu"
+    [dnnl]="kernels/cpu"
+)
+
+# Sets `part` to the part of the map that a path belongs to.
+find_part() {
+    if [[ $1 =~ ^(kernels/(cpu|cuda|reference)|src/[^/]+)/ ]]; then
+        part=${BASH_REMATCH[1]}
+    else
+        part=${1%%/*}
+    fi
+}
+
+found=0
+report() {
+    echo "$1"
+    found=1
+}
+
+# file:line:text of every include, a file's first one first.
+include_form='^ *# *include *([<"])([^>"]+)'
+previous=""
+while IFS=: read -r file line text; do
+    find_part "$file" && from=$part
+    [[ $text =~ $include_form ]] || continue
+    quote=${BASH_REMATCH[1]} target=${BASH_REMATCH[2]}
+    if [[ $quote == '"' ]]; then
+        find_part "$target" && to=$part
+        if [[ -v may_include[$from] && $to != "$from" && " ${may_include[$from]} " != *" $to "* ]]; then
+            report "$file:$line: $from may not include $to ($target)"
+        fi
+    fi
+    for library in "${!seen_in[@]}"; do
+        if [[ $target == "$library"* && " ${seen_in[$library]} " != *" $from "* ]]; then
+            report "$file:$line: $library may be included in ${seen_in[$library]}, not in $from ($target)"
+        fi
+    done
+    header=${file%.cpp}.hpp
+    if [[ $file != "$previous" && $file == *.cpp && -f $header && $target != "$header" ]]; then
+        report "$file:$line: its first include must be \"$header\", which shows that the header compiles alone"
+    fi
+    previous=$file
+done < <(grep -rnE --include='*.[ch]pp' --include='*.cu' --include='*.cuh' "$include_form" src kernels io jobs)
+
+exit $found
