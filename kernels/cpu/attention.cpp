@@ -17,27 +17,28 @@ constexpr int64_t query_block = 8 * tile_rows;
 constexpr int64_t key_block = 12 * tile_columns;
 constexpr float minus_infinity = -std::numeric_limits<float>::infinity();
 
-/// Softmax of a row of scores seen so far (Milakov and Gimelshein 2018).
+/// Softmax of a row of scores seen so far (Milakov and Gimelshein 2018). The maximum is always finite, because
+/// a row may see nothing of a block.
 struct Running {
-    float max = minus_infinity;
+    float max = std::numeric_limits<float>::lowest();
     float sum = 0;
 };
 
 /// s [0, count) = exp(s - max) inside `seen`, 0 elsewhere. Returns what earlier sums are to be multiplied by.
-float extend(Running& running, float* s, Range seen, int64_t count) {
+/// Not inlined: GCC 12 then duplicates the loops and leaves one copy scalar.
+[[gnu::noinline]] float extend(Running& running, float* s, Range seen, int64_t count) {
     std::fill(s, s + seen.begin, minus_infinity);
     std::fill(s + seen.end, s + count, minus_infinity);
     float max = running.max;
 #pragma omp simd reduction(max : max)
-    for (int64_t j = 0; j < count; ++j) max = std::max(max, s[j]);
-    const float base = max == minus_infinity ? 0.0f : max;  // a row may see nothing of this block
+    for (int64_t j = 0; j < count; ++j) max = s[j] > max ? s[j] : max;
     float sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (int64_t j = 0; j < count; ++j) {
-        s[j] = fast_exp(s[j] - base);
+        s[j] = fast_exp(s[j] - max);
         sum += s[j];
     }
-    const float factor = fast_exp(running.max - base);
+    const float factor = fast_exp(running.max - max);
     running = {max, running.sum * factor + sum};
     return factor;
 }
