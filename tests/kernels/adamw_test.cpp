@@ -1,0 +1,82 @@
+#include "kernels/adamw.hpp"
+
+#include <cmath>
+
+#include "kernels/reference/adamw.hpp"
+#include "tests/kernels/op_test.hpp"
+
+namespace espalier::test {
+namespace {
+
+AdamWOptions typical(int64_t step) {
+    AdamWOptions options;
+    options.learning_rate = 3e-3f;
+    options.weight_decay = 0.1f;
+    options.step = step;
+    options.gradient_scale = 0.37f;
+    return options;
+}
+
+class AdamW : public testing::TestWithParam<std::tuple<RowCase, DType>> {};
+
+TEST_P(AdamW, FollowsReferenceOverThreeSteps) {
+    const auto [c, dtype] = GetParam();
+    const Shape shape{c.size()};
+    Context ctx({Device::cpu, 2});
+    Values w = rounded_to(DType::f32, random_values(c.size(), 1));
+    Values m(w.size()), v(w.size());
+    Tensor master = tensor_of(ctx, w, shape, DType::f32), parameter = ctx.empty(shape, dtype);
+    Tensor first = ctx.zeros(shape, DType::f32), second = ctx.zeros(shape, DType::f32);
+
+    for (int64_t step = 1; step <= 3; ++step) {
+        const Values g = rounded_to(DType::f32, random_values(c.size(), 10 + static_cast<uint64_t>(step)));
+        reference::adamw(typical(step), g, w, m, v);
+        adamw(ctx, typical(step), tensor_of(ctx, g, shape, DType::f32), master, first, second, parameter);
+    }
+
+    const auto allowed = tolerance(Device::cpu, DType::f32);
+    EXPECT_TRUE(near_all(master, w, allowed));
+    EXPECT_TRUE(near_all(first, m, allowed));
+    EXPECT_TRUE(near_all(second, v, allowed));
+    EXPECT_TRUE(near_all(parameter, rounded_to(dtype, values_of(master)), {0, 0}));
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, AdamW,
+                         testing::Combine(testing::ValuesIn(row_cases), testing::ValuesIn(float_types)),
+                         parameter_name);
+
+TEST(AdamWByHand, MovesByTheRateAgainstTheSignInItsFirstStep) {
+    Context ctx({});
+    AdamWOptions options;
+    options.learning_rate = 0.5f;
+    options.eps = 0;
+    Tensor master = tensor_of(ctx, {1, 1}, {2}, DType::f32);
+    Tensor first = ctx.zeros({2}, DType::f32), second = ctx.zeros({2}, DType::f32);
+
+    adamw(ctx, options, tensor_of(ctx, {4, -0.25}, {2}, DType::f32), master, first, second, master);
+
+    EXPECT_TRUE(near_all(master, {0.5, 1.5}, tolerance(Device::cpu, DType::f32)));
+}
+
+TEST(AdamWByHand, DecaysWeightsThatHaveNoGradient) {
+    Context ctx({});
+    AdamWOptions options;
+    options.learning_rate = 0.5f;
+    options.weight_decay = 0.25f;
+    Tensor master = tensor_of(ctx, {8}, {1}, DType::f32);
+    Tensor first = ctx.zeros({1}, DType::f32), second = ctx.zeros({1}, DType::f32);
+
+    adamw(ctx, options, ctx.zeros({1}, DType::f32), master, first, second, master);
+
+    EXPECT_EQ(values_of(master), Values{7});
+}
+
+TEST(AdamWChecks, RefuseStepZero) {
+    Context ctx({});
+    Tensor t = ctx.zeros({1}, DType::f32);
+
+    EXPECT_THROW(adamw(ctx, typical(0), t, t, t, t, t), InternalError);
+}
+
+}  // namespace
+}  // namespace espalier::test

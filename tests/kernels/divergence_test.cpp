@@ -1,0 +1,211 @@
+// Losses over a vocabulary: each phase against reference, whole and split over ranks.
+#include "kernels/divergence.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "kernels/reference/divergence.hpp"
+#include "tests/kernels/op_test.hpp"
+#include "tests/kernels/split_vocabulary.hpp"
+
+namespace espalier::test {
+namespace {
+
+constexpr std::array divergences{Divergence::kl, Divergence::reverse_kl, Divergence::jsd, Divergence::mse,
+                                 Divergence::cosine};
+
+class Vocabulary : public testing::TestWithParam<VocabularyCase> {
+protected:
+    Vocabulary() {
+        for (int64_t i = 0; i < case_.rows; ++i) {
+            labels_.push_back(i % 3 == 1 ? -1 : static_cast<int32_t>((i * 7919 + 3) % case_.vocab));
+            weights_.push_back(i % 4 == 3 ? 0.0 : 0.25 + static_cast<double>(i % 5));
+        }
+        weights_ = rounded_to(DType::f32, weights_);
+    }
+
+    Objective objective(LogitGradient what) const { return {what, labels_, weights_}; }
+    Values expected_gradient(const LogitGradient& what) const {
+        return reference::logit_gradient(what, teacher_, student_, labels_, weights_);
+    }
+    LogitGradient distil(Divergence kind, float label_weight) const {
+        return {kind, case_.tau, 0.75f, label_weight, 0};
+    }
+
+    /// A gradient is p_s times a slope whose terms are up to 8 here (log ratios, inverse norms), and p = e^a
+    /// with a = z / tau - lse, a difference of numbers near 16, so off by 2^-20 and more by its two
+    /// roundings.
+    Values allowed(const Values& gradient) const {
+        Values out = gradient;
+        const Values lse = reference::log_sum_exp(student_, case_.vocab, case_.tau);
+        const Values lse_1 = reference::log_sum_exp(student_, case_.vocab, 1);
+        for (int64_t i = 0; i < case_.size(); ++i) {
+            const int64_t row = i / case_.vocab;
+            const double p =
+                std::exp(student_[i] / case_.tau - lse[row]) + std::exp(student_[i] - lse_1[row]);
+            out[i] = 0x1p-18 * std::abs(gradient[i]) + 0x1p-17 * weights_[row] * p;
+        }
+        return out;
+    }
+
+    VocabularyCase case_ = GetParam();
+    Context ctx_{{Device::cpu, 2}};
+    Values teacher_ = rounded_to(DType::f32, random_values(case_.size(), 1, 3.0));
+    Values student_ = rounded_to(DType::f32, sum_of(random_values(case_.size(), 2), teacher_));
+    std::vector<int32_t> labels_;
+    Values weights_;
+};
+
+TEST_P(Vocabulary, LogSumExpMatchesReferenceWholeAndSplit) {
+    const Values expected = reference::log_sum_exp(student_, case_.vocab, case_.tau);
+    for (const auto& split : {whole_vocabulary(case_.vocab), uneven_vocabulary(case_.vocab)}) {
+        SplitVocabulary logits(ctx_, split, teacher_, student_, case_.rows);
+
+        const Tensor lse = logits.log_sum_exp(Side::student, case_.tau);
+
+        EXPECT_TRUE(near_all(lse, expected, tolerance(Device::cpu, DType::f32)));
+    }
+}
+
+TEST_P(Vocabulary, LossesMatchReferenceWholeAndSplit) {
+    for (const auto& split : {whole_vocabulary(case_.vocab), uneven_vocabulary(case_.vocab)}) {
+        for (const Divergence kind : divergences) {
+            SplitVocabulary logits(ctx_, split, teacher_, student_, case_.rows);
+
+            const Tensor loss = logits.loss(kind, case_.tau);
+
+            // of 1, which the cosine is taken from; the others' losses are of that size or their sums' size
+            const Values expected = reference::divergence(kind, teacher_, student_, case_.vocab, case_.tau);
+            for (size_t i = 0; i < expected.size(); ++i) {
+                EXPECT_NEAR(values_of(loss)[i], expected[i], 4e-6 + 1e-5 * expected[i])
+                    << to_string(kind) << " of row " << i;
+            }
+        }
+    }
+}
+
+TEST_P(Vocabulary, GradientsMatchReferenceWholeAndSplit) {
+    for (const auto& split : {whole_vocabulary(case_.vocab), uneven_vocabulary(case_.vocab)}) {
+        for (const Divergence kind : divergences) {
+            for (const float label_weight : {0.0f, 0.5f}) {
+                const LogitGradient what = distil(kind, label_weight);
+                SplitVocabulary logits(ctx_, split, teacher_, student_, case_.rows);
+
+                const Values gradient = logits.gradient(objective(what), DType::f32, Where::apart);
+
+                const Values expected = expected_gradient(what);
+                EXPECT_TRUE(near_each(gradient, expected, allowed(expected)))
+                    << to_string(kind) << ", labels by " << label_weight;
+            }
+        }
+    }
+}
+
+TEST_P(Vocabulary, CrossEntropyAloneNeedsNoTeacher) {
+    const LogitGradient what{std::nullopt, 1.0f, 0.0f, 0.5f, 0};
+    for (const auto& split : {whole_vocabulary(case_.vocab), uneven_vocabulary(case_.vocab)}) {
+        SplitVocabulary logits(ctx_, split, {}, student_, case_.rows);
+
+        const Values gradient = logits.gradient(objective(what), DType::f32, Where::apart);
+
+        const Values expected = expected_gradient(what);
+        EXPECT_TRUE(near_each(gradient, expected, allowed(expected)));
+    }
+}
+
+TEST_P(Vocabulary, GradientsMayOverwriteTheStudentAndBeRoundedToBf16) {
+    for (const Divergence kind : divergences) {
+        const auto goal = objective(distil(kind, 0.5f));
+        const auto split = whole_vocabulary(case_.vocab);
+
+        const Values apart = SplitVocabulary(ctx_, split, teacher_, student_, case_.rows)
+                                 .gradient(goal, DType::f32, Where::apart);
+        const Values in_place = SplitVocabulary(ctx_, split, teacher_, student_, case_.rows)
+                                    .gradient(goal, DType::f32, Where::in_place);
+        const Values rounded = SplitVocabulary(ctx_, split, teacher_, student_, case_.rows)
+                                   .gradient(goal, DType::bf16, Where::apart);
+
+        EXPECT_EQ(in_place, apart) << to_string(kind);
+        EXPECT_TRUE(near_all(rounded, rounded_to(DType::bf16, apart), {0x1p-7, 0}))
+            << to_string(kind) << ": more than a neighbouring bf16";
+    }
+}
+
+class VocabularyReference : public Vocabulary {};
+
+TEST_P(VocabularyReference, GradientsAreFiniteDifferences) {
+    for (const Divergence kind : divergences) {
+        const LogitGradient what = distil(kind, 0.5f);
+
+        const Values gradient = expected_gradient(what);
+
+        const auto loss = [&](const Values& student) {
+            const Values d = reference::divergence(kind, teacher_, student, case_.vocab, case_.tau);
+            const Values ce = reference::cross_entropy(student, labels_, case_.vocab);
+            return double{what.divergence_weight} * inner_product(weights_, d) +
+                   double{what.label_weight} * inner_product(weights_, ce);
+        };
+        EXPECT_TRUE(near_all(gradient, numeric_gradient(loss, student_), numeric_tolerance))
+            << to_string(kind);
+    }
+}
+
+TEST_P(Vocabulary, LabelLogitsAndArgmaxAreFoundWhereTheyAre) {
+    for (const auto& split : {whole_vocabulary(case_.vocab), uneven_vocabulary(case_.vocab)}) {
+        SplitVocabulary logits(ctx_, split, teacher_, student_, case_.rows);
+
+        const Values labelled = logits.label_logits(labels_), best = logits.argmax();
+
+        for (int64_t i = 0; i < case_.rows; ++i) {
+            const double* const row = &student_[i * case_.vocab];
+            EXPECT_EQ(labelled[i], labels_[i] < 0 ? 0.0 : row[labels_[i]]);
+            EXPECT_EQ(best[i], std::max_element(row, row + case_.vocab) - row);
+        }
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, Vocabulary, testing::ValuesIn(up_to(tested_size, vocabulary_cases)),
+                         parameter_name);
+INSTANTIATE_TEST_SUITE_P(SmallCases, VocabularyReference,
+                         testing::ValuesIn(up_to(small_size, vocabulary_cases)), parameter_name);
+
+TEST(SoftmaxStatistics, AreMinusInfinityAndZeroWithoutColumns) {
+    Context ctx({});
+    Tensor stats = ctx.empty({2, 2}, DType::f32), best = ctx.empty({2, 2}, DType::f32);
+    const Tensor none = ctx.empty({2, 0}, DType::f32);
+    constexpr double infinity = std::numeric_limits<double>::infinity();
+
+    softmax_statistics(ctx, none, 1.0f, stats);
+    row_argmax(ctx, none, 5, best);
+
+    EXPECT_EQ(values_of(stats), (Values{-infinity, 0, -infinity, 0}));
+    EXPECT_EQ(values_of(best), (Values{-infinity, -1, -infinity, -1}));
+}
+
+TEST(SoftmaxStatistics, SurviveLogitsThatWouldOverflow) {
+    Context ctx({});
+    const Tensor z = tensor_of(ctx, {1e4, 1e4, -1e4}, {1, 3}, DType::f32);
+    Tensor stats = ctx.empty({1, 2}, DType::f32);
+
+    softmax_statistics(ctx, z, 0.5f, stats);
+
+    EXPECT_EQ(values_of(stats), (Values{2e4, 2}));
+}
+
+TEST(RowArgmax, TakesTheLowestIdOnATie) {
+    Context ctx({});
+    Tensor best = ctx.empty({1, 2}, DType::f32);
+
+    row_argmax(ctx, tensor_of(ctx, {1, 7, 3, 7}, {1, 4}, DType::f32), 100, best);
+
+    EXPECT_EQ(values_of(best), (Values{7, 101}));
+}
+
+TEST(DivergenceNames, ReadBackAsThemselves) {
+    for (const Divergence kind : divergences) EXPECT_EQ(divergence_from_string(to_string(kind)), kind);
+    EXPECT_EQ(divergence_from_string("forward_kl"), std::nullopt);
+}
+
+}  // namespace
+}  // namespace espalier::test

@@ -1,0 +1,99 @@
+#include "kernels/elementwise.hpp"
+
+#include "tests/kernels/op_test.hpp"
+
+namespace espalier::test {
+namespace {
+
+class Elementwise : public testing::TestWithParam<std::tuple<RowCase, DType>> {
+protected:
+    Tensor tensor(const Values& values, DType dtype) { return tensor_of(ctx_, values, shape_, dtype); }
+
+    RowCase case_ = std::get<0>(GetParam());
+    DType dtype_ = std::get<1>(GetParam());
+    Shape shape_{case_.rows, case_.n};
+    Context ctx_{{Device::cpu, 2}};
+    Values a_ = rounded_to(dtype_, random_values(case_.size(), 1));
+    Values b_ = rounded_to(dtype_, random_values(case_.size(), 2));
+};
+
+/// What one f32 operation and one rounding to dtype give: exact, so no tolerance.
+Values exactly(DType dtype, const Values& values) {
+    return rounded_to(dtype, rounded_to(DType::f32, values));
+}
+
+TEST_P(Elementwise, AddRoundsTheSumOnceAndMayOverwriteEither) {
+    Tensor a = tensor(a_, dtype_), b = tensor(b_, dtype_), out = ctx_.empty(shape_, dtype_);
+
+    add(ctx_, a, b, out);
+    add(ctx_, a, b, a);
+
+    EXPECT_TRUE(near_all(out, exactly(dtype_, sum_of(a_, b_)), {0, 0}));
+    EXPECT_TRUE(same_bits(a, out));
+}
+
+TEST_P(Elementwise, AccumulateAddsToF32) {
+    const Values before = rounded_to(DType::f32, random_values(case_.size(), 3));
+    Tensor sum = tensor(before, DType::f32);
+
+    accumulate(ctx_, tensor(a_, dtype_), sum);
+
+    EXPECT_TRUE(near_all(sum, exactly(DType::f32, sum_of(before, a_)), {0, 0}));
+}
+
+TEST_P(Elementwise, ScaleMultipliesInPlace) {
+    Tensor x = tensor(a_, dtype_);
+
+    scale(ctx_, 0.375f, x);
+
+    Values expected = a_;
+    for (double& e : expected) e *= 0.375;
+    EXPECT_TRUE(near_all(x, exactly(dtype_, expected), {0, 0}));
+}
+
+TEST_P(Elementwise, ConvertRoundsToNearestEvenAndWidensExactly) {
+    for (const DType to : float_types) {
+        Tensor out = ctx_.empty(shape_, to);
+
+        convert(ctx_, tensor(a_, dtype_), out);
+
+        EXPECT_TRUE(near_all(out, rounded_to(to, a_), {0, 0}));
+    }
+}
+
+TEST_P(Elementwise, FillSetsEveryElement) {
+    Tensor x = tensor(a_, dtype_);
+
+    fill(ctx_, -2.5f, x);
+
+    EXPECT_TRUE(near_all(x, Values(case_.size(), -2.5), {0, 0}));
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, Elementwise,
+                         testing::Combine(testing::ValuesIn(row_cases), testing::ValuesIn(float_types)),
+                         parameter_name);
+
+TEST(SquareSum, IsADoubleSumAndTheSameForAnyThreadCount) {
+    const int64_t n = 300'007;
+    const Values x = rounded_to(DType::f32, random_values(n, 1));
+    const auto sum = [&](int threads) {
+        Context ctx({Device::cpu, threads});
+        return square_sum(ctx, tensor_of(ctx, x, {n}, DType::f32));
+    };
+
+    const double alone = sum(1);
+
+    EXPECT_NEAR(alone, inner_product(x, x), 1e-12 * alone);
+    EXPECT_EQ(sum(2), alone);
+    EXPECT_EQ(sum(5), alone);
+}
+
+TEST(SquareSum, DoesNotOverflowWhereF32Would) {
+    Context ctx({});
+
+    EXPECT_NEAR(square_sum(ctx, tensor_of(ctx, {1e30, 1e30}, {2}, DType::f32)), 2e60, 1e54);
+    EXPECT_EQ(square_sum(ctx, ctx.zeros({0}, DType::f32)), 0.0);
+}
+
+}  // namespace
+}  // namespace espalier::test

@@ -1,0 +1,51 @@
+// Teacher's and student's logits cut by columns as ranks hold them, and the phases run part by part with the
+// ranks' reductions between them.
+#pragma once
+
+#include "kernels/divergence.hpp"
+#include "tests/support/compare.hpp"
+
+namespace espalier::test {
+
+enum class Side { teacher, student };
+enum class Where { apart, in_place };
+
+struct Objective {
+    LogitGradient what;
+    std::vector<int32_t> labels;
+    Values row_weights;
+};
+
+/// Where each part begins, and the end of the last: one part, or three uneven ones of which one is empty.
+inline std::vector<int64_t> whole_vocabulary(int64_t vocab) {
+    return {0, vocab};
+}
+inline std::vector<int64_t> uneven_vocabulary(int64_t vocab) {
+    return {0, (2 * vocab + 2) / 3, (2 * vocab + 2) / 3, vocab};
+}
+
+class SplitVocabulary {
+public:
+    /// teacher, student [rows, bounds.back()]; no teacher where it is empty.
+    SplitVocabulary(Context& ctx, std::vector<int64_t> bounds, const Values& teacher, const Values& student,
+                    int64_t rows);
+
+    Tensor log_sum_exp(Side side, float tau);
+    Tensor loss(Divergence kind, float tau);
+    /// [rows, vocab], put together from the parts.
+    Values gradient(const Objective& objective, DType dtype, Where where);
+    Values label_logits(const std::vector<int32_t>& labels);
+    /// The winner's id of every row.
+    Values argmax();
+
+private:
+    Tensor sums(Divergence kind, float tau);
+
+    Context& ctx_;
+    std::vector<int64_t> bounds_;
+    int64_t rows_;
+    std::vector<Tensor> teacher_;  ///< [part]
+    std::vector<Tensor> student_;
+};
+
+}  // namespace espalier::test

@@ -1,0 +1,110 @@
+#include "kernels/statistics.hpp"
+
+#include "kernels/reference/statistics.hpp"
+#include "tests/kernels/op_test.hpp"
+
+namespace espalier::test {
+namespace {
+
+/// Sums in f32 over 64 rows or 1024 elements at most, then in double: 5e-6 of the sum of magnitudes. The
+/// plain sum cancels, so that rms is its scale.
+constexpr Tolerance statistics_tolerance{5e-6, 5e-6};
+
+class Moments : public testing::TestWithParam<std::tuple<MomentsCase, DType>> {};
+
+TEST_P(Moments, MatchReferenceForAnyThreadCount) {
+    const auto [c, dtype] = GetParam();
+    const Values x = rounded_to(dtype, random_values(c.size(), 1));
+    const Values expected = reference::moments(x, c.n, c.samples, c.columns);
+    Tensor first;
+    for (const int threads : {1, 2, 5}) {
+        Context ctx({Device::cpu, threads});
+        Tensor out = ctx.empty({c.samples, 3, c.columns.size()}, DType::f32);
+
+        moments(ctx, tensor_of(ctx, x, {c.samples * c.seq, c.n}, dtype), c.samples, c.columns, out);
+
+        EXPECT_TRUE(near_all(out, expected, statistics_tolerance));
+        if (first) {
+            EXPECT_TRUE(same_bits(out, first));
+        }
+        first = out;
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, Moments,
+                         testing::Combine(testing::ValuesIn(moments_cases), testing::ValuesIn(float_types)),
+                         parameter_name);
+
+TEST(MomentsByHand, AreTheSumsOfMagnitudesSquaresAndValuesOfEachSample) {
+    Context ctx({});
+    const Tensor x = tensor_of(ctx, {9, 1, 9, -2, 9, 3, 9, -4}, {4, 2}, DType::f32);
+    Tensor out = ctx.empty({2, 3, 1}, DType::f32);
+
+    moments(ctx, x, 2, {1, 2}, out);
+
+    EXPECT_EQ(values_of(out), (Values{3, 5, -1, 7, 25, -1}));
+}
+
+TEST(MomentsChecks, RefuseRowsThatAreNoWholeSamples) {
+    Context ctx({});
+    Tensor x = ctx.zeros({5, 2}, DType::f32), out = ctx.zeros({2, 3, 2}, DType::f32);
+
+    EXPECT_THROW(moments(ctx, x, 2, {0, 2}, out), InternalError);
+}
+
+class RowStatistics : public testing::TestWithParam<std::tuple<RowCase, DType>> {
+protected:
+    RowCase case_ = std::get<0>(GetParam());
+    DType dtype_ = std::get<1>(GetParam());
+    Context ctx_{{Device::cpu, 2}};
+};
+
+TEST_P(RowStatistics, HeadNormsMatchReference) {
+    const int64_t heads = 3;
+    const Values o = rounded_to(dtype_, random_values(case_.size() * heads, 1));
+    Tensor norms = ctx_.empty({case_.rows, heads}, DType::f32);
+
+    head_norms(ctx_, tensor_of(ctx_, o, {case_.rows, heads * case_.n}, dtype_), heads, norms);
+
+    EXPECT_TRUE(near_all(norms, reference::head_norms(o, case_.n), statistics_tolerance));
+}
+
+TEST_P(RowStatistics, CosineSumMatchesReferenceForAnyThreadCount) {
+    const Values a = rounded_to(dtype_, random_values(case_.size(), 1));
+    const Values b = rounded_to(dtype_, sum_of(a, random_values(case_.size(), 2)));
+    const auto sum = [&](int threads) {
+        Context ctx({Device::cpu, threads});
+        const Shape shape{case_.rows, case_.n};
+        return cosine_sum(ctx, tensor_of(ctx, a, shape, dtype_), tensor_of(ctx, b, shape, dtype_));
+    };
+
+    const double alone = sum(1);
+
+    EXPECT_NEAR(alone, reference::cosine_sum(a, b, case_.n), 5e-6 * static_cast<double>(case_.rows));
+    EXPECT_EQ(sum(2), alone);
+    EXPECT_EQ(sum(5), alone);
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, RowStatistics,
+                         testing::Combine(testing::ValuesIn(row_cases), testing::ValuesIn(float_types)),
+                         parameter_name);
+
+TEST(HeadNormsByHand, AreThreeFourFive) {
+    Context ctx({});
+    Tensor norms = ctx.empty({1, 2}, DType::f32);
+
+    head_norms(ctx, tensor_of(ctx, {3, 4, 0, -2}, {1, 4}, DType::f32), 2, norms);
+
+    EXPECT_EQ(values_of(norms), (Values{5, 2}));
+}
+
+TEST(CosineSumByHand, CountsAZeroRowAsNothing) {
+    Context ctx({});
+    const Tensor a = tensor_of(ctx, {1, 0, 0, 0, 3, 0}, {3, 2}, DType::f32);
+    const Tensor b = tensor_of(ctx, {2, 0, 1, 1, -1, 0}, {3, 2}, DType::f32);
+
+    EXPECT_EQ(cosine_sum(ctx, a, b), 1.0 + 0.0 - 1.0);
+}
+
+}  // namespace
+}  // namespace espalier::test

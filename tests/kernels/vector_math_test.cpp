@@ -1,0 +1,46 @@
+#include "kernels/cpu/vector_math.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace espalier::cpu {
+namespace {
+
+constexpr float infinity = std::numeric_limits<float>::infinity();
+
+/// Distance in units in the last place of the exact result.
+double ulps(float actual, double exact) {
+    const double unit = std::ldexp(1.0, std::max(std::ilogb(exact), -126) - 23);
+    return std::abs(double{actual} - exact) / unit;
+}
+
+TEST(FastExp, IsWithinTwoUnitsInTheLastPlace) {
+    double worst = 0;
+    for (float x = -104.0f; x < 88.7f; x += 0.000731f)
+        worst = std::max(worst, ulps(fast_exp(x), std::exp(double{x})));
+
+    EXPECT_LE(worst, 2.0);
+}
+
+TEST(FastExp, KeepsTheEndsOfItsRange) {
+    EXPECT_EQ(fast_exp(-infinity), 0.0f);
+    EXPECT_EQ(fast_exp(infinity), infinity);
+    EXPECT_EQ(fast_exp(0.0f), 1.0f);
+    EXPECT_TRUE(std::isnan(fast_exp(std::numeric_limits<float>::quiet_NaN())));
+}
+
+TEST(FastLog, IsWithinTwoUnitsInTheLastPlaceOfPositiveNormalNumbers) {
+    double worst = 0;
+    for (float x = std::numeric_limits<float>::min(); x < 1e38f; x *= 1.00013f) {
+        worst = std::max(worst, ulps(fast_log(x), std::log(double{x})));
+    }
+
+    EXPECT_LE(worst, 2.0);
+    EXPECT_EQ(fast_log(1.0f), 0.0f);
+}
+
+}  // namespace
+}  // namespace espalier::cpu
