@@ -1,0 +1,21 @@
+// tokenizer.json and tokenizer_config.json of Hugging Face, read and written.
+#pragma once
+
+#include "src/tokenizer/definition.hpp"
+
+namespace espalier::tokenizer {
+
+/// UserError names the first component that is not supported, and those that are.
+Definition parse_definition(std::string_view tokenizer_json);
+
+/// Adds what a tokenizer_config.json tells: special tokens, chat template, longest input. A special token
+/// that the vocabulary lacks stays unknown.
+void apply_config(std::string_view tokenizer_config_json, Definition& definition);
+
+std::string tokenizer_json(const Definition& definition);
+std::string tokenizer_config_json(const Definition& definition);
+
+/// The added token's id, else that of the vocabulary.
+std::optional<int32_t> id_of(const Definition& definition, std::string_view token);
+
+}  // namespace espalier::tokenizer

@@ -1,0 +1,29 @@
+// The vocabulary that a GGUF file carries, as its keys tokenizer.* have it.
+#pragma once
+
+#include "src/tokenizer/definition.hpp"
+
+namespace espalier::tokenizer {
+
+struct GgufVocabulary {
+    std::string model;                 ///< tokenizer.ggml.model; "gpt2" is byte-level BPE
+    std::string pre;                   ///< tokenizer.ggml.pre, empty when the file has none
+    std::vector<std::string> tokens;   ///< by id
+    std::vector<int64_t> token_types;  ///< by id, or empty; 3 is control, 4 user-defined
+    std::vector<std::string> merges;   ///< "left right", best first
+    std::optional<int64_t> bos, eos, unk, pad;
+    bool add_bos = false;
+    bool add_eos = false;
+    std::optional<std::string> chat_template;
+    std::optional<int64_t> context_length;  ///< becomes tokenizer_config.json's model_max_length
+};
+
+/// The tokenizer that transformers 5 makes of the same file (integrations/gguf/gguf_tokenizer_mapping.py):
+/// that is what other programs compare with, and in places it is not the model's own. For `smollm` it splits
+/// as GPT-2 does, where SmolLM's tokenizer.json takes digits apart first ("a  1" differs); for `llama-bpe` a
+/// whole word is merged, not looked up; for `qwen2` nothing is normalised to NFC. Who wants the model's own
+/// ids gives its tokenizer.json.
+/// UserError names a tokenizer.ggml.model or .pre that is not supported, and those that are.
+Definition definition_of(const GgufVocabulary& vocabulary);
+
+}  // namespace espalier::tokenizer

@@ -1,0 +1,30 @@
+// Byte-pair encoding proper: which two tokens become one, and in which order (Sennrich et al. 2016).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+namespace espalier::tokenizer {
+
+class MergeTable {
+public:
+    /// `left` and `right` become `result`; the lowest rank goes first. The last word on a pair counts.
+    void add(int32_t left, int32_t right, uint32_t rank, int32_t result);
+
+    /// Applies merges to `ids` until none applies: always the one of lowest rank, the leftmost such. In
+    /// O(n log n) for n ids.
+    void apply(std::vector<int32_t>& ids) const;
+
+private:
+    struct Merge {
+        uint32_t rank;
+        int32_t result;
+    };
+    const Merge* find(int32_t left, int32_t right) const;
+
+    std::unordered_map<uint64_t, Merge> merges_;
+};
+
+}  // namespace espalier::tokenizer

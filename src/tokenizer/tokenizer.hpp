@@ -1,0 +1,72 @@
+// Text <-> ids: byte-level BPE as Hugging Face's `tokenizers` does it, and SentencePiece models.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace espalier::tokenizer {
+
+struct GgufVocabulary;
+class Backend;
+
+/// Whether encode() puts the beginning-of-text and end-of-text tokens around the ids, where the tokenizer's
+/// post-processor says so. A SentencePiece model has no post-processor: nothing is added.
+enum class Special { add, none };
+enum class SkipSpecial { yes, no };
+
+struct SpecialIds {
+    std::optional<int32_t> bos, eos, unk, pad;
+};
+
+/// Immutable; copies share the vocabulary. Every member may be called from several threads at once.
+class Tokenizer {
+public:
+    /// A tokenizer.json: byte-level BPE, whose ids are those of Hugging Face `tokenizers`. Its truncation and
+    /// padding are not applied. `tokenizer_config_json`, where the model has one, names bos, eos, unk, pad
+    /// and the chat template; without it bos() and its like know nothing. UserError names a component that is
+    /// not supported and those that are.
+    static Tokenizer from_json(std::string_view tokenizer_json, std::string_view tokenizer_config_json = {});
+
+    /// The byte-level BPE of a GGUF file. Gives the ids that transformers gives for the same file.
+    static Tokenizer from_gguf(const GgufVocabulary& vocabulary);
+
+    /// The bytes of a SentencePiece `.model`, read by libsentencepiece.
+    static Tokenizer from_sentencepiece(std::string_view model);
+
+    /// UserError with the position when the text is not UTF-8, or holds 2 GiB or more. A byte that the
+    /// vocabulary has no token for, and no unknown token to stand in, has no id (SmolLM2 lacks seven control
+    /// characters); that too is as in `tokenizers`.
+    std::vector<int32_t> encode(std::string_view utf8, Special special) const;
+
+    /// Always UTF-8: bytes that form no character, as when a character's tokens were cut apart, become
+    /// U+FFFD. Ids without a token (a padded vocabulary has some) decode to nothing.
+    std::string decode(std::span<const int32_t> ids, SkipSpecial skip) const;
+
+    /// One more than the largest id.
+    int64_t vocab_size() const;
+    const SpecialIds& special_ids() const;
+    std::optional<int32_t> bos() const { return special_ids().bos; }
+    std::optional<int32_t> eos() const { return special_ids().eos; }
+    std::optional<int32_t> unk() const { return special_ids().unk; }
+    std::optional<int32_t> pad() const { return special_ids().pad; }
+
+    /// Tokens as the vocabulary spells them: byte-level BPE writes " the" as "Ġthe".
+    std::optional<std::string> token(int32_t id) const;
+    std::optional<int32_t> id(std::string_view token) const;
+
+    /// A tokenizer.json and a tokenizer_config.json that `tokenizers` and AutoTokenizer load, with the same
+    /// ids. UserError for a SentencePiece model, whose own file is what other programs read.
+    std::string to_json() const;
+    std::string config_json() const;
+
+private:
+    explicit Tokenizer(std::shared_ptr<const Backend> backend) : backend_(std::move(backend)) {}
+    std::shared_ptr<const Backend> backend_;
+};
+
+}  // namespace espalier::tokenizer

@@ -1,0 +1,189 @@
+"""Ids of our tokenizer against Hugging Face's, for every family, on odd and random text.
+
+    check_tokenizer.py ENCODE_LINES FOLDER [GGUF ...]
+
+Trains small tokenizers of each family's make-up; a GGUF that is named is compared with what transformers
+reads from it, directly and through the tokenizer.json that we write.
+"""
+import json
+import os
+import random
+import subprocess
+import sys
+
+import gguf
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import AutoTokenizer
+
+program, folder = sys.argv[1:3]
+os.makedirs(folder, exist_ok=True)
+failures = []
+
+CASELESS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
+REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+LLAMA3 = CASELESS + r"\p{N}{1,3}" + REST
+QWEN2 = CASELESS + r"\p{N}" + REST
+
+ODD = [
+    "",
+    " ",
+    "   ",
+    "\n\n\t \r\n",
+    "Ünïcödé — naïve café, 東京 123456 don't\t\ttabs  and   spaces\r\n\n  🙂 def f(x):\n\treturn x**2  # 3.14159 I'LL we're",
+    "e\u0301 A\u030a \u1112\u1161\u11ab \ufb01 \u212b \u2126",  # composes under NFC
+    "<|endoftext|>hello<|endoftext|> <|im_start|>user\nhi<|im_end|>\n<|im_start|><|im_start|><|endoftext",
+    "a<strip>b  <strip>\n c <word> <word>s x<word>, \u00e9<word> <norm> e\u0301<norm>",
+    "a  1 22  333   4444 55555 ½ ① ٣٤ Ⅻ x²",
+    "I'm we'VE they'd 'S it\u2019s O'Reilly '\u017f 'tis",
+    "\u180e \u0085x\u00a0y\u2003z\u2028w\u3000v \u200b\u200d\ufeff",
+    "\u0000\u0001\u0004\u001f\u007f\u0080\u00ad",
+    "👩‍👩‍👧‍👦🏳️‍🌈🇩🇪 \U0001f9d1\U0001f3fd\u200d\U0001f4bb",
+    "हिन्दी ภาษาไทย العربية עברית 한국어 Ελληνικά русский ქართული",
+    "x" * 3000 + " " * 3000 + "\n" * 300 + "!" * 3000 + "7" * 1000,
+    "def f(a, b=None):\r\n    return {'a': a[1:2], \"b\": b}  # done...\n\n\n",
+]
+
+
+def random_texts(seed, count):
+    rng = random.Random(seed)
+    ranges = [(0x20, 0x7e)] * 6 + [(0x9, 0xd), (0xa0, 0x24f), (0x300, 0x36f), (0x370, 0x5ff), (0x900, 0xdff),
+                                 (0x1100, 0x11ff), (0x2000, 0x206f), (0x3040, 0x30ff), (0x4e00, 0x9fff),
+                                 (0xac00, 0xd7a3), (0x1f300, 0x1f6ff)]
+    words = ["the", " the", " of", "ing", "'ll", "'S", "  ", "\n", "\r\n", "12", " 3", "<|endoftext|>", "<word>",
+             "<strip>", "<norm>", "<|im_end|>", ".", ", "]
+    for _ in range(count):
+        parts = []
+        for _ in range(rng.randint(1, 60)):
+            low, high = rng.choice(ranges)
+            parts.append(rng.choice(words) if rng.random() < 0.5 else chr(rng.randint(low, high)))
+        yield "".join(parts)
+
+
+TEXTS = ODD + list(random_texts(1, 600))
+CORPUS = [w for t in TEXTS[:300] for w in [t]] + ["the theory of the thing is that things tie in the end, " * 3] * 20
+
+
+def ours(path, special, *export, texts=TEXTS):
+    lines = "".join(json.dumps(t) + "\n" for t in texts)
+    done = subprocess.run([program, path, special, *export], input=lines.encode(), capture_output=True)
+    if done.returncode:
+        raise SystemExit(f"{path}: {done.stderr.decode()}")
+    return [json.loads(line) for line in done.stdout.decode().splitlines()]
+
+
+def compare(name, got, want, texts=TEXTS, full_alphabet=True):
+    wrong = [i for i, (g, w) in enumerate(zip(got, want)) if g["ids"] != w]
+    for i in wrong[:3]:
+        print(f"  {texts[i][:80]!r}\n    ours   {got[i]['ids'][:40]}\n    theirs {want[i][:40]}")
+    if wrong or len(got) != len(want):
+        failures.append(name)
+    print(f"{'FAIL' if wrong else 'ok  '} {name}: {len(want)} texts, {sum(map(len, want))} ids")
+
+
+def family(name, splits, normalizer=None, post="byte-level", **model):
+    t = Tokenizer(models.BPE(**model))
+    t.normalizer = normalizer
+    t.pre_tokenizer = splits
+    t.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(vocab_size=900, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False,
+                                  special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
+    t.train_from_iterator(CORPUS, trainer)
+    t.add_tokens([AddedToken("<strip>", lstrip=True, rstrip=True, normalized=False), AddedToken("<word>", single_word=True, normalized=False),
+                  AddedToken("e\u0301<norm>", normalized=True), AddedToken("<norm>", normalized=True)])
+    if post == "template":
+        bos = t.token_to_id("<|im_start|>")
+        eos = t.token_to_id("<|im_end|>")
+        t.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=False), processors.TemplateProcessing(
+            single="<|im_start|> $A <|im_end|>", pair="<|im_start|> $A <|im_start|> $B", special_tokens=[("<|im_start|>", bos), ("<|im_end|>", eos)])])
+    else:
+        t.post_processor = processors.ByteLevel(trim_offsets=False)
+    where = os.path.join(folder, name)
+    os.makedirs(os.path.join(where, "export"), exist_ok=True)
+    path = os.path.join(where, "tokenizer.json")
+    t.save(path)
+    for special in ("add", "none"):
+        want = [e.ids for e in t.encode_batch(TEXTS, add_special_tokens=special == "add")]
+        got = ours(path, special, os.path.join(where, "export"))
+        compare(f"{name}, special tokens {special}", got, want)
+    if not normalizer:
+        for g, w in zip(got, TEXTS):
+            if g["text"] != w and "<strip>" not in w and not splits_add_space(splits):
+                failures.append(f"{name}: decode")
+                print(f"FAIL {name}: decode(encode({w[:60]!r})) = {g['text'][:60]!r}")
+                break
+    again = Tokenizer.from_file(os.path.join(where, "export", "tokenizer.json"))
+    compare(f"{name}, our tokenizer.json in tokenizers", ours(path, "add"), [e.ids for e in again.encode_batch(TEXTS)])
+    loaded = AutoTokenizer.from_pretrained(os.path.join(where, "export"))
+    compare(f"{name}, our files in AutoTokenizer", ours(path, "add"), loaded(TEXTS)["input_ids"])
+    return t
+
+
+def splits_add_space(splits):
+    return "add_prefix_space=True" in repr(splits)
+
+
+def regex(pattern, **more):
+    return pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(pattern), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+
+
+byte_level = pre_tokenizers.ByteLevel
+llama3 = family("llama3", regex(LLAMA3), post="template", ignore_merges=True)
+qwen2 = family("qwen2", regex(QWEN2), normalizer=normalizers.NFC())
+gpt2 = family("gpt2", byte_level(add_prefix_space=False))
+family("gpt2-prefix-space", byte_level(add_prefix_space=True))
+family("nfkd", byte_level(add_prefix_space=False), normalizer=normalizers.Sequence([normalizers.NFD(), normalizers.NFKC()]))
+family("smollm", pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), byte_level(add_prefix_space=False)]))
+family("digits-together", pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=False), byte_level(add_prefix_space=False)]))
+for behavior in ("removed", "isolated", "merged_with_previous", "merged_with_next", "contiguous"):
+    for invert in (False, True):
+        family(f"split-{behavior}-{invert}", pre_tokenizers.Sequence([
+            pre_tokenizers.Split(Regex(r"[0-9]|\s|e*"), behavior, invert), pre_tokenizers.Split(".", behavior, invert),
+            byte_level(add_prefix_space=False, use_regex=True)]))
+
+
+def write_gguf(path, tokenizer, pre, **flags):
+    tokens = [t for t, _ in sorted(tokenizer.get_vocab(with_added_tokens=False).items(), key=lambda item: item[1])]
+    merges = json.loads(tokenizer.to_str())["model"]["merges"]
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(pre)
+    writer.add_token_list(tokens)
+    writer.add_token_types([3 if i < 2 else 4 if i == 300 else 1 for i in range(len(tokens))])
+    writer.add_token_merges([" ".join(m) for m in merges])
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    for flag, value in flags.items():
+        getattr(writer, flag)(value)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def gguf_file(path, texts=TEXTS):
+    where, file = os.path.split(path)
+    theirs = AutoTokenizer.from_pretrained(where, gguf_file=file)
+    want = theirs(texts)["input_ids"]
+    export = os.path.join(folder, file + "-export")
+    os.makedirs(export, exist_ok=True)
+    compare(f"{file} in transformers", ours(path, "add", export, texts=texts), want, texts)
+    compare(f"{file}, our tokenizer.json read again", ours(os.path.join(export, "tokenizer.json"), "add", texts=texts), want, texts)
+    again = AutoTokenizer.from_pretrained(export)
+    compare(f"{file}, our files in AutoTokenizer", ours(path, "add", texts=texts), again(texts)["input_ids"], texts)
+    for name in ("bos_token_id", "eos_token_id", "unk_token_id", "pad_token_id", "chat_template"):
+        if getattr(again, name) != getattr(theirs, name) and getattr(theirs, name) is not None:
+            print(f"  {file}: {name} is {getattr(again, name)!r}, transformers has {getattr(theirs, name)!r}")
+            if not (name == "unk_token_id" or name == "pad_token_id"):
+                failures.append(f"{file}: {name}")
+
+
+for pre, tokenizer, flags in (("llama-bpe", llama3, {"add_add_bos_token": True}), ("qwen2", qwen2, {}), ("gpt-2", gpt2, {"add_add_eos_token": True}),
+                              ("smollm", gpt2, {}), ("default", gpt2, {}), ("tekken", llama3, {})):
+    path = os.path.join(folder, f"{pre}.gguf")
+    write_gguf(path, tokenizer, pre, **flags)
+    gguf_file(path)
+for path in sys.argv[3:]:
+    gguf_file(path)
+
+if failures:
+    raise SystemExit("failed: " + "; ".join(failures))

@@ -1,0 +1,74 @@
+// Encodes texts with our tokenizer, for comparison with others:
+//   encode_lines TOKENIZER(.json .gguf .model) add|none [EXPORT_FOLDER] < lines, each a JSON string > lines
+//   of
+//   {"ids": [...], "text": decoded}
+// With EXPORT_FOLDER it also writes tokenizer.json and tokenizer_config.json there.
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+
+#include "io/gguf.hpp"
+#include "src/tokenizer/gguf_vocabulary.hpp"
+
+namespace {
+
+using namespace espalier;
+using tokenizer::Tokenizer;
+
+std::string contents(const std::filesystem::path& path) {
+    std::ifstream in(path, std::ios::binary);
+    return {std::istreambuf_iterator<char>(in), {}};
+}
+
+Tokenizer from_gguf(const std::string& path) {
+    const auto file = io::open_gguf(path);
+    const std::string prefix = "tokenizer.ggml.";
+    tokenizer::GgufVocabulary vocabulary;
+    vocabulary.model = file->text(prefix + "model").value_or("");
+    vocabulary.pre = file->text(prefix + "pre").value_or("");
+    vocabulary.tokens = file->texts(prefix + "tokens").value_or(std::vector<std::string>());
+    vocabulary.token_types = file->integers(prefix + "token_type").value_or(std::vector<int64_t>());
+    vocabulary.merges = file->texts(prefix + "merges").value_or(std::vector<std::string>());
+    vocabulary.bos = file->integer(prefix + "bos_token_id");
+    vocabulary.eos = file->integer(prefix + "eos_token_id");
+    vocabulary.unk = file->integer(prefix + "unknown_token_id");
+    vocabulary.pad = file->integer(prefix + "padding_token_id");
+    vocabulary.add_bos = file->boolean(prefix + "add_bos_token").value_or(false);
+    vocabulary.add_eos = file->boolean(prefix + "add_eos_token").value_or(false);
+    vocabulary.chat_template = file->text("tokenizer.chat_template");
+    return Tokenizer::from_gguf(vocabulary);
+}
+
+Tokenizer open(const std::filesystem::path& path) {
+    if (path.extension() == ".gguf") return from_gguf(path);
+    if (path.extension() == ".model") return Tokenizer::from_sentencepiece(contents(path));
+    return Tokenizer::from_json(contents(path), contents(path.parent_path() / "tokenizer_config.json"));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+    if (argc < 3) {
+        std::cerr << "encode_lines TOKENIZER add|none [EXPORT_FOLDER]\n";
+        return 2;
+    }
+    const Tokenizer tokenizer = open(argv[1]);
+    const auto special =
+        std::string_view(argv[2]) == "add" ? tokenizer::Special::add : tokenizer::Special::none;
+    if (argc > 3) {
+        const std::filesystem::path folder = argv[3];
+        std::ofstream(folder / "tokenizer.json") << tokenizer.to_json();
+        std::ofstream(folder / "tokenizer_config.json") << tokenizer.config_json();
+    }
+    for (std::string line; std::getline(std::cin, line);) {
+        const auto ids = tokenizer.encode(nlohmann::json::parse(line).get<std::string>(), special);
+        const auto text = tokenizer.decode(ids, tokenizer::SkipSpecial::no);
+        std::cout << nlohmann::json{{"ids", ids}, {"text", text}}.dump() << '\n';
+    }
+    return 0;
+} catch (const std::exception& error) {
+    std::cerr << error.what() << '\n';
+    return 1;
+}
