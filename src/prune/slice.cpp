@@ -38,13 +38,13 @@ void take(const Tensor& x, const std::vector<std::vector<int64_t>>& indices, Ten
     const size_t element = size_of(x.dtype()), axes = x.rank();
     const std::byte* from = x.raw();
     std::byte* to = out.raw();
-    const int64_t rows = x.dim(0), row_elements = rows == 0 ? 0 : x.size() / rows;
+    const int64_t row_elements = x.dim(0) == 0 ? 0 : x.size() / x.dim(0);
     // The last axis is taken in runs, which for channels kept in order are long.
     const std::vector<Range> last = axes > 1 ? runs(indices.back()) : std::vector<Range>{{0, 1}};
     const std::vector<int64_t> one{0};
     const auto& middle = axes > 2 ? indices[1] : one;
     const int64_t width = axes > 1 ? x.dim(axes - 1) : 1;
-    for (int64_t r = 0; r < rows; ++r) {
+    for (const int64_t r : indices[0]) {
         for (const int64_t m : middle) {
             const std::byte* row = from + static_cast<size_t>(r * row_elements + m * width) * element;
             for (const Range& run : last) {

@@ -13,11 +13,10 @@ std::vector<std::vector<int64_t>> kept_indices(const model::Architecture& source
 /// The name of the source weight that a weight of the cut model comes from.
 std::string source_name(const Kept& kept, const model::Parameter& cut, const std::vector<model::Parameter>& source);
 
-/// out = rows of `x` [rows, ...] with only the kept indices on the axes after the first: indices[axis] for axis >= 1.
-/// x and out [rows, kept counts ...] of one dtype, on the host.
+/// out [indices' sizes] = the elements of x at the kept indices of every axis. Of one dtype, on the host.
 void take(const Tensor& x, const std::vector<std::vector<int64_t>>& indices, Tensor& out);
 
-/// Contiguous runs of ascending indices, so that files are read in large pieces.
+/// Contiguous runs of ascending indices, so that memory is copied in large pieces.
 std::vector<Range> runs(const std::vector<int64_t>& ascending);
 
 }  // namespace espalier::prune

@@ -1,0 +1,77 @@
+// The program: picks the job, runs it on every rank, and turns what goes wrong into one message and an exit code.
+#include <fmt/core.h>
+
+#include <chrono>
+#include <cstdio>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "jobs/job.hpp"
+#include "src/core/error.hpp"
+
+namespace {
+
+using namespace espalier;
+
+std::string overview() {
+    std::string out = "espalier " ESPALIER_VERSION
+                      ": prune a trained transformer and distil it back\n\nusage: espalier <job> [options]      espalier <job> --help\n"
+                      "       mpirun -n N espalier <job> [options]\n\n";
+    for (const auto& job : jobs::jobs()) out += fmt::format("  {:<12}{}\n", job.name, job.summary);
+    return out;
+}
+
+/// Most errors strike every rank alike; rank 0 speaks for all, and the others get their turn only if it does not.
+void report(const comm::Mpi& mpi, const std::string& job, const std::string& message) {
+    if (mpi.rank() != 0) std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    const std::string where = mpi.rank() == 0 ? "" : fmt::format(" [rank {}]", mpi.rank());
+    fmt::print(stderr, "espalier {}{}: {}\n", job, where, message);
+    std::fflush(stderr);
+}
+
+int run(const jobs::Job& job, const std::vector<std::string>& arguments, comm::Mpi& mpi) {
+    int code = jobs::exit_code::internal_error;
+    try {
+        return job.run(arguments, mpi);
+    } catch (const UserError& e) {
+        code = jobs::exit_code::bad_input;
+        report(mpi, job.name, e.what());
+    } catch (const std::bad_alloc&) {
+        report(mpi, job.name, "out of memory; use more ranks (--tp, --pp), a smaller --micro-batch or a shorter --seq-len");
+    } catch (const std::exception& e) {
+        report(mpi, job.name, fmt::format("internal error: {}", e.what()));
+    }
+    if (mpi.size() > 1) mpi.abort(code);
+    return code;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    const std::string name = argc > 1 ? argv[1] : "--help";
+    if (name == "--help" || name == "-h" || name == "help") {
+        fmt::print("{}", overview());
+        return argc > 1 ? jobs::exit_code::done : jobs::exit_code::bad_input;
+    }
+    if (name == "--version") {
+        fmt::print("espalier {}\n", ESPALIER_VERSION);
+        return jobs::exit_code::done;
+    }
+    const jobs::Job* job = jobs::find_job(name);
+    if (!job) {
+        fmt::print(stderr, "espalier: unknown job \"{}\"; `espalier --help` lists the jobs\n", name);
+        return jobs::exit_code::bad_input;
+    }
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) {
+        fmt::print(stderr, "espalier: this build needs a processor with AVX2 and FMA (x86-64-v3)\n");
+        return jobs::exit_code::bad_input;
+    }
+    try {
+        comm::Mpi mpi(argc, argv);
+        return run(*job, {argv + 2, argv + argc}, mpi);
+    } catch (const std::exception& e) {
+        fmt::print(stderr, "espalier {}: {}\n", name, e.what());
+        return jobs::exit_code::bad_input;
+    }
+}

@@ -1,0 +1,165 @@
+// export: M.h5 -> a Hugging Face folder, tensor by tensor, every rank its own rows.
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <filesystem>
+
+#include "io/publish.hpp"
+#include "io/safetensors_writer.hpp"
+#include "jobs/foreign_model.hpp"
+#include "jobs/job.hpp"
+#include "jobs/model_file.hpp"
+#include "jobs/progress.hpp"
+#include "kernels/elementwise.hpp"
+#include "src/core/error.hpp"
+
+namespace espalier::jobs {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int64_t block_bytes = int64_t{64} << 20;
+
+/// "5GB", "50KB", "123": decimal units, as Hugging Face's max_shard_size.
+int64_t parse_bytes(const std::string& text, const char* option) {
+    size_t used = 0;
+    double value = 0;
+    try {
+        value = std::stod(text, &used);
+    } catch (const std::exception&) {
+        used = 0;
+    }
+    const std::string unit = text.substr(std::min(used, text.size()));
+    double scale = -1;
+    for (const auto& [name, factor] : {std::pair{"", 1.0}, {"B", 1.0}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"KiB", 1024.0}, {"MiB", 1048576.0}, {"GiB", 1073741824.0}}) {
+        if (unit == name) scale = factor;
+    }
+    ESPALIER_REQUIRE(used > 0 && scale > 0 && std::isfinite(value) && value * scale >= 1 && value * scale < 1e18, "{} {}: expected a size such as 5GB or 500MB", option, text);
+    return static_cast<int64_t>(value * scale);
+}
+
+/// A folder beside the final one, gone again unless it is published; made by rank 0, known to all.
+class PartialFolder {
+public:
+    PartialFolder(std::string target, bool creates) : target_(std::move(target)), path_(target_ + ".partial"), owner_(creates) {
+        if (!owner_) return;
+        std::error_code error;
+        fs::remove_all(path_, error);
+        ESPALIER_REQUIRE(fs::create_directory(path_, error) && !error, "{}: cannot be created: {}", path_, error.message());
+    }
+    ~PartialFolder() {
+        std::error_code ignored;
+        if (!published_) fs::remove_all(path_, ignored);
+    }
+    PartialFolder(const PartialFolder&) = delete;
+    PartialFolder& operator=(const PartialFolder&) = delete;
+
+    const std::string& path() const { return path_; }
+    /// Collective: every rank has finished writing, and rank 0 gives the folder its name.
+    void publish(const comm::Communicator& world, bool replace) {
+        world.barrier();
+        if (owner_) {
+            if (replace) fs::remove_all(target_);
+            io::publish(path_, target_);
+        }
+        published_ = true;
+        world.barrier();
+    }
+
+private:
+    std::string target_, path_;
+    bool owner_;
+    bool published_ = false;
+};
+
+struct Source {
+    model::Parameter parameter;
+    DType stored;
+};
+
+void write_tensor(Context& ctx, ModelFile& file, const Source& s, DType dtype, size_t index, const Range& mine, io::SafetensorsWriter& writer) {
+    const auto& p = s.parameter;
+    const int64_t rows_each = writer.layout().tensors()[index].shape[0] / p.shape[0];
+    const int64_t step = std::max<int64_t>(1, block_bytes / std::max<int64_t>(1, p.size() / p.shape[0] * 4));
+    for (int64_t first = mine.begin; first < mine.end; first += step) {
+        Box box = whole(p.shape);
+        box.offset[0] = first;
+        box.count[0] = std::min(step, mine.end - first);
+        Tensor block = ctx.empty(box.count, s.stored);
+        file.reader().read(dataset(p), box, block, box);
+        if (s.stored != dtype) {
+            Tensor converted = ctx.empty(box.count, dtype);
+            convert(ctx, block, converted);
+            block = converted;
+        }
+        writer.write_rows(index, first * rows_each, {block.raw(), block.bytes()});
+    }
+}
+
+}  // namespace
+
+int export_model(const std::vector<std::string>& arguments, comm::Mpi&) {
+    std::string path, out, shard_size = "5GB", store_dtype;
+    const auto declare = [&](Options& options) {
+        options.add()("model", po::value(&path)->required(), "M.h5")
+            ("out", po::value(&out)->required(), "folder to write")
+            ("shard-size", po::value(&shard_size)->default_value(shard_size), "most bytes of a safetensors file: 5GB, 500MB")
+            ("store-dtype", po::value(&store_dtype)->default_value(store_dtype), "f32 or bf16 (default: as the model is stored)");
+    };
+    return run_job("export", arguments, declare, [&](Session& session, const Options&) {
+        const int64_t shard_bytes = parse_bytes(shard_size, "--shard-size");
+        const auto as = parse_store_dtype(store_dtype);
+        io::check_output(out, session.common().force);
+        ModelFile file(path, session.world().handle());
+        const auto& a = file.architecture();
+
+        std::vector<Source> sources;
+        std::vector<io::SafetensorsTensor> tensors;
+        bool all_bf16 = true;
+        for (const auto& p : model::parameters(a)) {
+            const auto foreign = model::hugging_face_tensor(a, p);
+            const DType stored = file.stored_dtype(p), dtype = as.value_or(stored);
+            all_bf16 = all_bf16 && dtype == DType::bf16;
+            sources.push_back({p, stored});
+            tensors.push_back({foreign.name, foreign.shape, dtype});
+        }
+        const auto config = model::to_hugging_face(a, all_bf16 ? "bfloat16" : "float32");
+        const std::string target = fs::path(out).lexically_normal().string();
+        PartialFolder folder(target.ends_with('/') ? target.substr(0, target.size() - 1) : target, session.root());
+        std::unique_ptr<io::SafetensorsWriter> writer;
+        const io::SafetensorsLayout layout(tensors, shard_bytes);
+        if (session.root()) writer = std::make_unique<io::SafetensorsWriter>(folder.path(), layout, io::FileRole::create);
+        session.world().barrier();
+        if (!session.root()) writer = std::make_unique<io::SafetensorsWriter>(folder.path(), layout, io::FileRole::join);
+
+        Progress progress(session, "export", static_cast<double>(model::parameter_count(a)), "weights");
+        double done = 0;
+        for (size_t i = 0; i < sources.size(); ++i) {
+            const auto& p = sources[i].parameter;
+            write_tensor(session.context(), file, sources[i], tensors[i].dtype, i, comm::my_rows(session.world(), p.shape[0]), *writer);
+            done += static_cast<double>(p.size());
+            progress.show(done, p.name);
+        }
+        file.reader().verify();
+        writer->finish();
+
+        std::vector<std::string> files;
+        for (const auto& shard : layout.shards()) files.push_back(shard.name);
+        if (!layout.index().empty()) files.emplace_back("model.safetensors.index.json");
+        const auto add = [&](const std::string& name, const std::string& content) {
+            if (session.root()) io::write_file(folder.path() + "/" + name, content);
+            files.push_back(name);
+        };
+        add("config.json", config.dump(2) + "\n");
+        for (const auto& name : file.reader().byte_names()) add(name.substr(name.find('/') + 1), file.reader().read_bytes(name));
+        folder.publish(session.world(), session.common().force);
+
+        session.results["parameters"] = model::parameter_count(a);
+        session.results["files"] = files;
+        if (session.talks()) fmt::print("{}: {} parameters in {} files\n", out, model::parameter_count(a), files.size());
+        return exit_code::done;
+    });
+}
+
+}  // namespace espalier::jobs

@@ -1,0 +1,135 @@
+// import: a checkpoint of somebody else's -> M.h5, tensor by tensor, every rank its own rows.
+#include <fmt/core.h>
+
+#include <filesystem>
+
+#include "jobs/foreign_model.hpp"
+#include "jobs/job.hpp"
+#include "jobs/model_file.hpp"
+#include "jobs/progress.hpp"
+#include "kernels/elementwise.hpp"
+#include "src/core/error.hpp"
+
+namespace espalier::jobs {
+namespace {
+
+using model::Parameter;
+
+/// Rows that are read, converted and written at a time: what bounds a rank's memory.
+constexpr int64_t block_bytes = int64_t{64} << 20;
+
+/// Where a tensor is and how it is brought into our order.
+struct Origin {
+    size_t index;
+    model::ForeignTensor foreign;
+    int64_t rows_each;     ///< foreign rows of one index of our first axis
+    int64_t row_elements;  ///< of a foreign row
+    DType dtype;           ///< of what read_rows gives
+};
+
+std::vector<Origin> locate(const ForeignModel& source, const std::vector<Parameter>& parameters) {
+    std::vector<Origin> out;
+    for (const auto& p : parameters) {
+        auto foreign = source.tensor_of(p);
+        const int64_t index = io::find(*source.weights, foreign.name);
+        ESPALIER_REQUIRE(index >= 0, "{}: the tensor {} is missing", source.path, foreign.name);
+        const auto& info = source.weights->tensors()[static_cast<size_t>(index)];
+        ESPALIER_REQUIRE(info.shape == foreign.shape, "{}: {} has shape {}, its configuration makes it {}", source.path, foreign.name, to_string(info.shape), to_string(foreign.shape));
+        const int64_t rows_each = foreign.shape[0] / p.shape[0], row = p.size() / foreign.shape[0];
+        out.push_back({static_cast<size_t>(index), std::move(foreign), rows_each, row, info.dtype});
+    }
+    return out;
+}
+
+/// Every tensor must have a place, so that nothing of a model is lost unseen.
+void refuse_surplus(const ForeignModel& source, const std::vector<Origin>& origins) {
+    const auto& tensors = source.weights->tensors();
+    std::vector<bool> used(tensors.size(), false);
+    for (const auto& o : origins) used[o.index] = true;
+    for (size_t i = 0; i < tensors.size(); ++i) {
+        if (used[i] || model::is_ignored_tensor(tensors[i].name)) continue;
+        if (source.architecture.tied && tensors[i].name == "lm_head.weight") {
+            require_equal(*source.weights, i, origins.front().index, source.path);
+            continue;
+        }
+        fail("{}: surplus tensor {}, which no {} model of this configuration has", source.path, tensors[i].name, model::to_string(source.architecture.family));
+    }
+}
+
+/// Rows [first, first + count) of our first axis, in our order, with our values, in `stored`.
+Tensor read_block(Context& ctx, const ForeignModel& source, const Origin& o, const Parameter& p, int64_t first, int64_t count, DType stored) {
+    const int64_t foreign_rows = count * o.rows_each;
+    Tensor read = ctx.empty({foreign_rows, o.row_elements}, o.dtype);
+    source.weights->read_rows(o.index, first * o.rows_each, foreign_rows, {read.raw(), read.bytes()});
+    if (o.foreign.interleaved_dim > 0) {
+        Tensor ordered = ctx.empty(read.shape(), o.dtype);
+        const size_t bytes = static_cast<size_t>(o.row_elements) * size_of(o.dtype);
+        for (int64_t r = 0; r < foreign_rows; ++r) {
+            const auto from = static_cast<size_t>(model::foreign_row(o.foreign, r));
+            std::memcpy(ordered.raw() + static_cast<size_t>(r) * bytes, read.raw() + from * bytes, bytes);
+        }
+        read = ordered;
+    }
+    if (o.foreign.added != 0) {
+        ESPALIER_REQUIRE(o.dtype == DType::f32, "{}: {} is stored as {}; norm weights are expected in f32", source.path, o.foreign.name, to_string(o.dtype));
+        for (float& v : read.span<float>()) v -= o.foreign.added;
+    }
+    Shape shape = p.shape;
+    shape[0] = count;
+    if (stored == o.dtype) return read.view(shape);
+    Tensor out = ctx.empty(shape, stored);
+    convert(ctx, read.view(shape), out);
+    return out;
+}
+
+}  // namespace
+
+int import_model(const std::vector<std::string>& arguments, comm::Mpi&) {
+    std::string from, out, store_dtype;
+    const auto declare = [&](Options& options) {
+        options.add()("from", po::value(&from)->required(), "a Hugging Face folder, or a .safetensors, .gguf or .bin file")
+            ("out", po::value(&out)->required(), "M.h5")
+            ("store-dtype", po::value(&store_dtype)->default_value(store_dtype), "f32 or bf16 (default: as the source has it; f16 and quantised become f32)");
+    };
+    return run_job("import", arguments, declare, [&](Session& session, const Options&) {
+        Context& ctx = session.context();
+        io::check_output(out, session.common().force);
+        const auto stored = parse_store_dtype(store_dtype);
+        const ForeignModel source = open_foreign_model(from);
+        const auto parameters = model::parameters(source.architecture);
+        const auto origins = locate(source, parameters);
+        refuse_surplus(source, origins);
+        const std::string sha256 = source_sha256(session, source);
+
+        std::vector<DType> dtypes;
+        for (const auto& o : origins) dtypes.push_back(stored.value_or(o.dtype));
+        ModelWriter writer(out, session.world().handle(), source.architecture, dtypes, session.common().force);
+        Progress progress(session, "import", static_cast<double>(model::parameter_count(source.architecture)), "weights");
+        double done = 0;
+        for (size_t i = 0; i < parameters.size(); ++i) {
+            const auto& p = parameters[i];
+            const Range mine = comm::my_rows(session.world(), p.shape[0]);
+            const int64_t each = p.size() / p.shape[0] * 4, step = std::max<int64_t>(1, block_bytes / each);
+            for (int64_t first = mine.begin; first < mine.end; first += step) {
+                const int64_t count = std::min(step, mine.end - first);
+                const Tensor block = read_block(ctx, source, origins[i], p, first, count, dtypes[i]);
+                Box box = whole(p.shape);
+                box.offset[0] = first;
+                box.count[0] = count;
+                writer.write(p, box, block);
+            }
+            done += static_cast<double>(p.size());
+            progress.show(done, p.name);
+        }
+        for (const auto& [name, content] : source.tokenizer_files) writer.tokenizer_file(name, content);
+        writer.publish({{"source", {{"path", std::filesystem::absolute(from).string()}, {"sha256", sha256}}}, {"jobs", {history_step(session)}}});
+
+        session.results["parameters"] = model::parameter_count(source.architecture);
+        session.results["architecture"] = model::to_json(source.architecture);
+        session.results["sha256"] = sha256;
+        if (session.talks()) fmt::print("{}: {} parameters\n", out, model::parameter_count(source.architecture));
+        return exit_code::done;
+    });
+}
+
+}  // namespace espalier::jobs

@@ -1,0 +1,83 @@
+// init: random weights for a shape, the same on any number of ranks.
+#include <fmt/core.h>
+
+#include <cmath>
+
+#include "io/publish.hpp"
+#include "jobs/foreign_model.hpp"
+#include "jobs/job.hpp"
+#include "jobs/model_file.hpp"
+#include "jobs/progress.hpp"
+#include "kernels/elementwise.hpp"
+#include "src/core/error.hpp"
+#include "src/core/random.hpp"
+
+namespace espalier::jobs {
+namespace {
+
+/// Values of rows [first, first + count) of a parameter: each a function of seed, name and position alone.
+void initialise(const model::Architecture& a, const model::Parameter& p, uint64_t seed, int64_t first, Tensor& block, int threads) {
+    const int64_t row = p.size() / p.shape[0], n = block.size();
+    const uint64_t key = mix64(seed) ^ hash_name(p.name);
+    float* values = block.data<float>();
+    const double std = p.init == model::Init::scaled ? a.init_std / std::sqrt(2.0 * static_cast<double>(a.depth())) : a.init_std;
+    switch (p.init) {
+        case model::Init::normal:
+        case model::Init::scaled:
+#pragma omp parallel for num_threads(threads)
+            for (int64_t i = 0; i < n; ++i) values[i] = static_cast<float>(std * normal(key, static_cast<uint64_t>(first * row + i)));
+            return;
+        case model::Init::identity: std::fill(values, values + n, a.norm.gain == Gain::weight ? 1.0f : 0.0f); return;
+        case model::Init::zeros: std::fill(values, values + n, 0.0f); return;
+    }
+}
+
+}  // namespace
+
+int init(const std::vector<std::string>& arguments, comm::Mpi&) {
+    std::string arch, out, store_dtype = "f32";
+    const auto declare = [&](Options& options) {
+        options.add()("arch", po::value(&arch)->required(), "ARCH.json: an HF config.json, or what `inspect --json` prints as architecture")
+            ("out", po::value(&out)->required(), "M.h5")
+            ("store-dtype", po::value(&store_dtype)->default_value(store_dtype), "f32 or bf16");
+    };
+    return run_job("init", arguments, declare, [&](Session& session, const Options&) {
+        io::check_output(out, session.common().force);
+        const auto object = nlohmann::json::parse(io::read_file(arch, size_t{16} << 20), nullptr, false);
+        ESPALIER_REQUIRE(object.is_object(), "{}: not a JSON object", arch);
+        // The whole output of `inspect --json` is welcome too.
+        const auto a = model::architecture_from_json(object.contains("architecture") && object["architecture"].is_object() ? object["architecture"] : object, arch);
+        const DType dtype = parse_store_dtype(store_dtype).value_or(DType::f32);
+        const auto parameters = model::parameters(a);
+        ModelWriter writer(out, session.world().handle(), a, std::vector<DType>(parameters.size(), dtype), session.common().force);
+        Progress progress(session, "init", static_cast<double>(model::parameter_count(a)), "weights");
+        Context& ctx = session.context();
+        double done = 0;
+        for (const auto& p : parameters) {
+            const Range mine = comm::my_rows(session.world(), p.shape[0]);
+            const int64_t step = std::max<int64_t>(1, (int64_t{16} << 20) / (p.size() / p.shape[0]));
+            for (int64_t first = mine.begin; first < mine.end; first += step) {
+                Box box = whole(p.shape);
+                box.offset[0] = first;
+                box.count[0] = std::min(step, mine.end - first);
+                Tensor block = ctx.empty(box.count, DType::f32);
+                initialise(a, p, static_cast<uint64_t>(session.common().seed), first, block, ctx.threads());
+                Tensor stored = block;
+                if (dtype != DType::f32) {
+                    stored = ctx.empty(box.count, dtype);
+                    convert(ctx, block, stored);
+                }
+                writer.write(p, box, stored);
+            }
+            done += static_cast<double>(p.size());
+            progress.show(done, p.name);
+        }
+        writer.publish({{"source", {{"random", true}, {"seed", session.common().seed}}}, {"jobs", {history_step(session)}}});
+        session.results["parameters"] = model::parameter_count(a);
+        session.results["architecture"] = model::to_json(a);
+        if (session.talks()) fmt::print("{}: {} random parameters\n", out, model::parameter_count(a));
+        return exit_code::done;
+    });
+}
+
+}  // namespace espalier::jobs

@@ -1,0 +1,47 @@
+// The subcommands of the one executable.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "src/comm/mpi.hpp"
+
+namespace espalier::jobs {
+
+/// What the process ends with; batch scripts tell the cases apart by it.
+namespace exit_code {
+constexpr int done = 0;
+constexpr int internal_error = 1;
+constexpr int bad_input = 2;
+constexpr int work_left = 3;  ///< stopped at a checkpoint; start again to go on
+}  // namespace exit_code
+
+struct Job {
+    const char* name;
+    const char* summary;  ///< one line for --help
+    /// Runs on every rank; arguments are those after the job's name. Returns an exit code; throws UserError for bad input.
+    int (*run)(const std::vector<std::string>& arguments, comm::Mpi& mpi);
+};
+
+std::span<const Job> jobs();
+/// nullptr for an unknown name.
+const Job* find_job(std::string_view name);
+
+#define ESPALIER_JOB(name) int name(const std::vector<std::string>& arguments, comm::Mpi& mpi)
+ESPALIER_JOB(import_model);
+ESPALIER_JOB(export_model);
+ESPALIER_JOB(init);
+ESPALIER_JOB(inspect);
+ESPALIER_JOB(tokenize);
+ESPALIER_JOB(importance);
+ESPALIER_JOB(prune);
+ESPALIER_JOB(distill);
+ESPALIER_JOB(train);
+ESPALIER_JOB(evaluate);
+ESPALIER_JOB(score);
+ESPALIER_JOB(generate);
+#undef ESPALIER_JOB
+
+}  // namespace espalier::jobs

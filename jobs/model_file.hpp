@@ -1,0 +1,75 @@
+// M.h5: a model's weights as named tensors, its architecture and its history as attributes.
+#pragma once
+
+#include <memory>
+
+#include "io/tensor_file.hpp"
+#include "jobs/session.hpp"
+#include "src/model/architecture_json.hpp"
+#include "src/model/transformer.hpp"
+
+namespace espalier::jobs {
+
+constexpr const char* model_format = "espalier-model";
+constexpr int64_t model_format_version = 1;
+
+/// Dataset of a parameter.
+inline std::string dataset(const model::Parameter& p) { return "parameters/" + p.name; }
+
+/// A model on disk, open for reading. Throws UserError when a parameter is missing, misshapen or surplus.
+class ModelFile {
+public:
+    ModelFile(const std::string& path, MPI_Comm comm);
+
+    const model::Architecture& architecture() const { return architecture_; }
+    nlohmann::ordered_json provenance() const;
+    std::string sha256() const { return reader_.content_sha256(); }
+    const std::string& path() const { return reader_.path(); }
+    DType stored_dtype(const model::Parameter& p) const { return reader_.find(dataset(p))->dtype; }
+    io::TensorFileReader& reader() { return reader_; }
+    const io::TensorFileReader& reader() const { return reader_; }
+
+private:
+    io::TensorFileReader reader_;
+    model::Architecture architecture_;
+};
+
+/// A model file in the making; tensors come in any order, publish() ends it.
+class ModelWriter {
+public:
+    /// dtypes: one for each of parameters(a).
+    ModelWriter(const std::string& path, MPI_Comm comm, const model::Architecture& a, const std::vector<DType>& dtypes, bool replace);
+
+    void write(const model::Parameter& p, const Box& box, const Tensor& data) { writer_.write(dataset(p), box, data); }
+    /// What this rank answers for of a flat buffer of weights.
+    void write_all(Session& session, const model::ParameterSet& set, const Tensor& flat, const std::function<DType(const model::Parameter&)>& dtype_of);
+    /// Copies /tokenizer/<file> over from another model.
+    void copy_tokenizer(const ModelFile& from);
+    void tokenizer_file(const std::string& name, const std::string& content) { writer_.write_bytes("tokenizer/" + name, content); }
+    /// Collective; returns the content's SHA-256.
+    std::string publish(const nlohmann::ordered_json& provenance);
+
+private:
+    io::TensorFileWriter writer_;
+};
+
+/// A step of a model's history: which job made it, from what, with which options.
+nlohmann::ordered_json history_step(const Session& session);
+/// The history of `from` with this job's step added.
+nlohmann::ordered_json extend_history(const ModelFile& from, const Session& session);
+
+/// Collective. A transformer in the session's compute dtype, each rank with its part of the file's weights, checked against
+/// the checksums.
+std::unique_ptr<model::Transformer> load_transformer(Session& session, ModelFile& file, model::Gradients gradients);
+
+/// Reads every rank's part of each parameter from datasets `prefix` + name into a flat buffer of f32 or bf16, converting.
+void read_parameters(Session& session, io::TensorFileReader& reader, const std::string& prefix, const model::Architecture& a,
+                     const model::ParameterSet& set, Tensor& flat);
+/// Writes what this rank answers for; the inverse. dtype_of tells the dataset's dtype by name.
+void write_parameters(Session& session, io::TensorFileWriter& writer, const std::string& prefix, const model::ParameterSet& set, const Tensor& flat,
+                      const std::function<DType(const model::Parameter&)>& dtype_of);
+
+/// What datasets of one set of tensors look like.
+std::vector<io::TensorSpec> parameter_specs(const model::Architecture& a, const std::string& prefix, const std::function<DType(const model::Parameter&)>& dtype_of);
+
+}  // namespace espalier::jobs

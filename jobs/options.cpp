@@ -1,0 +1,134 @@
+#include "jobs/options.hpp"
+
+#include <algorithm>
+#include <sstream>
+
+#include "io/publish.hpp"
+#include "jobs/job.hpp"
+#include "src/core/error.hpp"
+
+namespace espalier::jobs {
+namespace {
+
+nlohmann::ordered_json to_json(const boost::any& value) {
+    if (const auto* v = boost::any_cast<std::string>(&value)) return *v;
+    if (const auto* v = boost::any_cast<int64_t>(&value)) return *v;
+    if (const auto* v = boost::any_cast<int>(&value)) return *v;
+    if (const auto* v = boost::any_cast<double>(&value)) return *v;
+    if (const auto* v = boost::any_cast<bool>(&value)) return *v;
+    if (const auto* v = boost::any_cast<std::vector<std::string>>(&value)) return *v;
+    throw InternalError("an option of a type that has no JSON");
+}
+
+/// The lines of a config file that concern `job`: those before the first section, and those of its own section. Lines of
+/// other jobs are left out; a section that is no job's name is an error.
+std::string lines_for(const std::string& job, const std::string& path) {
+    std::istringstream in(io::read_file(path, size_t{1} << 20));
+    std::string out;
+    bool ours = true;
+    int number = 0;
+    for (std::string line; std::getline(in, line); ++number) {
+        const size_t begin = line.find_first_not_of(" \t\r");
+        if (begin != std::string::npos && line[begin] == '[') {
+            const size_t end = line.find(']', begin);
+            const std::string section = end == std::string::npos ? "" : line.substr(begin + 1, end - begin - 1);
+            ESPALIER_REQUIRE(find_job(section), "{}, line {}: section [{}] is no job; `espalier --help` lists them", path, number + 1, section);
+            ours = section == job;
+            out += '\n';
+            continue;
+        }
+        out += (ours ? line : "") + "\n";
+    }
+    return out;
+}
+
+}  // namespace
+
+Options::Options(std::string job, CommonOptions& common, std::string positional) : job_(std::move(job)), positional_(std::move(positional)) {
+    common_.add_options()
+        ("help", "what this job does and its options")
+        ("config", po::value(&config_file_), "FILE with key = value lines, and sections [job]")
+        ("dump-config", po::bool_switch(), "print the resolved options as such a file, and end")
+        ("device", po::value(&common.device)->default_value(common.device), "auto, cpu or cuda")
+        ("dtype", po::value(&common.dtype)->default_value(common.dtype), "compute type, f32 or bf16 (default: bf16 where the processor has it)")
+        ("tp", po::value(&common.tp)->default_value(common.tp), "tensor parallel ranks")
+        ("pp", po::value(&common.pp)->default_value(common.pp), "pipeline parallel ranks; data parallel is what is left")
+        ("virtual-stages", po::value(&common.virtual_stages)->default_value(common.virtual_stages), "model chunks of each pipeline rank")
+        ("threads", po::value(&common.threads)->default_value(common.threads), "per rank; 0: the node's cores / its ranks")
+        ("seed", po::value(&common.seed)->default_value(common.seed), "of sample order and random weights")
+        ("quiet", po::bool_switch(&common.quiet), "no progress, no log")
+        ("force", po::bool_switch(&common.force), "replace outputs that exist")
+        ("summary", po::value(&common.summary)->default_value(common.summary), "FILE.json for results and facts of the run");
+}
+
+Request Options::parse(const std::vector<std::string>& arguments) {
+    po::options_description all;
+    all.add(own_).add(common_);
+    po::positional_options_description positional;
+    if (!positional_.empty()) positional.add(positional_.c_str(), 1);
+    try {
+        const auto style = po::command_line_style::unix_style & ~po::command_line_style::allow_guessing;
+        po::store(po::command_line_parser(arguments).options(all).positional(positional).style(style).run(), values_);
+        if (values_.count("help")) return Request::help;
+        if (values_.count("config")) read_config_file(values_["config"].as<std::string>(), all);
+        po::notify(values_);
+    } catch (const po::required_option& e) {
+        fail("missing option {}; see `espalier {} --help`", e.get_option_name(), job_);
+    } catch (const po::error& e) {
+        fail("{}; see `espalier {} --help`", e.what(), job_);
+    }
+    return values_["dump-config"].as<bool>() ? Request::dump_config : Request::run;
+}
+
+void Options::read_config_file(const std::string& path, const po::options_description& all) {
+    std::istringstream lines(lines_for(job_, path));
+    try {
+        po::store(po::parse_config_file(lines, all), values_);
+    } catch (const po::error& e) {
+        fail("{}: {}; see `espalier {} --help`", path, e.what(), job_);
+    }
+}
+
+std::string Options::help() const {
+    std::ostringstream out;
+    const Job* job = find_job(job_);
+    out << "espalier " << job_ << ": " << job->summary << "\n\n" << own_ << "\n" << common_;
+    return out.str();
+}
+
+nlohmann::ordered_json Options::resolved() const {
+    nlohmann::ordered_json out;
+    for (const auto* group : {&own_, &common_}) {
+        for (const auto& option : group->options()) {
+            const std::string& name = option->long_name();
+            if (name == "help" || name == "config" || name == "dump-config") continue;
+            const auto it = values_.find(name);
+            if (it != values_.end()) out[name] = to_json(it->second.value());
+        }
+    }
+    return out;
+}
+
+std::string Options::config() const {
+    std::string out = "[" + job_ + "]\n";
+    const auto values = resolved();
+    for (const auto& [name, value] : values.items()) {
+        const auto line = [&, &key = name](const nlohmann::ordered_json& v) {
+            const std::string text = v.is_string() ? v.get<std::string>() : v.dump();
+            if (!text.empty()) out += key + " = " + text + "\n";
+        };
+        if (value.is_array()) {
+            for (const auto& v : value) line(v);
+        } else {
+            line(value);
+        }
+    }
+    return out;
+}
+
+bool Options::given(const std::string& name) const {
+    const auto it = values_.find(name);
+    return it != values_.end() && !it->second.defaulted();
+}
+
+}  // namespace espalier::jobs

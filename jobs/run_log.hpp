@@ -1,0 +1,43 @@
+// What a training run tells while it goes on: metrics.jsonl, Megatron's log line, a progress bar.
+#pragma once
+
+#include <cstdio>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "jobs/progress.hpp"
+
+namespace espalier::jobs {
+
+struct StepReport {
+    int64_t step = 0, steps = 0;
+    int64_t consumed_samples = 0, global_batch = 0;
+    double tokens = 0;  ///< so far
+    double loss = 0, learning_rate = 0, grad_norm = 0, seconds = 0, tokens_per_second = 0, flops_per_second = 0;
+    std::optional<double> lm_loss, kd_loss, valid_loss;
+    int64_t skipped = 0;  ///< steps so far whose gradient was not finite
+};
+
+/// Does nothing on ranks other than 0.
+class RunLog {
+public:
+    /// Keeps the lines of RUNDIR/metrics.jsonl up to `resumed_step` and appends from there.
+    RunLog(const Session& session, const std::string& rundir, int64_t resumed_step, int64_t steps, int64_t log_every, int64_t tokens_each);
+    ~RunLog();
+
+    void step(const StepReport& report);
+    /// Puts metrics.jsonl on the disk.
+    void flush();
+
+private:
+    std::FILE* metrics_ = nullptr;
+    std::unique_ptr<Progress> progress_;
+    int64_t log_every_, tokens_each_, first_step_;
+    bool lines_;  // log lines: where standard output is not the terminal that shows the bar
+};
+
+/// Megatron-LM's training_log, field by field, with `kd loss` after `lm loss`.
+std::string megatron_line(const StepReport& r, int ranks);
+
+}  // namespace espalier::jobs

@@ -1,0 +1,129 @@
+#include "jobs/scores_file.hpp"
+
+#include <limits>
+
+#include "io/tensor_file.hpp"
+#include "src/core/error.hpp"
+
+namespace espalier::jobs {
+namespace {
+
+using prune::AggregatorPair;
+
+std::vector<AggregatorPair> all_pairs() {
+    std::vector<AggregatorPair> out;
+    for (const auto batch : prune::aggregators) {
+        for (const auto sequence : prune::aggregators) out.push_back({batch, sequence});
+    }
+    return out;
+}
+
+/// A table of the file: name, shape, and how its values come about.
+struct Table {
+    io::TensorSpec spec;
+    std::vector<double> values;
+};
+
+/// Rows shorter than the widest end in NaN.
+void pad(std::vector<double>& values, const model::Architecture& a, int64_t columns, int64_t model::LayerShape::*width) {
+    for (int64_t l = 0; l < a.depth(); ++l) {
+        for (int64_t c = a.layers[static_cast<size_t>(l)].*width; c < columns; ++c) values[static_cast<size_t>(l * columns + c)] = std::numeric_limits<double>::quiet_NaN();
+    }
+}
+
+std::vector<Table> tables(const model::Architecture& a, const prune::ScoreSums& sums, const ScoresHeader& header) {
+    std::vector<Table> out;
+    const auto samples = static_cast<int64_t>(sums.samples);
+    const auto add = [&](const std::string& name, Shape shape, std::vector<std::string> axes, std::vector<double> values) {
+        out.push_back({{name, std::move(shape), DType::f64, std::move(axes)}, std::move(values)});
+    };
+    for (const auto& pair : all_pairs()) {
+        auto neurons = sums.neurons.scores(pair, samples), heads = sums.heads.scores(pair, samples);
+        pad(neurons, a, sums.neurons.columns(), &model::LayerShape::ffn);
+        pad(heads, a, sums.heads.columns(), &model::LayerShape::query_heads);
+        const auto by_norm = sums.channels.scores(pair, samples);
+        std::vector<double> channels(static_cast<size_t>(a.hidden), 0.0);
+        for (size_t i = 0; i < by_norm.size(); ++i) channels[i % channels.size()] += by_norm[i];
+        add("ffn/" + pair.name(), {a.depth(), sums.neurons.columns()}, {"layer", "ffn"}, std::move(neurons));
+        add("heads/" + pair.name(), {a.depth(), sums.heads.columns()}, {"layer", "query_head"}, std::move(heads));
+        add("channels/" + pair.name(), {a.hidden}, {"hidden"}, std::move(channels));
+        add("channels_by_norm/" + pair.name(), {2 * a.depth() + 1, a.hidden}, {"norm", "hidden"}, by_norm);
+    }
+    const auto influence = [&](const std::vector<double>& cosines) {
+        std::vector<double> values;
+        for (const double c : cosines) values.push_back(1.0 - c / sums.tokens);
+        return values;
+    };
+    if (header.influence) add("depth/block_influence", {a.depth()}, {"layer"}, influence(sums.layer_cosine));
+    if (header.block > 0) add("depth/block_influence_blocks", {a.depth() - header.block + 1}, {"first_layer"}, influence(sums.block_cosine));
+    if (header.loss_without) {
+        std::vector<double> values;
+        for (const double l : sums.loss_without) values.push_back(l / sums.tokens);
+        add("depth/loss_without", {a.depth()}, {"layer"}, std::move(values));
+    }
+    return out;
+}
+
+Tensor to_tensor(Context& ctx, const Table& table) {
+    Tensor out = ctx.empty(table.spec.shape, DType::f64);
+    std::copy(table.values.begin(), table.values.end(), out.data<double>());
+    return out;
+}
+
+}  // namespace
+
+void write_scores(Session& session, const std::string& path, const model::Architecture& a, const prune::ScoreSums& sums, const ScoresHeader& header) {
+    const auto content = tables(a, sums, header);
+    std::vector<io::TensorSpec> specs;
+    for (const auto& t : content) specs.push_back(t.spec);
+    io::TensorFileWriter writer(path, session.world().handle(), specs, session.common().force);
+    writer.attribute("format", scores_format);
+    writer.attribute("format_version", int64_t{1});
+    writer.attribute("samples", static_cast<int64_t>(sums.samples));
+    writer.attribute("seq_len", header.seq_len);
+    writer.attribute("loss", sums.loss / sums.tokens);
+    writer.attribute("model_sha256", header.model_sha256);
+    if (header.block > 0) writer.attribute("depth_block", header.block);
+    writer.attribute("options", session.options().dump());
+    if (session.root()) {
+        for (const auto& t : content) writer.write(t.spec.name, whole(t.spec.shape), to_tensor(session.context(), t));
+    }
+    writer.publish();
+}
+
+prune::Scores read_scores(Session& session, const std::string& path, const model::Architecture& a, AggregatorPair pair, const std::string& model_sha256,
+                          const std::string& model_path) {
+    io::TensorFileReader reader(path, session.world().handle(), scores_format);
+    ESPALIER_REQUIRE(reader.text("model_sha256") == model_sha256,
+                     "{}: these are scores of another model than {} (its content has another hash); score again with `espalier importance --model {}`", path, model_path, model_path);
+    const auto read = [&](const std::string& name) {
+        const auto* spec = reader.find(name);
+        if (!spec) return std::pair{Shape{}, std::vector<double>{}};
+        Tensor values = session.context().empty(spec->shape, DType::f64);
+        reader.read(name, whole(spec->shape), values, session.root() ? whole(spec->shape) : Box{});
+        return std::pair{spec->shape, std::vector<double>(values.data<double>(), values.data<double>() + values.size())};
+    };
+    const auto rows = [&](const std::string& name, int64_t model::LayerShape::*width) {
+        const auto [shape, values] = read(name);
+        ESPALIER_REQUIRE(shape.size() == 2 && shape[0] == a.depth(), "{}: the table {} is missing or misshapen", path, name);
+        std::vector<std::vector<double>> out;
+        for (int64_t l = 0; l < shape[0]; ++l) {
+            const int64_t n = a.layers[static_cast<size_t>(l)].*width;
+            ESPALIER_REQUIRE(n <= shape[1], "{}: the table {} has {} columns, layer {} needs {}", path, name, shape[1], l, n);
+            const double* row = values.data() + l * shape[1];
+            out.emplace_back(row, row + n);
+        }
+        return out;
+    };
+    prune::Scores out;
+    out.neurons = rows("ffn/" + pair.name(), &model::LayerShape::ffn);
+    out.heads = rows("heads/" + pair.name(), &model::LayerShape::query_heads);
+    out.channels = read("channels/" + pair.name()).second;
+    out.block_influence = read("depth/block_influence").second;
+    out.loss_without = read("depth/loss_without").second;
+    reader.verify();
+    prune::check(out, a, path);
+    return out;
+}
+
+}  // namespace espalier::jobs

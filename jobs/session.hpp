@@ -1,0 +1,59 @@
+// What every job has while it runs: ranks, context, results.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "jobs/options.hpp"
+#include "src/comm/topology.hpp"
+#include "src/core/context.hpp"
+
+namespace espalier::jobs {
+
+class Session {
+public:
+    /// Collective. Refuses ranks that were started with different options, an unknown --device or --dtype, a layout that the
+    /// ranks do not fill.
+    Session(std::string job, const Options& options, const CommonOptions& common);
+
+    Context& context() { return *context_; }
+    const comm::Topology& topology() const { return topology_; }
+    const comm::Communicator& world() const { return topology_.world; }
+    const CommonOptions& common() const { return common_; }
+    DType dtype() const { return dtype_; }
+    bool root() const { return world().rank() == 0; }
+    bool talks() const { return root() && !common_.quiet; }
+    const std::string& job() const { return job_; }
+    const nlohmann::ordered_json& options() const { return resolved_; }
+    double seconds() const;  ///< since the start
+
+    /// Results for the summary; keys of design: see docs/cli.md.
+    nlohmann::ordered_json results;
+    double model_flops = 0;  ///< of this run over all ranks
+
+    /// Collective. Writes the summary where asked for.
+    void finish();
+
+private:
+    nlohmann::ordered_json machine_facts() const;
+
+    std::string job_;
+    CommonOptions common_;
+    nlohmann::ordered_json resolved_;
+    comm::Topology topology_;
+    std::unique_ptr<Context> context_;
+    DType dtype_ = DType::f32;
+    std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+/// Parses, answers --help and --dump-config (on rank 0), and runs `body` with a session otherwise. The common frame of all
+/// jobs: `declare` adds the job's options.
+int run_job(const std::string& job, const std::vector<std::string>& arguments, const std::function<void(Options&)>& declare,
+            const std::function<int(Session&, const Options&)>& body, const std::string& positional = "");
+
+/// Peak resident memory of this process, bytes.
+int64_t peak_memory();
+
+}  // namespace espalier::jobs

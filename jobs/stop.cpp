@@ -1,0 +1,35 @@
+#include "jobs/stop.hpp"
+
+#include <csignal>
+#include <filesystem>
+
+namespace espalier::jobs {
+namespace {
+
+// A signal handler can reach nothing but a global.
+volatile std::sig_atomic_t signalled = 0;
+
+extern "C" void note_signal(int) { signalled = 1; }
+
+}  // namespace
+
+StopRequests::StopRequests() {
+    signalled = 0;
+    std::signal(SIGTERM, note_signal);
+    std::signal(SIGUSR1, note_signal);
+}
+
+StopRequests::~StopRequests() {
+    std::signal(SIGTERM, SIG_DFL);
+    std::signal(SIGUSR1, SIG_DFL);
+}
+
+bool StopRequests::wanted(const Session& session, const StopLimits& limits, int64_t step) const {
+    if (signalled != 0) return true;
+    if (limits.step > 0 && step >= limits.step) return true;
+    if (!session.root()) return false;  // one clock and one view of the file system are enough
+    if (limits.minutes > 0 && session.seconds() >= 60 * limits.minutes) return true;
+    return !limits.file.empty() && std::filesystem::exists(limits.file);
+}
+
+}  // namespace espalier::jobs

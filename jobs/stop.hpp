@@ -1,0 +1,28 @@
+// Why a run ends before its last step, agreed upon by all ranks.
+#pragma once
+
+#include <string>
+
+#include "jobs/session.hpp"
+
+namespace espalier::jobs {
+
+struct StopLimits {
+    double minutes = 0;  ///< 0: none
+    int64_t step = 0;    ///< 0: none
+    std::string file;    ///< its existence stops the run
+};
+
+/// While one lives, SIGTERM and SIGUSR1 ask for a stop instead of ending the process.
+class StopRequests {
+public:
+    StopRequests();
+    ~StopRequests();
+    StopRequests(const StopRequests&) = delete;
+    StopRequests& operator=(const StopRequests&) = delete;
+
+    /// This rank's vote after a step; any rank's vote counts once it is reduced over all.
+    bool wanted(const Session& session, const StopLimits& limits, int64_t step) const;
+};
+
+}  // namespace espalier::jobs

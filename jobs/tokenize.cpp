@@ -1,0 +1,93 @@
+// tokenize: text or JSONL -> Megatron .bin and .idx.
+#include <fmt/core.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "io/indexed_dataset.hpp"
+#include "io/publish.hpp"
+#include "jobs/job.hpp"
+#include "jobs/progress.hpp"
+#include "jobs/tokenizer_files.hpp"
+#include "src/core/error.hpp"
+
+namespace espalier::jobs {
+namespace {
+
+struct TokenizeOptions {
+    std::string tokenizer, out, json_key = "text";
+    std::vector<std::string> input;
+    bool append_eod = false;
+};
+
+/// Calls `add` with each document of a file: the whole text, or of a .jsonl one of each line.
+template <class Add>
+void for_each_document(const std::string& path, const std::string& key, Add add) {
+    if (!path.ends_with(".jsonl")) {
+        add(io::read_file(path), path);
+        return;
+    }
+    std::ifstream in(path);
+    ESPALIER_REQUIRE(in.good(), "{}: cannot be read", path);
+    int64_t number = 0;
+    for (std::string line; std::getline(in, line);) {
+        const std::string where = fmt::format("{}, line {}", path, ++number);
+        if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+        const auto object = nlohmann::json::parse(line, nullptr, false);
+        ESPALIER_REQUIRE(object.is_object(), "{}: expected a JSON object", where);
+        ESPALIER_REQUIRE(object.contains(key) && object[key].is_string(), "{}: no text under \"{}\"; choose another --json-key", where, key);
+        add(object[key].get<std::string>(), where);
+    }
+}
+
+void tokenize_all(Session& session, const TokenizeOptions& o) {
+    const auto tokenizer = open_tokenizer(o.tokenizer);
+    ESPALIER_REQUIRE(!o.append_eod || tokenizer.eos(), "--append-eod: the tokenizer names no end-of-text token");
+    double total = 0, done = 0;
+    for (const auto& path : o.input) {
+        std::error_code error;
+        total += static_cast<double>(std::filesystem::file_size(path, error));
+        ESPALIER_REQUIRE(!error, "{}: {}", path, error.message());
+    }
+    io::IndexedDatasetWriter writer(o.out, tokenizer.vocab_size(), session.common().force);
+    Progress progress(session, "tokenize", total, "bytes");
+    for (const auto& path : o.input) {
+        for_each_document(path, o.json_key, [&](const std::string& text, const std::string& where) {
+            std::vector<int32_t> ids;
+            try {
+                ids = tokenizer.encode(text, tokenizer::Special::add);
+            } catch (const UserError& e) {
+                fail("{}: {}", where, e.what());
+            }
+            if (o.append_eod) ids.push_back(*tokenizer.eos());
+            if (!ids.empty()) writer.add(ids);
+            done += static_cast<double>(text.size());
+            progress.show(done, path);
+        });
+    }
+    ESPALIER_REQUIRE(writer.documents() > 0, "the input holds no text");
+    writer.finish();
+    session.results["documents"] = writer.documents();
+    session.results["tokens"] = writer.tokens();
+    if (session.talks()) fmt::print("{}: {} documents, {} tokens\n", o.out, writer.documents(), writer.tokens());
+}
+
+}  // namespace
+
+int tokenize(const std::vector<std::string>& arguments, comm::Mpi&) {
+    TokenizeOptions o;
+    const auto declare = [&](Options& options) {
+        options.add()("tokenizer", po::value(&o.tokenizer)->required(), "tokenizer.json, tokenizer.model, .gguf, M.h5, or a folder")
+            ("input", po::value(&o.input)->multitoken()->required(), "FILE...: each is one document, a .jsonl one of each line")
+            ("out", po::value(&o.out)->required(), "PREFIX of .bin and .idx")
+            ("json-key", po::value(&o.json_key)->default_value(o.json_key), "where a line of JSONL keeps its text")
+            ("append-eod", po::bool_switch(&o.append_eod), "end each document with the end-of-text token");
+    };
+    return run_job("tokenize", arguments, declare, [&](Session& session, const Options&) {
+        if (session.root()) tokenize_all(session, o);
+        session.world().barrier();
+        return exit_code::done;
+    });
+}
+
+}  // namespace espalier::jobs

@@ -1,0 +1,58 @@
+#include "jobs/tokens.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "src/core/error.hpp"
+
+namespace espalier::jobs {
+namespace {
+
+std::shared_ptr<const io::IndexedDataset> open(const std::string& prefix, int64_t vocab) {
+    auto dataset = std::make_shared<io::IndexedDataset>(prefix);
+    dataset->check_ids(vocab);
+    return dataset;
+}
+
+}  // namespace
+
+std::vector<data::Source> open_data(const std::vector<std::string>& words, int64_t vocab) {
+    ESPALIER_REQUIRE(!words.empty(), "--data is empty; give a PREFIX, or WEIGHT PREFIX pairs");
+    if (words.size() == 1) return {{open(words[0], vocab), 1.0}};
+    ESPALIER_REQUIRE(words.size() % 2 == 0, "--data takes one PREFIX, or pairs WEIGHT PREFIX; got {} words", words.size());
+    std::vector<data::Source> out;
+    for (size_t i = 0; i < words.size(); i += 2) {
+        size_t used = 0;
+        double weight = 0;
+        try {
+            weight = std::stod(words[i], &used);
+        } catch (const std::exception&) {
+            used = 0;
+        }
+        ESPALIER_REQUIRE(used == words[i].size() && used > 0 && std::isfinite(weight) && weight > 0, "--data: \"{}\" stands where a weight > 0 is expected", words[i]);
+        out.push_back({open(words[i + 1], vocab), weight});
+    }
+    return out;
+}
+
+TokenStream::TokenStream(const std::string& prefix, int64_t vocab) : dataset_(prefix) {
+    dataset_.check_ids(vocab);
+    int64_t at = 0;
+    for (int64_t d = 0; d < dataset_.count(); ++d) {
+        starts_.push_back(at);
+        at += dataset_.length(d);
+    }
+}
+
+void TokenStream::read(int64_t begin, std::span<int32_t> out) const {
+    auto document = std::upper_bound(starts_.begin(), starts_.end(), begin) - starts_.begin() - 1;
+    for (size_t done = 0; done < out.size(); ++document) {
+        const int64_t offset = begin + static_cast<int64_t>(done) - starts_.at(static_cast<size_t>(document));
+        const int64_t take = std::min(dataset_.length(document) - offset, static_cast<int64_t>(out.size() - done));
+        if (take <= 0) continue;
+        dataset_.read(document, offset, out.subspan(done, static_cast<size_t>(take)));
+        done += static_cast<size_t>(take);
+    }
+}
+
+}  // namespace espalier::jobs

@@ -1,0 +1,29 @@
+// --data: token files as samples.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "io/indexed_dataset.hpp"
+#include "src/data/samples.hpp"
+
+namespace espalier::jobs {
+
+/// One prefix, or weight-prefix pairs. Throws UserError for anything else, for files that do not open, and for a token
+/// outside the vocabulary.
+std::vector<data::Source> open_data(const std::vector<std::string>& words, int64_t vocab);
+
+/// Tokens of all documents in order, as one stream.
+class TokenStream {
+public:
+    explicit TokenStream(const std::string& prefix, int64_t vocab);
+    int64_t tokens() const { return dataset_.tokens(); }
+    void read(int64_t begin, std::span<int32_t> out) const;
+
+private:
+    io::IndexedDataset dataset_;
+    std::vector<int64_t> starts_;
+};
+
+}  // namespace espalier::jobs
