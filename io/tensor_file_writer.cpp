@@ -12,6 +12,7 @@
 #include "io/positioned.hpp"
 #include "io/publish.hpp"
 #include "io/tensor_catalogue.hpp"
+#include "src/core/exact.hpp"
 
 namespace espalier::io {
 namespace {
@@ -65,6 +66,7 @@ struct TensorFileWriter::State {
 
     void create_file(bool replace);
     void reserve_space(int64_t beyond_end);
+    void start_writeback(int64_t begin, int64_t end) const;
     void store_metadata();
 
     std::string path, partial;
@@ -74,6 +76,7 @@ struct TensorFileWriter::State {
     std::vector<uint64_t> written;  ///< elements of each tensor, by this rank
     hdf5::File file;                ///< open on rank 0
     std::optional<Descriptor> data;
+    Range scattered;  ///< bytes of the last box in many pieces, whose writeback was not started
     bool published = false;
 };
 
@@ -95,6 +98,11 @@ void TensorFileWriter::State::reserve_space(int64_t beyond_end) {
     struct stat status = {};
     ESPALIER_REQUIRE(::fstat(data->get(), &status) == 0, "cannot write {}: {}", path, std::strerror(errno));
     reserve(data->get(), status.st_size + beyond_end, path);
+}
+
+// The disk works while we go on; without this it idles until publish(). A hint: it may fail.
+void TensorFileWriter::State::start_writeback(int64_t begin, int64_t end) const {
+    if (begin < end) ::sync_file_range(data->get(), begin, end - begin, SYNC_FILE_RANGE_WRITE);
 }
 
 TensorFileWriter::TensorFileWriter(std::string path, MPI_Comm comm, std::vector<TensorSpec> tensors,
@@ -139,18 +147,22 @@ void TensorFileWriter::write(const std::string& name, const Box& box, const Tens
         throw InternalError(fmt::format("{}: {} elements for a box of {}", name, data.size(), box.size()));
     }
     const auto element = static_cast<int64_t>(size_of(spec.dtype));
-    const int fd = s.data->get();
+    int64_t begin = 0, end = 0;  // of the box's bytes in the file
     for_each_run(spec.shape, box, box, [&](int64_t global_index, int64_t box_index, int64_t count) {
         for (int64_t done = 0, n = 0; done < count; done += n) {
             n = std::min(count - done, piece_bytes / element);
             const std::byte* from = data.raw() + (box_index + done) * element;
             const int64_t to = offset + (global_index + done) * element;
             checksum += checksum_of_run(from, static_cast<size_t>(element), global_index + done, n);
-            write_at(fd, to, {from, static_cast<size_t>(n * element)}, s.path);
-            // The disk works while we go on; without this it idles until publish().
-            if (n * element == piece_bytes) ::sync_file_range(fd, to, piece_bytes, SYNC_FILE_RANGE_WRITE);
+            write_at(s.data->get(), to, {from, static_cast<size_t>(n * element)}, s.path);
+            if (n * element == piece_bytes) s.start_writeback(to, to + piece_bytes);
+            if (end == 0) begin = to;
+            end = to + n * element;
         }
     });
+    // Of a box in many pieces other ranks write the pieces between; they will have done so by the next call.
+    s.start_writeback(s.scattered.begin, s.scattered.end);
+    s.scattered = end - begin > box.size() * element ? Range{begin, end} : Range{};
     s.written[found->second] += static_cast<uint64_t>(box.size());
 }
 
