@@ -27,6 +27,11 @@ if(ESPALIER_SANITIZE)
     target_link_options(espalier_flags INTERFACE -fsanitize=address,undefined)
 endif()
 
+if(ESPALIER_FUZZ)
+    target_compile_options(espalier_flags INTERFACE -fsanitize=fuzzer-no-link,address -fno-omit-frame-pointer)
+    target_link_options(espalier_flags INTERFACE -fsanitize=address)
+endif()
+
 find_program(CCACHE ccache)
 if(CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
     set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})

@@ -161,9 +161,10 @@ std::string Catalogue::metadata_sha256() const {
         for (const auto& axis : entry.spec.axes) hash.update(axis + "\n");
     }
     for (const auto& entry : bytes) hash.update(line(entry));
-    for (const auto& [name, value] : attributes) {
-        if (name == "content_sha256" || name == "metadata_sha256") continue;
-        std::visit([&](const auto& v) { hash.update(fmt::format("{} {}\n", name, v)); }, value);
+    for (const auto& attribute : attributes) {
+        if (attribute.first == "content_sha256" || attribute.first == "metadata_sha256") continue;
+        std::visit([&](const auto& v) { hash.update(fmt::format("{} {}\n", attribute.first, v)); },
+                   attribute.second);
     }
     return hash.hex();
 }
@@ -189,8 +190,8 @@ Catalogue read_catalogue(const std::string& path) {
 
 std::string serialised(const Catalogue& catalogue) {
     json attributes = json::object();
-    for (const auto& [name, value] : catalogue.attributes) {
-        std::visit([&](const auto& v) { attributes[name] = v; }, value);
+    for (const auto& attribute : catalogue.attributes) {
+        std::visit([&](const auto& v) { attributes[attribute.first] = v; }, attribute.second);
     }
     std::string text;
     json::to_cbor(json::array({to_json(catalogue.tensors), to_json(catalogue.bytes), attributes}), text);

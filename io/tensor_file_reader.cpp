@@ -93,17 +93,17 @@ void TensorFileReader::read(const std::string& name, const Box& box, Tensor& out
     State& s = *state_;
     const auto found = s.index.find(name);
     ESPALIER_REQUIRE(found != s.index.end(), "{} has no tensor {}", s.path, name);
-    const auto& [spec, offset, stored] = s.catalogue.tensors[found->second];
+    const CatalogueEntry& entry = s.catalogue.tensors[found->second];
+    const TensorSpec& spec = entry.spec;
     expect_inside(whole(spec.shape), box, name);
     expect_dtype(out, spec.dtype, name.c_str());
     if (out.size() != box.size()) {
         throw InternalError(fmt::format("{}: {} elements for a box of {}", name, out.size(), box.size()));
     }
-    const size_t element = size_of(spec.dtype);
+    const auto element = static_cast<int64_t>(size_of(spec.dtype));
     for_each_run(spec.shape, box, box, [&](int64_t global_index, int64_t box_index, int64_t count) {
-        std::byte* to = out.raw() + static_cast<size_t>(box_index) * element;
-        read_at(s.data->get(), offset + global_index * static_cast<int64_t>(element),
-                {to, static_cast<size_t>(count) * element}, s.path);
+        read_at(s.data->get(), entry.offset + global_index * element,
+                {out.raw() + box_index * element, static_cast<size_t>(count * element)}, s.path);
     });
     if (counted.count.empty() || counted.size() == 0) return;
     s.counted.checksums[found->second] += checksum(spec.shape, box, out, counted);

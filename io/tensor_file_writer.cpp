@@ -140,7 +140,8 @@ void TensorFileWriter::write(const std::string& name, const Box& box, const Tens
     State& s = *state_;
     const auto found = s.index.find(name);
     if (found == s.index.end()) throw InternalError(fmt::format("{} has no tensor {}", s.path, name));
-    auto& [spec, offset, checksum] = s.catalogue.tensors[found->second];
+    CatalogueEntry& entry = s.catalogue.tensors[found->second];
+    const TensorSpec& spec = entry.spec;
     expect_inside(whole(spec.shape), box, name);
     expect_dtype(data, spec.dtype, name.c_str());
     if (data.size() != box.size()) {
@@ -152,8 +153,8 @@ void TensorFileWriter::write(const std::string& name, const Box& box, const Tens
         for (int64_t done = 0, n = 0; done < count; done += n) {
             n = std::min(count - done, piece_bytes / element);
             const std::byte* from = data.raw() + (box_index + done) * element;
-            const int64_t to = offset + (global_index + done) * element;
-            checksum += checksum_of_run(from, static_cast<size_t>(element), global_index + done, n);
+            const int64_t to = entry.offset + (global_index + done) * element;
+            entry.checksum += checksum_of_run(from, static_cast<size_t>(element), global_index + done, n);
             write_at(s.data->get(), to, {from, static_cast<size_t>(n * element)}, s.path);
             if (n * element == piece_bytes) s.start_writeback(to, to + piece_bytes);
             if (end == 0) begin = to;
