@@ -11,7 +11,9 @@ function(espalier_library name)
 endfunction()
 
 # add_espalier_test(NAME SOURCES a.cpp ... [LINK targets ...] [NP 1 2 4] [LABELS mpi ...])
-#   builds one GoogleTest program and registers it once for each rank count in NP (none: started alone).
+#   builds one GoogleTest program and registers it once for each rank count in NP (none: started alone). The names
+#   of tests under sanitizers begin with "sanitized.", so that one ctest can run both builds; a fuzzing build has
+#   only its fuzzers.
 function(add_espalier_test name)
     cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LINK;NP;LABELS")
     if(arg_UNPARSED_ARGUMENTS)
@@ -23,15 +25,22 @@ function(add_espalier_test name)
     add_executable(${name} ${arg_SOURCES})
     target_link_libraries(${name} PRIVATE espalier_test_support ${arg_LINK})
     set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
+    if(ESPALIER_FUZZ)
+        return()
+    endif()
+    set(test ${name})
+    if(ESPALIER_SANITIZE)
+        set(test sanitized.${name})
+    endif()
     if(NOT arg_NP)
-        add_test(NAME ${name} COMMAND ${name})
-        set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}" PROCESSORS 2 TIMEOUT 600)
+        add_test(NAME ${test} COMMAND ${name})
+        set_tests_properties(${test} PROPERTIES LABELS "${arg_LABELS}" PROCESSORS 2 TIMEOUT 600)
         return()
     endif()
     foreach(np ${arg_NP})
-        add_test(NAME ${name}.np${np}
+        add_test(NAME ${test}.np${np}
             COMMAND ${MPIEXEC_EXECUTABLE} --allow-run-as-root --oversubscribe --bind-to none -n ${np} $<TARGET_FILE:${name}>)
-        set_tests_properties(${name}.np${np} PROPERTIES LABELS "${arg_LABELS}" PROCESSORS 2 TIMEOUT 900
+        set_tests_properties(${test}.np${np} PROPERTIES LABELS "${arg_LABELS}" PROCESSORS 2 TIMEOUT 900
             ENVIRONMENT "OMP_NUM_THREADS=1")
     endforeach()
 endfunction()
