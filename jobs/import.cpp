@@ -1,8 +1,11 @@
 // import: a checkpoint of somebody else's -> M.h5, tensor by tensor, every rank its own rows.
 #include <fmt/core.h>
 
+#include <algorithm>
+#include <cstring>
 #include <filesystem>
 
+#include "io/publish.hpp"
 #include "jobs/foreign_model.hpp"
 #include "jobs/job.hpp"
 #include "jobs/model_file.hpp"

@@ -1,0 +1,130 @@
+#include "src/comm/communicator.hpp"
+
+#include <gtest/gtest.h>
+
+#include "src/comm/topology.hpp"
+#include "tests/support/compare.hpp"
+
+namespace espalier::comm {
+namespace {
+
+class CommunicatorTest : public testing::TestWithParam<int64_t> {
+protected:
+    Context ctx{{Device::cpu, 2}};
+    Communicator world = make_topology(1, 1).world;
+    int64_t rows = GetParam();
+
+    double value(int64_t row, int64_t column, int rank) const { return static_cast<double>((row * 7 + column * 3 + rank * 5) % 17) - 8; }
+    test::Values rows_of(Range range, int64_t columns, int rank) const {
+        test::Values out;
+        for (int64_t r = range.begin; r < range.end; ++r) {
+            for (int64_t c = 0; c < columns; ++c) out.push_back(value(r, c, rank));
+        }
+        return out;
+    }
+    /// What the sum over all ranks of rows_of gives.
+    test::Values sums_of(Range range, int64_t columns) const {
+        test::Values out = rows_of(range, columns, 0);
+        for (int r = 1; r < world.size(); ++r) {
+            const auto part = rows_of(range, columns, r);
+            for (size_t i = 0; i < out.size(); ++i) out[i] += part[i];
+        }
+        return out;
+    }
+};
+
+// Integers of this size are exact in bf16, so that sums have no rounding and results must be equal.
+const test::Tolerance exact{};
+constexpr int64_t columns = 37;
+
+TEST_P(CommunicatorTest, GathersUnevenRowsInOrder) {
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+        const Range mine = my_rows(world, rows);
+        const Tensor part = test::tensor_of(ctx, rows_of(mine, columns, 0), {mine.size(), columns}, dtype);
+
+        const Tensor whole = world.all_gather(ctx, part, rows);
+
+        EXPECT_TRUE(test::near_all(whole, rows_of({0, rows}, columns, 0), exact));
+    }
+}
+
+TEST_P(CommunicatorTest, ScattersTheSumOverRanks) {
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+        const Tensor whole = test::tensor_of(ctx, rows_of({0, rows}, columns, world.rank()), {rows, columns}, dtype);
+
+        const Tensor part = world.reduce_scatter(ctx, whole);
+
+        EXPECT_TRUE(test::near_all(part, sums_of(my_rows(world, rows), columns), exact));
+    }
+}
+
+TEST_P(CommunicatorTest, ReducesToTheSameBitsOnEveryRank) {
+    Tensor x = test::tensor_of(ctx, rows_of({0, rows}, columns, world.rank()), {rows, columns}, DType::f32);
+
+    world.all_reduce(ctx, x);
+
+    EXPECT_TRUE(test::near_all(x, sums_of({0, rows}, columns), exact));
+}
+
+TEST_P(CommunicatorTest, ManyOperationsInARowDoNotMix) {
+    for (int i = 0; i < 200; ++i) {
+        Tensor x = test::tensor_of(ctx, {1.0 * i, 2.0}, {2}, DType::f32);
+
+        world.all_reduce(ctx, x);
+
+        ASSERT_EQ(x.data<float>()[0], static_cast<float>(i * world.size()));
+    }
+}
+
+// One row; fewer rows than ranks; uneven; more than a slot of shared memory holds.
+INSTANTIATE_TEST_SUITE_P(Rows, CommunicatorTest, testing::Values(1, 3, 101, 60000));
+
+TEST(Communicator, SerialOperationsAreTheIdentity) {
+    Context ctx{{Device::cpu, 1}};
+    const Communicator serial;
+    const Tensor x = test::tensor_of(ctx, {1, 2, 3}, {3, 1}, DType::f32);
+
+    EXPECT_EQ(serial.all_gather(ctx, x, 3).raw(), x.raw());
+    EXPECT_EQ(serial.reduce_scatter(ctx, x).raw(), x.raw());
+    EXPECT_EQ(serial.gather_equal(ctx, x).shape(), (Shape{1, 3, 1}));
+}
+
+TEST(Communicator, MessagesKeepTheirOrder) {
+    Context ctx{{Device::cpu, 1}};
+    const Communicator world = make_topology(1, 1).world;
+    const int next = (world.rank() + 1) % world.size(), before = (world.rank() + world.size() - 1) % world.size();
+    if (world.size() == 1) GTEST_SKIP() << "needs two ranks";
+    std::vector<Request> sent;
+    for (int i = 0; i < 3; ++i) sent.push_back(world.send(test::tensor_of(ctx, {1.0 * i}, {1}, DType::f32), next, 5));
+
+    for (int i = 0; i < 3; ++i) {
+        Tensor x = ctx.empty({1}, DType::f32);
+        world.receive(x, before, 5).wait();
+        EXPECT_EQ(x.data<float>()[0], static_cast<float>(i));
+    }
+    for (auto& request : sent) request.wait();
+}
+
+TEST(Topology, PlacesTensorParallelRanksNextToEachOther) {
+    int size = 1, rank = 0;
+    MPI_Comm_size(MPI_COMM_WORLD, &size);
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    if (size != 4) GTEST_SKIP() << "needs four ranks";
+
+    const Topology t = make_topology(2, 2);
+
+    EXPECT_EQ(t.tensor.rank(), rank % 2);
+    EXPECT_EQ(t.stage(), rank / 2);
+    EXPECT_EQ(t.layout.dp, 1);
+    EXPECT_EQ(t.ends.size(), 2);
+}
+
+TEST(Topology, RanksThatFillNoGridAreRefused) {
+    int size = 1;
+    MPI_Comm_size(MPI_COMM_WORLD, &size);
+
+    EXPECT_THROW(make_topology(size + 1, 1), UserError);
+}
+
+}  // namespace
+}  // namespace espalier::comm

@@ -1,0 +1,86 @@
+"""Logits, loss and the gradient of every parameter against transformers, live, on tiny random models.
+
+usage: compare_model.py DUMP_MODEL [bf16]"""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+import torch
+from safetensors.torch import load_file
+from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, NemotronConfig, NemotronForCausalLM
+from transformers.utils import logging
+
+logging.set_verbosity_error()
+logging.disable_progress_bar()
+torch.set_num_threads(2)
+dump_model, native_bf16 = sys.argv[1], "bf16" in sys.argv[2:]
+BATCH, SEQ = 3, 41
+
+llama = dict(vocab_size=211, hidden_size=48, intermediate_size=80, num_hidden_layers=3, num_attention_heads=6, num_key_value_heads=3,
+             head_dim=16, rms_norm_eps=1e-5, max_position_embeddings=256)
+llama3 = dict(rope_type="llama3", rope_theta=5e5, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=32)
+nemotron = dict(vocab_size=197, hidden_size=40, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
+                head_dim=16, norm_eps=1e-5, max_position_embeddings=256)
+cases = {
+    "llama": LlamaForCausalLM(LlamaConfig(**llama, attn_implementation="eager")),
+    "llama, tied": LlamaForCausalLM(LlamaConfig(**llama, tie_word_embeddings=True, attn_implementation="eager")),
+    "llama, biases": LlamaForCausalLM(LlamaConfig(**llama, attention_bias=True, mlp_bias=True, attn_implementation="eager")),
+    "llama, llama3 rotary": LlamaForCausalLM(LlamaConfig(**llama, rope_parameters=llama3, attn_implementation="eager")),
+    "llama, linear rotary": LlamaForCausalLM(LlamaConfig(**llama, rope_parameters=dict(rope_type="linear", rope_theta=1e4, factor=2.5), attn_implementation="eager")),
+    "mistral, 9 heads on 51 channels": MistralForCausalLM(MistralConfig(**{**llama, "hidden_size": 51, "num_attention_heads": 9}, sliding_window=None, attn_implementation="eager")),
+    "mistral, window 13": MistralForCausalLM(MistralConfig(**llama, sliding_window=13, attn_implementation="eager")),
+    "nemotron": NemotronForCausalLM(NemotronConfig(**nemotron, attn_implementation="eager")),
+    "nemotron, tied": NemotronForCausalLM(NemotronConfig(**nemotron, tie_word_embeddings=True, attn_implementation="eager")),
+    "nemotron, biases": NemotronForCausalLM(NemotronConfig(**nemotron, attention_bias=True, mlp_bias=True, attn_implementation="eager")),
+    "nemotron, whole rotary": NemotronForCausalLM(NemotronConfig(**nemotron, partial_rotary_factor=1.0, attn_implementation="eager")),
+}
+
+
+def randomise(model, seed):
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in model.parameters():
+            noise = torch.randn(p.shape, generator=generator)
+            p.add_(0.2 * noise) if p.dim() == 1 else p.copy_(0.15 * noise)
+    return model.float().eval()
+
+
+def run(model, tokens, dtype):
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(os.path.join(folder, "hf"))
+        json.dump(tokens.tolist(), open(os.path.join(folder, "tokens.json"), "w"))
+        out = os.path.join(folder, "out")
+        os.mkdir(out)
+        loss = float(subprocess.run([dump_model, os.path.join(folder, "hf"), os.path.join(folder, "tokens.json"), out, dtype], check=True, capture_output=True, text=True).stdout)
+        return loss, load_file(os.path.join(out, "model.safetensors"))
+
+
+def error(got, want):
+    return ((got.double() - want.double()).norm() / want.double().norm().clamp(min=1e-30)).item()
+
+
+failed = 0
+for seed, (name, model) in enumerate(cases.items()):
+    randomise(model, seed)
+    tokens = torch.randint(0, model.config.vocab_size, (BATCH, SEQ + 1), generator=torch.Generator().manual_seed(seed))
+    # The reference runs in double, so that the difference is our rounding alone.
+    reference = model.double()
+    reference.zero_grad()
+    logits = reference(tokens[:, :-1], use_cache=False).logits
+    loss = torch.nn.functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), tokens[:, 1:].reshape(-1))
+    loss.backward()
+    gradients = {n: p.grad for n, p in reference.named_parameters()}
+    model.float()
+    # f32: 2^-24 an operation, some hundreds of them in a chain through norms that amplify. bf16: 2^-9 of each of about ten roundings
+    # a layer, forward and backward, that add up as a random walk.
+    for dtype, bound in [("f32", 2e-5)] + ([("bf16", 0.1)] if native_bf16 else []):
+        got_loss, got = run(model, tokens, dtype)
+        errors = {"loss": abs(got_loss - loss.item()) / loss.item(), "logits": error(got["logits"].reshape(logits.shape), logits)}
+        errors.update({n: error(got[n], g) for n, g in gradients.items()})
+        worst = max(errors, key=errors.get)
+        ok = errors[worst] <= bound and len(got) == len(gradients) + 1
+        failed += not ok
+        print(f"{'ok    ' if ok else 'FAIL  '}{name}, {dtype}: worst relative error {errors[worst]:.1e} ({worst})", flush=True)
+sys.exit(1 if failed else 0)

@@ -1,0 +1,112 @@
+#include "src/model/hugging_face.hpp"
+
+#include <gtest/gtest.h>
+
+#include "src/model/architecture_json.hpp"
+#include "src/model/gguf_names.hpp"
+#include "src/model/rotary_table.hpp"
+#include "tests/model/tiny_models.hpp"
+
+namespace espalier::model {
+namespace {
+
+using nlohmann::json;
+
+json llama_config() {
+    return {{"architectures", {"LlamaForCausalLM"}}, {"vocab_size", 128}, {"hidden_size", 64}, {"intermediate_size", 96}, {"num_hidden_layers", 3},
+            {"num_attention_heads", 4}, {"num_key_value_heads", 2}, {"rms_norm_eps", 1e-5}, {"max_position_embeddings", 256}};
+}
+
+TEST(HuggingFace, HeadDimIsWhatTheConfigSaysAndOnlyElseHiddenOverHeads) {
+    json config = llama_config();
+
+    EXPECT_EQ(from_hugging_face(config, "c").head_dim, 16);
+    config["head_dim"] = 24;
+    EXPECT_EQ(from_hugging_face(config, "c").head_dim, 24);
+}
+
+TEST(HuggingFace, BothSpellingsOfRotaryScalingMeanTheSame) {
+    json v4 = llama_config(), v5 = llama_config();
+    v4["rope_theta"] = 5e5;
+    v4["rope_scaling"] = {{"rope_type", "llama3"}, {"factor", 8.0}, {"low_freq_factor", 1.0}, {"high_freq_factor", 4.0}, {"original_max_position_embeddings", 8192}};
+    v5["rope_parameters"] = v4["rope_scaling"];
+    v5["rope_parameters"]["rope_theta"] = 5e5;
+
+    EXPECT_EQ(from_hugging_face(v4, "c"), from_hugging_face(v5, "c"));
+    EXPECT_EQ(from_hugging_face(v4, "c").rotary_scaling.kind, RotaryScaling::Kind::llama3);
+}
+
+TEST(HuggingFace, WhatIsUnsupportedIsNamed) {
+    json config = llama_config();
+    config["architectures"] = {"MambaForCausalLM"};
+    EXPECT_THROW(from_hugging_face(config, "c"), UserError);
+
+    config = llama_config();
+    config["rope_scaling"] = {{"rope_type", "yarn"}, {"factor", 4.0}};
+    try {
+        from_hugging_face(config, "c.json");
+        FAIL() << "yarn was accepted";
+    } catch (const UserError& e) {
+        EXPECT_NE(std::string(e.what()).find("yarn"), std::string::npos);
+        EXPECT_NE(std::string(e.what()).find("c.json"), std::string::npos);
+    }
+}
+
+TEST(HuggingFace, ConfigsSurviveTheRoundTrip) {
+    for (Architecture a : {test::tiny_llama(), test::tiny_nemotron(true)}) {
+        a.layers.assign(a.layers.size(), a.layers[0]);
+        a.family = a.family == Family::llama ? Family::mistral : a.family;  // 22 channels over 9 heads
+
+        EXPECT_EQ(from_hugging_face(json::parse(to_hugging_face(a, "float32").dump()), "c"), a);
+        EXPECT_EQ(architecture_from_json(json::parse(to_json(a).dump()), "c"), a);
+    }
+}
+
+TEST(HuggingFace, WidthsThatDifferByLayerSurviveInOurSpellingAndAreRefusedInTheirs) {
+    const Architecture a = test::tiny_llama();
+
+    EXPECT_EQ(architecture_from_json(json::parse(to_json(a).dump()), "c"), a);
+    EXPECT_THROW(to_hugging_face(a, "float32"), UserError);
+}
+
+TEST(HuggingFace, ALlamaThatTransformersRefusesGoesOutAsMistral) {
+    Architecture a = test::tiny_llama();
+    a.layers.assign(2, {9, 3, 17});
+
+    EXPECT_EQ(loadable_family(a), Family::mistral);
+    a.mlp_bias = true;
+    EXPECT_THROW(loadable_family(a), UserError);
+    a.hidden = 27;
+    EXPECT_EQ(loadable_family(a), Family::llama);
+}
+
+TEST(Gguf, RowsOfQueryAndKeyAreRotaryPairs) {
+    const Architecture a = test::tiny_llama();  // head_dim 6
+    const auto query = gguf_tensor(a, parameters(a)[2]);
+
+    ASSERT_EQ(query.name, "blk.0.attn_q.weight");
+    // Our rows 0 1 2 | 3 4 5 of a head stand in theirs as 0 3 | 1 4 | 2 5.
+    EXPECT_EQ(foreign_row(query, 0), 0);
+    EXPECT_EQ(foreign_row(query, 1), 2);
+    EXPECT_EQ(foreign_row(query, 3), 1);
+    EXPECT_EQ(foreign_row(query, 6 + 4), 6 + 3);
+}
+
+TEST(Rotary, Llama3KeepsShortWavelengthsAndStretchesLongOnes) {
+    Architecture a = test::tiny_llama();
+    a.head_dim = a.rotary_dim = 128;
+    a.rotary_base = 5e5;
+    const auto plain = rotary_frequencies(a);
+    a.rotary_scaling = {RotaryScaling::Kind::llama3, 8, 1, 4, 8192};
+    const auto scaled = rotary_frequencies(a);
+
+    EXPECT_EQ(scaled.front(), plain.front());
+    EXPECT_DOUBLE_EQ(scaled.back(), plain.back() / 8);
+    for (size_t i = 0; i < plain.size(); ++i) {
+        EXPECT_LE(scaled[i], plain[i]);
+        EXPECT_GE(scaled[i], plain[i] / 8);
+    }
+}
+
+}  // namespace
+}  // namespace espalier::model

@@ -1,0 +1,87 @@
+#include "tests/model/tiny_models.hpp"
+
+#include <algorithm>
+
+#include "kernels/elementwise.hpp"
+#include "src/core/random.hpp"
+
+namespace espalier::test {
+
+model::Architecture tiny_llama() {
+    model::Architecture a;
+    a.family = model::Family::llama;
+    a.vocab = 61;
+    a.hidden = 22;
+    a.head_dim = 6;
+    a.layers = {{9, 3, 17}, {9, 3, 17}, {9, 3, 13}, {6, 3, 17}};
+    a.rotary_dim = 6;
+    a.max_positions = 64;
+    return a;
+}
+
+model::Architecture tiny_nemotron(bool biases) {
+    model::Architecture a;
+    a.family = model::Family::nemotron;
+    a.vocab = 53;
+    a.hidden = 20;
+    a.head_dim = 8;
+    a.layers.assign(3, {4, 2, 19});
+    a.activation = Activation::relu2;
+    a.norm = {NormKind::layer, Gain::one_plus_weight, 1e-5f};
+    a.norm_bias = true;
+    a.qkv_bias = a.attention_out_bias = a.mlp_bias = biases;
+    a.rotary_dim = 4;
+    a.max_positions = 64;
+    return a;
+}
+
+namespace {
+
+double value_at(const model::Parameter& p, uint64_t seed, int64_t index, Gain gain) {
+    const double noise = normal(mix64(seed) ^ hash_name(p.name), static_cast<uint64_t>(index));
+    switch (p.init) {
+        case model::Init::identity: return (gain == Gain::weight ? 1.0 : 0.0) + 0.2 * noise;
+        case model::Init::zeros: return 0.2 * noise;
+        case model::Init::normal:
+        case model::Init::scaled: return 0.25 * noise;
+    }
+    throw InternalError("unknown initialisation");
+}
+
+}  // namespace
+
+void randomise(model::Transformer& model, uint64_t seed) {
+    for (const auto& e : model.parameters().entries()) {
+        const Tensor view = model::ParameterSet::view(model.parameters().flat(), &e);
+        const Shape& shape = e.parameter.shape;
+        for (int64_t i = 0; i < view.size(); ++i) {
+            // Local position i to the position in the whole weight.
+            int64_t rest = i, global = 0, stride = 1;
+            for (size_t axis = shape.size(); axis-- > 0;) {
+                global += (rest % e.local.count[axis] + e.local.offset[axis]) * stride;
+                rest /= e.local.count[axis];
+                stride *= shape[axis];
+            }
+            const auto value = static_cast<float>(value_at(e.parameter, seed, global, model.architecture().norm.gain));
+            if (view.dtype() == DType::f32) {
+                view.data<float>()[i] = value;
+            } else {
+                view.data<bfloat16>()[i] = bfloat16(value);
+            }
+        }
+    }
+}
+
+std::vector<int32_t> random_ids(int64_t count, int64_t vocab, uint64_t seed) {
+    std::vector<int32_t> out;
+    for (int64_t i = 0; i < count; ++i) out.push_back(static_cast<int32_t>(mix64(mix64(seed) ^ static_cast<uint64_t>(i)) % static_cast<uint64_t>(vocab)));
+    return out;
+}
+
+Tensor labels_of(Context& ctx, const std::vector<int32_t>& ids) {
+    Tensor out = ctx.empty({narrow<int64_t>(ids.size())}, DType::i32);
+    std::copy(ids.begin(), ids.end(), out.data<int32_t>());
+    return out;
+}
+
+}  // namespace espalier::test

@@ -1,0 +1,21 @@
+// Small models with nothing even about them, and batches of random tokens.
+#pragma once
+
+#include "src/model/transformer.hpp"
+
+namespace espalier::test {
+
+/// 9 query heads on 3 KV heads, odd widths, RMSNorm, SwiGLU, full rotary.
+model::Architecture tiny_llama();
+/// LayerNorm1P with biases, squared ReLU, half rotary, biases in every projection where asked for.
+model::Architecture tiny_nemotron(bool biases = false);
+
+/// Weights that are a function of name, global index and seed alone, the same on any layout; norms near identity, biases
+/// away from zero.
+void randomise(model::Transformer& model, uint64_t seed);
+
+/// ids [batch * seq] below vocab.
+std::vector<int32_t> random_ids(int64_t count, int64_t vocab, uint64_t seed);
+Tensor labels_of(Context& ctx, const std::vector<int32_t>& ids);
+
+}  // namespace espalier::test

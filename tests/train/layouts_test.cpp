@@ -1,0 +1,112 @@
+// The same step on every grid that the ranks of this run can form: loss, gradient norm and trained weights are the serial
+// ones. Nothing divides: 9 query heads, 4 layers of different widths, odd vocabularies.
+#include <gtest/gtest.h>
+
+#include "src/distill/objective.hpp"
+#include "src/train/gradient_sync.hpp"
+#include "src/train/optimizer.hpp"
+#include "src/train/pipeline.hpp"
+#include "tests/model/tiny_models.hpp"
+#include "tests/support/compare.hpp"
+
+namespace espalier::train {
+namespace {
+
+constexpr int64_t batch_size = 2, seq = 7, micro_batches = 5;
+
+struct Result {
+    distill::LossSums sums;
+    double norm = 0;
+    std::unique_ptr<model::Transformer> student;
+};
+
+model::Architecture teacher_of(model::Architecture a) {
+    a.hidden += 5;
+    for (auto& l : a.layers) l.ffn += 3;
+    return a;
+}
+
+Result step(Context& ctx, const model::Architecture& a, const comm::Topology& topology) {
+    Result out;
+    out.student = std::make_unique<model::Transformer>(ctx, a, topology, DType::f32, model::Gradients::keep);
+    model::Transformer teacher(ctx, teacher_of(a), topology, DType::f32, model::Gradients::none);
+    test::randomise(*out.student, 1);
+    test::randomise(teacher, 2);
+    distill::Objective objective(distill::parse_loss_terms("kl=1,ce=0.3", 1.5));
+    const Range mine = split_evenly(micro_batches, topology.layout.dp, topology.data.rank());
+    std::vector<MicroBatch> batches;
+    for (int64_t m = mine.begin; m < mine.end; ++m) {
+        const auto ids = test::random_ids(batch_size * seq, a.vocab, static_cast<uint64_t>(m));
+        batches.push_back({model::make_batch(ctx, ids, batch_size, seq), test::labels_of(ctx, test::random_ids(batch_size * seq, a.vocab, static_cast<uint64_t>(100 + m)))});
+    }
+    Optimizer optimizer(ctx, *out.student, {});
+
+    accumulate_gradients(ctx, topology, *out.student, &teacher, batches, [&](const MicroBatch& batch, const Tensor& hidden, const Tensor& teacher_hidden) {
+        return objective.backward(ctx, *out.student, hidden, &teacher, teacher_hidden, batch.labels, 1.0 / (micro_batches * batch_size * seq));
+    });
+    synchronise_gradients(ctx, *out.student, topology);
+    out.norm = gradient_norm(ctx, *out.student, topology);
+    optimizer.step(ctx, 1, 1e-2, 1.0);
+
+    const bool speaks = topology.last_stage() && topology.tensor.rank() == 0;
+    std::array<double, 3> sums{};
+    if (speaks) sums = {objective.sums().divergence, objective.sums().label, objective.sums().tokens};
+    topology.world.all_reduce(sums);
+    out.sums = {sums[0], sums[1], sums[2]};
+    return out;
+}
+
+/// The elements of a whole weight that lie in `box`.
+test::Values values_in(const Tensor& whole_weight, const Shape& shape, const Box& box) {
+    const auto all = test::values_of(whole_weight);
+    test::Values out;
+    for (int64_t i = 0; i < box.size(); ++i) {
+        int64_t rest = i, at = 0, stride = 1;
+        for (size_t axis = shape.size(); axis-- > 0;) {
+            at += (rest % box.count[axis] + box.offset[axis]) * stride;
+            rest /= box.count[axis];
+            stride *= shape[axis];
+        }
+        out.push_back(all[static_cast<size_t>(at)]);
+    }
+    return out;
+}
+
+void expect_serial_results(const model::Architecture& a) {
+    Context ctx({Device::cpu, 1});
+    int ranks = 1;
+    MPI_Comm_size(MPI_COMM_WORLD, &ranks);
+    const Result serial = step(ctx, a, comm::Topology{});
+    const auto tolerance = test::tolerance(Device::cpu, DType::f32).times(40);  // roundings of a chain of about 4 layers, both ways
+
+    for (int tp = 1; tp <= ranks; ++tp) {
+        for (int pp = 1; tp * pp <= ranks && pp <= a.depth(); ++pp) {
+            if (ranks % (tp * pp) != 0) continue;
+            SCOPED_TRACE(testing::Message() << "tp " << tp << " pp " << pp << " dp " << ranks / (tp * pp));
+            const Result got = step(ctx, a, comm::make_topology(tp, pp));
+
+            EXPECT_EQ(got.sums.tokens, serial.sums.tokens);
+            EXPECT_NEAR(got.sums.divergence, serial.sums.divergence, 1e-5 * serial.sums.divergence);
+            EXPECT_NEAR(got.sums.label, serial.sums.label, 1e-5 * serial.sums.label);
+            EXPECT_NEAR(got.norm, serial.norm, 1e-4 * serial.norm);
+            for (const auto& e : got.student->parameters().entries()) {
+                const auto* whole_entry = serial.student->parameters().find(e.parameter.weight, e.parameter.layer);
+                const Tensor gradient = model::ParameterSet::view(serial.student->gradients(), whole_entry);
+                EXPECT_TRUE(test::near_all(model::ParameterSet::view(got.student->gradients(), &e), values_in(gradient, e.parameter.shape, e.local), tolerance)) << e.parameter.name;
+            }
+        }
+    }
+}
+
+TEST(Layouts, LlamaGivesTheSerialStep) { expect_serial_results(test::tiny_llama()); }
+
+TEST(Layouts, TiedEmbeddingsOnBothEndsOfThePipelineStayOne) {
+    auto a = test::tiny_llama();
+    a.tied = true;
+    expect_serial_results(a);
+}
+
+TEST(Layouts, NemotronWithBiasesGivesTheSerialStep) { expect_serial_results(test::tiny_nemotron(true)); }
+
+}  // namespace
+}  // namespace espalier::train
