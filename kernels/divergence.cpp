@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::array names{
     std::pair{Divergence::kl, std::string_view("kl")},
-    std::pair{Divergence::reverse_kl, std::string_view("reverse_kl")},
+    std::pair{Divergence::reverse_kl, std::string_view("reverse-kl")},
     std::pair{Divergence::jsd, std::string_view("jsd")},
     std::pair{Divergence::mse, std::string_view("mse")},
     std::pair{Divergence::cosine, std::string_view("cosine")},

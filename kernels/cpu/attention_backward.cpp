@@ -126,19 +126,23 @@ public:
         dq_ = floats(chunks_ * heads, head_.size());
         dk_ = floats(heads, head_.size());
         dv_ = floats(heads, head_.size());
-        scratch_ = floats(ctx.threads(), BackwardBlock::floats);
+        scratch_ = floats(ctx.threads(), BackwardBlock::floats + head_.width);
+    }
 
-#pragma omp parallel num_threads(ctx.threads())
+    void run(int threads) {
+        const int64_t heads = shape_.batch * shape_.query_heads;
+#pragma omp parallel num_threads(threads)
         {
+            float* const total = scratch_ + omp_get_thread_num() * (BackwardBlock::floats + head_.width);
+            BackwardBlock worker(shape_, head_, total + head_.width);
 #pragma omp for nowait
-            for (int64_t i = 0; i < kv_heads; ++i) pack_keys(i);
+            for (int64_t i = 0; i < shape_.batch * shape_.kv_heads; ++i) pack_keys(i);
 #pragma omp for
             for (int64_t i = 0; i < heads; ++i) pack_queries(i);
-            BackwardBlock worker(shape_, head_, scratch_ + omp_get_thread_num() * BackwardBlock::floats);
 #pragma omp for schedule(dynamic)
             for (int64_t i = 0; i < chunks_ * heads; ++i) work(worker, i / heads, i % heads);
 #pragma omp for
-            for (int64_t token = 0; token < shape.batch * shape.seq; ++token) sum_up(token);
+            for (int64_t token = 0; token < shape_.batch * shape_.seq; ++token) sum_up(token, total);
         }
     }
 
@@ -203,17 +207,21 @@ private:
     }
 
     /// dqkv of one token: dq over the chunks of keys it sees, dk and dv over the query heads of their group.
-    void sum_up(int64_t token) {
+    /// total [head_dim] is memory of this thread.
+    void sum_up(int64_t token, float* total) {
         const int64_t batch = token / shape_.seq, s = token % shape_.seq, hd = shape_.head_dim;
         const int64_t heads = shape_.batch * shape_.query_heads, size = head_.size();
         const int64_t first = batch * shape_.query_heads;
         T* const row = dqkv_ + token * qkv_width(shape_);
         const auto sum = [&](const float* part, int64_t parts, int64_t apart, float factor, T* to) {
-            for (int64_t d = 0; d < hd; ++d) {
-                float total = 0;
-                for (int64_t i = 0; i < parts; ++i) total += part[i * apart + s * head_.width + d];
-                to[d] = T(factor * total);
+            std::fill_n(total, hd, 0.0f);
+            for (int64_t i = 0; i < parts; ++i) {
+                const float* const from = part + i * apart + s * head_.width;
+#pragma omp simd
+                for (int64_t d = 0; d < hd; ++d) total[d] += from[d];
             }
+#pragma omp simd
+            for (int64_t d = 0; d < hd; ++d) to[d] = T(factor * total[d]);
         };
         for (int64_t h = 0; h < shape_.query_heads; ++h) {
             sum(dq_ + (first + h) * size, s / chunk_ + 1, heads * size, shape_.scale, row + h * hd);
@@ -245,7 +253,8 @@ private:
 
 void attention_backward(Context& ctx, const Tensor& d_o, const Tensor& qkv, const Tensor& o,
                         const Tensor& lse, const AttentionShape& shape, Tensor& dqkv) {
-    visit_float(qkv.dtype(), [&]<class T>(T) { Backward<T>(ctx, d_o, qkv, o, lse, shape, dqkv); });
+    visit_float(qkv.dtype(),
+                [&]<class T>(T) { Backward<T>(ctx, d_o, qkv, o, lse, shape, dqkv).run(ctx.threads()); });
 }
 
 }  // namespace espalier::cpu

@@ -118,9 +118,9 @@ TEST_P(Matmul, ReferenceGradientsAreFiniteDifferences) {
     const auto of_x = [&](const Values& x) { return loss(x, w_, bias_); };
     const auto of_w = [&](const Values& w) { return loss(x_, w, bias_); };
     const auto of_bias = [&](const Values& bias) { return loss(x_, w_, bias); };
-    EXPECT_TRUE(near_numeric(dx, numeric_gradient(of_x, x_)));
-    EXPECT_TRUE(near_numeric(dw, numeric_gradient(of_w, w_)));
-    EXPECT_TRUE(near_numeric(dbias, numeric_gradient(of_bias, bias_)));
+    EXPECT_TRUE(near_all(dx, numeric_gradient(of_x, x_), numeric_tolerance));
+    EXPECT_TRUE(near_all(dw, numeric_gradient(of_w, w_), numeric_tolerance));
+    EXPECT_TRUE(near_all(dbias, numeric_gradient(of_bias, bias_), numeric_tolerance));
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, Matmul,
