@@ -1,11 +1,9 @@
 // Run on 1, 2 and 4 ranks.
 #include "io/tensor_file.hpp"
 
-#include <fcntl.h>
 #include <gmock/gmock.h>
-#include <unistd.h>
 
-#include <numeric>
+#include <cstring>
 
 #include "io/publish.hpp"
 #include "src/core/context.hpp"
@@ -103,8 +101,6 @@ protected:
         file.attribute("loss", 2.5);
         return file.publish();
     }
-
-    void expect_holds(const TensorFileReader& file) const { EXPECT_EQ(file.tensors(), specs()); }
 
     test::TemporaryFolder folder_;
     Context ctx_{ContextOptions{}};
