@@ -1,0 +1,137 @@
+// Training runs as a user starts, stops and resumes them.
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "tests/jobs/program.hpp"
+
+namespace espalier::test {
+namespace {
+
+using nlohmann::json;
+
+std::vector<json> metrics(const TinyWorld& world, const std::string& run) {
+    std::vector<json> out;
+    std::istringstream lines(world.read(run + "/metrics.jsonl"));
+    for (std::string line; std::getline(lines, line);) out.push_back(json::parse(line));
+    return out;
+}
+
+std::vector<double> losses(const TinyWorld& world, const std::string& run) {
+    std::vector<double> out;
+    for (const auto& line : metrics(world, run)) out.push_back(line.at("loss"));
+    return out;
+}
+
+TEST(Run, ResumesBitForBitOnTheSameLayoutAndWithinRoundingOnAnother) {
+    const TinyWorld world;
+    ASSERT_EQ(espalier(distill_arguments(world, "whole", {"--tp", "2"}), 2).exit_code, 0);
+    const auto whole = losses(world, "whole");
+    ASSERT_EQ(whole.size(), 6U);
+
+    EXPECT_EQ(espalier(distill_arguments(world, "same", {"--tp", "2", "--exit-after-steps", "2"}), 2).exit_code, 3);
+    EXPECT_EQ(espalier(distill_arguments(world, "same", {"--tp", "2"}), 2).exit_code, 0);
+    EXPECT_EQ(losses(world, "same"), whole);
+    EXPECT_EQ(espalier(distill_arguments(world, "other", {"--tp", "2", "--exit-after-steps", "4"}), 2).exit_code, 3);
+    EXPECT_EQ(espalier(distill_arguments(world, "other", {"--pp", "3"}), 3).exit_code, 0);
+    const auto other = losses(world, "other");
+    ASSERT_EQ(other.size(), whole.size());
+    for (size_t i = 0; i < whole.size(); ++i) EXPECT_NEAR(other[i], whole[i], 1e-5 * whole[i]);
+}
+
+TEST(Run, TakesTheCheckpointBeforeADamagedOne) {
+    const TinyWorld world;
+    ASSERT_EQ(espalier(distill_arguments(world, "whole")).exit_code, 0);
+    ASSERT_EQ(espalier(distill_arguments(world, "run", {"--checkpoint-every", "2", "--exit-after-steps", "4"})).exit_code, 3);
+    std::string damaged = world.read("run/checkpoints/step-4.h5");
+    damaged[damaged.size() / 2] = static_cast<char>(damaged[damaged.size() / 2] ^ 1);
+    world.write("run/checkpoints/step-4.h5", damaged);
+
+    const auto resumed = espalier(distill_arguments(world, "run", {"--checkpoint-every", "2"}));
+
+    EXPECT_EQ(resumed.exit_code, 0);
+    EXPECT_NE(resumed.err.find("step-4.h5"), std::string::npos) << resumed.err;
+    EXPECT_EQ(losses(world, "run"), losses(world, "whole"));
+}
+
+TEST(Run, RefusesToGoOnWithOtherOptions) {
+    const TinyWorld world;
+    ASSERT_EQ(espalier(distill_arguments(world, "run", {"--exit-after-steps", "2"})).exit_code, 3);
+
+    const auto result = espalier(distill_arguments(world, "run", {"--temperature", "2"}));
+
+    EXPECT_EQ(result.exit_code, 2);
+    EXPECT_NE(result.err.find("--temperature"), std::string::npos) << result.err;
+}
+
+TEST(Run, KeepsAsManyCheckpointsAsAsked) {
+    const TinyWorld world;
+
+    ASSERT_EQ(espalier(distill_arguments(world, "run", {"--checkpoint-every", "1", "--keep", "2"})).exit_code, 0);
+
+    EXPECT_FALSE(world.exists("run/checkpoints/step-3.h5"));
+    EXPECT_TRUE(world.exists("run/checkpoints/step-4.h5"));
+    EXPECT_TRUE(world.exists("run/checkpoints/step-5.h5"));
+    EXPECT_EQ(world.read("run/latest"), "checkpoints/step-5.h5\n");
+    EXPECT_TRUE(world.exists("run/model.h5"));
+}
+
+TEST(Run, ScoresHeldOutTextAndWritesItsConfig) {
+    const TinyWorld world;
+
+    ASSERT_EQ(espalier(distill_arguments(world, "run", {"--valid", world.path("tokens"), "--valid-every", "3", "--summary", world.path("s.json")})).exit_code, 0);
+
+    const auto lines = metrics(world, "run");
+    EXPECT_TRUE(lines[2].contains("valid_loss"));
+    EXPECT_FALSE(lines[3].contains("valid_loss"));
+    const json summary = json::parse(world.read("s.json"));
+    EXPECT_EQ(summary.at("valid_loss"), lines[5].at("valid_loss"));
+    EXPECT_EQ(summary.at("steps"), 6);
+    EXPECT_NE(world.read("run/config.ini").find("loss = kl=1,ce=1"), std::string::npos);
+}
+
+TEST(Prune, TwiceFromTheSameScoresGivesTheSameModelOnAnyNumberOfRanks) {
+    const TinyWorld world;
+    const auto prune = [&](const std::string& out, int ranks) {
+        return espalier({"prune", "--model", world.path("model.h5"), "--importance", world.path("scores.h5"), "--out", world.path(out), "--hidden", "17", "--heads", "3", "--ffn", "21", "--layers", "3", "--quiet"}, ranks);
+    };
+    ASSERT_EQ(prune("one.h5", 1).exit_code, 0);
+    ASSERT_EQ(prune("three.h5", 3).exit_code, 0);
+
+    const auto content = [&](const std::string& name) {
+        const auto result = espalier({"inspect", world.path(name), "--json", "--verify"});
+        return json::parse(result.out);
+    };
+    EXPECT_EQ(content("one.h5").at("content_sha256"), content("three.h5").at("content_sha256"));
+    EXPECT_EQ(content("one.h5").at("architecture").at("hidden"), 17);
+}
+
+TEST(Score, GivesTheSameOnEveryLayout) {
+    const TinyWorld world;
+    const auto score = [&](const std::string& out, int ranks, const std::vector<std::string>& grid) {
+        std::vector<std::string> arguments{"score", "--model", world.path("model.h5"), "--requests", world.path("r.jsonl"), "--out", world.path(out), "--dtype", "f32", "--quiet"};
+        arguments.insert(arguments.end(), grid.begin(), grid.end());
+        return espalier(arguments, ranks).exit_code;
+    };
+    world.write("r.jsonl", "{\"context\": [1, 2, 3], \"continuation\": [4]}\n{\"context\": [5], \"continuation\": [6, 7, 8]}\n{\"context\": [9, 9], \"continuation\": [1, 2]}\n");
+    ASSERT_EQ(score("a.jsonl", 1, {}), 0);
+    ASSERT_EQ(score("b.jsonl", 4, {"--tp", "2", "--pp", "2"}), 0);
+    ASSERT_EQ(score("c.jsonl", 2, {}), 0);
+
+    const auto values = [&](const std::string& name) {
+        std::vector<double> out;
+        std::istringstream lines(world.read(name));
+        for (std::string line; std::getline(lines, line);) out.push_back(json::parse(line).at("loglikelihood"));
+        return out;
+    };
+    const auto a = values("a.jsonl"), b = values("b.jsonl"), c = values("c.jsonl");
+    ASSERT_EQ(a.size(), 3U);
+    for (size_t i = 0; i < a.size(); ++i) {
+        EXPECT_NEAR(b[i], a[i], 1e-4);
+        EXPECT_NEAR(c[i], a[i], 1e-4);
+    }
+}
+
+}  // namespace
+}  // namespace espalier::test
