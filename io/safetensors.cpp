@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "io/mapped_tensors.hpp"
+#include "io/shards.hpp"
 #include "io/strict_json.hpp"
 
 namespace espalier::io {

@@ -1,9 +1,11 @@
+#include "io/shards.hpp"
+
 #include <algorithm>
 #include <filesystem>
 #include <map>
 #include <unordered_map>
 
-#include "io/mapped_tensors.hpp"
+#include "io/mapped_file.hpp"
 #include "io/strict_json.hpp"
 
 namespace espalier::io {

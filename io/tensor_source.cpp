@@ -63,25 +63,7 @@ std::unique_ptr<TensorSource> open_folder(const fs::path& folder) {
         folder.string());
 }
 
-}  // namespace
-
-int64_t find(const TensorSource& source, std::string_view name) {
-    const auto& tensors = source.tensors();
-    const auto found = std::ranges::find(tensors, name, &TensorInfo::name);
-    return found == tensors.end() ? -1 : found - tensors.begin();
-}
-
-int64_t row_count(const Shape& shape) {
-    return shape.empty() ? 1 : shape.front();
-}
-
-int64_t row_elements(const Shape& shape) {
-    int64_t elements = 1;
-    for (size_t axis = 1; axis < shape.size(); ++axis) elements *= shape[axis];
-    return elements;
-}
-
-std::unique_ptr<TensorSource> open_weights(const std::string& path) {
+std::unique_ptr<TensorSource> open_any(const std::string& path) {
     ESPALIER_REQUIRE(fs::exists(path), "{} does not exist", path);
     if (fs::is_directory(path)) return open_folder(path);
     const auto extension = fs::path(path).extension().string();
@@ -108,6 +90,32 @@ std::unique_ptr<TensorSource> open_weights(const std::string& path) {
             path, path);
     }
     fail("{}: expected a Hugging Face folder, or a .safetensors, .gguf or .bin file", path);
+}
+
+}  // namespace
+
+int64_t find(const TensorSource& source, std::string_view name) {
+    const auto& tensors = source.tensors();
+    const auto found = std::ranges::find(tensors, name, &TensorInfo::name);
+    return found == tensors.end() ? -1 : found - tensors.begin();
+}
+
+int64_t row_count(const Shape& shape) {
+    return shape.empty() ? 1 : shape.front();
+}
+
+int64_t row_elements(const Shape& shape) {
+    int64_t elements = 1;
+    for (size_t axis = 1; axis < shape.size(); ++axis) elements *= shape[axis];
+    return elements;
+}
+
+std::unique_ptr<TensorSource> open_weights(const std::string& path) {
+    try {
+        return open_any(path);
+    } catch (const fs::filesystem_error& error) {
+        fail("cannot read {}: {}", path, error.code().message());
+    }
 }
 
 }  // namespace espalier::io

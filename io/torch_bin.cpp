@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "io/mapped_tensors.hpp"
+#include "io/shards.hpp"
 #include "io/torch_pickle.hpp"
 #include "io/zip_archive.hpp"
 

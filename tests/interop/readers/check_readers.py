@@ -140,21 +140,20 @@ def check_torch():
     check_tensors(path("module.bin"), module.state_dict())
 
     torch.save(dict(tensors), path("old.bin"), _use_new_zipfile_serialization=False)
-    run = subprocess.run([DUMP, path("old.bin"), FOLDER.name], capture_output=True, text=True)
-    assert run.returncode == 2 and "saved by PyTorch before 1.6" in run.stderr, run.stderr
+    check_conversion("old.bin", "saved by PyTorch before 1.6", "OUT.bin", tensors)
     torch.save({"w": torch.ones(2, 3).t()}, path("strided.bin"))
-    check_command("old.bin", run.stderr, tensors)
-    run = subprocess.run([DUMP, path("strided.bin"), FOLDER.name], capture_output=True, text=True)
-    assert run.returncode == 2 and "not contiguous" in run.stderr, run.stderr
-    check_command("strided.bin", run.stderr, {"w": torch.ones(3, 2)})
+    check_conversion("strided.bin", "not contiguous", "OUT.bin", {"w": torch.ones(3, 2)})
+    torch.save(dict(tensors), path("m.pth"))
+    check_conversion("m.pth", "PyTorch training file", "model.safetensors", tensors)
 
 
-def check_command(name, message, tensors):
-    """The conversion command in a message, run as a user would: it must give a file that we read."""
-    command = message[message.index("python3 -c"):].strip().replace("python3", sys.executable)
-    command = command.replace("IN.bin", path(name)).replace("OUT.bin", path("converted.bin"))
-    subprocess.run(command, shell=True, check=True, stderr=subprocess.DEVNULL)
-    check_tensors(path("converted.bin"), tensors)
+def check_conversion(name, reason, converted, tensors):
+    """We refuse the file; the command in the message, run as a user would, gives one that we read."""
+    run = subprocess.run([DUMP, path(name), FOLDER.name], capture_output=True, text=True)
+    assert run.returncode == 2 and reason in run.stderr, run.stderr
+    command = run.stderr[run.stderr.index("python3 -c"):].strip().replace("python3", sys.executable)
+    subprocess.run(command.replace("IN.bin", name), shell=True, check=True, cwd=FOLDER.name, stderr=subprocess.DEVNULL)
+    check_tensors(path(converted), tensors)
 
 
 def check_writer():
