@@ -179,6 +179,22 @@ std::vector<Case> cases() {
 INSTANTIATE_TEST_SUITE_P(, SampleOrders, testing::ValuesIn(cases()),
                          [](const auto& test) { return test.param.name; });
 
+// The second normalisation of Megatron's builder and blend changes the last bit of these weights, and so the
+// third sample.
+TEST(Samples, OfABlendFollowWeightsNormalisedTwice) {
+    std::vector<Source> sources;
+    for (const double weight : {0.5, 1.8, 0.4, 0.1}) {
+        const auto base = static_cast<int32_t>(1000 * sources.size());
+        sources.push_back({std::make_shared<Counting>(std::vector<int32_t>{200}, base), weight});
+    }
+
+    const Ids first = first_tokens(Samples(std::move(sources), 8, 4, 1));
+
+    Ids source;
+    for (const int32_t token : first) source.push_back(token / 1000);
+    EXPECT_THAT(source, ElementsAre(1, 0, 2, 1, 1, 1, 3, 1));
+}
+
 TEST(Samples, OverlapByTheirLastToken) {
     const auto stream = std::make_shared<Counting>(std::vector<int32_t>{17});
     const Samples samples({{stream}}, 2, 8, 1);
