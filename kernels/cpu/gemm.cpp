@@ -9,9 +9,8 @@
 namespace espalier::cpu {
 namespace {
 
-/// Side of the tiles that a large product is cut into. Against oneDNN's own split over threads this gained 5
-/// % on a vocabulary of 49152 columns (Zen 3, 2 cores), where each thread then stays with its part of the
-/// weight.
+/// Side of the tiles that a large product is cut into. On a vocabulary of 49152 columns and 256 tokens oneDNN
+/// alone reaches 0.80 of its best rate, in tiles 0.90 (Zen 3); with 512 tokens there is no difference.
 constexpr int64_t tile_side = 1024;
 constexpr int64_t tiles_per_thread = 8;  // fewer leave threads waiting for the last one
 
@@ -39,7 +38,7 @@ void gemm(Context& ctx, Factor a, Factor b, int64_t rows, int64_t columns, int64
                           right, b.stride, beta, c + r.begin * c_stride + s.begin, c_stride);
     };
     const int64_t down = div_ceil(rows, tile_side), across = div_ceil(columns, tile_side);
-    if (ctx.threads() == 1 || down * across < tiles_per_thread * ctx.threads()) {
+    if (down * across < tiles_per_thread * ctx.threads()) {
         return check_dnnl(part({0, rows}, {0, columns}));
     }
     int status = dnnl_success;
