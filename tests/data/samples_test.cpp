@@ -4,7 +4,7 @@
 
 #include <gmock/gmock.h>
 
-#include <chrono>
+#include <ctime>
 #include <numeric>
 
 #include "src/core/error.hpp"
@@ -232,13 +232,13 @@ TEST(Samples, OfAMillionDocumentsAreReadyInSeconds) {
     std::vector<int32_t> lengths(1'000'000);
     for (size_t i = 0; i < lengths.size(); ++i) lengths[i] = static_cast<int32_t>(i % 257);
     const auto documents = std::make_shared<Counting>(std::move(lengths));
-    const auto begin = std::chrono::steady_clock::now();
+    const std::clock_t begin = std::clock();
 
     const Samples samples({{documents, 0.9}, {documents, 0.1}}, 10'000'000, 64, 1234);
 
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
-    EXPECT_LT(seconds.count(), 30);  // about 2 on one idle core
-    RecordProperty("seconds", std::to_string(seconds.count()));
+    const double seconds = static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
+    EXPECT_LT(seconds, 10);  // of processor time, which other work on the machine leaves alone
+    RecordProperty("seconds", std::to_string(seconds));
 }
 
 }  // namespace
