@@ -60,7 +60,7 @@ def random_texts(seed, count):
 
 
 TEXTS = ODD + list(random_texts(1, 600))
-CORPUS = [w for t in TEXTS[:300] for w in [t]] + ["the theory of the thing is that things tie in the end, " * 3] * 20
+CORPUS = TEXTS[:300] + ["the theory of the thing is that things tie in the end, " * 3] * 20
 
 
 def ours(path, special, *export, texts=TEXTS):
@@ -68,7 +68,7 @@ def ours(path, special, *export, texts=TEXTS):
     done = subprocess.run([program, path, special, *export], input=lines.encode(), capture_output=True)
     if done.returncode:
         raise SystemExit(f"{path}: {done.stderr.decode()}")
-    return [json.loads(line) for line in done.stdout.decode().splitlines()]
+    return [json.loads(line) for line in done.stdout.decode().split("\n")[:-1]]
 
 
 def compare(name, got, want, texts=TEXTS, full_alphabet=True):
@@ -105,9 +105,9 @@ def family(name, splits, normalizer=None, post="byte-level", **model):
         want = [e.ids for e in t.encode_batch(TEXTS, add_special_tokens=special == "add")]
         got = ours(path, special, os.path.join(where, "export"))
         compare(f"{name}, special tokens {special}", got, want)
-    if not normalizer:
+    if not normalizer and "add_prefix_space=True" not in repr(splits) and "Removed" not in repr(splits):
         for g, w in zip(got, TEXTS):
-            if g["text"] != w and "<strip>" not in w and not splits_add_space(splits):
+            if g["text"] != w and "<strip>" not in w:
                 failures.append(f"{name}: decode")
                 print(f"FAIL {name}: decode(encode({w[:60]!r})) = {g['text'][:60]!r}")
                 break
@@ -118,11 +118,7 @@ def family(name, splits, normalizer=None, post="byte-level", **model):
     return t
 
 
-def splits_add_space(splits):
-    return "add_prefix_space=True" in repr(splits)
-
-
-def regex(pattern, **more):
+def regex(pattern):
     return pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(pattern), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
 
 

@@ -1,0 +1,96 @@
+// A SentencePiece model trained on the spot.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sentencepiece_trainer.h>
+
+#include "src/core/error.hpp"
+#include "src/tokenizer/tokenizer.hpp"
+
+namespace espalier::test {
+namespace {
+
+using testing::HasSubstr;
+using testing::ThrowsMessage;
+using tokenizer::SkipSpecial;
+using tokenizer::Special;
+using tokenizer::Tokenizer;
+using Ids = std::vector<int32_t>;
+
+class Sentences : public sentencepiece::SentenceIterator {
+public:
+    bool done() const override { return left_ == 0; }
+    void Next() override { --left_; }
+    const std::string& value() const override { return text_; }
+    sentencepiece::util::Status status() const override { return {}; }
+
+private:
+    int left_ = 50;
+    std::string text_ = "the theory of the thing is that things tie in the end";
+};
+
+const std::string& model() {
+    static const std::string bytes = [] {
+        std::string proto;
+        Sentences sentences;
+        const auto status = sentencepiece::SentencePieceTrainer::Train(
+            "--model_type=bpe --vocab_size=300 --byte_fallback=true --hard_vocab_limit=false --pad_id=3 "
+            "--character_coverage=1.0 --minloglevel=2",
+            &sentences, &proto);
+        if (!status.ok()) throw std::runtime_error(status.ToString());
+        return proto;
+    }();
+    return bytes;
+}
+
+TEST(SentencePiece, RoundTripsTextIncludingWhatItNeverSaw) {
+    const Tokenizer tokenizer = Tokenizer::from_sentencepiece(model());
+    for (const std::string text : {"the thing", "東京 🙂", ""}) {
+        const Ids ids = tokenizer.encode(text, Special::none);
+
+        EXPECT_EQ(tokenizer.decode(ids, SkipSpecial::yes), text);
+    }
+    EXPECT_LT(tokenizer.encode("the thing", Special::none).size(), 5u);
+}
+
+TEST(SentencePiece, AddsNothingAroundTheText) {
+    const Tokenizer tokenizer = Tokenizer::from_sentencepiece(model());
+
+    EXPECT_EQ(tokenizer.encode("the", Special::add), tokenizer.encode("the", Special::none));
+}
+
+TEST(SentencePiece, KnowsItsSpecialTokens) {
+    const Tokenizer tokenizer = Tokenizer::from_sentencepiece(model());
+
+    EXPECT_EQ(tokenizer.unk(), 0);
+    EXPECT_EQ(tokenizer.bos(), 1);
+    EXPECT_EQ(tokenizer.eos(), 2);
+    EXPECT_EQ(tokenizer.pad(), 3);
+    EXPECT_EQ(tokenizer.id("</s>"), 2);
+    EXPECT_EQ(tokenizer.token(2), "</s>");
+    EXPECT_EQ(tokenizer.id("nowhere"), std::nullopt);
+    EXPECT_EQ(tokenizer.token(static_cast<int32_t>(tokenizer.vocab_size())), std::nullopt);
+}
+
+TEST(SentencePiece, ShowsControlTokensInDecodedTextOnRequest) {
+    const Tokenizer tokenizer = Tokenizer::from_sentencepiece(model());
+    Ids ids = tokenizer.encode("the", Special::none);
+    ids.push_back(2);
+    ids.push_back(1 << 30);
+
+    EXPECT_EQ(tokenizer.decode(ids, SkipSpecial::yes), "the");
+    EXPECT_EQ(tokenizer.decode(ids, SkipSpecial::no), "the</s>");
+}
+
+TEST(SentencePiece, RefusesWhatIsNoModelAndToBeWrittenAsJson) {
+    EXPECT_THAT([] { Tokenizer::from_sentencepiece("{}"); },
+                ThrowsMessage<UserError>(HasSubstr("SentencePiece")));
+    EXPECT_THAT([] { Tokenizer::from_sentencepiece(""); },
+                ThrowsMessage<UserError>(HasSubstr("SentencePiece")));
+    EXPECT_THAT([] { Tokenizer::from_sentencepiece(model().substr(0, model().size() / 2)); },
+                ThrowsMessage<UserError>(HasSubstr("SentencePiece")));
+    EXPECT_THAT([] { static_cast<void>(Tokenizer::from_sentencepiece(model()).to_json()); },
+                ThrowsMessage<UserError>(HasSubstr(".model")));
+}
+
+}  // namespace
+}  // namespace espalier::test
