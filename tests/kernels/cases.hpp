@@ -17,6 +17,8 @@ constexpr int64_t small_size = 64;
 constexpr int64_t tested_size = 4'000'000;
 constexpr int64_t large_size = 100'000;
 
+// clang-format off
+
 /// x [rows, n]: norms, activations, element by element.
 struct RowCase {
     const char* name;
@@ -24,9 +26,12 @@ struct RowCase {
     constexpr int64_t size() const { return rows * n; }
 };
 inline constexpr std::array row_cases{
-    RowCase{"one_element", 1, 1},      RowCase{"by_hand", 3, 13}, RowCase{"smollm2", 2048, 576},
+    RowCase{"one_element", 1, 1},
+    RowCase{"by_hand", 3, 13},
+    RowCase{"smollm2", 2048, 576},
     RowCase{"odd_and_wide", 7, 5003},  // no multiple of a vector, a warp or a block
-    RowCase{"many_odd_rows", 131, 17}, RowCase{"no_rows", 0, 64},  // a rank with nothing to do
+    RowCase{"many_odd_rows", 131, 17},
+    RowCase{"no_rows", 0, 64},  // a rank with nothing to do
 };
 
 /// x [tokens, heads * head_dim + spare], of which `pairs` pairs of every head turn.
@@ -37,9 +42,11 @@ struct RotaryCase {
     constexpr int64_t size() const { return tokens * width(); }
 };
 inline constexpr std::array rotary_cases{
-    RotaryCase{"one_pair", 1, 1, 2, 1, 0},        RotaryCase{"by_hand", 3, 2, 6, 2, 5},
+    RotaryCase{"one_pair", 1, 1, 2, 1, 0},
+    RotaryCase{"by_hand", 3, 2, 6, 2, 5},
     RotaryCase{"smollm2", 2048, 12, 64, 32, 192},  // query and key heads turn, value heads are spare
-    RotaryCase{"half_turned", 37, 3, 10, 3, 7},   RotaryCase{"no_heads", 5, 0, 64, 32, 64},
+    RotaryCase{"half_turned", 37, 3, 10, 3, 7},
+    RotaryCase{"no_heads", 5, 0, 64, 32, 64},
     RotaryCase{"no_tokens", 0, 2, 8, 4, 0},
 };
 
@@ -50,9 +57,13 @@ struct EmbeddingCase {
     constexpr int64_t size() const { return (tokens + vocab) * n; }
 };
 inline constexpr std::array embedding_cases{
-    EmbeddingCase{"one_element", 1, 1, 1, 0},      EmbeddingCase{"by_hand", 5, 3, 7, 2},
-    EmbeddingCase{"smollm2", 2048, 49152, 576, 0}, EmbeddingCase{"second_half", 301, 120, 33, 120},
-    EmbeddingCase{"no_table", 6, 0, 16, 100},      EmbeddingCase{"no_tokens", 0, 10, 16, 0},
+    EmbeddingCase{"one_element", 1, 1, 1, 0},
+    EmbeddingCase{"by_hand", 5, 3, 7, 2},
+    EmbeddingCase{"smollm2", 2048, 49152, 576, 0},  // timed alone
+    EmbeddingCase{"smollm2_slice", 512, 3000, 576, 6000},
+    EmbeddingCase{"second_half", 301, 120, 33, 120},
+    EmbeddingCase{"no_table", 6, 0, 16, 100},
+    EmbeddingCase{"no_tokens", 0, 10, 16, 0},
 };
 
 /// Logits [rows, vocab].
@@ -63,9 +74,13 @@ struct VocabularyCase {
     constexpr int64_t size() const { return rows * vocab; }
 };
 inline constexpr std::array vocabulary_cases{
-    VocabularyCase{"one_token", 1, 1, 1.0f},       VocabularyCase{"by_hand", 3, 11, 1.0f},
-    VocabularyCase{"by_hand_warm", 2, 13, 2.5f},   VocabularyCase{"smollm2", 256, 49152, 1.0f},
-    VocabularyCase{"odd_and_wide", 5, 5003, 0.7f}, VocabularyCase{"no_rows", 0, 100, 1.0f},
+    VocabularyCase{"one_token", 1, 1, 1.0f},
+    VocabularyCase{"by_hand", 3, 11, 1.0f},
+    VocabularyCase{"by_hand_warm", 2, 13, 2.5f},
+    VocabularyCase{"smollm2", 6, 49152, 1.0f},
+    VocabularyCase{"smollm2_block", 256, 49152, 1.0f},  // timed alone
+    VocabularyCase{"odd_and_wide", 5, 5003, 0.7f},
+    VocabularyCase{"no_rows", 0, 100, 1.0f},
 };
 
 /// x [samples * seq, n], moments of `columns`.
@@ -84,5 +99,7 @@ inline constexpr std::array moments_cases{
     MomentsCase{"no_columns", 2, 9, 64, {64, 64}},
     MomentsCase{"no_samples", 0, 0, 64, {0, 64}},
 };
+
+// clang-format on
 
 }  // namespace espalier::test
