@@ -98,6 +98,6 @@ void rewrite_attribute(hid_t object, const char* name, uint64_t number);
 Value read_attribute(hid_t object, const char* name);
 uint64_t read_unsigned(hid_t object, const char* name);
 std::vector<std::string> read_texts(hid_t object, const char* name);
-std::vector<std::string> attribute_names(hid_t object);
+std::vector<std::string> attribute_names(hid_t object);  ///< in no order
 
 }  // namespace espalier::io::hdf5

@@ -128,7 +128,8 @@ std::vector<std::string> attribute_names(hid_t object) {
         static_cast<std::vector<std::string>*>(out)->emplace_back(name);
         return 0;
     };
-    CHECK_HDF5(H5Aiterate2(object, H5_INDEX_NAME, H5_ITER_INC, nullptr, append, &names));
+    // Not H5_ITER_INC: see children_of in io/tensor_catalogue.cpp.
+    CHECK_HDF5(H5Aiterate2(object, H5_INDEX_NAME, H5_ITER_NATIVE, nullptr, append, &names));
     return names;
 }
 
