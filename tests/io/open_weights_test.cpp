@@ -51,6 +51,7 @@ TEST(OpenWeights, OtherCheckpointsAreRefusedWithTheCommandThatConvertsThem) {
     EXPECT_TRUE(contains(refusal(folder / "old/iter_0000100"), "convert_checkpoints.py export"));
     EXPECT_TRUE(contains(refusal(write_bytes(folder / "dist/__0_0.distcp", "")),
                          "--megatron-path " + (folder / "dist").string()));
+    EXPECT_TRUE(contains(refusal(folder / "dist"), "is a Megatron checkpoint"));
     EXPECT_TRUE(contains(refusal(folder / "nemo"), "convert_nemotron_nemo_to_hf.py"));
     EXPECT_TRUE(contains(refusal(write_bytes(folder / "m.nemo", "")), "convert_nemotron_nemo_to_hf.py"));
     EXPECT_TRUE(contains(refusal(write_bytes(folder / "m.pth", "")), "save_file"));
