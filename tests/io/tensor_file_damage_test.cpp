@@ -8,6 +8,7 @@
 #include "io/publish.hpp"
 #include "io/tensor_file.hpp"
 #include "src/core/context.hpp"
+#include "tests/support/leaks.hpp"
 #include "tests/support/temporary_folder.hpp"
 
 namespace espalier::io {
@@ -19,6 +20,7 @@ using testing::ThrowsMessage;
 
 /// All that a file says, as one text.
 std::string content_of(const std::string& path) {
+    const test::IgnoreLeaks ignored;  // HDF5 1.10 loses some memory of its own over each damaged file
     Context ctx{ContextOptions{}};
     TensorFileReader file(path, MPI_COMM_SELF, "espalier-test");
     file.verify_all();
