@@ -18,10 +18,12 @@ struct Found {
     std::string path;
 };
 
-std::string folder_of(const std::string& rundir) { return rundir + "/checkpoints"; }
+std::string folder_of(const std::string& rundir) {
+    return rundir + "/checkpoints";
+}
 
-/// Checkpoints by step, newest first; rank 0's view counts. Files beside the marked ones may be half written and have
-/// another ending.
+/// Checkpoints by step, newest first; rank 0's view counts. Files beside the marked ones may be half written
+/// and have another ending.
 std::vector<Found> find_checkpoints(const Session& session, const std::string& rundir) {
     std::string list;
     if (session.root() && fs::exists(folder_of(rundir))) {
@@ -53,19 +55,23 @@ std::vector<io::TensorSpec> specs(const model::Architecture& a) {
 std::string differences(const nlohmann::ordered_json& then, const nlohmann::ordered_json& now) {
     std::string out;
     for (const auto& [key, value] : now.items()) {
-        if (!then.contains(key) || then[key] != value) out += fmt::format("\n  --{}: {} then, {} now", key, then.contains(key) ? then[key].dump() : "unset", value.dump());
+        if (!then.contains(key) || then[key] != value)
+            out += fmt::format("\n  --{}: {} then, {} now", key,
+                               then.contains(key) ? then[key].dump() : "unset", value.dump());
     }
     return out;
 }
 
 }  // namespace
 
-void write_checkpoint(Session& session, const std::string& rundir, int64_t step, const model::Transformer& model, train::Optimizer& optimizer,
+void write_checkpoint(Session& session, const std::string& rundir, int64_t step,
+                      const model::Transformer& model, train::Optimizer& optimizer,
                       const nlohmann::ordered_json& configuration, int64_t keep) {
     const std::string name = fmt::format("step-{}.h5", step);
     if (session.root()) fs::create_directories(folder_of(rundir));
     session.world().barrier();
-    io::TensorFileWriter writer(folder_of(rundir) + "/" + name, session.world().handle(), specs(model.architecture()), true);
+    io::TensorFileWriter writer(folder_of(rundir) + "/" + name, session.world().handle(),
+                                specs(model.architecture()), true);
     writer.attribute("format", checkpoint_format);
     writer.attribute("format_version", int64_t{1});
     writer.attribute("architecture", model::to_json(model.architecture()).dump());
@@ -85,7 +91,8 @@ void write_checkpoint(Session& session, const std::string& rundir, int64_t step,
     }
 }
 
-std::optional<int64_t> read_checkpoint(Session& session, const std::string& rundir, model::Transformer& model, train::Optimizer& optimizer,
+std::optional<int64_t> read_checkpoint(Session& session, const std::string& rundir, model::Transformer& model,
+                                       train::Optimizer& optimizer,
                                        const nlohmann::ordered_json& configuration) {
     const auto found_any = find_checkpoints(session, rundir);
     for (const auto& found : found_any) {
@@ -106,14 +113,20 @@ std::optional<int64_t> read_checkpoint(Session& session, const std::string& rund
         }
         const bool whole = session.world().all_reduce(damage.empty() ? 0 : 1, comm::Reduction::max) == 0;
         if (!whole) {
-            if (!damage.empty()) fmt::print(stderr, "espalier: {}\n  going on from the checkpoint before it\n", damage);
+            if (!damage.empty())
+                fmt::print(stderr, "espalier: {}\n  going on from the checkpoint before it\n", damage);
             continue;
         }
-        ESPALIER_REQUIRE(then == configuration, "{}: this run was started with other options, so its checkpoint cannot go on:{}\n  start with the same options, or choose another --out",
+        ESPALIER_REQUIRE(then == configuration,
+                         "{}: this run was started with other options, so its checkpoint cannot go on:{}\n  "
+                         "start with the same options, or choose another --out",
                          found.path, differences(then, configuration));
         return found.step;
     }
-    ESPALIER_REQUIRE(found_any.empty(), "{}: no checkpoint of this run is whole; start over with --resume never --force, or bring one back", folder_of(rundir));
+    ESPALIER_REQUIRE(
+        found_any.empty(),
+        "{}: no checkpoint of this run is whole; start over with --resume never --force, or bring one back",
+        folder_of(rundir));
     return std::nullopt;
 }
 

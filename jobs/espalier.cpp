@@ -1,4 +1,5 @@
-// The program: picks the job, runs it on every rank, and turns what goes wrong into one message and an exit code.
+// The program: picks the job, runs it on every rank, and turns what goes wrong into one message and an exit
+// code.
 #include <fmt/core.h>
 
 #include <chrono>
@@ -16,13 +17,15 @@ using namespace espalier;
 
 std::string overview() {
     std::string out = "espalier " ESPALIER_VERSION
-                      ": prune a trained transformer and distil it back\n\nusage: espalier <job> [options]      espalier <job> --help\n"
+                      ": prune a trained transformer and distil it back\n\nusage: espalier <job> [options]   "
+                      "   espalier <job> --help\n"
                       "       mpirun -n N espalier <job> [options]\n\n";
     for (const auto& job : jobs::jobs()) out += fmt::format("  {:<12}{}\n", job.name, job.summary);
     return out;
 }
 
-/// Most errors strike every rank alike; rank 0 speaks for all, and the others get their turn only if it does not.
+/// Most errors strike every rank alike; rank 0 speaks for all, and the others get their turn only if it does
+/// not.
 void report(const comm::Mpi& mpi, const std::string& job, const std::string& message) {
     if (mpi.rank() != 0) std::this_thread::sleep_for(std::chrono::milliseconds(500));
     const std::string where = mpi.rank() == 0 ? "" : fmt::format(" [rank {}]", mpi.rank());
@@ -38,7 +41,8 @@ int run(const jobs::Job& job, const std::vector<std::string>& arguments, comm::M
         code = jobs::exit_code::bad_input;
         report(mpi, job.name, e.what());
     } catch (const std::bad_alloc&) {
-        report(mpi, job.name, "out of memory; use more ranks (--tp, --pp), a smaller --micro-batch or a shorter --seq-len");
+        report(mpi, job.name,
+               "out of memory; use more ranks (--tp, --pp), a smaller --micro-batch or a shorter --seq-len");
     } catch (const std::exception& e) {
         report(mpi, job.name, fmt::format("internal error: {}", e.what()));
     }

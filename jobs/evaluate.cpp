@@ -21,17 +21,24 @@ struct EvaluateOptions {
 
 void evaluate_stream(Session& session, const EvaluateOptions& o, model::Transformer& model) {
     const auto& a = model.architecture();
-    const int64_t seq = o.seq_len > 0 ? o.seq_len : std::min<int64_t>(a.max_positions, 2048), stride = o.stride > 0 ? o.stride : seq;
-    ESPALIER_REQUIRE(seq <= a.max_positions, "--seq-len {}: the model has {} positions; choose --seq-len <= {}", seq, a.max_positions, a.max_positions);
-    ESPALIER_REQUIRE(stride <= seq, "--stride {} exceeds --seq-len {}: tokens between windows would go unscored; choose --stride <= {}", stride, seq, seq);
+    const int64_t seq = o.seq_len > 0 ? o.seq_len : std::min<int64_t>(a.max_positions, 2048),
+                  stride = o.stride > 0 ? o.stride : seq;
+    ESPALIER_REQUIRE(seq <= a.max_positions,
+                     "--seq-len {}: the model has {} positions; choose --seq-len <= {}", seq, a.max_positions,
+                     a.max_positions);
+    ESPALIER_REQUIRE(
+        stride <= seq,
+        "--stride {} exceeds --seq-len {}: tokens between windows would go unscored; choose --stride <= {}",
+        stride, seq, seq);
     const TokenStream stream(o.data, a.vocab);
     ESPALIER_REQUIRE(stream.tokens() >= 2, "{}: {} tokens; a loss needs at least 2", o.data, stream.tokens());
     const auto windows = evaluate::windows(stream.tokens(), seq, stride);
     Progress progress(session, "evaluate", static_cast<double>(windows.size()), "windows");
     const double begin = session.seconds();
-    const auto loss = evaluate::stream_loss(session.context(), model, session.topology(), windows, o.micro_batch,
-                                            [&](int64_t at, std::span<int32_t> out) { stream.read(at, out); },
-                                            [&](int64_t done) { progress.show(static_cast<double>(done)); });
+    const auto loss = evaluate::stream_loss(
+        session.context(), model, session.topology(), windows, o.micro_batch,
+        [&](int64_t at, std::span<int32_t> out) { stream.read(at, out); },
+        [&](int64_t done) { progress.show(static_cast<double>(done)); });
     session.results["loss"] = loss.mean();
     session.results["perplexity"] = std::exp(loss.mean());
     session.results["tokens"] = loss.tokens;
@@ -39,7 +46,9 @@ void evaluate_stream(Session& session, const EvaluateOptions& o, model::Transfor
     for (const auto& w : windows) inputs += static_cast<double>(w.length - 1);
     session.results["tokens_per_second"] = inputs / (session.seconds() - begin);
     session.model_flops += inputs * model::forward_flops_per_token(a, seq);
-    if (session.talks()) fmt::print("loss {:.4f}  perplexity {:.3f}  over {} tokens\n", loss.mean(), std::exp(loss.mean()), loss.tokens);
+    if (session.talks())
+        fmt::print("loss {:.4f}  perplexity {:.3f}  over {} tokens\n", loss.mean(), std::exp(loss.mean()),
+                   loss.tokens);
 }
 
 void evaluate_choices(Session& session, const EvaluateOptions& o, model::Transformer& model) {
@@ -49,13 +58,16 @@ void evaluate_choices(Session& session, const EvaluateOptions& o, model::Transfo
         for (const auto& choice : q.choices) requests.push_back({q.context, choice.ids});
     }
     Progress progress(session, "evaluate", static_cast<double>(requests.size()), "requests");
-    const auto results = evaluate::likelihoods(session.context(), model, session.topology(), requests, o.micro_batch,
-                                               [&](int64_t done) { progress.show(static_cast<double>(done)); });
+    const auto results =
+        evaluate::likelihoods(session.context(), model, session.topology(), requests, o.micro_batch,
+                              [&](int64_t done) { progress.show(static_cast<double>(done)); });
     const auto accuracy = choice_accuracy(questions, results);
     session.results["questions"] = questions.size();
     session.results["accuracy"] = accuracy.plain;
     session.results["accuracy_norm"] = accuracy.normalised;
-    if (session.talks()) fmt::print("accuracy {:.4f}  normalised {:.4f}  over {} questions\n", accuracy.plain, accuracy.normalised, questions.size());
+    if (session.talks())
+        fmt::print("accuracy {:.4f}  normalised {:.4f}  over {} questions\n", accuracy.plain,
+                   accuracy.normalised, questions.size());
 }
 
 }  // namespace
@@ -63,16 +75,21 @@ void evaluate_choices(Session& session, const EvaluateOptions& o, model::Transfo
 int evaluate(const std::vector<std::string>& arguments, comm::Mpi&) {
     EvaluateOptions o;
     const auto declare = [&](Options& options) {
-        options.add()("model", po::value(&o.model)->required(), "M.h5")
-            ("data", po::value(&o.data)->default_value(o.data), "PREFIX of token files")
-            ("requests", po::value(&o.requests)->default_value(o.requests), "FILE.jsonl of multiple-choice questions")
-            ("seq-len", po::value(&o.seq_len)->default_value(o.seq_len), "tokens of a window; 0: the model's positions, at most 2048")
-            ("stride", po::value(&o.stride)->default_value(o.stride), "tokens between windows; 0: seq-len")
-            ("micro-batch", po::value(&o.micro_batch)->default_value(o.micro_batch), "windows or requests at a time");
+        options.add()("model", po::value(&o.model)->required(), "M.h5")(
+            "data", po::value(&o.data)->default_value(o.data), "PREFIX of token files")(
+            "requests", po::value(&o.requests)->default_value(o.requests),
+            "FILE.jsonl of multiple-choice questions")(
+            "seq-len", po::value(&o.seq_len)->default_value(o.seq_len),
+            "tokens of a window; 0: the model's positions, at most 2048")(
+            "stride", po::value(&o.stride)->default_value(o.stride), "tokens between windows; 0: seq-len")(
+            "micro-batch", po::value(&o.micro_batch)->default_value(o.micro_batch),
+            "windows or requests at a time");
     };
     return run_job("evaluate", arguments, declare, [&](Session& session, const Options&) {
-        ESPALIER_REQUIRE(o.data.empty() != o.requests.empty(), "give --data PREFIX or --requests FILE.jsonl, one of them");
-        ESPALIER_REQUIRE(o.micro_batch >= 1 && o.seq_len >= 0 && o.stride >= 0, "--micro-batch must be at least 1, --seq-len and --stride not negative");
+        ESPALIER_REQUIRE(o.data.empty() != o.requests.empty(),
+                         "give --data PREFIX or --requests FILE.jsonl, one of them");
+        ESPALIER_REQUIRE(o.micro_batch >= 1 && o.seq_len >= 0 && o.stride >= 0,
+                         "--micro-batch must be at least 1, --seq-len and --stride not negative");
         ModelFile file(o.model, session.world().handle());
         const auto model = load_transformer(session, file, model::Gradients::none);
         if (o.data.empty()) {

@@ -32,21 +32,32 @@ int64_t parse_bytes(const std::string& text, const char* option) {
     }
     const std::string unit = text.substr(std::min(used, text.size()));
     double scale = -1;
-    for (const auto& [name, factor] : {std::pair{"", 1.0}, {"B", 1.0}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"KiB", 1024.0}, {"MiB", 1048576.0}, {"GiB", 1073741824.0}}) {
+    for (const auto& [name, factor] : {std::pair{"", 1.0},
+                                       {"B", 1.0},
+                                       {"KB", 1e3},
+                                       {"MB", 1e6},
+                                       {"GB", 1e9},
+                                       {"KiB", 1024.0},
+                                       {"MiB", 1048576.0},
+                                       {"GiB", 1073741824.0}}) {
         if (unit == name) scale = factor;
     }
-    ESPALIER_REQUIRE(used > 0 && scale > 0 && std::isfinite(value) && value * scale >= 1 && value * scale < 1e18, "{} {}: expected a size such as 5GB or 500MB", option, text);
+    ESPALIER_REQUIRE(
+        used > 0 && scale > 0 && std::isfinite(value) && value * scale >= 1 && value * scale < 1e18,
+        "{} {}: expected a size such as 5GB or 500MB", option, text);
     return static_cast<int64_t>(value * scale);
 }
 
 /// A folder beside the final one, gone again unless it is published; made by rank 0, known to all.
 class PartialFolder {
 public:
-    PartialFolder(std::string target, bool creates) : target_(std::move(target)), path_(target_ + ".partial"), owner_(creates) {
+    PartialFolder(std::string target, bool creates)
+        : target_(std::move(target)), path_(target_ + ".partial"), owner_(creates) {
         if (!owner_) return;
         std::error_code error;
         fs::remove_all(path_, error);
-        ESPALIER_REQUIRE(fs::create_directory(path_, error) && !error, "{}: cannot be created: {}", path_, error.message());
+        ESPALIER_REQUIRE(fs::create_directory(path_, error) && !error, "{}: cannot be created: {}", path_,
+                         error.message());
     }
     ~PartialFolder() {
         std::error_code ignored;
@@ -78,7 +89,8 @@ struct Source {
     DType stored;
 };
 
-void write_tensor(Context& ctx, ModelFile& file, const Source& s, DType dtype, size_t index, const Range& mine, io::SafetensorsWriter& writer) {
+void write_tensor(Context& ctx, ModelFile& file, const Source& s, DType dtype, size_t index,
+                  const Range& mine, io::SafetensorsWriter& writer) {
     const auto& p = s.parameter;
     const int64_t rows_each = writer.layout().tensors()[index].shape[0] / p.shape[0];
     const int64_t step = std::max<int64_t>(1, block_bytes / std::max<int64_t>(1, p.size() / p.shape[0] * 4));
@@ -102,10 +114,12 @@ void write_tensor(Context& ctx, ModelFile& file, const Source& s, DType dtype, s
 int export_model(const std::vector<std::string>& arguments, comm::Mpi&) {
     std::string path, out, shard_size = "5GB", store_dtype;
     const auto declare = [&](Options& options) {
-        options.add()("model", po::value(&path)->required(), "M.h5")
-            ("out", po::value(&out)->required(), "folder to write")
-            ("shard-size", po::value(&shard_size)->default_value(shard_size), "most bytes of a safetensors file: 5GB, 500MB")
-            ("store-dtype", po::value(&store_dtype)->default_value(store_dtype), "f32 or bf16 (default: as the model is stored)");
+        options.add()("model", po::value(&path)->required(), "M.h5")("out", po::value(&out)->required(),
+                                                                     "folder to write")(
+            "shard-size", po::value(&shard_size)->default_value(shard_size),
+            "most bytes of a safetensors file: 5GB, 500MB")(
+            "store-dtype", po::value(&store_dtype)->default_value(store_dtype),
+            "f32 or bf16 (default: as the model is stored)");
     };
     return run_job("export", arguments, declare, [&](Session& session, const Options&) {
         const int64_t shard_bytes = parse_bytes(shard_size, "--shard-size");
@@ -126,18 +140,22 @@ int export_model(const std::vector<std::string>& arguments, comm::Mpi&) {
         }
         const auto config = model::to_hugging_face(a, all_bf16 ? "bfloat16" : "float32");
         const std::string target = fs::path(out).lexically_normal().string();
-        PartialFolder folder(target.ends_with('/') ? target.substr(0, target.size() - 1) : target, session.root());
+        PartialFolder folder(target.ends_with('/') ? target.substr(0, target.size() - 1) : target,
+                             session.root());
         std::unique_ptr<io::SafetensorsWriter> writer;
         const io::SafetensorsLayout layout(tensors, shard_bytes);
-        if (session.root()) writer = std::make_unique<io::SafetensorsWriter>(folder.path(), layout, io::FileRole::create);
+        if (session.root())
+            writer = std::make_unique<io::SafetensorsWriter>(folder.path(), layout, io::FileRole::create);
         session.world().barrier();
-        if (!session.root()) writer = std::make_unique<io::SafetensorsWriter>(folder.path(), layout, io::FileRole::join);
+        if (!session.root())
+            writer = std::make_unique<io::SafetensorsWriter>(folder.path(), layout, io::FileRole::join);
 
         Progress progress(session, "export", static_cast<double>(model::parameter_count(a)), "weights");
         double done = 0;
         for (size_t i = 0; i < sources.size(); ++i) {
             const auto& p = sources[i].parameter;
-            write_tensor(session.context(), file, sources[i], tensors[i].dtype, i, comm::my_rows(session.world(), p.shape[0]), *writer);
+            write_tensor(session.context(), file, sources[i], tensors[i].dtype, i,
+                         comm::my_rows(session.world(), p.shape[0]), *writer);
             done += static_cast<double>(p.size());
             progress.show(done, p.name);
         }
@@ -152,12 +170,14 @@ int export_model(const std::vector<std::string>& arguments, comm::Mpi&) {
             files.push_back(name);
         };
         add("config.json", config.dump(2) + "\n");
-        for (const auto& name : file.reader().byte_names()) add(name.substr(name.find('/') + 1), file.reader().read_bytes(name));
+        for (const auto& name : file.reader().byte_names())
+            add(name.substr(name.find('/') + 1), file.reader().read_bytes(name));
         folder.publish(session.world(), session.common().force);
 
         session.results["parameters"] = model::parameter_count(a);
         session.results["files"] = files;
-        if (session.talks()) fmt::print("{}: {} parameters in {} files\n", out, model::parameter_count(a), files.size());
+        if (session.talks())
+            fmt::print("{}: {} parameters in {} files\n", out, model::parameter_count(a), files.size());
         return exit_code::done;
     });
 }

@@ -8,10 +8,10 @@
 #include "io/gguf.hpp"
 #include "io/publish.hpp"
 #include "io/sha256.hpp"
+#include "jobs/tokenizer_files.hpp"
 #include "src/core/error.hpp"
 #include "src/model/architecture_json.hpp"
 #include "src/model/gguf_names.hpp"
-#include "jobs/tokenizer_files.hpp"
 
 namespace espalier::jobs {
 namespace {
@@ -20,12 +20,21 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 /// What a Hugging Face folder may hold beside weights and config, and what its loaders look for.
-constexpr std::array carried{"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
-                             "merges.txt", "tokenizer.model", "chat_template.jinja", "generation_config.json"};
+constexpr std::array carried{"tokenizer.json",
+                             "tokenizer_config.json",
+                             "special_tokens_map.json",
+                             "added_tokens.json",
+                             "vocab.json",
+                             "merges.txt",
+                             "tokenizer.model",
+                             "chat_template.jinja",
+                             "generation_config.json"};
 
 void read_folder(ForeignModel& out, const fs::path& folder) {
     const fs::path config = folder / "config.json";
-    ESPALIER_REQUIRE(fs::exists(config), "{}: no config.json beside the weights; put the model's config.json into {}", out.path, folder.string());
+    ESPALIER_REQUIRE(fs::exists(config),
+                     "{}: no config.json beside the weights; put the model's config.json into {}", out.path,
+                     folder.string());
     const json object = json::parse(io::read_file(config.string(), size_t{16} << 20), nullptr, false);
     ESPALIER_REQUIRE(!object.is_discarded(), "{}: not valid JSON", config.string());
     out.architecture = model::architecture_from_json(object, config.string());
@@ -38,8 +47,8 @@ void read_folder(ForeignModel& out, const fs::path& folder) {
 json metadata_of(const io::GgufFile& file) {
     json out = json::object();
     for (const auto& key : file.keys()) {
-        if (key.starts_with("tokenizer.ggml.tokens") || key.starts_with("tokenizer.ggml.merges") || key.starts_with("tokenizer.ggml.scores") ||
-            key.starts_with("tokenizer.ggml.token_type")) {
+        if (key.starts_with("tokenizer.ggml.tokens") || key.starts_with("tokenizer.ggml.merges") ||
+            key.starts_with("tokenizer.ggml.scores") || key.starts_with("tokenizer.ggml.token_type")) {
             continue;
         }
         const auto attempt = [&](auto read) {
@@ -53,8 +62,9 @@ json metadata_of(const io::GgufFile& file) {
             }
             return false;
         };
-        attempt([&] { return file.text(key); }) || attempt([&] { return file.boolean(key); }) || attempt([&] { return file.integer(key); }) ||
-            attempt([&] { return file.real(key); }) || attempt([&] { return file.integers(key); });
+        attempt([&] { return file.text(key); }) || attempt([&] { return file.boolean(key); }) ||
+            attempt([&] { return file.integer(key); }) || attempt([&] { return file.real(key); }) ||
+            attempt([&] { return file.integers(key); });
     }
     return out;
 }
@@ -65,7 +75,8 @@ std::vector<float> rope_factors(const io::TensorSource& weights) {
     const auto& info = weights.tensors()[static_cast<size_t>(index)];
     std::vector<float> out(static_cast<size_t>(element_count(info.shape)));
     ESPALIER_REQUIRE(info.dtype == DType::f32, "rope_freqs.weight is stored as {}, expected F32", info.type);
-    weights.read_rows(static_cast<size_t>(index), 0, io::row_count(info.shape), std::as_writable_bytes(std::span(out)));
+    weights.read_rows(static_cast<size_t>(index), 0, io::row_count(info.shape),
+                      std::as_writable_bytes(std::span(out)));
     return out;
 }
 
@@ -133,7 +144,10 @@ void require_equal(const io::TensorSource& weights, size_t a, size_t b, const st
         weights.read_rows(b, r, 1, q);
         equal = p == q;
     }
-    ESPALIER_REQUIRE(equal, "{}: the configuration ties {} to {}, but they differ; set tie_word_embeddings to false to import both", path, x.name, y.name);
+    ESPALIER_REQUIRE(equal,
+                     "{}: the configuration ties {} to {}, but they differ; set tie_word_embeddings to false "
+                     "to import both",
+                     path, x.name, y.name);
 }
 
 std::optional<DType> parse_store_dtype(const std::string& text) {

@@ -22,11 +22,12 @@ struct ForeignModel {
     model::ForeignTensor tensor_of(const model::Parameter& p) const;
 };
 
-/// A Hugging Face folder, a .safetensors or .bin file with config.json beside it, or a .gguf. Throws UserError.
+/// A Hugging Face folder, a .safetensors or .bin file with config.json beside it, or a .gguf. Throws
+/// UserError.
 ForeignModel open_foreign_model(const std::string& path);
 
-/// Collective. SHA-256 of the source's weights: of the file, or where there are several, of the lines "<sha256>  <name>\n"
-/// of all of them, as sha256sum prints them.
+/// Collective. SHA-256 of the source's weights: of the file, or where there are several, of the lines
+/// "<sha256>  <name>\n" of all of them, as sha256sum prints them.
 std::string source_sha256(const Session& session, const ForeignModel& source);
 
 /// Throws UserError unless two tensors hold the same values (a tied head that was written all the same).

@@ -17,7 +17,6 @@ struct GenerateOptions {
     evaluate::GenerationOptions generation;
 };
 
-
 std::vector<std::string> prompts(const GenerateOptions& o) {
     if (!o.prompt.empty()) return {o.prompt};
     std::ifstream in(o.requests);
@@ -28,7 +27,8 @@ std::vector<std::string> prompts(const GenerateOptions& o) {
         ++number;
         if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
         const auto object = nlohmann::json::parse(line, nullptr, false);
-        ESPALIER_REQUIRE(object.is_object() && object.contains("prompt") && object["prompt"].is_string(), "{}, line {}: expected {{\"prompt\": \"text\"}}", o.requests, number);
+        ESPALIER_REQUIRE(object.is_object() && object.contains("prompt") && object["prompt"].is_string(),
+                         "{}, line {}: expected {{\"prompt\": \"text\"}}", o.requests, number);
         out.push_back(object["prompt"].get<std::string>());
     }
     return out;
@@ -39,24 +39,32 @@ std::vector<std::string> prompts(const GenerateOptions& o) {
 int generate(const std::vector<std::string>& arguments, comm::Mpi&) {
     GenerateOptions o;
     const auto declare = [&](Options& options) {
-        options.add()("model", po::value(&o.model)->required(), "M.h5")
-            ("tokenizer", po::value(&o.tokenizer)->default_value(o.tokenizer), "default: the one inside the model")
-            ("prompt", po::value(&o.prompt)->default_value(o.prompt), "text to continue")
-            ("requests", po::value(&o.requests)->default_value(o.requests), "FILE.jsonl of {\"prompt\": text}")
-            ("max-tokens", po::value(&o.generation.max_tokens)->default_value(o.generation.max_tokens), "most new tokens")
-            ("temperature", po::value(&o.generation.temperature)->default_value(o.generation.temperature), "0: the likeliest token each time")
-            ("top-p", po::value(&o.generation.top_p)->default_value(o.generation.top_p), "sample from the likeliest tokens that hold this probability");
+        options.add()("model", po::value(&o.model)->required(), "M.h5")(
+            "tokenizer", po::value(&o.tokenizer)->default_value(o.tokenizer),
+            "default: the one inside the model")("prompt", po::value(&o.prompt)->default_value(o.prompt),
+                                                 "text to continue")(
+            "requests", po::value(&o.requests)->default_value(o.requests),
+            "FILE.jsonl of {\"prompt\": text}")(
+            "max-tokens", po::value(&o.generation.max_tokens)->default_value(o.generation.max_tokens),
+            "most new tokens")("temperature",
+                               po::value(&o.generation.temperature)->default_value(o.generation.temperature),
+                               "0: the likeliest token each time")(
+            "top-p", po::value(&o.generation.top_p)->default_value(o.generation.top_p),
+            "sample from the likeliest tokens that hold this probability");
     };
     return run_job("generate", arguments, declare, [&](Session& session, const Options&) {
-        ESPALIER_REQUIRE(o.prompt.empty() != o.requests.empty(), "give --prompt TEXT or --requests FILE.jsonl, one of them");
-        ESPALIER_REQUIRE(o.generation.max_tokens >= 1 && o.generation.temperature >= 0 && o.generation.top_p > 0 && o.generation.top_p <= 1,
+        ESPALIER_REQUIRE(o.prompt.empty() != o.requests.empty(),
+                         "give --prompt TEXT or --requests FILE.jsonl, one of them");
+        ESPALIER_REQUIRE(o.generation.max_tokens >= 1 && o.generation.temperature >= 0 &&
+                             o.generation.top_p > 0 && o.generation.top_p <= 1,
                          "--max-tokens must be at least 1, --temperature not negative, --top-p in (0, 1]");
         ModelFile file(o.model, session.world().handle());
         const auto tokenizer = open_tokenizer(o.tokenizer.empty() ? o.model : o.tokenizer);
         const auto model = load_transformer(session, file, model::Gradients::none);
         o.generation.seed = static_cast<uint64_t>(session.common().seed);
         if (tokenizer.eos()) o.generation.stop.push_back(*tokenizer.eos());
-        if (file.architecture().eos) o.generation.stop.push_back(static_cast<int32_t>(*file.architecture().eos));
+        if (file.architecture().eos)
+            o.generation.stop.push_back(static_cast<int32_t>(*file.architecture().eos));
 
         auto texts = nlohmann::ordered_json::array();
         double tokens = 0;
@@ -65,8 +73,13 @@ int generate(const std::vector<std::string>& arguments, comm::Mpi&) {
             auto ids = tokenizer.encode(prompt, tokenizer::Special::add);
             if (ids.empty() && tokenizer.bos()) ids.push_back(*tokenizer.bos());
             ESPALIER_REQUIRE(!ids.empty(), "the prompt \"{}\" has no tokens", prompt);
-            for (const int32_t id : ids) ESPALIER_REQUIRE(id < file.architecture().vocab, "the tokenizer gives id {}, the model has {} tokens: they do not belong together", id, file.architecture().vocab);
-            const auto fresh = evaluate::generate(session.context(), *model, session.topology(), ids, o.generation, [](int32_t) {});
+            for (const int32_t id : ids)
+                ESPALIER_REQUIRE(
+                    id < file.architecture().vocab,
+                    "the tokenizer gives id {}, the model has {} tokens: they do not belong together", id,
+                    file.architecture().vocab);
+            const auto fresh = evaluate::generate(session.context(), *model, session.topology(), ids,
+                                                  o.generation, [](int32_t) {});
             tokens += static_cast<double>(fresh.size());
             const std::string text = tokenizer.decode(fresh, tokenizer::SkipSpecial::yes);
             texts.push_back({{"prompt", prompt}, {"text", text}, {"ids", fresh}});

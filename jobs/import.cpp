@@ -37,7 +37,8 @@ std::vector<Origin> locate(const ForeignModel& source, const std::vector<Paramet
         const int64_t index = io::find(*source.weights, foreign.name);
         ESPALIER_REQUIRE(index >= 0, "{}: the tensor {} is missing", source.path, foreign.name);
         const auto& info = source.weights->tensors()[static_cast<size_t>(index)];
-        ESPALIER_REQUIRE(info.shape == foreign.shape, "{}: {} has shape {}, its configuration makes it {}", source.path, foreign.name, to_string(info.shape), to_string(foreign.shape));
+        ESPALIER_REQUIRE(info.shape == foreign.shape, "{}: {} has shape {}, its configuration makes it {}",
+                         source.path, foreign.name, to_string(info.shape), to_string(foreign.shape));
         const int64_t rows_each = foreign.shape[0] / p.shape[0], row = p.size() / foreign.shape[0];
         out.push_back({static_cast<size_t>(index), std::move(foreign), rows_each, row, info.dtype});
     }
@@ -55,12 +56,14 @@ void refuse_surplus(const ForeignModel& source, const std::vector<Origin>& origi
             require_equal(*source.weights, i, origins.front().index, source.path);
             continue;
         }
-        fail("{}: surplus tensor {}, which no {} model of this configuration has", source.path, tensors[i].name, model::to_string(source.architecture.family));
+        fail("{}: surplus tensor {}, which no {} model of this configuration has", source.path,
+             tensors[i].name, model::to_string(source.architecture.family));
     }
 }
 
 /// Rows [first, first + count) of our first axis, in our order, with our values, in `stored`.
-Tensor read_block(Context& ctx, const ForeignModel& source, const Origin& o, const Parameter& p, int64_t first, int64_t count, DType stored) {
+Tensor read_block(Context& ctx, const ForeignModel& source, const Origin& o, const Parameter& p,
+                  int64_t first, int64_t count, DType stored) {
     const int64_t foreign_rows = count * o.rows_each;
     Tensor read = ctx.empty({foreign_rows, o.row_elements}, o.dtype);
     source.weights->read_rows(o.index, first * o.rows_each, foreign_rows, {read.raw(), read.bytes()});
@@ -74,7 +77,8 @@ Tensor read_block(Context& ctx, const ForeignModel& source, const Origin& o, con
         read = ordered;
     }
     if (o.foreign.added != 0) {
-        ESPALIER_REQUIRE(o.dtype == DType::f32, "{}: {} is stored as {}; norm weights are expected in f32", source.path, o.foreign.name, to_string(o.dtype));
+        ESPALIER_REQUIRE(o.dtype == DType::f32, "{}: {} is stored as {}; norm weights are expected in f32",
+                         source.path, o.foreign.name, to_string(o.dtype));
         for (float& v : read.span<float>()) v -= o.foreign.added;
     }
     Shape shape = p.shape;
@@ -90,9 +94,11 @@ Tensor read_block(Context& ctx, const ForeignModel& source, const Origin& o, con
 int import_model(const std::vector<std::string>& arguments, comm::Mpi&) {
     std::string from, out, store_dtype;
     const auto declare = [&](Options& options) {
-        options.add()("from", po::value(&from)->required(), "a Hugging Face folder, or a .safetensors, .gguf or .bin file")
-            ("out", po::value(&out)->required(), "M.h5")
-            ("store-dtype", po::value(&store_dtype)->default_value(store_dtype), "f32 or bf16 (default: as the source has it; f16 and quantised become f32)");
+        options.add()("from", po::value(&from)->required(),
+                      "a Hugging Face folder, or a .safetensors, .gguf or .bin file")(
+            "out", po::value(&out)->required(), "M.h5")(
+            "store-dtype", po::value(&store_dtype)->default_value(store_dtype),
+            "f32 or bf16 (default: as the source has it; f16 and quantised become f32)");
     };
     return run_job("import", arguments, declare, [&](Session& session, const Options&) {
         Context& ctx = session.context();
@@ -106,8 +112,10 @@ int import_model(const std::vector<std::string>& arguments, comm::Mpi&) {
 
         std::vector<DType> dtypes;
         for (const auto& o : origins) dtypes.push_back(stored.value_or(o.dtype));
-        ModelWriter writer(out, session.world().handle(), source.architecture, dtypes, session.common().force);
-        Progress progress(session, "import", static_cast<double>(model::parameter_count(source.architecture)), "weights");
+        ModelWriter writer(out, session.world().handle(), source.architecture, dtypes,
+                           session.common().force);
+        Progress progress(session, "import", static_cast<double>(model::parameter_count(source.architecture)),
+                          "weights");
         double done = 0;
         for (size_t i = 0; i < parameters.size(); ++i) {
             const auto& p = parameters[i];
@@ -125,12 +133,14 @@ int import_model(const std::vector<std::string>& arguments, comm::Mpi&) {
             progress.show(done, p.name);
         }
         for (const auto& [name, content] : source.tokenizer_files) writer.tokenizer_file(name, content);
-        writer.publish({{"source", {{"path", std::filesystem::absolute(from).string()}, {"sha256", sha256}}}, {"jobs", {history_step(session)}}});
+        writer.publish({{"source", {{"path", std::filesystem::absolute(from).string()}, {"sha256", sha256}}},
+                        {"jobs", {history_step(session)}}});
 
         session.results["parameters"] = model::parameter_count(source.architecture);
         session.results["architecture"] = model::to_json(source.architecture);
         session.results["sha256"] = sha256;
-        if (session.talks()) fmt::print("{}: {} parameters\n", out, model::parameter_count(source.architecture));
+        if (session.talks())
+            fmt::print("{}: {} parameters\n", out, model::parameter_count(source.architecture));
         return exit_code::done;
     });
 }

@@ -16,19 +16,27 @@ namespace espalier::jobs {
 namespace {
 
 /// Values of rows [first, first + count) of a parameter: each a function of seed, name and position alone.
-void initialise(const model::Architecture& a, const model::Parameter& p, uint64_t seed, int64_t first, Tensor& block, int threads) {
+void initialise(const model::Architecture& a, const model::Parameter& p, uint64_t seed, int64_t first,
+                Tensor& block, int threads) {
     const int64_t row = p.size() / p.shape[0], n = block.size();
     const uint64_t key = mix64(seed) ^ hash_name(p.name);
     float* values = block.data<float>();
-    const double std = p.init == model::Init::scaled ? a.init_std / std::sqrt(2.0 * static_cast<double>(a.depth())) : a.init_std;
+    const double std = p.init == model::Init::scaled
+                           ? a.init_std / std::sqrt(2.0 * static_cast<double>(a.depth()))
+                           : a.init_std;
     switch (p.init) {
         case model::Init::normal:
         case model::Init::scaled:
 #pragma omp parallel for num_threads(threads)
-            for (int64_t i = 0; i < n; ++i) values[i] = static_cast<float>(std * normal(key, static_cast<uint64_t>(first * row + i)));
+            for (int64_t i = 0; i < n; ++i)
+                values[i] = static_cast<float>(std * normal(key, static_cast<uint64_t>(first * row + i)));
             return;
-        case model::Init::identity: std::fill(values, values + n, a.norm.gain == Gain::weight ? 1.0f : 0.0f); return;
-        case model::Init::zeros: std::fill(values, values + n, 0.0f); return;
+        case model::Init::identity:
+            std::fill(values, values + n, a.norm.gain == Gain::weight ? 1.0f : 0.0f);
+            return;
+        case model::Init::zeros:
+            std::fill(values, values + n, 0.0f);
+            return;
     }
 }
 
@@ -37,19 +45,24 @@ void initialise(const model::Architecture& a, const model::Parameter& p, uint64_
 int init(const std::vector<std::string>& arguments, comm::Mpi&) {
     std::string arch, out, store_dtype = "f32";
     const auto declare = [&](Options& options) {
-        options.add()("arch", po::value(&arch)->required(), "ARCH.json: an HF config.json, or what `inspect --json` prints as architecture")
-            ("out", po::value(&out)->required(), "M.h5")
-            ("store-dtype", po::value(&store_dtype)->default_value(store_dtype), "f32 or bf16");
+        options.add()("arch", po::value(&arch)->required(),
+                      "ARCH.json: an HF config.json, or what `inspect --json` prints as architecture")(
+            "out", po::value(&out)->required(), "M.h5")(
+            "store-dtype", po::value(&store_dtype)->default_value(store_dtype), "f32 or bf16");
     };
     return run_job("init", arguments, declare, [&](Session& session, const Options&) {
         io::check_output(out, session.common().force);
         const auto object = nlohmann::json::parse(io::read_file(arch, size_t{16} << 20), nullptr, false);
         ESPALIER_REQUIRE(object.is_object(), "{}: not a JSON object", arch);
         // The whole output of `inspect --json` is welcome too.
-        const auto a = model::architecture_from_json(object.contains("architecture") && object["architecture"].is_object() ? object["architecture"] : object, arch);
+        const auto a = model::architecture_from_json(
+            object.contains("architecture") && object["architecture"].is_object() ? object["architecture"]
+                                                                                  : object,
+            arch);
         const DType dtype = parse_store_dtype(store_dtype).value_or(DType::f32);
         const auto parameters = model::parameters(a);
-        ModelWriter writer(out, session.world().handle(), a, std::vector<DType>(parameters.size(), dtype), session.common().force);
+        ModelWriter writer(out, session.world().handle(), a, std::vector<DType>(parameters.size(), dtype),
+                           session.common().force);
         Progress progress(session, "init", static_cast<double>(model::parameter_count(a)), "weights");
         Context& ctx = session.context();
         double done = 0;
@@ -72,7 +85,8 @@ int init(const std::vector<std::string>& arguments, comm::Mpi&) {
             done += static_cast<double>(p.size());
             progress.show(done, p.name);
         }
-        writer.publish({{"source", {{"random", true}, {"seed", session.common().seed}}}, {"jobs", {history_step(session)}}});
+        writer.publish({{"source", {{"random", true}, {"seed", session.common().seed}}},
+                        {"jobs", {history_step(session)}}});
         session.results["parameters"] = model::parameter_count(a);
         session.results["architecture"] = model::to_json(a);
         if (session.talks()) fmt::print("{}: {} random parameters\n", out, model::parameter_count(a));

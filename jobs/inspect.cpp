@@ -29,15 +29,18 @@ ordered_json tensor_list(const std::vector<io::TensorSpec>& tensors) {
 
 ordered_json inspect_own(const std::string& path, bool verify) {
     io::TensorFileReader reader(path, MPI_COMM_SELF, "");
-    ordered_json out{{"path", path}, {"format", reader.text("format")}, {"content_sha256", reader.content_sha256()}};
+    ordered_json out{
+        {"path", path}, {"format", reader.text("format")}, {"content_sha256", reader.content_sha256()}};
     for (const char* json_attribute : {"architecture", "provenance", "configuration", "options"}) {
-        if (reader.has_attribute(json_attribute)) out[json_attribute] = ordered_json::parse(reader.text(json_attribute));
+        if (reader.has_attribute(json_attribute))
+            out[json_attribute] = ordered_json::parse(reader.text(json_attribute));
     }
     for (const char* number : {"format_version", "step", "samples", "seq_len", "loss", "depth_block"}) {
         if (reader.has_attribute(number)) out[number] = reader.number(number);
     }
     if (reader.has_attribute("model_sha256")) out["model_sha256"] = reader.text("model_sha256");
-    if (out["format"] == model_format) out["parameters"] = model::parameter_count(model::architecture_from_json(out["architecture"], path));
+    if (out["format"] == model_format)
+        out["parameters"] = model::parameter_count(model::architecture_from_json(out["architecture"], path));
     out["files"] = reader.byte_names();
     out["tensors"] = tensor_list(reader.tensors());
     if (verify) {
@@ -49,18 +52,24 @@ ordered_json inspect_own(const std::string& path, bool verify) {
 
 ordered_json inspect_foreign(const std::string& path) {
     const ForeignModel model = open_foreign_model(path);
-    ordered_json out{{"path", path}, {"format", model.gguf ? "gguf" : "hugging-face"}, {"architecture", model::to_json(model.architecture)},
+    ordered_json out{{"path", path},
+                     {"format", model.gguf ? "gguf" : "hugging-face"},
+                     {"architecture", model::to_json(model.architecture)},
                      {"parameters", model::parameter_count(model.architecture)}};
     out["files"] = ordered_json::array();
     for (const auto& [name, content] : model.tokenizer_files) out["files"].push_back(name);
     out["tensors"] = ordered_json::array();
-    for (const auto& t : model.weights->tensors()) out["tensors"].push_back({{"name", t.name}, {"shape", t.shape}, {"dtype", t.type}});
+    for (const auto& t : model.weights->tensors())
+        out["tensors"].push_back({{"name", t.name}, {"shape", t.shape}, {"dtype", t.type}});
     return out;
 }
 
 ordered_json inspect_tokens(const std::string& prefix) {
     const io::IndexedDataset dataset(prefix);
-    return {{"path", prefix}, {"format", "megatron-tokens"}, {"documents", dataset.count()}, {"tokens", dataset.tokens()}};
+    return {{"path", prefix},
+            {"format", "megatron-tokens"},
+            {"documents", dataset.count()},
+            {"tokens", dataset.tokens()}};
 }
 
 /// Lines a person reads: the scalars, then a line a tensor.
@@ -69,17 +78,22 @@ void print(const ordered_json& facts) {
         if (key == "tensors") continue;
         if (value.is_object()) {
             fmt::print("{}:\n", key);
-            for (const auto& [name, inner] : value.items()) fmt::print("  {:<22}{}\n", name, inner.is_string() ? inner.get<std::string>() : inner.dump());
+            for (const auto& [name, inner] : value.items())
+                fmt::print("  {:<22}{}\n", name, inner.is_string() ? inner.get<std::string>() : inner.dump());
         } else {
             fmt::print("{:<24}{}\n", key, value.is_string() ? value.get<std::string>() : value.dump());
         }
     }
     if (!facts.contains("tensors")) return;
     fmt::print("tensors:\n");
-    for (const auto& t : facts["tensors"]) fmt::print("  {:<40} {:<6} {}\n", t["name"].get<std::string>(), t["dtype"].get<std::string>(), t["shape"].dump());
+    for (const auto& t : facts["tensors"])
+        fmt::print("  {:<40} {:<6} {}\n", t["name"].get<std::string>(), t["dtype"].get<std::string>(),
+                   t["shape"].dump());
 }
 
-bool is_token_prefix(const std::string& path) { return fs::exists(path + ".idx") && fs::exists(path + ".bin"); }
+bool is_token_prefix(const std::string& path) {
+    return fs::exists(path + ".idx") && fs::exists(path + ".bin");
+}
 
 }  // namespace
 
@@ -88,13 +102,20 @@ int inspect(const std::vector<std::string>& arguments, comm::Mpi& mpi) {
     bool json = false, verify = false;
     CommonOptions common;
     Options options("inspect", common, "path");
-    options.add()("path", po::value(&path)->required(), "M.h5, I.h5, a checkpoint, a Hugging Face folder, .safetensors, .gguf, .bin, or a PREFIX of token files")
-        ("json", po::bool_switch(&json), "as one JSON object")
-        ("verify", po::bool_switch(&verify), "read everything and compare with the stored checksums (Espalier's own files)");
+    options.add()("path", po::value(&path)->required(),
+                  "M.h5, I.h5, a checkpoint, a Hugging Face folder, .safetensors, .gguf, .bin, or a PREFIX "
+                  "of token files")("json", po::bool_switch(&json), "as one JSON object")(
+        "verify", po::bool_switch(&verify),
+        "read everything and compare with the stored checksums (Espalier's own files)");
     switch (options.parse(arguments)) {
-        case Request::help: std::cout << options.help(); return exit_code::done;
-        case Request::dump_config: std::cout << options.config(); return exit_code::done;
-        case Request::run: break;
+        case Request::help:
+            std::cout << options.help();
+            return exit_code::done;
+        case Request::dump_config:
+            std::cout << options.config();
+            return exit_code::done;
+        case Request::run:
+            break;
     }
     if (mpi.rank() != 0) return exit_code::done;
     const bool own = path.ends_with(".h5") || path.ends_with(".hdf5");

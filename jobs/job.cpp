@@ -22,7 +22,9 @@ constexpr std::array table{
 
 }  // namespace
 
-std::span<const Job> jobs() { return table; }
+std::span<const Job> jobs() {
+    return table;
+}
 
 const Job* find_job(std::string_view name) {
     for (const Job& job : table) {

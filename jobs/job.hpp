@@ -21,7 +21,8 @@ constexpr int work_left = 3;  ///< stopped at a checkpoint; start again to go on
 struct Job {
     const char* name;
     const char* summary;  ///< one line for --help
-    /// Runs on every rank; arguments are those after the job's name. Returns an exit code; throws UserError for bad input.
+    /// Runs on every rank; arguments are those after the job's name. Returns an exit code; throws UserError
+    /// for bad input.
     int (*run)(const std::vector<std::string>& arguments, comm::Mpi& mpi);
 };
 

@@ -14,7 +14,9 @@ constexpr const char* model_format = "espalier-model";
 constexpr int64_t model_format_version = 1;
 
 /// Dataset of a parameter.
-inline std::string dataset(const model::Parameter& p) { return "parameters/" + p.name; }
+inline std::string dataset(const model::Parameter& p) {
+    return "parameters/" + p.name;
+}
 
 /// A model on disk, open for reading. Throws UserError when a parameter is missing, misshapen or surplus.
 class ModelFile {
@@ -38,14 +40,20 @@ private:
 class ModelWriter {
 public:
     /// dtypes: one for each of parameters(a).
-    ModelWriter(const std::string& path, MPI_Comm comm, const model::Architecture& a, const std::vector<DType>& dtypes, bool replace);
+    ModelWriter(const std::string& path, MPI_Comm comm, const model::Architecture& a,
+                const std::vector<DType>& dtypes, bool replace);
 
-    void write(const model::Parameter& p, const Box& box, const Tensor& data) { writer_.write(dataset(p), box, data); }
+    void write(const model::Parameter& p, const Box& box, const Tensor& data) {
+        writer_.write(dataset(p), box, data);
+    }
     /// What this rank answers for of a flat buffer of weights.
-    void write_all(Session& session, const model::ParameterSet& set, const Tensor& flat, const std::function<DType(const model::Parameter&)>& dtype_of);
+    void write_all(Session& session, const model::ParameterSet& set, const Tensor& flat,
+                   const std::function<DType(const model::Parameter&)>& dtype_of);
     /// Copies /tokenizer/<file> over from another model.
     void copy_tokenizer(const ModelFile& from);
-    void tokenizer_file(const std::string& name, const std::string& content) { writer_.write_bytes("tokenizer/" + name, content); }
+    void tokenizer_file(const std::string& name, const std::string& content) {
+        writer_.write_bytes("tokenizer/" + name, content);
+    }
     /// Collective; returns the content's SHA-256.
     std::string publish(const nlohmann::ordered_json& provenance);
 
@@ -58,18 +66,22 @@ nlohmann::ordered_json history_step(const Session& session);
 /// The history of `from` with this job's step added.
 nlohmann::ordered_json extend_history(const ModelFile& from, const Session& session);
 
-/// Collective. A transformer in the session's compute dtype, each rank with its part of the file's weights, checked against
-/// the checksums.
-std::unique_ptr<model::Transformer> load_transformer(Session& session, ModelFile& file, model::Gradients gradients);
+/// Collective. A transformer in the session's compute dtype, each rank with its part of the file's weights,
+/// checked against the checksums.
+std::unique_ptr<model::Transformer> load_transformer(Session& session, ModelFile& file,
+                                                     model::Gradients gradients);
 
-/// Reads every rank's part of each parameter from datasets `prefix` + name into a flat buffer of f32 or bf16, converting.
-void read_parameters(Session& session, io::TensorFileReader& reader, const std::string& prefix, const model::Architecture& a,
-                     const model::ParameterSet& set, Tensor& flat);
+/// Reads every rank's part of each parameter from datasets `prefix` + name into a flat buffer of f32 or bf16,
+/// converting.
+void read_parameters(Session& session, io::TensorFileReader& reader, const std::string& prefix,
+                     const model::Architecture& a, const model::ParameterSet& set, Tensor& flat);
 /// Writes what this rank answers for; the inverse. dtype_of tells the dataset's dtype by name.
-void write_parameters(Session& session, io::TensorFileWriter& writer, const std::string& prefix, const model::ParameterSet& set, const Tensor& flat,
+void write_parameters(Session& session, io::TensorFileWriter& writer, const std::string& prefix,
+                      const model::ParameterSet& set, const Tensor& flat,
                       const std::function<DType(const model::Parameter&)>& dtype_of);
 
 /// What datasets of one set of tensors look like.
-std::vector<io::TensorSpec> parameter_specs(const model::Architecture& a, const std::string& prefix, const std::function<DType(const model::Parameter&)>& dtype_of);
+std::vector<io::TensorSpec> parameter_specs(const model::Architecture& a, const std::string& prefix,
+                                            const std::function<DType(const model::Parameter&)>& dtype_of);
 
 }  // namespace espalier::jobs

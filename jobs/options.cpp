@@ -20,8 +20,8 @@ nlohmann::ordered_json to_json(const boost::any& value) {
     throw InternalError("an option of a type that has no JSON");
 }
 
-/// The lines of a config file that concern `job`: those before the first section, and those of its own section. Lines of
-/// other jobs are left out; a section that is no job's name is an error.
+/// The lines of a config file that concern `job`: those before the first section, and those of its own
+/// section. Lines of other jobs are left out; a section that is no job's name is an error.
 std::string lines_for(const std::string& job, const std::string& path) {
     std::istringstream in(io::read_file(path, size_t{1} << 20));
     std::string out;
@@ -31,8 +31,11 @@ std::string lines_for(const std::string& job, const std::string& path) {
         const size_t begin = line.find_first_not_of(" \t\r");
         if (begin != std::string::npos && line[begin] == '[') {
             const size_t end = line.find(']', begin);
-            const std::string section = end == std::string::npos ? "" : line.substr(begin + 1, end - begin - 1);
-            ESPALIER_REQUIRE(find_job(section), "{}, line {}: section [{}] is no job; `espalier --help` lists them", path, number + 1, section);
+            const std::string section =
+                end == std::string::npos ? "" : line.substr(begin + 1, end - begin - 1);
+            ESPALIER_REQUIRE(find_job(section),
+                             "{}, line {}: section [{}] is no job; `espalier --help` lists them", path,
+                             number + 1, section);
             ours = section == job;
             out += '\n';
             continue;
@@ -44,21 +47,26 @@ std::string lines_for(const std::string& job, const std::string& path) {
 
 }  // namespace
 
-Options::Options(std::string job, CommonOptions& common, std::string positional) : job_(std::move(job)), positional_(std::move(positional)) {
-    common_.add_options()
-        ("help", "what this job does and its options")
-        ("config", po::value(&config_file_), "FILE with key = value lines, and sections [job]")
-        ("dump-config", po::bool_switch(), "print the resolved options as such a file, and end")
-        ("device", po::value(&common.device)->default_value(common.device), "auto, cpu or cuda")
-        ("dtype", po::value(&common.dtype)->default_value(common.dtype), "compute type, f32 or bf16 (default: bf16 where the processor has it)")
-        ("tp", po::value(&common.tp)->default_value(common.tp), "tensor parallel ranks")
-        ("pp", po::value(&common.pp)->default_value(common.pp), "pipeline parallel ranks; data parallel is what is left")
-        ("virtual-stages", po::value(&common.virtual_stages)->default_value(common.virtual_stages), "model chunks of each pipeline rank")
-        ("threads", po::value(&common.threads)->default_value(common.threads), "per rank; 0: the node's cores / its ranks")
-        ("seed", po::value(&common.seed)->default_value(common.seed), "of sample order and random weights")
-        ("quiet", po::bool_switch(&common.quiet), "no progress, no log")
-        ("force", po::bool_switch(&common.force), "replace outputs that exist")
-        ("summary", po::value(&common.summary)->default_value(common.summary), "FILE.json for results and facts of the run");
+Options::Options(std::string job, CommonOptions& common, std::string positional)
+    : job_(std::move(job)), positional_(std::move(positional)) {
+    common_.add_options()("help", "what this job does and its options")(
+        "config", po::value(&config_file_), "FILE with key = value lines, and sections [job]")(
+        "dump-config", po::bool_switch(), "print the resolved options as such a file, and end")(
+        "device", po::value(&common.device)->default_value(common.device), "auto, cpu or cuda")(
+        "dtype", po::value(&common.dtype)->default_value(common.dtype),
+        "compute type, f32 or bf16 (default: bf16 where the processor has it)")(
+        "tp", po::value(&common.tp)->default_value(common.tp), "tensor parallel ranks")(
+        "pp", po::value(&common.pp)->default_value(common.pp),
+        "pipeline parallel ranks; data parallel is what is left")(
+        "virtual-stages", po::value(&common.virtual_stages)->default_value(common.virtual_stages),
+        "model chunks of each pipeline rank")("threads",
+                                              po::value(&common.threads)->default_value(common.threads),
+                                              "per rank; 0: the node's cores / its ranks")(
+        "seed", po::value(&common.seed)->default_value(common.seed), "of sample order and random weights")(
+        "quiet", po::bool_switch(&common.quiet), "no progress, no log")(
+        "force", po::bool_switch(&common.force), "replace outputs that exist")(
+        "summary", po::value(&common.summary)->default_value(common.summary),
+        "FILE.json for results and facts of the run");
 }
 
 Request Options::parse(const std::vector<std::string>& arguments) {
@@ -68,7 +76,8 @@ Request Options::parse(const std::vector<std::string>& arguments) {
     if (!positional_.empty()) positional.add(positional_.c_str(), 1);
     try {
         const auto style = po::command_line_style::unix_style & ~po::command_line_style::allow_guessing;
-        po::store(po::command_line_parser(arguments).options(all).positional(positional).style(style).run(), values_);
+        po::store(po::command_line_parser(arguments).options(all).positional(positional).style(style).run(),
+                  values_);
         if (values_.count("help")) return Request::help;
         if (values_.count("config")) read_config_file(values_["config"].as<std::string>(), all);
         po::notify(values_);

@@ -35,8 +35,8 @@ public:
     /// For the job to declare its own: `options.add()("model", po::value(&o.model)->required(), "text")`.
     po::options_description_easy_init add() { return own_.add_options(); }
 
-    /// Values of arguments first, then of --config FILE, then defaults. An unknown option, a missing required one or a bad
-    /// value throws UserError that names it.
+    /// Values of arguments first, then of --config FILE, then defaults. An unknown option, a missing required
+    /// one or a bad value throws UserError that names it.
     Request parse(const std::vector<std::string>& arguments);
 
     std::string help() const;

@@ -28,8 +28,13 @@ std::string with_prefix(double value) {
 }
 
 Progress::Progress(const Session& session, std::string title, double total, std::string unit)
-    : on_(session.talks()), terminal_(isatty(STDERR_FILENO) == 1), title_(std::move(title)), unit_(std::move(unit)), total_(total),
-      start_(Clock::now()), shown_(start_) {}
+    : on_(session.talks()),
+      terminal_(isatty(STDERR_FILENO) == 1),
+      title_(std::move(title)),
+      unit_(std::move(unit)),
+      total_(total),
+      start_(Clock::now()),
+      shown_(start_) {}
 
 Progress::~Progress() {
     if (on_ && done_ > 0) draw(done_, note_, true);
@@ -47,8 +52,10 @@ void Progress::show(double done, const std::string& note) {
 
 void Progress::draw(double done, const std::string& note, bool last) {
     const double elapsed = std::chrono::duration<double>(Clock::now() - start_).count();
-    const double share = total_ > 0 ? std::min(1.0, done / total_) : 1.0, rate = elapsed > 0 ? done / elapsed : 0;
-    const std::string time = last ? duration(elapsed) : "ETA " + duration(share > 0 ? elapsed * (1 - share) / share : 0);
+    const double share = total_ > 0 ? std::min(1.0, done / total_) : 1.0,
+                 rate = elapsed > 0 ? done / elapsed : 0;
+    const std::string time =
+        last ? duration(elapsed) : "ETA " + duration(share > 0 ? elapsed * (1 - share) / share : 0);
     std::string line = fmt::format("{} {:3.0f} % ", title_, 100 * share);
     if (terminal_) {
         constexpr int width = 24;
@@ -58,7 +65,8 @@ void Progress::draw(double done, const std::string& note, bool last) {
     }
     line += fmt::format("{} {} | {} {}/s | {}", with_prefix(done), unit_, with_prefix(rate), unit_, time);
     if (!note.empty()) line += " | " + note;
-    fmt::print(stderr, "{}{}{}", terminal_ ? "\r" : "", line, terminal_ ? (last ? "\033[K\n" : "\033[K") : "\n");
+    fmt::print(stderr, "{}{}{}", terminal_ ? "\r" : "", line,
+               terminal_ ? (last ? "\033[K\n" : "\033[K") : "\n");
     std::fflush(stderr);
 }
 

@@ -11,7 +11,8 @@ namespace {
 
 using nlohmann::json;
 
-void for_each_line(const std::string& path, const std::function<void(const json&, const std::string& where)>& read) {
+void for_each_line(const std::string& path,
+                   const std::function<void(const json&, const std::string& where)>& read) {
     std::ifstream in(path);
     ESPALIER_REQUIRE(in.good(), "{}: cannot be read", path);
     int64_t number = 0;
@@ -26,11 +27,13 @@ void for_each_line(const std::string& path, const std::function<void(const json&
 }
 
 std::vector<int32_t> read_ids(const json& list, const char* field, const std::string& where, int64_t vocab) {
-    ESPALIER_REQUIRE(list.is_array() && !list.empty(), "{}: \"{}\" must be a list of at least one token id", where, field);
+    ESPALIER_REQUIRE(list.is_array() && !list.empty(), "{}: \"{}\" must be a list of at least one token id",
+                     where, field);
     std::vector<int32_t> out;
     for (const json& id : list) {
         ESPALIER_REQUIRE(id.is_number_integer() && id.get<int64_t>() >= 0 && id.get<int64_t>() < vocab,
-                         "{}: \"{}\" holds {}, which is no id of the model's vocabulary (0 to {})", where, field, id.dump(), vocab - 1);
+                         "{}: \"{}\" holds {}, which is no id of the model's vocabulary (0 to {})", where,
+                         field, id.dump(), vocab - 1);
         out.push_back(id.get<int32_t>());
     }
     return out;
@@ -58,24 +61,29 @@ std::vector<Question> read_choices(const std::string& path, int64_t vocab) {
         Question q;
         q.context = read_ids(field_of(line, "context", where), "context", where, vocab);
         const json& choices = field_of(line, "choices", where);
-        ESPALIER_REQUIRE(choices.is_array() && choices.size() >= 2, "{}: \"choices\" must list at least two continuations", where);
+        ESPALIER_REQUIRE(choices.is_array() && choices.size() >= 2,
+                         "{}: \"choices\" must list at least two continuations", where);
         const bool lengths = line.contains("lengths");
-        ESPALIER_REQUIRE(!lengths || (line["lengths"].is_array() && line["lengths"].size() == choices.size()), "{}: \"lengths\" must have a number for each choice", where);
+        ESPALIER_REQUIRE(!lengths || (line["lengths"].is_array() && line["lengths"].size() == choices.size()),
+                         "{}: \"lengths\" must have a number for each choice", where);
         for (size_t i = 0; i < choices.size(); ++i) {
             auto ids = read_ids(choices[i], "choices", where, vocab);
-            const double length = lengths && line["lengths"][i].is_number() ? line["lengths"][i].get<double>() : static_cast<double>(ids.size());
+            const double length = lengths && line["lengths"][i].is_number() ? line["lengths"][i].get<double>()
+                                                                            : static_cast<double>(ids.size());
             ESPALIER_REQUIRE(length > 0, "{}: \"lengths\" must be positive", where);
             q.choices.push_back({std::move(ids), length});
         }
         const json& answer = field_of(line, "answer", where);
-        ESPALIER_REQUIRE(answer.is_number_unsigned() && answer.get<size_t>() < choices.size(), "{}: \"answer\" must be the index of a choice", where);
+        ESPALIER_REQUIRE(answer.is_number_unsigned() && answer.get<size_t>() < choices.size(),
+                         "{}: \"answer\" must be the index of a choice", where);
         q.answer = answer.get<size_t>();
         out.push_back(std::move(q));
     });
     return out;
 }
 
-Accuracy choice_accuracy(const std::vector<Question>& questions, const std::vector<evaluate::Likelihood>& results) {
+Accuracy choice_accuracy(const std::vector<Question>& questions,
+                         const std::vector<evaluate::Likelihood>& results) {
     Accuracy out;
     size_t at = 0;
     for (const auto& q : questions) {
@@ -83,7 +91,8 @@ Accuracy choice_accuracy(const std::vector<Question>& questions, const std::vect
         const auto value = [&](size_t i) { return results[at + i].log_likelihood; };
         for (size_t i = 1; i < q.choices.size(); ++i) {
             if (value(i) > value(plain)) plain = i;
-            if (value(i) / q.choices[i].length > value(normalised) / q.choices[normalised].length) normalised = i;
+            if (value(i) / q.choices[i].length > value(normalised) / q.choices[normalised].length)
+                normalised = i;
         }
         out.plain += plain == q.answer;
         out.normalised += normalised == q.answer;

@@ -11,12 +11,13 @@ namespace espalier::jobs {
 /// Lines {"context": [ids], "continuation": [ids]}. Throws UserError naming file, line and field.
 std::vector<evaluate::LikelihoodRequest> read_requests(const std::string& path, int64_t vocab);
 
-/// A multiple-choice question: {"context": [ids], "choices": [[ids], ...], "answer": index, "lengths": [n, ...]}.
+/// A multiple-choice question: {"context": [ids], "choices": [[ids], ...], "answer": index, "lengths": [n,
+/// ...]}.
 struct Question {
     struct Choice {
         std::vector<int32_t> ids;
-        double length;  ///< what its log-likelihood is divided by for the normalised accuracy: characters where the file
-                        ///< says ("lengths"), else tokens
+        double length;  ///< what its log-likelihood is divided by for the normalised accuracy: characters
+                        ///< where the file says ("lengths"), else tokens
     };
     std::vector<int32_t> context;
     std::vector<Choice> choices;
@@ -29,6 +30,7 @@ struct Accuracy {
     double normalised = 0;  ///< the likeliest by its length is
 };
 /// results: of every choice of every question, in order. The first of equals counts.
-Accuracy choice_accuracy(const std::vector<Question>& questions, const std::vector<evaluate::Likelihood>& results);
+Accuracy choice_accuracy(const std::vector<Question>& questions,
+                         const std::vector<evaluate::Likelihood>& results);
 
 }  // namespace espalier::jobs

@@ -27,14 +27,19 @@ std::string lines_up_to(const std::string& path, int64_t last) {
 
 }  // namespace
 
-RunLog::RunLog(const Session& session, const std::string& rundir, int64_t resumed_step, int64_t steps, int64_t log_every, int64_t tokens_each)
-    : log_every_(log_every), tokens_each_(tokens_each), first_step_(resumed_step), lines_(session.talks() && isatty(STDOUT_FILENO) == 0) {
+RunLog::RunLog(const Session& session, const std::string& rundir, int64_t resumed_step, int64_t steps,
+               int64_t log_every, int64_t tokens_each)
+    : log_every_(log_every),
+      tokens_each_(tokens_each),
+      first_step_(resumed_step),
+      lines_(session.talks() && isatty(STDOUT_FILENO) == 0) {
     if (!session.root()) return;
     const std::string path = rundir + "/metrics.jsonl";
     io::write_file(path, lines_up_to(path, resumed_step));
     metrics_ = std::fopen(path.c_str(), "a");
     ESPALIER_REQUIRE(metrics_, "{}: cannot be written", path);
-    progress_ = std::make_unique<Progress>(session, session.job(), static_cast<double>((steps - resumed_step) * tokens_each), "tokens");
+    progress_ = std::make_unique<Progress>(
+        session, session.job(), static_cast<double>((steps - resumed_step) * tokens_each), "tokens");
 }
 
 RunLog::~RunLog() {
@@ -60,23 +65,35 @@ void RunLog::step(const StepReport& r) {
     line["model_flops_per_second"] = r.flops_per_second;
     line["skipped_steps"] = r.skipped;
     const std::string text = line.dump() + "\n";
-    ESPALIER_REQUIRE(std::fwrite(text.data(), 1, text.size(), metrics_) == text.size() && std::fflush(metrics_) == 0, "metrics.jsonl cannot be written; is the disk full?");
+    ESPALIER_REQUIRE(
+        std::fwrite(text.data(), 1, text.size(), metrics_) == text.size() && std::fflush(metrics_) == 0,
+        "metrics.jsonl cannot be written; is the disk full?");
     if (lines_ && (r.step % log_every_ == 0 || r.step == r.steps)) {
         fmt::print("{}\n", megatron_line(r, 1));
         std::fflush(stdout);
     }
-    progress_->show(static_cast<double>((r.step - first_step_) * tokens_each_), fmt::format("step {}/{} loss {:.4f}", r.step, r.steps, r.loss));
+    progress_->show(static_cast<double>((r.step - first_step_) * tokens_each_),
+                    fmt::format("step {}/{} loss {:.4f}", r.step, r.steps, r.loss));
 }
 
 std::string megatron_line(const StepReport& r, int ranks) {
     const auto now = std::chrono::system_clock::now();
-    const auto micros = std::chrono::duration_cast<std::chrono::microseconds>(now.time_since_epoch()).count() % 1000000;
-    std::string out = fmt::format(" [{:%Y-%m-%d %H:%M:%S}.{:06}] iteration {:8}/{:8} | consumed samples: {:12} | elapsed time per iteration (ms): {:.1f} |",
-                                  fmt::localtime(std::chrono::system_clock::to_time_t(now)), micros, r.step, r.steps, r.consumed_samples, 1000 * r.seconds);
-    out += fmt::format(" throughput per GPU (TFLOP/s/GPU): {:.1f} | learning rate: {:.6E} | global batch size: {:5} |", r.flops_per_second / 1e12 / ranks, r.learning_rate, r.global_batch);
+    const auto micros =
+        std::chrono::duration_cast<std::chrono::microseconds>(now.time_since_epoch()).count() % 1000000;
+    std::string out = fmt::format(
+        " [{:%Y-%m-%d %H:%M:%S}.{:06}] iteration {:8}/{:8} | consumed samples: {:12} | elapsed time per "
+        "iteration (ms): {:.1f} |",
+        fmt::localtime(std::chrono::system_clock::to_time_t(now)), micros, r.step, r.steps,
+        r.consumed_samples, 1000 * r.seconds);
+    out += fmt::format(
+        " throughput per GPU (TFLOP/s/GPU): {:.1f} | learning rate: {:.6E} | global batch size: {:5} |",
+        r.flops_per_second / 1e12 / ranks, r.learning_rate, r.global_batch);
     if (r.lm_loss) out += fmt::format(" lm loss: {:.6E} |", *r.lm_loss);
     if (r.kd_loss) out += fmt::format(" kd loss: {:.6E} |", *r.kd_loss);
-    out += fmt::format(" loss scale: 1.0 | grad norm: {:.3f} | number of skipped iterations: {:3} | number of nan iterations: {:3} |", r.grad_norm, r.skipped, r.skipped);
+    out += fmt::format(
+        " loss scale: 1.0 | grad norm: {:.3f} | number of skipped iterations: {:3} | number of nan "
+        "iterations: {:3} |",
+        r.grad_norm, r.skipped, r.skipped);
     return out;
 }
 

@@ -14,7 +14,8 @@ struct StepReport {
     int64_t step = 0, steps = 0;
     int64_t consumed_samples = 0, global_batch = 0;
     double tokens = 0;  ///< so far
-    double loss = 0, learning_rate = 0, grad_norm = 0, seconds = 0, tokens_per_second = 0, flops_per_second = 0;
+    double loss = 0, learning_rate = 0, grad_norm = 0, seconds = 0, tokens_per_second = 0,
+           flops_per_second = 0;
     std::optional<double> lm_loss, kd_loss, valid_loss;
     int64_t skipped = 0;  ///< steps so far whose gradient was not finite
 };
@@ -23,7 +24,8 @@ struct StepReport {
 class RunLog {
 public:
     /// Keeps the lines of RUNDIR/metrics.jsonl up to `resumed_step` and appends from there.
-    RunLog(const Session& session, const std::string& rundir, int64_t resumed_step, int64_t steps, int64_t log_every, int64_t tokens_each);
+    RunLog(const Session& session, const std::string& rundir, int64_t resumed_step, int64_t steps,
+           int64_t log_every, int64_t tokens_each);
     ~RunLog();
 
     void step(const StepReport& report);

@@ -12,10 +12,12 @@ int score(const std::vector<std::string>& arguments, comm::Mpi&) {
     std::string model_path, requests_path, out;
     int64_t micro_batch = 8;
     const auto declare = [&](Options& options) {
-        options.add()("model", po::value(&model_path)->required(), "M.h5")
-            ("requests", po::value(&requests_path)->required(), "IN.jsonl: {\"context\": [ids], \"continuation\": [ids]} a line")
-            ("out", po::value(&out)->required(), "OUT.jsonl: {\"loglikelihood\": x, \"is_greedy\": b} a line, same order")
-            ("micro-batch", po::value(&micro_batch)->default_value(micro_batch), "requests at a time");
+        options.add()("model", po::value(&model_path)->required(), "M.h5")(
+            "requests", po::value(&requests_path)->required(),
+            "IN.jsonl: {\"context\": [ids], \"continuation\": [ids]} a line")(
+            "out", po::value(&out)->required(),
+            "OUT.jsonl: {\"loglikelihood\": x, \"is_greedy\": b} a line, same order")(
+            "micro-batch", po::value(&micro_batch)->default_value(micro_batch), "requests at a time");
     };
     return run_job("score", arguments, declare, [&](Session& session, const Options&) {
         ESPALIER_REQUIRE(micro_batch >= 1, "--micro-batch {}: it must be at least 1", micro_batch);
@@ -25,13 +27,17 @@ int score(const std::vector<std::string>& arguments, comm::Mpi&) {
         const auto model = load_transformer(session, file, model::Gradients::none);
         Progress progress(session, "score", static_cast<double>(requests.size()), "requests");
         const double begin = session.seconds();
-        const auto results = evaluate::likelihoods(session.context(), *model, session.topology(), requests, micro_batch,
-                                                   [&](int64_t done) { progress.show(static_cast<double>(done)); });
+        const auto results =
+            evaluate::likelihoods(session.context(), *model, session.topology(), requests, micro_batch,
+                                  [&](int64_t done) { progress.show(static_cast<double>(done)); });
         double tokens = 0;
         std::string lines;
         for (size_t i = 0; i < results.size(); ++i) {
             tokens += static_cast<double>(requests[i].context.size() + requests[i].continuation.size() - 1);
-            lines += nlohmann::json{{"loglikelihood", results[i].log_likelihood}, {"is_greedy", results[i].is_greedy}}.dump() + "\n";
+            lines += nlohmann::json{{"loglikelihood", results[i].log_likelihood},
+                                    {"is_greedy", results[i].is_greedy}}
+                         .dump() +
+                     "\n";
         }
         session.results["requests"] = requests.size();
         session.results["tokens_per_second"] = tokens / (session.seconds() - begin);

@@ -25,16 +25,20 @@ struct Table {
 };
 
 /// Rows shorter than the widest end in NaN.
-void pad(std::vector<double>& values, const model::Architecture& a, int64_t columns, int64_t model::LayerShape::*width) {
+void pad(std::vector<double>& values, const model::Architecture& a, int64_t columns,
+         int64_t model::LayerShape::*width) {
     for (int64_t l = 0; l < a.depth(); ++l) {
-        for (int64_t c = a.layers[static_cast<size_t>(l)].*width; c < columns; ++c) values[static_cast<size_t>(l * columns + c)] = std::numeric_limits<double>::quiet_NaN();
+        for (int64_t c = a.layers[static_cast<size_t>(l)].*width; c < columns; ++c)
+            values[static_cast<size_t>(l * columns + c)] = std::numeric_limits<double>::quiet_NaN();
     }
 }
 
-std::vector<Table> tables(const model::Architecture& a, const prune::ScoreSums& sums, const ScoresHeader& header) {
+std::vector<Table> tables(const model::Architecture& a, const prune::ScoreSums& sums,
+                          const ScoresHeader& header) {
     std::vector<Table> out;
     const auto samples = static_cast<int64_t>(sums.samples);
-    const auto add = [&](const std::string& name, Shape shape, std::vector<std::string> axes, std::vector<double> values) {
+    const auto add = [&](const std::string& name, Shape shape, std::vector<std::string> axes,
+                         std::vector<double> values) {
         out.push_back({{name, std::move(shape), DType::f64, std::move(axes)}, std::move(values)});
     };
     for (const auto& pair : all_pairs()) {
@@ -45,7 +49,8 @@ std::vector<Table> tables(const model::Architecture& a, const prune::ScoreSums& 
         std::vector<double> channels(static_cast<size_t>(a.hidden), 0.0);
         for (size_t i = 0; i < by_norm.size(); ++i) channels[i % channels.size()] += by_norm[i];
         add("ffn/" + pair.name(), {a.depth(), sums.neurons.columns()}, {"layer", "ffn"}, std::move(neurons));
-        add("heads/" + pair.name(), {a.depth(), sums.heads.columns()}, {"layer", "query_head"}, std::move(heads));
+        add("heads/" + pair.name(), {a.depth(), sums.heads.columns()}, {"layer", "query_head"},
+            std::move(heads));
         add("channels/" + pair.name(), {a.hidden}, {"hidden"}, std::move(channels));
         add("channels_by_norm/" + pair.name(), {2 * a.depth() + 1, a.hidden}, {"norm", "hidden"}, by_norm);
     }
@@ -55,7 +60,9 @@ std::vector<Table> tables(const model::Architecture& a, const prune::ScoreSums& 
         return values;
     };
     if (header.influence) add("depth/block_influence", {a.depth()}, {"layer"}, influence(sums.layer_cosine));
-    if (header.block > 0) add("depth/block_influence_blocks", {a.depth() - header.block + 1}, {"first_layer"}, influence(sums.block_cosine));
+    if (header.block > 0)
+        add("depth/block_influence_blocks", {a.depth() - header.block + 1}, {"first_layer"},
+            influence(sums.block_cosine));
     if (header.loss_without) {
         std::vector<double> values;
         for (const double l : sums.loss_without) values.push_back(l / sums.tokens);
@@ -72,7 +79,8 @@ Tensor to_tensor(Context& ctx, const Table& table) {
 
 }  // namespace
 
-void write_scores(Session& session, const std::string& path, const model::Architecture& a, const prune::ScoreSums& sums, const ScoresHeader& header) {
+void write_scores(Session& session, const std::string& path, const model::Architecture& a,
+                  const prune::ScoreSums& sums, const ScoresHeader& header) {
     const auto content = tables(a, sums, header);
     std::vector<io::TensorSpec> specs;
     for (const auto& t : content) specs.push_back(t.spec);
@@ -86,30 +94,37 @@ void write_scores(Session& session, const std::string& path, const model::Archit
     if (header.block > 0) writer.attribute("depth_block", header.block);
     writer.attribute("options", session.options().dump());
     if (session.root()) {
-        for (const auto& t : content) writer.write(t.spec.name, whole(t.spec.shape), to_tensor(session.context(), t));
+        for (const auto& t : content)
+            writer.write(t.spec.name, whole(t.spec.shape), to_tensor(session.context(), t));
     }
     writer.publish();
 }
 
-prune::Scores read_scores(Session& session, const std::string& path, const model::Architecture& a, AggregatorPair pair, const std::string& model_sha256,
+prune::Scores read_scores(Session& session, const std::string& path, const model::Architecture& a,
+                          AggregatorPair pair, const std::string& model_sha256,
                           const std::string& model_path) {
     io::TensorFileReader reader(path, session.world().handle(), scores_format);
     ESPALIER_REQUIRE(reader.text("model_sha256") == model_sha256,
-                     "{}: these are scores of another model than {} (its content has another hash); score again with `espalier importance --model {}`", path, model_path, model_path);
+                     "{}: these are scores of another model than {} (its content has another hash); score "
+                     "again with `espalier importance --model {}`",
+                     path, model_path, model_path);
     const auto read = [&](const std::string& name) {
         const auto* spec = reader.find(name);
         if (!spec) return std::pair{Shape{}, std::vector<double>{}};
         Tensor values = session.context().empty(spec->shape, DType::f64);
         reader.read(name, whole(spec->shape), values, session.root() ? whole(spec->shape) : Box{});
-        return std::pair{spec->shape, std::vector<double>(values.data<double>(), values.data<double>() + values.size())};
+        return std::pair{spec->shape,
+                         std::vector<double>(values.data<double>(), values.data<double>() + values.size())};
     };
     const auto rows = [&](const std::string& name, int64_t model::LayerShape::*width) {
         const auto [shape, values] = read(name);
-        ESPALIER_REQUIRE(shape.size() == 2 && shape[0] == a.depth(), "{}: the table {} is missing or misshapen", path, name);
+        ESPALIER_REQUIRE(shape.size() == 2 && shape[0] == a.depth(),
+                         "{}: the table {} is missing or misshapen", path, name);
         std::vector<std::vector<double>> out;
         for (int64_t l = 0; l < shape[0]; ++l) {
             const int64_t n = a.layers[static_cast<size_t>(l)].*width;
-            ESPALIER_REQUIRE(n <= shape[1], "{}: the table {} has {} columns, layer {} needs {}", path, name, shape[1], l, n);
+            ESPALIER_REQUIRE(n <= shape[1], "{}: the table {} has {} columns, layer {} needs {}", path, name,
+                             shape[1], l, n);
             const double* row = values.data() + l * shape[1];
             out.emplace_back(row, row + n);
         }

@@ -17,10 +17,12 @@ struct ScoresHeader {
 };
 
 /// Collective. sums are over all ranks.
-void write_scores(Session& session, const std::string& path, const model::Architecture& a, const prune::ScoreSums& sums, const ScoresHeader& header);
+void write_scores(Session& session, const std::string& path, const model::Architecture& a,
+                  const prune::ScoreSums& sums, const ScoresHeader& header);
 
 /// Collective; scores for one pair. Throws UserError when the file is of another model than `model_sha256`.
-prune::Scores read_scores(Session& session, const std::string& path, const model::Architecture& a, prune::AggregatorPair pair,
-                          const std::string& model_sha256, const std::string& model_path);
+prune::Scores read_scores(Session& session, const std::string& path, const model::Architecture& a,
+                          prune::AggregatorPair pair, const std::string& model_sha256,
+                          const std::string& model_path);
 
 }  // namespace espalier::jobs

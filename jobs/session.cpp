@@ -44,33 +44,50 @@ int64_t peak_memory() {
 
 Session::Session(std::string job, const Options& options, const CommonOptions& common)
     : job_(std::move(job)), common_(common), resolved_(options.resolved()) {
-    ESPALIER_REQUIRE(common.device == "auto" || common.device == "cpu" || common.device == "cuda", "--device {}: choose auto, cpu or cuda", common.device);
-    ESPALIER_REQUIRE(common.device != "cuda", "--device cuda: this build has no CUDA back end; use --device cpu, or build with ESPALIER_CUDA=ON");
-    ESPALIER_REQUIRE(common.threads >= 0, "--threads {}: it must be at least 1, or 0 for the node's cores / its ranks", common.threads);
-    ESPALIER_REQUIRE(common.virtual_stages == 1, "--virtual-stages {}: this version runs one model chunk on each pipeline rank; choose 1", common.virtual_stages);
+    ESPALIER_REQUIRE(common.device == "auto" || common.device == "cpu" || common.device == "cuda",
+                     "--device {}: choose auto, cpu or cuda", common.device);
+    ESPALIER_REQUIRE(
+        common.device != "cuda",
+        "--device cuda: this build has no CUDA back end; use --device cpu, or build with ESPALIER_CUDA=ON");
+    ESPALIER_REQUIRE(common.threads >= 0,
+                     "--threads {}: it must be at least 1, or 0 for the node's cores / its ranks",
+                     common.threads);
+    ESPALIER_REQUIRE(common.virtual_stages == 1,
+                     "--virtual-stages {}: this version runs one model chunk on each pipeline rank; choose 1",
+                     common.virtual_stages);
     topology_ = comm::make_topology(common.tp, common.pp);
 
     const auto hash = static_cast<int64_t>(hash_name(comparable(resolved_).dump() + job_) >> 2);
-    const int64_t largest = world().all_reduce(hash, comm::Reduction::max), smallest = -world().all_reduce(-hash, comm::Reduction::max);
-    ESPALIER_REQUIRE(largest == smallest, "the ranks were started with different options; start all of them with the same command line");
+    const int64_t largest = world().all_reduce(hash, comm::Reduction::max),
+                  smallest = -world().all_reduce(-hash, comm::Reduction::max);
+    ESPALIER_REQUIRE(
+        largest == smallest,
+        "the ranks were started with different options; start all of them with the same command line");
 
-    context_ = std::make_unique<Context>(ContextOptions{Device::cpu, common.threads > 0 ? common.threads : default_threads()});
+    context_ = std::make_unique<Context>(
+        ContextOptions{Device::cpu, common.threads > 0 ? common.threads : default_threads()});
     if (common.dtype.empty()) {
         dtype_ = has_native_matmul(*context_, DType::bf16) ? DType::bf16 : DType::f32;
         // Mixed machines must agree: the weakest decides.
         if (world().all_reduce(dtype_ == DType::f32 ? 1 : 0, comm::Reduction::max) == 1) dtype_ = DType::f32;
     } else {
-        ESPALIER_REQUIRE(common.dtype == "f32" || common.dtype == "bf16", "--dtype {}: choose f32 or bf16", common.dtype);
+        ESPALIER_REQUIRE(common.dtype == "f32" || common.dtype == "bf16", "--dtype {}: choose f32 or bf16",
+                         common.dtype);
         dtype_ = common.dtype == "f32" ? DType::f32 : DType::bf16;
     }
 }
 
-double Session::seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+double Session::seconds() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+}
 
 nlohmann::ordered_json Session::machine_facts() const {
     char host[256] = "";
     gethostname(host, sizeof host - 1);
-    return {{"host", host}, {"cpu", cpu_name()}, {"cores", std::thread::hardware_concurrency()}, {"node_ranks", comm::node_ranks()}};
+    return {{"host", host},
+            {"cpu", cpu_name()},
+            {"cores", std::thread::hardware_concurrency()},
+            {"node_ranks", comm::node_ranks()}};
 }
 
 void Session::finish() {
@@ -82,7 +99,11 @@ void Session::finish() {
     for (const auto& [key, value] : results.items()) out[key] = value;
     const auto& l = topology_.layout;
     out["dtype"] = to_string(dtype_);
-    out["layout"] = {{"ranks", world().size()}, {"tp", l.tp}, {"pp", l.pp}, {"dp", l.dp}, {"threads", context_->threads()}};
+    out["layout"] = {{"ranks", world().size()},
+                     {"tp", l.tp},
+                     {"pp", l.pp},
+                     {"dp", l.dp},
+                     {"threads", context_->threads()}};
     out["wall_seconds"] = wall;
     out["peak_memory_bytes"] = peak;
     out["model_flops"] = model_flops;
@@ -92,7 +113,8 @@ void Session::finish() {
     io::write_file(common_.summary, out.dump(1) + "\n");
 }
 
-int run_job(const std::string& job, const std::vector<std::string>& arguments, const std::function<void(Options&)>& declare,
+int run_job(const std::string& job, const std::vector<std::string>& arguments,
+            const std::function<void(Options&)>& declare,
             const std::function<int(Session&, const Options&)>& body, const std::string& positional) {
     CommonOptions common;
     Options options(job, common, positional);
@@ -106,7 +128,8 @@ int run_job(const std::string& job, const std::vector<std::string>& arguments, c
         case Request::dump_config:
             if (rank == 0) std::cout << options.config();
             return 0;
-        case Request::run: break;
+        case Request::run:
+            break;
     }
     Session session(job, options, common);
     const int code = body(session, options);

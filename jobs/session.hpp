@@ -14,8 +14,8 @@ namespace espalier::jobs {
 
 class Session {
 public:
-    /// Collective. Refuses ranks that were started with different options, an unknown --device or --dtype, a layout that the
-    /// ranks do not fill.
+    /// Collective. Refuses ranks that were started with different options, an unknown --device or --dtype, a
+    /// layout that the ranks do not fill.
     Session(std::string job, const Options& options, const CommonOptions& common);
 
     Context& context() { return *context_; }
@@ -48,9 +48,10 @@ private:
     std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-/// Parses, answers --help and --dump-config (on rank 0), and runs `body` with a session otherwise. The common frame of all
-/// jobs: `declare` adds the job's options.
-int run_job(const std::string& job, const std::vector<std::string>& arguments, const std::function<void(Options&)>& declare,
+/// Parses, answers --help and --dump-config (on rank 0), and runs `body` with a session otherwise. The common
+/// frame of all jobs: `declare` adds the job's options.
+int run_job(const std::string& job, const std::vector<std::string>& arguments,
+            const std::function<void(Options&)>& declare,
             const std::function<int(Session&, const Options&)>& body, const std::string& positional = "");
 
 /// Peak resident memory of this process, bytes.

@@ -9,7 +9,9 @@ namespace {
 // A signal handler can reach nothing but a global.
 volatile std::sig_atomic_t signalled = 0;
 
-extern "C" void note_signal(int) { signalled = 1; }
+extern "C" void note_signal(int) {
+    signalled = 1;
+}
 
 }  // namespace
 

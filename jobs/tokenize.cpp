@@ -35,14 +35,16 @@ void for_each_document(const std::string& path, const std::string& key, Add add)
         if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
         const auto object = nlohmann::json::parse(line, nullptr, false);
         ESPALIER_REQUIRE(object.is_object(), "{}: expected a JSON object", where);
-        ESPALIER_REQUIRE(object.contains(key) && object[key].is_string(), "{}: no text under \"{}\"; choose another --json-key", where, key);
+        ESPALIER_REQUIRE(object.contains(key) && object[key].is_string(),
+                         "{}: no text under \"{}\"; choose another --json-key", where, key);
         add(object[key].get<std::string>(), where);
     }
 }
 
 void tokenize_all(Session& session, const TokenizeOptions& o) {
     const auto tokenizer = open_tokenizer(o.tokenizer);
-    ESPALIER_REQUIRE(!o.append_eod || tokenizer.eos(), "--append-eod: the tokenizer names no end-of-text token");
+    ESPALIER_REQUIRE(!o.append_eod || tokenizer.eos(),
+                     "--append-eod: the tokenizer names no end-of-text token");
     double total = 0, done = 0;
     for (const auto& path : o.input) {
         std::error_code error;
@@ -69,7 +71,8 @@ void tokenize_all(Session& session, const TokenizeOptions& o) {
     writer.finish();
     session.results["documents"] = writer.documents();
     session.results["tokens"] = writer.tokens();
-    if (session.talks()) fmt::print("{}: {} documents, {} tokens\n", o.out, writer.documents(), writer.tokens());
+    if (session.talks())
+        fmt::print("{}: {} documents, {} tokens\n", o.out, writer.documents(), writer.tokens());
 }
 
 }  // namespace
@@ -77,11 +80,14 @@ void tokenize_all(Session& session, const TokenizeOptions& o) {
 int tokenize(const std::vector<std::string>& arguments, comm::Mpi&) {
     TokenizeOptions o;
     const auto declare = [&](Options& options) {
-        options.add()("tokenizer", po::value(&o.tokenizer)->required(), "tokenizer.json, tokenizer.model, .gguf, M.h5, or a folder")
-            ("input", po::value(&o.input)->multitoken()->required(), "FILE...: each is one document, a .jsonl one of each line")
-            ("out", po::value(&o.out)->required(), "PREFIX of .bin and .idx")
-            ("json-key", po::value(&o.json_key)->default_value(o.json_key), "where a line of JSONL keeps its text")
-            ("append-eod", po::bool_switch(&o.append_eod), "end each document with the end-of-text token");
+        options.add()("tokenizer", po::value(&o.tokenizer)->required(),
+                      "tokenizer.json, tokenizer.model, .gguf, M.h5, or a folder")(
+            "input", po::value(&o.input)->multitoken()->required(),
+            "FILE...: each is one document, a .jsonl one of each line")("out", po::value(&o.out)->required(),
+                                                                        "PREFIX of .bin and .idx")(
+            "json-key", po::value(&o.json_key)->default_value(o.json_key),
+            "where a line of JSONL keeps its text")("append-eod", po::bool_switch(&o.append_eod),
+                                                    "end each document with the end-of-text token");
     };
     return run_job("tokenize", arguments, declare, [&](Session& session, const Options&) {
         if (session.root()) tokenize_all(session, o);

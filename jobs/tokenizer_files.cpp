@@ -15,19 +15,30 @@ namespace fs = std::filesystem;
 using tokenizer::Tokenizer;
 
 Tokenizer from_folder(const fs::path& folder) {
-    const auto content = [&](const char* name) { return fs::exists(folder / name) ? io::read_file((folder / name).string()) : std::string(); };
-    if (fs::exists(folder / "tokenizer.json")) return Tokenizer::from_json(content("tokenizer.json"), content("tokenizer_config.json"));
-    if (fs::exists(folder / "tokenizer.model")) return Tokenizer::from_sentencepiece(content("tokenizer.model"));
+    const auto content = [&](const char* name) {
+        return fs::exists(folder / name) ? io::read_file((folder / name).string()) : std::string();
+    };
+    if (fs::exists(folder / "tokenizer.json"))
+        return Tokenizer::from_json(content("tokenizer.json"), content("tokenizer_config.json"));
+    if (fs::exists(folder / "tokenizer.model"))
+        return Tokenizer::from_sentencepiece(content("tokenizer.model"));
     fail("{}: the folder holds neither tokenizer.json nor tokenizer.model", folder.string());
 }
 
 Tokenizer from_model_file(const std::string& path) {
     const io::TensorFileReader reader(path, MPI_COMM_SELF, model_format);
-    const auto has = [&](const std::string& name) { return std::find(reader.byte_names().begin(), reader.byte_names().end(), name) != reader.byte_names().end(); };
+    const auto has = [&](const std::string& name) {
+        return std::find(reader.byte_names().begin(), reader.byte_names().end(), name) !=
+               reader.byte_names().end();
+    };
     if (has("tokenizer/tokenizer.json")) {
-        return Tokenizer::from_json(reader.read_bytes("tokenizer/tokenizer.json"), has("tokenizer/tokenizer_config.json") ? reader.read_bytes("tokenizer/tokenizer_config.json") : "");
+        return Tokenizer::from_json(reader.read_bytes("tokenizer/tokenizer.json"),
+                                    has("tokenizer/tokenizer_config.json")
+                                        ? reader.read_bytes("tokenizer/tokenizer_config.json")
+                                        : "");
     }
-    if (has("tokenizer/tokenizer.model")) return Tokenizer::from_sentencepiece(reader.read_bytes("tokenizer/tokenizer.model"));
+    if (has("tokenizer/tokenizer.model"))
+        return Tokenizer::from_sentencepiece(reader.read_bytes("tokenizer/tokenizer.model"));
     fail("{}: the model carries no tokenizer; give --tokenizer PATH of a tokenizer.json", path);
 }
 
@@ -49,7 +60,8 @@ std::optional<tokenizer::GgufVocabulary> gguf_vocabulary(const io::GgufFile& fil
     out.add_bos = file.boolean("tokenizer.ggml.add_bos_token").value_or(false);
     out.add_eos = file.boolean("tokenizer.ggml.add_eos_token").value_or(false);
     out.chat_template = file.text("tokenizer.chat_template");
-    if (const auto architecture = file.text("general.architecture")) out.context_length = file.integer(*architecture + ".context_length");
+    if (const auto architecture = file.text("general.architecture"))
+        out.context_length = file.integer(*architecture + ".context_length");
     return out;
 }
 
@@ -59,17 +71,23 @@ Tokenizer open_tokenizer(const std::string& path) {
     if (path.ends_with(".gguf")) {
         const auto file = io::open_gguf(path);
         const auto vocabulary = gguf_vocabulary(*file);
-        ESPALIER_REQUIRE(vocabulary.has_value(), "{}: its tokenizer ({}) is not byte-level BPE; give the model's tokenizer.json or tokenizer.model instead", path,
-                         file->text("tokenizer.ggml.model").value_or("none"));
+        ESPALIER_REQUIRE(vocabulary.has_value(),
+                         "{}: its tokenizer ({}) is not byte-level BPE; give the model's tokenizer.json or "
+                         "tokenizer.model instead",
+                         path, file->text("tokenizer.ggml.model").value_or("none"));
         return Tokenizer::from_gguf(*vocabulary);
     }
     if (path.ends_with(".h5")) return from_model_file(path);
     if (path.ends_with(".model")) return Tokenizer::from_sentencepiece(io::read_file(path));
     if (path.ends_with(".json")) {
         const fs::path config = fs::path(path).parent_path() / "tokenizer_config.json";
-        return Tokenizer::from_json(io::read_file(path), fs::exists(config) ? io::read_file(config.string()) : "");
+        return Tokenizer::from_json(io::read_file(path),
+                                    fs::exists(config) ? io::read_file(config.string()) : "");
     }
-    fail("{}: not a tokenizer; expected tokenizer.json, tokenizer.model, a .gguf, an M.h5 or a folder with one of the first two", path);
+    fail(
+        "{}: not a tokenizer; expected tokenizer.json, tokenizer.model, a .gguf, an M.h5 or a folder with "
+        "one of the first two",
+        path);
 }
 
 }  // namespace espalier::jobs

@@ -12,8 +12,8 @@ namespace espalier::jobs {
 /// The vocabulary of a GGUF file, or nothing where it has none that tokenizer.json can hold.
 std::optional<tokenizer::GgufVocabulary> gguf_vocabulary(const io::GgufFile& file);
 
-/// A tokenizer.json, a SentencePiece .model, a .gguf, an M.h5 with its tokenizer inside, or a folder that holds one of the
-/// first two. Throws UserError for anything else.
+/// A tokenizer.json, a SentencePiece .model, a .gguf, an M.h5 with its tokenizer inside, or a folder that
+/// holds one of the first two. Throws UserError for anything else.
 tokenizer::Tokenizer open_tokenizer(const std::string& path);
 
 }  // namespace espalier::jobs

@@ -19,7 +19,8 @@ std::shared_ptr<const io::IndexedDataset> open(const std::string& prefix, int64_
 std::vector<data::Source> open_data(const std::vector<std::string>& words, int64_t vocab) {
     ESPALIER_REQUIRE(!words.empty(), "--data is empty; give a PREFIX, or WEIGHT PREFIX pairs");
     if (words.size() == 1) return {{open(words[0], vocab), 1.0}};
-    ESPALIER_REQUIRE(words.size() % 2 == 0, "--data takes one PREFIX, or pairs WEIGHT PREFIX; got {} words", words.size());
+    ESPALIER_REQUIRE(words.size() % 2 == 0, "--data takes one PREFIX, or pairs WEIGHT PREFIX; got {} words",
+                     words.size());
     std::vector<data::Source> out;
     for (size_t i = 0; i < words.size(); i += 2) {
         size_t used = 0;
@@ -29,7 +30,8 @@ std::vector<data::Source> open_data(const std::vector<std::string>& words, int64
         } catch (const std::exception&) {
             used = 0;
         }
-        ESPALIER_REQUIRE(used == words[i].size() && used > 0 && std::isfinite(weight) && weight > 0, "--data: \"{}\" stands where a weight > 0 is expected", words[i]);
+        ESPALIER_REQUIRE(used == words[i].size() && used > 0 && std::isfinite(weight) && weight > 0,
+                         "--data: \"{}\" stands where a weight > 0 is expected", words[i]);
         out.push_back({open(words[i + 1], vocab), weight});
     }
     return out;
@@ -48,7 +50,8 @@ void TokenStream::read(int64_t begin, std::span<int32_t> out) const {
     auto document = std::upper_bound(starts_.begin(), starts_.end(), begin) - starts_.begin() - 1;
     for (size_t done = 0; done < out.size(); ++document) {
         const int64_t offset = begin + static_cast<int64_t>(done) - starts_.at(static_cast<size_t>(document));
-        const int64_t take = std::min(dataset_.length(document) - offset, static_cast<int64_t>(out.size() - done));
+        const int64_t take =
+            std::min(dataset_.length(document) - offset, static_cast<int64_t>(out.size() - done));
         if (take <= 0) continue;
         dataset_.read(document, offset, out.subspan(done, static_cast<size_t>(take)));
         done += static_cast<size_t>(take);

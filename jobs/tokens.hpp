@@ -10,8 +10,8 @@
 
 namespace espalier::jobs {
 
-/// One prefix, or weight-prefix pairs. Throws UserError for anything else, for files that do not open, and for a token
-/// outside the vocabulary.
+/// One prefix, or weight-prefix pairs. Throws UserError for anything else, for files that do not open, and
+/// for a token outside the vocabulary.
 std::vector<data::Source> open_data(const std::vector<std::string>& words, int64_t vocab);
 
 /// Tokens of all documents in order, as one stream.

@@ -11,7 +11,8 @@ int train(const std::vector<std::string>& arguments, comm::Mpi&) {
         options.add()("model", po::value(&o.student)->required(), "M.h5");
         declare_training(options, o);
     };
-    return run_job("train", arguments, declare, [&](Session& session, const Options&) { return run_training(session, o); });
+    return run_job("train", arguments, declare,
+                   [&](Session& session, const Options&) { return run_training(session, o); });
 }
 
 }  // namespace espalier::jobs

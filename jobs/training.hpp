@@ -10,7 +10,8 @@ struct TrainingOptions {
     std::string teacher, student, out, valid, loss = "kl", resume = "auto";
     std::vector<std::string> data;
     int64_t tokens = 0, seq_len = 0, global_batch = 0, micro_batch = 1;
-    double lr = 1e-4, min_lr = 1e-5, weight_decay = 0.1, beta1 = 0.9, beta2 = 0.95, eps = 1e-8, clip_grad = 1.0, temperature = 1.0;
+    double lr = 1e-4, min_lr = 1e-5, weight_decay = 0.1, beta1 = 0.9, beta2 = 0.95, eps = 1e-8,
+           clip_grad = 1.0, temperature = 1.0;
     int64_t warmup_steps = 0, checkpoint_every = 0, keep = 2, valid_every = 0, log_every = 1;
     double exit_after_minutes = 0;
     int64_t exit_after_steps = 0;

@@ -3,28 +3,36 @@
 namespace espalier::jobs {
 
 void declare_training(Options& options, TrainingOptions& o) {
-    options.add()("data", po::value(&o.data)->multitoken()->required(), "PREFIX, or WEIGHT PREFIX pairs")
-        ("valid", po::value(&o.valid)->default_value(o.valid), "PREFIX of held-out token files, scored in order")
-        ("out", po::value(&o.out)->required(), "folder of the run")
-        ("tokens", po::value(&o.tokens)->required(), "to train on; steps = tokens / (global-batch x seq-len), rounded up")
-        ("seq-len", po::value(&o.seq_len)->required(), "tokens of a sample")
-        ("global-batch", po::value(&o.global_batch)->required(), "samples of a step")
-        ("micro-batch", po::value(&o.micro_batch)->default_value(o.micro_batch), "samples of a forward and backward pass")
-        ("lr", po::value(&o.lr)->default_value(o.lr), "peak learning rate")
-        ("min-lr", po::value(&o.min_lr)->default_value(o.min_lr), "learning rate at the last step")
-        ("warmup-steps", po::value(&o.warmup_steps)->default_value(o.warmup_steps), "linear warm-up")
-        ("weight-decay", po::value(&o.weight_decay)->default_value(o.weight_decay), "of matrices and embeddings")
-        ("adam-beta1", po::value(&o.beta1)->default_value(o.beta1), "")
-        ("adam-beta2", po::value(&o.beta2)->default_value(o.beta2), "")
-        ("adam-eps", po::value(&o.eps)->default_value(o.eps), "")
-        ("clip-grad", po::value(&o.clip_grad)->default_value(o.clip_grad), "largest gradient norm; 0: no clipping")
-        ("checkpoint-every", po::value(&o.checkpoint_every)->default_value(o.checkpoint_every), "steps; 0: only when stopped")
-        ("keep", po::value(&o.keep)->default_value(o.keep), "checkpoints to keep")
-        ("valid-every", po::value(&o.valid_every)->default_value(o.valid_every), "steps; 0: only at the end")
-        ("log-every", po::value(&o.log_every)->default_value(o.log_every), "steps between log lines")
-        ("resume", po::value(&o.resume)->default_value(o.resume), "auto: go on from the newest checkpoint of the folder; never")
-        ("exit-after-minutes", po::value(&o.exit_after_minutes)->default_value(o.exit_after_minutes), "checkpoint and exit with code 3; 0: never")
-        ("exit-after-steps", po::value(&o.exit_after_steps)->default_value(o.exit_after_steps), "the same after this step; 0: never");
+    options.add()("data", po::value(&o.data)->multitoken()->required(), "PREFIX, or WEIGHT PREFIX pairs")(
+        "valid", po::value(&o.valid)->default_value(o.valid),
+        "PREFIX of held-out token files, scored in order")("out", po::value(&o.out)->required(),
+                                                           "folder of the run")(
+        "tokens", po::value(&o.tokens)->required(),
+        "to train on; steps = tokens / (global-batch x seq-len), rounded up")(
+        "seq-len", po::value(&o.seq_len)->required(), "tokens of a sample")(
+        "global-batch", po::value(&o.global_batch)->required(), "samples of a step")(
+        "micro-batch", po::value(&o.micro_batch)->default_value(o.micro_batch),
+        "samples of a forward and backward pass")("lr", po::value(&o.lr)->default_value(o.lr),
+                                                  "peak learning rate")(
+        "min-lr", po::value(&o.min_lr)->default_value(o.min_lr), "learning rate at the last step")(
+        "warmup-steps", po::value(&o.warmup_steps)->default_value(o.warmup_steps), "linear warm-up")(
+        "weight-decay", po::value(&o.weight_decay)->default_value(o.weight_decay),
+        "of matrices and embeddings")("adam-beta1", po::value(&o.beta1)->default_value(o.beta1), "")(
+        "adam-beta2", po::value(&o.beta2)->default_value(o.beta2), "")(
+        "adam-eps", po::value(&o.eps)->default_value(o.eps), "")(
+        "clip-grad", po::value(&o.clip_grad)->default_value(o.clip_grad),
+        "largest gradient norm; 0: no clipping")(
+        "checkpoint-every", po::value(&o.checkpoint_every)->default_value(o.checkpoint_every),
+        "steps; 0: only when stopped")("keep", po::value(&o.keep)->default_value(o.keep),
+                                       "checkpoints to keep")(
+        "valid-every", po::value(&o.valid_every)->default_value(o.valid_every), "steps; 0: only at the end")(
+        "log-every", po::value(&o.log_every)->default_value(o.log_every), "steps between log lines")(
+        "resume", po::value(&o.resume)->default_value(o.resume),
+        "auto: go on from the newest checkpoint of the folder; never")(
+        "exit-after-minutes", po::value(&o.exit_after_minutes)->default_value(o.exit_after_minutes),
+        "checkpoint and exit with code 3; 0: never")(
+        "exit-after-steps", po::value(&o.exit_after_steps)->default_value(o.exit_after_steps),
+        "the same after this step; 0: never");
 }
 
 }  // namespace espalier::jobs

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "kernels/cpu/element.hpp"
+
 namespace espalier::cpu {
 
 void adamw(Context& ctx, const AdamWOptions& options, const Tensor& gradient, Tensor& master, Tensor& first,
@@ -26,7 +28,7 @@ void adamw(Context& ctx, const AdamWOptions& options, const Tensor& gradient, Te
             v[i] = b2 * v[i] + (1.0f - b2) * grad * grad;
             const float decayed = w[i] - decay * w[i];
             w[i] = decayed - rate * (m[i] * correction1) / (std::sqrt(v[i] * correction2) + eps);
-            p[i] = T(w[i]);
+            store(p[i], w[i]);
         }
     });
 }

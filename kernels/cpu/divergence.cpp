@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "kernels/cpu/divergence_terms.hpp"
+#include "kernels/cpu/element.hpp"
 #include "kernels/cpu/vector_math.hpp"
 
 namespace espalier::cpu {
@@ -81,14 +82,16 @@ void write_row(const float* teacher, const float* student, int64_t n, LabelTerm 
     const float at_label =  // before `out`, which may be `student`, is written
         here ? element(teacher[label.column], student[label.column]) - label.factor : 0.0f;
 #pragma omp simd
-    for (int64_t j = 0; j < n; ++j) out[j] = T(element(teacher[j], student[j]));
-    if (here) out[label.column] = T(at_label);
+    for (int64_t j = 0; j < n; ++j) store(out[j], element(teacher[j], student[j]));
+    if (here) store(out[label.column], at_label);
 }
 
 template <class T>
 void cross_entropy_row(const float* student, int64_t n, float lse_1, LabelTerm label, T* out) {
-    write_row(student, student, n, label, out,
-              [=](float, float s) { return label.factor * fast_exp(s - lse_1); });
+    write_row(
+        student, student, n, label, out, [=](float, float s) __attribute__((always_inline)) {
+            return label.factor * fast_exp(s - lse_1);
+        });
 }
 
 /// factor: of the divergence's gradient with respect to z / tau.
@@ -97,14 +100,16 @@ void divergence_row(const float* teacher, const float* student, int64_t n, Tempe
                     float factor, float lse_1, LabelTerm label, T* out) {
     const auto row = row_constants<kind>(sums);
     if (label.factor == 0) {
-        write_row(teacher, student, n, label, out, [=](float t, float s) {
-            return factor * gradient<kind>(at.log_teacher(t), at.log_student(s), row);
-        });
+        write_row(
+            teacher, student, n, label, out, [=](float t, float s) __attribute__((always_inline)) {
+                return factor * gradient<kind>(at.log_teacher(t), at.log_student(s), row);
+            });
     } else {
-        write_row(teacher, student, n, label, out, [=](float t, float s) {
-            return factor * gradient<kind>(at.log_teacher(t), at.log_student(s), row) +
-                   label.factor * fast_exp(s - lse_1);
-        });
+        write_row(
+            teacher, student, n, label, out, [=](float t, float s) __attribute__((always_inline)) {
+                return factor * gradient<kind>(at.log_teacher(t), at.log_student(s), row) +
+                       label.factor * fast_exp(s - lse_1);
+            });
     }
 }
 

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <vector>
 
+#include "kernels/cpu/element.hpp"
 #include "src/core/exact.hpp"
 
 namespace espalier::cpu {
@@ -22,7 +23,7 @@ void add(Context& ctx, const Tensor& a, const Tensor& b, Tensor& out) {
         T* const to = out.data<T>();
 #pragma omp parallel for simd num_threads(ctx.threads())
         for (int64_t i = 0; i < count; ++i) {
-            to[i] = T(static_cast<float>(left[i]) + static_cast<float>(right[i]));
+            store(to[i], static_cast<float>(left[i]) + static_cast<float>(right[i]));
         }
     });
 }
@@ -42,7 +43,7 @@ void scale(Context& ctx, float factor, Tensor& x) {
     visit_float(x.dtype(), [&]<class T>(T) {
         T* const values = x.data<T>();
 #pragma omp parallel for simd num_threads(ctx.threads())
-        for (int64_t i = 0; i < count; ++i) values[i] = T(factor * static_cast<float>(values[i]));
+        for (int64_t i = 0; i < count; ++i) store(values[i], factor * static_cast<float>(values[i]));
     });
 }
 
@@ -53,7 +54,7 @@ void convert(Context& ctx, const Tensor& x, Tensor& out) {
             const From* const from = x.data<From>();
             To* const to = out.data<To>();
 #pragma omp parallel for simd num_threads(ctx.threads())
-            for (int64_t i = 0; i < count; ++i) to[i] = To(static_cast<float>(from[i]));
+            for (int64_t i = 0; i < count; ++i) store(to[i], static_cast<float>(from[i]));
         });
     });
 }
@@ -62,9 +63,8 @@ void fill(Context& ctx, float value, Tensor& x) {
     const int64_t count = x.size();
     visit_float(x.dtype(), [&]<class T>(T) {
         T* const values = x.data<T>();
-        const T rounded(value);
 #pragma omp parallel for simd num_threads(ctx.threads())
-        for (int64_t i = 0; i < count; ++i) values[i] = rounded;
+        for (int64_t i = 0; i < count; ++i) store(values[i], value);
     });
 }
 

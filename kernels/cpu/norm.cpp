@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/cpu/element.hpp"
 #include "src/core/exact.hpp"
 
 namespace espalier::cpu {
@@ -61,13 +62,13 @@ void forward(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& 
 #pragma omp simd
             for (int64_t j = 0; j < count; ++j) {
                 const float normal = (static_cast<float>(in[j]) - shift) * factor;
-                out[j] = T(normal * (static_cast<float>(w[j]) + offset) + static_cast<float>(b[j]));
+                store(out[j], normal * (static_cast<float>(w[j]) + offset) + static_cast<float>(b[j]));
             }
         } else {
 #pragma omp simd
             for (int64_t j = 0; j < count; ++j) {
                 const float normal = (static_cast<float>(in[j]) - shift) * factor;
-                out[j] = T(normal * (static_cast<float>(w[j]) + offset));
+                store(out[j], normal * (static_cast<float>(w[j]) + offset));
             }
         }
     }
@@ -92,7 +93,7 @@ void backward_row(const T* dy, const T* x, const T* weight, RowStats stats, Norm
         const float d = static_cast<float>(dy[j]);
         const float normal = (static_cast<float>(x[j]) - mean) * rstd;
         const float g = d * (static_cast<float>(weight[j]) + offset);
-        dx[j] = T(static_cast<float>(dx[j]) + rstd * (g - mean_sum - normal * mean_projection));
+        store(dx[j], static_cast<float>(dx[j]) + rstd * (g - mean_sum - normal * mean_projection));
         dweight[j] += d * normal;
         dbias[j] += d;
     }

@@ -1,5 +1,7 @@
 #include "kernels/cpu/rotary.hpp"
 
+#include "kernels/cpu/element.hpp"
+
 namespace espalier::cpu {
 
 void rotate(Context& ctx, Tensor& x, const Tensor& cosines, const Tensor& sines, const Tensor& positions,
@@ -20,8 +22,8 @@ void rotate(Context& ctx, Tensor& x, const Tensor& cosines, const Tensor& sines,
                 for (int64_t j = 0; j < half; ++j) {
                     const float a = static_cast<float>(low[j]), b = static_cast<float>(high[j]);
                     const float sine = direction * s[j];
-                    low[j] = T(a * c[j] - b * sine);
-                    high[j] = T(b * c[j] + a * sine);
+                    store(low[j], a * c[j] - b * sine);
+                    store(high[j], b * c[j] + a * sine);
                 }
             }
         }

@@ -16,14 +16,16 @@ double parse_weight(const std::string& text, const std::string& term) {
     } catch (const std::exception&) {
         used = 0;
     }
-    ESPALIER_REQUIRE(used == text.size() && used > 0 && std::isfinite(weight) && weight >= 0, "--loss: the weight in \"{}\" is not a number >= 0", term);
+    ESPALIER_REQUIRE(used == text.size() && used > 0 && std::isfinite(weight) && weight >= 0,
+                     "--loss: the weight in \"{}\" is not a number >= 0", term);
     return weight;
 }
 
 }  // namespace
 
 LossTerms parse_loss_terms(const std::string& text, double temperature) {
-    ESPALIER_REQUIRE(temperature > 0 && std::isfinite(temperature), "--temperature {}: it must be positive", temperature);
+    ESPALIER_REQUIRE(temperature > 0 && std::isfinite(temperature), "--temperature {}: it must be positive",
+                     temperature);
     LossTerms out;
     out.divergence_weight = 0;
     out.temperature = temperature;
@@ -40,8 +42,12 @@ LossTerms parse_loss_terms(const std::string& text, double temperature) {
             continue;
         }
         const auto divergence = divergence_from_string(name);
-        ESPALIER_REQUIRE(divergence.has_value(), "--loss {}: unknown term \"{}\"; known are kl, reverse-kl, jsd, mse, cosine, ce (weighted: kl=1,ce=0.1)", text, name);
-        ESPALIER_REQUIRE(!out.divergence, "--loss {}: two divergences; choose one, and ce beside it where wanted", text);
+        ESPALIER_REQUIRE(divergence.has_value(),
+                         "--loss {}: unknown term \"{}\"; known are kl, reverse-kl, jsd, mse, cosine, ce "
+                         "(weighted: kl=1,ce=0.1)",
+                         text, name);
+        ESPALIER_REQUIRE(!out.divergence,
+                         "--loss {}: two divergences; choose one, and ce beside it where wanted", text);
         out.divergence = divergence;
         out.divergence_weight = weight;
         any = true;

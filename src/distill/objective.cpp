@@ -12,7 +12,8 @@ using model::Transformer;
 
 double LossSums::objective(const LossTerms& terms) const {
     if (tokens == 0) return 0;
-    return ((terms.divergence ? terms.divergence_weight * divergence : 0.0) + terms.label_weight * label) / tokens;
+    return ((terms.divergence ? terms.divergence_weight * divergence : 0.0) + terms.label_weight * label) /
+           tokens;
 }
 
 LossSums& LossSums::operator+=(const LossSums& other) {
@@ -29,8 +30,9 @@ struct Objective::Block {
     Tensor sums;                 // [rows, divergence_sum_count]
 };
 
-Objective::Block Objective::measure(Context& ctx, const Transformer& student, const Tensor& student_hidden, const Transformer* teacher,
-                                    const Tensor& teacher_hidden, const Tensor& labels) {
+Objective::Block Objective::measure(Context& ctx, const Transformer& student, const Tensor& student_hidden,
+                                    const Transformer* teacher, const Tensor& teacher_hidden,
+                                    const Tensor& labels) {
     const int64_t rows = student_hidden.dim(0);
     const auto tau = static_cast<float>(terms_.temperature);
     const auto& tensor = student.tensor();
@@ -38,10 +40,12 @@ Objective::Block Objective::measure(Context& ctx, const Transformer& student, co
     block.student = model::logits(ctx, student, student_hidden);
     block.lse_s = model::log_sum_exp(ctx, tensor, block.student, tau);
     block.lse_1 = tau == 1.0f ? block.lse_s : model::log_sum_exp(ctx, tensor, block.student, 1.0f);
-    const Tensor at_label = model::labelled_logits(ctx, tensor, block.student, labels, student.vocabulary().begin);
+    const Tensor at_label =
+        model::labelled_logits(ctx, tensor, block.student, labels, student.vocabulary().begin);
     for (int64_t i = 0; i < rows; ++i) {
         if (labels.data<int32_t>()[i] < 0) continue;
-        sums_.label += static_cast<double>(block.lse_1.data<float>()[i]) - static_cast<double>(at_label.data<float>()[i]);
+        sums_.label += static_cast<double>(block.lse_1.data<float>()[i]) -
+                       static_cast<double>(at_label.data<float>()[i]);
     }
     sums_.tokens += static_cast<double>(rows);
     if (!terms_.divergence) return block;
@@ -49,7 +53,8 @@ Objective::Block Objective::measure(Context& ctx, const Transformer& student, co
     block.teacher = model::logits(ctx, *teacher, teacher_hidden);
     block.lse_t = model::log_sum_exp(ctx, tensor, block.teacher, tau);
     block.sums = ctx.empty({rows, divergence_sum_count}, DType::f32);
-    divergence_sums(ctx, *terms_.divergence, block.teacher, block.student, block.lse_t, block.lse_s, tau, block.sums);
+    divergence_sums(ctx, *terms_.divergence, block.teacher, block.student, block.lse_t, block.lse_s, tau,
+                    block.sums);
     tensor.all_reduce(ctx, block.sums);
     Tensor loss = ctx.empty({rows}, DType::f32);
     divergence_loss(ctx, *terms_.divergence, block.sums, loss);
@@ -57,9 +62,11 @@ Objective::Block Objective::measure(Context& ctx, const Transformer& student, co
     return block;
 }
 
-Tensor Objective::backward(Context& ctx, const Transformer& student, const Tensor& student_hidden, const Transformer* teacher,
-                           const Tensor& teacher_hidden, const Tensor& labels, double token_weight) {
-    const int64_t tokens = student_hidden.dim(0), step = model::logit_block_rows(student.architecture(), student.tensor().size());
+Tensor Objective::backward(Context& ctx, const Transformer& student, const Tensor& student_hidden,
+                           const Transformer* teacher, const Tensor& teacher_hidden, const Tensor& labels,
+                           double token_weight) {
+    const int64_t tokens = student_hidden.dim(0),
+                  step = model::logit_block_rows(student.architecture(), student.tensor().size());
     const LogitGradient what{.divergence = terms_.divergence,
                              .tau = static_cast<float>(terms_.temperature),
                              .divergence_weight = static_cast<float>(terms_.divergence_weight),
@@ -74,22 +81,26 @@ Tensor Objective::backward(Context& ctx, const Transformer& student, const Tenso
         Block block = measure(ctx, student, hidden, teacher, from_teacher, label);
         Tensor row_weights = ctx.empty({rows}, DType::f32);
         fill(ctx, static_cast<float>(token_weight), row_weights);
-        Tensor d_logits = student.dtype() == DType::f32 ? block.student : ctx.empty(block.student.shape(), student.dtype());
-        logit_gradient(ctx, what, block.teacher, block.student, block.lse_t, block.lse_s, block.sums, block.lse_1, label, row_weights, d_logits);
+        Tensor d_logits =
+            student.dtype() == DType::f32 ? block.student : ctx.empty(block.student.shape(), student.dtype());
+        logit_gradient(ctx, what, block.teacher, block.student, block.lse_t, block.lse_s, block.sums,
+                       block.lse_1, label, row_weights, d_logits);
         Tensor d_block = d_hidden.rows(begin, rows);
-        matmul_backward_input(ctx, d_logits, student.head(), d_block);   // d_hidden =
-        matmul_backward_weight(ctx, d_logits, hidden, head_gradient);    // d head +=
+        matmul_backward_input(ctx, d_logits, student.head(), d_block);  // d_hidden =
+        matmul_backward_weight(ctx, d_logits, hidden, head_gradient);   // d head +=
     }
     return d_hidden;
 }
 
-void Objective::forward(Context& ctx, const Transformer& student, const Tensor& student_hidden, const Transformer* teacher,
-                        const Tensor& teacher_hidden, const Tensor& labels) {
-    const int64_t tokens = student_hidden.dim(0), step = model::logit_block_rows(student.architecture(), student.tensor().size());
+void Objective::forward(Context& ctx, const Transformer& student, const Tensor& student_hidden,
+                        const Transformer* teacher, const Tensor& teacher_hidden, const Tensor& labels) {
+    const int64_t tokens = student_hidden.dim(0),
+                  step = model::logit_block_rows(student.architecture(), student.tensor().size());
     for (int64_t begin = 0; begin < tokens; begin += step) {
         const int64_t rows = std::min(step, tokens - begin);
         const Tensor from_teacher = terms_.divergence ? teacher_hidden.rows(begin, rows) : Tensor();
-        measure(ctx, student, student_hidden.rows(begin, rows), teacher, from_teacher, labels.rows(begin, rows));
+        measure(ctx, student, student_hidden.rows(begin, rows), teacher, from_teacher,
+                labels.rows(begin, rows));
     }
 }
 

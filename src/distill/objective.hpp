@@ -1,5 +1,5 @@
-// The head of a training step: output projection, softmax, loss and their gradients, a block of tokens at a time, so that
-// the logits of a micro-batch never exist as a whole.
+// The head of a training step: output projection, softmax, loss and their gradients, a block of tokens at a
+// time, so that the logits of a micro-batch never exist as a whole.
 #pragma once
 
 #include "src/distill/loss_terms.hpp"
@@ -23,25 +23,26 @@ public:
     explicit Objective(LossTerms terms) : terms_(terms) {}
     const LossTerms& terms() const { return terms_; }
 
-    /// Adds the loss of one micro-batch to sums() (the same on all tensor parallel ranks) and token_weight times its
-    /// gradient to the student's head gradient (+=).
-    ///   student_hidden [T, H of the student], teacher_hidden [T, H of the teacher] (unused without a divergence)
-    ///   labels [T] i32, < 0: not scored by cross entropy
+    /// Adds the loss of one micro-batch to sums() (the same on all tensor parallel ranks) and token_weight
+    /// times its gradient to the student's head gradient (+=).
+    ///   student_hidden [T, H of the student], teacher_hidden [T, H of the teacher] (unused without a
+    ///   divergence) labels [T] i32, < 0: not scored by cross entropy
     /// Returns d_hidden [T, H] =, this rank's part of the sum over tensor parallel ranks.
-    Tensor backward(Context& ctx, const model::Transformer& student, const Tensor& student_hidden, const model::Transformer* teacher,
-                    const Tensor& teacher_hidden, const Tensor& labels, double token_weight);
+    Tensor backward(Context& ctx, const model::Transformer& student, const Tensor& student_hidden,
+                    const model::Transformer* teacher, const Tensor& teacher_hidden, const Tensor& labels,
+                    double token_weight);
 
     /// The loss alone.
-    void forward(Context& ctx, const model::Transformer& student, const Tensor& student_hidden, const model::Transformer* teacher,
-                 const Tensor& teacher_hidden, const Tensor& labels);
+    void forward(Context& ctx, const model::Transformer& student, const Tensor& student_hidden,
+                 const model::Transformer* teacher, const Tensor& teacher_hidden, const Tensor& labels);
 
     const LossSums& sums() const { return sums_; }
     void reset() { sums_ = {}; }
 
 private:
     struct Block;
-    Block measure(Context& ctx, const model::Transformer& student, const Tensor& student_hidden, const model::Transformer* teacher,
-                  const Tensor& teacher_hidden, const Tensor& labels);
+    Block measure(Context& ctx, const model::Transformer& student, const Tensor& student_hidden,
+                  const model::Transformer* teacher, const Tensor& teacher_hidden, const Tensor& labels);
 
     LossTerms terms_;
     LossSums sums_;

@@ -19,7 +19,8 @@ public:
         const Range layers = model.placement().layers;
         for (int64_t i = layers.begin; i < layers.end; ++i) {
             const int64_t width = model.layer(i).cache_width();
-            caches_.push_back({ctx.zeros({capacity, width}, model.dtype()), ctx.zeros({capacity, width}, model.dtype())});
+            caches_.push_back(
+                {ctx.zeros({capacity, width}, model.dtype()), ctx.zeros({capacity, width}, model.dtype())});
         }
     }
 
@@ -59,12 +60,15 @@ std::vector<float> gather_logits(Context& ctx, const model::Transformer& model, 
 int32_t sample(std::vector<float> logits, const GenerationOptions& options, uint64_t counter) {
     std::vector<int32_t> order(logits.size());
     std::iota(order.begin(), order.end(), 0);
-    std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return logits[static_cast<size_t>(a)] > logits[static_cast<size_t>(b)]; });
+    std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
+        return logits[static_cast<size_t>(a)] > logits[static_cast<size_t>(b)];
+    });
     const auto largest = static_cast<double>(logits[static_cast<size_t>(order[0])]);
     std::vector<double> weights;
     double total = 0;
     for (const int32_t id : order) {
-        weights.push_back(std::exp((static_cast<double>(logits[static_cast<size_t>(id)]) - largest) / options.temperature));
+        weights.push_back(
+            std::exp((static_cast<double>(logits[static_cast<size_t>(id)]) - largest) / options.temperature));
         total += weights.back();
     }
     // The smallest set of likeliest tokens that holds top_p of the probability (Holtzman et al. 2020).
@@ -81,8 +85,9 @@ int32_t sample(std::vector<float> logits, const GenerationOptions& options, uint
 
 }  // namespace
 
-std::vector<int32_t> generate(Context& ctx, model::Transformer& model, const comm::Topology& topology, const std::vector<int32_t>& prompt,
-                              const GenerationOptions& options, const std::function<void(int32_t)>& emit) {
+std::vector<int32_t> generate(Context& ctx, model::Transformer& model, const comm::Topology& topology,
+                              const std::vector<int32_t>& prompt, const GenerationOptions& options,
+                              const std::function<void(int32_t)>& emit) {
     const int64_t room = model.architecture().max_positions - narrow<int64_t>(prompt.size());
     const int64_t most = std::clamp<int64_t>(room, 0, options.max_tokens);
     CachedModel cached(ctx, model, topology, narrow<int64_t>(prompt.size()) + most);
@@ -95,7 +100,8 @@ std::vector<int32_t> generate(Context& ctx, model::Transformer& model, const com
             if (options.temperature > 0) {
                 chosen = sample(gather_logits(ctx, model, z), options, out.size());
             } else {
-                chosen = static_cast<double>(model::argmax(ctx, model.tensor(), z, model.vocabulary().begin)[0]);
+                chosen =
+                    static_cast<double>(model::argmax(ctx, model.tensor(), z, model.vocabulary().begin)[0]);
             }
             if (topology.tensor.rank() != 0 || topology.data.rank() != 0) chosen = 0;
         }

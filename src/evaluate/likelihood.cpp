@@ -21,14 +21,16 @@ Prepared prepare(const LikelihoodRequest& r, int64_t max_positions) {
     out.tokens = r.context;
     out.tokens.insert(out.tokens.end(), r.continuation.begin(), r.continuation.end());
     const auto keep = static_cast<size_t>(max_positions + 1);
-    if (out.tokens.size() > keep) out.tokens.erase(out.tokens.begin(), out.tokens.end() - static_cast<int64_t>(keep));
+    if (out.tokens.size() > keep)
+        out.tokens.erase(out.tokens.begin(), out.tokens.end() - static_cast<int64_t>(keep));
     out.scored = std::min(narrow<int64_t>(r.continuation.size()), narrow<int64_t>(out.tokens.size()) - 1);
     return out;
 }
 
-/// Scores a micro-batch on the last stage: only the rows of hidden states that predict a continuation meet the head.
-void score(Context& ctx, const model::Transformer& model, const Tensor& hidden, int64_t seq, const std::vector<Prepared>& batch,
-           std::vector<Likelihood*>& results) {
+/// Scores a micro-batch on the last stage: only the rows of hidden states that predict a continuation meet
+/// the head.
+void score(Context& ctx, const model::Transformer& model, const Tensor& hidden, int64_t seq,
+           const std::vector<Prepared>& batch, std::vector<Likelihood*>& results) {
     std::vector<int32_t> rows, labels;
     for (size_t b = 0; b < batch.size(); ++b) {
         const auto& p = batch[b];
@@ -39,7 +41,8 @@ void score(Context& ctx, const model::Transformer& model, const Tensor& hidden, 
         }
     }
     const auto n = narrow<int64_t>(rows.size());
-    Tensor index = ctx.empty({n}, DType::i32), label = ctx.empty({n}, DType::i32), picked = ctx.empty({n, hidden.dim(1)}, hidden.dtype());
+    Tensor index = ctx.empty({n}, DType::i32), label = ctx.empty({n}, DType::i32),
+           picked = ctx.empty({n, hidden.dim(1)}, hidden.dtype());
     std::copy(rows.begin(), rows.end(), index.data<int32_t>());
     std::copy(labels.begin(), labels.end(), label.data<int32_t>());
     gather_rows(ctx, hidden, index, picked);
@@ -63,13 +66,16 @@ std::vector<Likelihood> likelihoods(Context& ctx, model::Transformer& model, con
     const int64_t max_positions = model.architecture().max_positions;
     std::vector<size_t> order(requests.size());
     std::iota(order.begin(), order.end(), size_t{0});
-    const auto length = [&](size_t i) { return requests[i].context.size() + requests[i].continuation.size(); };
+    const auto length = [&](size_t i) {
+        return requests[i].context.size() + requests[i].continuation.size();
+    };
     std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return length(a) > length(b); });
 
     std::vector<Likelihood> results(requests.size());
     model::Outbox outbox;
     const auto step = static_cast<size_t>(micro_batch), replicas = static_cast<size_t>(topology.layout.dp);
-    for (size_t begin = step * static_cast<size_t>(topology.data.rank()); begin < order.size(); begin += step * replicas) {
+    for (size_t begin = step * static_cast<size_t>(topology.data.rank()); begin < order.size();
+         begin += step * replicas) {
         std::vector<Prepared> batch;
         std::vector<Likelihood*> into;
         size_t longest = 0;

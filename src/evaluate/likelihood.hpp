@@ -19,9 +19,9 @@ struct Likelihood {
     bool is_greedy = false;     ///< whether each of its tokens is the most likely one
 };
 
-/// Collective; the same results, in the order of the requests, on every rank. Where context and continuation exceed
-/// max_positions + 1 tokens, the context loses its beginning. Requests of similar length share a micro-batch, padded on the
-/// right, which causal attention does not see.
+/// Collective; the same results, in the order of the requests, on every rank. Where context and continuation
+/// exceed max_positions + 1 tokens, the context loses its beginning. Requests of similar length share a
+/// micro-batch, padded on the right, which causal attention does not see.
 std::vector<Likelihood> likelihoods(Context& ctx, model::Transformer& model, const comm::Topology& topology,
                                     const std::vector<LikelihoodRequest>& requests, int64_t micro_batch,
                                     const std::function<void(int64_t done)>& progress);

@@ -30,16 +30,21 @@ LabelledBatch make_batch(Context& ctx, std::span<const Window> windows, const Re
 
 }  // namespace
 
-StreamLoss stream_loss(Context& ctx, model::Transformer& model, const comm::Topology& topology, const std::vector<Window>& windows,
-                       int64_t micro_batch, const ReadTokens& read, const Progress& progress) {
+StreamLoss stream_loss(Context& ctx, model::Transformer& model, const comm::Topology& topology,
+                       const std::vector<Window>& windows, int64_t micro_batch, const ReadTokens& read,
+                       const Progress& progress) {
     model::Outbox outbox;
     std::array<double, 2> total{};  // sum, tokens
     std::vector<Window> mine;
-    for (size_t i = static_cast<size_t>(topology.data.rank()); i < windows.size(); i += static_cast<size_t>(topology.layout.dp)) mine.push_back(windows[i]);
+    for (size_t i = static_cast<size_t>(topology.data.rank()); i < windows.size();
+         i += static_cast<size_t>(topology.layout.dp))
+        mine.push_back(windows[i]);
 
     for (size_t begin = 0; begin < mine.size();) {
         size_t end = begin + 1;
-        while (end < mine.size() && end - begin < static_cast<size_t>(micro_batch) && mine[end].length == mine[begin].length) ++end;
+        while (end < mine.size() && end - begin < static_cast<size_t>(micro_batch) &&
+               mine[end].length == mine[begin].length)
+            ++end;
         const LabelledBatch batch = make_batch(ctx, std::span(mine).subspan(begin, end - begin), read);
         const Tensor hidden = model::forward_pipeline(ctx, model, topology, batch.tokens, outbox);
         if (hidden) {

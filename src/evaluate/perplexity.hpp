@@ -21,9 +21,10 @@ using ReadTokens = std::function<void(int64_t begin, std::span<int32_t> out)>;
 /// Called after each of this replica's micro-batches with the windows done so far.
 using Progress = std::function<void(int64_t windows_done)>;
 
-/// Collective: windows are dealt to the data parallel replicas in turn and batched `micro_batch` at a time (equal lengths
-/// only). The same result on every rank.
-StreamLoss stream_loss(Context& ctx, model::Transformer& model, const comm::Topology& topology, const std::vector<Window>& windows,
-                       int64_t micro_batch, const ReadTokens& read, const Progress& progress);
+/// Collective: windows are dealt to the data parallel replicas in turn and batched `micro_batch` at a time
+/// (equal lengths only). The same result on every rank.
+StreamLoss stream_loss(Context& ctx, model::Transformer& model, const comm::Topology& topology,
+                       const std::vector<Window>& windows, int64_t micro_batch, const ReadTokens& read,
+                       const Progress& progress);
 
 }  // namespace espalier::evaluate

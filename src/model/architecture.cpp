@@ -9,15 +9,19 @@ namespace espalier::model {
 
 std::string_view to_string(Family family) {
     switch (family) {
-        case Family::llama: return "llama";
-        case Family::mistral: return "mistral";
-        case Family::nemotron: return "nemotron";
+        case Family::llama:
+            return "llama";
+        case Family::mistral:
+            return "mistral";
+        case Family::nemotron:
+            return "nemotron";
     }
     throw InternalError("unknown family");
 }
 
 bool Architecture::uniform() const {
-    return std::all_of(layers.begin(), layers.end(), [&](const LayerShape& l) { return l == layers.front(); });
+    return std::all_of(layers.begin(), layers.end(),
+                       [&](const LayerShape& l) { return l == layers.front(); });
 }
 
 int64_t Architecture::group(int64_t layer) const {
@@ -26,40 +30,49 @@ int64_t Architecture::group(int64_t layer) const {
 }
 
 bool Architecture::operator==(const Architecture& o) const {
-    return family == o.family && vocab == o.vocab && hidden == o.hidden && head_dim == o.head_dim && layers == o.layers &&
-           activation == o.activation && norm.kind == o.norm.kind && norm.gain == o.norm.gain && norm.eps == o.norm.eps &&
-           norm_bias == o.norm_bias && qkv_bias == o.qkv_bias && attention_out_bias == o.attention_out_bias &&
-           mlp_bias == o.mlp_bias && tied == o.tied && rotary_dim == o.rotary_dim && rotary_base == o.rotary_base &&
+    return family == o.family && vocab == o.vocab && hidden == o.hidden && head_dim == o.head_dim &&
+           layers == o.layers && activation == o.activation && norm.kind == o.norm.kind &&
+           norm.gain == o.norm.gain && norm.eps == o.norm.eps && norm_bias == o.norm_bias &&
+           qkv_bias == o.qkv_bias && attention_out_bias == o.attention_out_bias && mlp_bias == o.mlp_bias &&
+           tied == o.tied && rotary_dim == o.rotary_dim && rotary_base == o.rotary_base &&
            rotary_scaling == o.rotary_scaling && window == o.window && max_positions == o.max_positions;
 }
 
 void check(const Architecture& a, const std::string& source) {
     const auto positive = [&](int64_t value, const char* field) {
-        ESPALIER_REQUIRE(value > 0 && value < (int64_t{1} << 31), "{}: {} is {}; it must be a positive number", source, field, value);
+        ESPALIER_REQUIRE(value > 0 && value < (int64_t{1} << 31),
+                         "{}: {} is {}; it must be a positive number", source, field, value);
     };
     positive(a.vocab, "vocab");
     positive(a.hidden, "hidden");
     positive(a.head_dim, "head_dim");
     positive(a.max_positions, "max_positions");
-    ESPALIER_REQUIRE(a.depth() > 0 && a.depth() < 100000, "{}: {} layers; a model has at least one", source, a.depth());
+    ESPALIER_REQUIRE(a.depth() > 0 && a.depth() < 100000, "{}: {} layers; a model has at least one", source,
+                     a.depth());
     for (int64_t i = 0; i < a.depth(); ++i) {
         const auto& l = a.layers[static_cast<size_t>(i)];
         positive(l.query_heads, "query_heads");
         positive(l.kv_heads, "kv_heads");
         positive(l.ffn, "ffn");
-        ESPALIER_REQUIRE(l.query_heads % l.kv_heads == 0, "{}: layer {} has {} query heads for {} KV heads; the KV heads must divide the query heads",
-                         source, i, l.query_heads, l.kv_heads);
+        ESPALIER_REQUIRE(
+            l.query_heads % l.kv_heads == 0,
+            "{}: layer {} has {} query heads for {} KV heads; the KV heads must divide the query heads",
+            source, i, l.query_heads, l.kv_heads);
     }
     ESPALIER_REQUIRE(a.rotary_dim >= 0 && a.rotary_dim <= a.head_dim && a.rotary_dim % 2 == 0,
-                     "{}: rotary dimension {} must be even and at most head_dim {}", source, a.rotary_dim, a.head_dim);
-    ESPALIER_REQUIRE(a.rotary_base > 0 && a.norm.eps > 0, "{}: rotary base {} and norm epsilon {} must be positive", source, a.rotary_base, a.norm.eps);
+                     "{}: rotary dimension {} must be even and at most head_dim {}", source, a.rotary_dim,
+                     a.head_dim);
+    ESPALIER_REQUIRE(a.rotary_base > 0 && a.norm.eps > 0,
+                     "{}: rotary base {} and norm epsilon {} must be positive", source, a.rotary_base,
+                     a.norm.eps);
 }
 
 double forward_flops_per_token(const Architecture& a, int64_t seq_len) {
     const auto hidden = static_cast<double>(a.hidden), head_dim = static_cast<double>(a.head_dim);
     double flops = 2.0 * hidden * static_cast<double>(a.vocab);
     for (const auto& l : a.layers) {
-        const double q = static_cast<double>(l.query_heads) * head_dim, kv = static_cast<double>(l.kv_heads) * head_dim;
+        const double q = static_cast<double>(l.query_heads) * head_dim,
+                     kv = static_cast<double>(l.kv_heads) * head_dim;
         flops += 2.0 * hidden * (2.0 * q + 2.0 * kv);
         flops += 2.0 * hidden * static_cast<double>(l.ffn) * (is_gated(a.activation) ? 3.0 : 2.0);
         flops += 2.0 * static_cast<double>(seq_len) * q;

@@ -65,8 +65,8 @@ struct Architecture {
 /// Throws UserError, naming `source` and the field, when the numbers cannot be a model.
 void check(const Architecture& a, const std::string& source);
 
-/// FLOPs of one token's forward pass at a sequence length: every matrix product (the head's too), and causal attention
-/// (2 seq_len q_heads head_dim per layer). The backward pass is twice that.
+/// FLOPs of one token's forward pass at a sequence length: every matrix product (the head's too), and causal
+/// attention (2 seq_len q_heads head_dim per layer). The backward pass is twice that.
 double forward_flops_per_token(const Architecture& a, int64_t seq_len);
 
 }  // namespace espalier::model

@@ -8,8 +8,10 @@ namespace espalier::model {
 using nlohmann::json;
 using nlohmann::ordered_json;
 
-FieldReader::FieldReader(const json& object, std::string source) : object_(object), source_(std::move(source)) {
-    ESPALIER_REQUIRE(object_.is_object(), "{}: expected a JSON object with the fields of an architecture", source_);
+FieldReader::FieldReader(const json& object, std::string source)
+    : object_(object), source_(std::move(source)) {
+    ESPALIER_REQUIRE(object_.is_object(), "{}: expected a JSON object with the fields of an architecture",
+                     source_);
 }
 
 bool FieldReader::has(const char* field) const {
@@ -24,11 +26,14 @@ const json& FieldReader::at(const char* field) const {
 
 int64_t FieldReader::integer(const char* field) const {
     const json& value = at(field);
-    ESPALIER_REQUIRE(value.is_number_integer(), "{}: \"{}\" is {}, expected a whole number", source_, field, value.dump());
+    ESPALIER_REQUIRE(value.is_number_integer(), "{}: \"{}\" is {}, expected a whole number", source_, field,
+                     value.dump());
     return value.get<int64_t>();
 }
 
-int64_t FieldReader::integer(const char* field, int64_t fallback) const { return has(field) ? integer(field) : fallback; }
+int64_t FieldReader::integer(const char* field, int64_t fallback) const {
+    return has(field) ? integer(field) : fallback;
+}
 
 double FieldReader::number(const char* field) const {
     const json& value = at(field);
@@ -36,12 +41,15 @@ double FieldReader::number(const char* field) const {
     return value.get<double>();
 }
 
-double FieldReader::number(const char* field, double fallback) const { return has(field) ? number(field) : fallback; }
+double FieldReader::number(const char* field, double fallback) const {
+    return has(field) ? number(field) : fallback;
+}
 
 bool FieldReader::flag(const char* field, bool fallback) const {
     if (!has(field)) return fallback;
     const json& value = at(field);
-    ESPALIER_REQUIRE(value.is_boolean(), "{}: \"{}\" is {}, expected true or false", source_, field, value.dump());
+    ESPALIER_REQUIRE(value.is_boolean(), "{}: \"{}\" is {}, expected true or false", source_, field,
+                     value.dump());
     return value.get<bool>();
 }
 
@@ -51,15 +59,19 @@ std::string FieldReader::text(const char* field) const {
     return value.get<std::string>();
 }
 
-std::string FieldReader::text(const char* field, const std::string& fallback) const { return has(field) ? text(field) : fallback; }
+std::string FieldReader::text(const char* field, const std::string& fallback) const {
+    return has(field) ? text(field) : fallback;
+}
 
 std::vector<int64_t> FieldReader::per_layer(const char* field, int64_t layers) const {
     const json& value = at(field);
     if (!value.is_array()) return std::vector<int64_t>(static_cast<size_t>(layers), integer(field));
-    ESPALIER_REQUIRE(value.size() == static_cast<size_t>(layers), "{}: \"{}\" lists {} layers, the model has {}", source_, field, value.size(), layers);
+    ESPALIER_REQUIRE(value.size() == static_cast<size_t>(layers),
+                     "{}: \"{}\" lists {} layers, the model has {}", source_, field, value.size(), layers);
     std::vector<int64_t> out;
     for (const json& v : value) {
-        ESPALIER_REQUIRE(v.is_number_integer(), "{}: \"{}\" holds {}, expected whole numbers", source_, field, v.dump());
+        ESPALIER_REQUIRE(v.is_number_integer(), "{}: \"{}\" holds {}, expected whole numbers", source_, field,
+                         v.dump());
         out.push_back(v.get<int64_t>());
     }
     return out;
@@ -75,7 +87,9 @@ ordered_json widths(const Architecture& a, Get get) {
     return list;
 }
 
-ordered_json optional_id(const std::optional<int64_t>& id) { return id ? ordered_json(*id) : ordered_json(nullptr); }
+ordered_json optional_id(const std::optional<int64_t>& id) {
+    return id ? ordered_json(*id) : ordered_json(nullptr);
+}
 
 std::optional<int64_t> read_id(const FieldReader& in, const char* field) {
     return in.has(field) ? std::optional(in.integer(field)) : std::nullopt;
@@ -92,11 +106,16 @@ E choice(const FieldReader& in, const char* field, const std::vector<std::pair<c
     fail("{}: \"{}\" is \"{}\"; known are {}", in.source(), field, text, known);
 }
 
-const std::vector<std::pair<const char*, Family>> families{{"llama", Family::llama}, {"mistral", Family::mistral}, {"nemotron", Family::nemotron}};
-const std::vector<std::pair<const char*, NormKind>> norm_kinds{{"rms", NormKind::rms}, {"layer", NormKind::layer}};
-const std::vector<std::pair<const char*, Gain>> gains{{"weight", Gain::weight}, {"one_plus_weight", Gain::one_plus_weight}};
+const std::vector<std::pair<const char*, Family>> families{
+    {"llama", Family::llama}, {"mistral", Family::mistral}, {"nemotron", Family::nemotron}};
+const std::vector<std::pair<const char*, NormKind>> norm_kinds{{"rms", NormKind::rms},
+                                                               {"layer", NormKind::layer}};
+const std::vector<std::pair<const char*, Gain>> gains{{"weight", Gain::weight},
+                                                      {"one_plus_weight", Gain::one_plus_weight}};
 const std::vector<std::pair<const char*, RotaryScaling::Kind>> scalings{
-    {"none", RotaryScaling::Kind::none}, {"linear", RotaryScaling::Kind::linear}, {"llama3", RotaryScaling::Kind::llama3}};
+    {"none", RotaryScaling::Kind::none},
+    {"linear", RotaryScaling::Kind::linear},
+    {"llama3", RotaryScaling::Kind::llama3}};
 
 template <class E>
 const char* name_of(const std::vector<std::pair<const char*, E>>& values, E value) {
@@ -113,14 +132,17 @@ Architecture from_own(const FieldReader& in) {
     a.hidden = in.integer("hidden");
     a.head_dim = in.integer("head_dim");
     const int64_t depth = in.integer("layers");
-    ESPALIER_REQUIRE(depth > 0 && depth < 100000, "{}: \"layers\" is {}; a model has at least one", in.source(), depth);
-    const auto heads = in.per_layer("query_heads", depth), kv = in.per_layer("kv_heads", depth), ffn = in.per_layer("ffn", depth);
+    ESPALIER_REQUIRE(depth > 0 && depth < 100000, "{}: \"layers\" is {}; a model has at least one",
+                     in.source(), depth);
+    const auto heads = in.per_layer("query_heads", depth), kv = in.per_layer("kv_heads", depth),
+               ffn = in.per_layer("ffn", depth);
     for (size_t i = 0; i < static_cast<size_t>(depth); ++i) a.layers.push_back({heads[i], kv[i], ffn[i]});
     const std::string activation = in.text("activation");
     const auto known = activation_from_string(activation);
     ESPALIER_REQUIRE(known.has_value(), "{}: unknown \"activation\" \"{}\"", in.source(), activation);
     a.activation = *known;
-    a.norm = {choice(in, "norm", norm_kinds), choice(in, "norm_gain", gains), static_cast<float>(in.number("norm_eps"))};
+    a.norm = {choice(in, "norm", norm_kinds), choice(in, "norm_gain", gains),
+              static_cast<float>(in.number("norm_eps"))};
     a.norm_bias = in.flag("norm_bias", false);
     a.qkv_bias = in.flag("qkv_bias", false);
     a.attention_out_bias = in.flag("attention_out_bias", false);
@@ -130,8 +152,9 @@ Architecture from_own(const FieldReader& in) {
     a.rotary_base = in.number("rotary_base");
     if (in.has("rotary_scaling")) {
         const FieldReader s(in.at("rotary_scaling"), in.source() + ": rotary_scaling");
-        a.rotary_scaling = {choice(s, "kind", scalings), s.number("factor", 1), s.number("low_frequency_factor", 1),
-                            s.number("high_frequency_factor", 4), s.integer("original_positions", 8192)};
+        a.rotary_scaling = {choice(s, "kind", scalings), s.number("factor", 1),
+                            s.number("low_frequency_factor", 1), s.number("high_frequency_factor", 4),
+                            s.integer("original_positions", 8192)};
     }
     a.window = in.integer("window", 0);
     a.max_positions = in.integer("max_positions");

@@ -10,8 +10,8 @@ namespace espalier::model {
 /// Every field, in Espalier's words. Widths that are the same in all layers are numbers, else lists.
 nlohmann::ordered_json to_json(const Architecture& a);
 
-/// The inverse of to_json, or Hugging Face's config.json (hugging_face.hpp), whichever `object` is. Throws UserError naming
-/// `source` and the field.
+/// The inverse of to_json, or Hugging Face's config.json (hugging_face.hpp), whichever `object` is. Throws
+/// UserError naming `source` and the field.
 Architecture architecture_from_json(const nlohmann::json& object, const std::string& source);
 
 /// Reads fields of a JSON object that somebody else wrote; every complaint names the source and the field.

@@ -13,7 +13,8 @@ namespace {
 Family family_of(const FieldReader& in) {
     std::string name;
     if (in.has("architectures") && in.at("architectures").is_array() && !in.at("architectures").empty()) {
-        name = in.at("architectures").at(0).is_string() ? in.at("architectures").at(0).get<std::string>() : "";
+        name =
+            in.at("architectures").at(0).is_string() ? in.at("architectures").at(0).get<std::string>() : "";
     }
     if (name == "LlamaForCausalLM") return Family::llama;
     if (name == "MistralForCausalLM") return Family::mistral;
@@ -22,8 +23,10 @@ Family family_of(const FieldReader& in) {
     if (name.empty() && type == "llama") return Family::llama;
     if (name.empty() && type == "mistral") return Family::mistral;
     if (name.empty() && type == "nemotron") return Family::nemotron;
-    fail("{}: architecture \"{}\" (model_type \"{}\") is not supported; supported are LlamaForCausalLM, MistralForCausalLM, NemotronForCausalLM",
-         in.source(), name, type);
+    fail(
+        "{}: architecture \"{}\" (model_type \"{}\") is not supported; supported are LlamaForCausalLM, "
+        "MistralForCausalLM, NemotronForCausalLM",
+        in.source(), name, type);
 }
 
 Activation activation_of(const FieldReader& in, Family family) {
@@ -36,10 +39,14 @@ Activation activation_of(const FieldReader& in, Family family) {
         if (act == "silu" || act == "swish") return Activation::swiglu;
         if (act == "gelu_new" || act == "gelu_pytorch_tanh") return Activation::geglu;
     }
-    fail("{}: \"hidden_act\" \"{}\" is not supported; supported are silu, relu2 (Nemotron), gelu_new, gelu_pytorch_tanh", in.source(), act);
+    fail(
+        "{}: \"hidden_act\" \"{}\" is not supported; supported are silu, relu2 (Nemotron), gelu_new, "
+        "gelu_pytorch_tanh",
+        in.source(), act);
 }
 
-/// The rotary fields, which transformers 5 gathers in rope_parameters and 4 spreads over rope_theta and rope_scaling.
+/// The rotary fields, which transformers 5 gathers in rope_parameters and 4 spreads over rope_theta and
+/// rope_scaling.
 void read_rotary(const FieldReader& in, Architecture& a) {
     const bool nemotron = a.family == Family::nemotron;
     a.rotary_base = in.number("rope_theta", 10000.0);
@@ -58,7 +65,8 @@ void read_rotary(const FieldReader& in, Architecture& a) {
         const std::string type = r.text("rope_type", r.text("type", "default"));
         auto& s = a.rotary_scaling;
         if (type == "default") continue;
-        ESPALIER_REQUIRE(type == "linear" || type == "llama3", "{}: rotary scaling \"{}\" is not supported; supported are default, linear, llama3",
+        ESPALIER_REQUIRE(type == "linear" || type == "llama3",
+                         "{}: rotary scaling \"{}\" is not supported; supported are default, linear, llama3",
                          r.source(), type);
         s.factor = r.number("factor");
         ESPALIER_REQUIRE(s.factor > 0, "{}: \"factor\" is {}; it must be positive", r.source(), s.factor);
@@ -67,25 +75,33 @@ void read_rotary(const FieldReader& in, Architecture& a) {
             s.low_frequency_factor = r.number("low_freq_factor");
             s.high_frequency_factor = r.number("high_freq_factor");
             s.original_positions = r.integer("original_max_position_embeddings");
-            ESPALIER_REQUIRE(s.high_frequency_factor > s.low_frequency_factor, "{}: \"high_freq_factor\" must exceed \"low_freq_factor\"", r.source());
+            ESPALIER_REQUIRE(s.high_frequency_factor > s.low_frequency_factor,
+                             "{}: \"high_freq_factor\" must exceed \"low_freq_factor\"", r.source());
         }
     }
-    ESPALIER_REQUIRE(fraction >= 0 && fraction <= 1, "{}: \"partial_rotary_factor\" is {}; it must be between 0 and 1", in.source(), fraction);
+    ESPALIER_REQUIRE(fraction >= 0 && fraction <= 1,
+                     "{}: \"partial_rotary_factor\" is {}; it must be between 0 and 1", in.source(),
+                     fraction);
     a.rotary_dim = static_cast<int64_t>(static_cast<double>(a.head_dim) * fraction);
 }
 
 std::optional<int64_t> first_id(const FieldReader& in, const char* field) {
     if (!in.has(field)) return std::nullopt;
     const json& value = in.at(field);
-    if (value.is_array()) return !value.empty() && value.at(0).is_number_integer() ? std::optional(value.at(0).get<int64_t>()) : std::nullopt;
+    if (value.is_array())
+        return !value.empty() && value.at(0).is_number_integer() ? std::optional(value.at(0).get<int64_t>())
+                                                                 : std::nullopt;
     return in.integer(field);
 }
 
 std::string hf_class(Family family) {
     switch (family) {
-        case Family::llama: return "LlamaForCausalLM";
-        case Family::mistral: return "MistralForCausalLM";
-        case Family::nemotron: return "NemotronForCausalLM";
+        case Family::llama:
+            return "LlamaForCausalLM";
+        case Family::mistral:
+            return "MistralForCausalLM";
+        case Family::nemotron:
+            return "NemotronForCausalLM";
     }
     throw InternalError("unknown family");
 }
@@ -93,10 +109,13 @@ std::string hf_class(Family family) {
 std::string hf_activation(Activation activation) {
     switch (activation) {
         case Activation::swiglu:
-        case Activation::silu: return "silu";
+        case Activation::silu:
+            return "silu";
         case Activation::geglu:
-        case Activation::gelu: return "gelu_pytorch_tanh";
-        case Activation::relu2: return "relu2";
+        case Activation::gelu:
+            return "gelu_pytorch_tanh";
+        case Activation::relu2:
+            return "relu2";
     }
     throw InternalError("unknown activation");
 }
@@ -104,28 +123,50 @@ std::string hf_activation(Activation activation) {
 std::string hf_name(const Parameter& p) {
     const auto in_layer = [&](const char* rest) { return fmt::format("model.layers.{}.{}", p.layer, rest); };
     switch (p.weight) {
-        case Weight::token_embedding: return "model.embed_tokens.weight";
-        case Weight::attention_norm: return in_layer("input_layernorm.weight");
-        case Weight::attention_norm_bias: return in_layer("input_layernorm.bias");
-        case Weight::query: return in_layer("self_attn.q_proj.weight");
-        case Weight::key: return in_layer("self_attn.k_proj.weight");
-        case Weight::value: return in_layer("self_attn.v_proj.weight");
-        case Weight::query_bias: return in_layer("self_attn.q_proj.bias");
-        case Weight::key_bias: return in_layer("self_attn.k_proj.bias");
-        case Weight::value_bias: return in_layer("self_attn.v_proj.bias");
-        case Weight::attention_out: return in_layer("self_attn.o_proj.weight");
-        case Weight::attention_out_bias: return in_layer("self_attn.o_proj.bias");
-        case Weight::mlp_norm: return in_layer("post_attention_layernorm.weight");
-        case Weight::mlp_norm_bias: return in_layer("post_attention_layernorm.bias");
-        case Weight::gate: return in_layer("mlp.gate_proj.weight");
-        case Weight::up: return in_layer("mlp.up_proj.weight");
-        case Weight::gate_bias: return in_layer("mlp.gate_proj.bias");
-        case Weight::up_bias: return in_layer("mlp.up_proj.bias");
-        case Weight::down: return in_layer("mlp.down_proj.weight");
-        case Weight::down_bias: return in_layer("mlp.down_proj.bias");
-        case Weight::final_norm: return "model.norm.weight";
-        case Weight::final_norm_bias: return "model.norm.bias";
-        case Weight::head: return "lm_head.weight";
+        case Weight::token_embedding:
+            return "model.embed_tokens.weight";
+        case Weight::attention_norm:
+            return in_layer("input_layernorm.weight");
+        case Weight::attention_norm_bias:
+            return in_layer("input_layernorm.bias");
+        case Weight::query:
+            return in_layer("self_attn.q_proj.weight");
+        case Weight::key:
+            return in_layer("self_attn.k_proj.weight");
+        case Weight::value:
+            return in_layer("self_attn.v_proj.weight");
+        case Weight::query_bias:
+            return in_layer("self_attn.q_proj.bias");
+        case Weight::key_bias:
+            return in_layer("self_attn.k_proj.bias");
+        case Weight::value_bias:
+            return in_layer("self_attn.v_proj.bias");
+        case Weight::attention_out:
+            return in_layer("self_attn.o_proj.weight");
+        case Weight::attention_out_bias:
+            return in_layer("self_attn.o_proj.bias");
+        case Weight::mlp_norm:
+            return in_layer("post_attention_layernorm.weight");
+        case Weight::mlp_norm_bias:
+            return in_layer("post_attention_layernorm.bias");
+        case Weight::gate:
+            return in_layer("mlp.gate_proj.weight");
+        case Weight::up:
+            return in_layer("mlp.up_proj.weight");
+        case Weight::gate_bias:
+            return in_layer("mlp.gate_proj.bias");
+        case Weight::up_bias:
+            return in_layer("mlp.up_proj.bias");
+        case Weight::down:
+            return in_layer("mlp.down_proj.weight");
+        case Weight::down_bias:
+            return in_layer("mlp.down_proj.bias");
+        case Weight::final_norm:
+            return "model.norm.weight";
+        case Weight::final_norm_bias:
+            return "model.norm.bias";
+        case Weight::head:
+            return "lm_head.weight";
     }
     throw InternalError("unknown weight");
 }
@@ -140,7 +181,8 @@ Architecture from_hugging_face(const json& config, const std::string& source) {
     a.vocab = in.integer("vocab_size");
     a.hidden = in.integer("hidden_size");
     const int64_t depth = in.integer("num_hidden_layers");
-    ESPALIER_REQUIRE(depth > 0 && depth < 100000, "{}: \"num_hidden_layers\" is {}; a model has at least one", source, depth);
+    ESPALIER_REQUIRE(depth > 0 && depth < 100000, "{}: \"num_hidden_layers\" is {}; a model has at least one",
+                     source, depth);
     LayerShape shape;
     shape.query_heads = in.integer("num_attention_heads");
     shape.kv_heads = in.integer("num_key_value_heads", shape.query_heads);
@@ -152,23 +194,29 @@ Architecture from_hugging_face(const json& config, const std::string& source) {
         a.head_dim = in.integer("kv_channels");
     } else {
         ESPALIER_REQUIRE(shape.query_heads > 0 && a.hidden % shape.query_heads == 0,
-                         "{}: no \"head_dim\", and \"hidden_size\" {} is no multiple of \"num_attention_heads\" {}; write head_dim into the file",
+                         "{}: no \"head_dim\", and \"hidden_size\" {} is no multiple of "
+                         "\"num_attention_heads\" {}; write head_dim into the file",
                          source, a.hidden, shape.query_heads);
         a.head_dim = a.hidden / shape.query_heads;
     }
     a.activation = activation_of(in, a.family);
     a.norm.kind = nemotron ? NormKind::layer : NormKind::rms;
     a.norm.gain = nemotron ? Gain::one_plus_weight : Gain::weight;
-    a.norm.eps = static_cast<float>(nemotron ? in.number("norm_eps", in.number("layer_norm_eps", 1e-5)) : in.number("rms_norm_eps", 1e-6));
+    a.norm.eps = static_cast<float>(nemotron ? in.number("norm_eps", in.number("layer_norm_eps", 1e-5))
+                                             : in.number("rms_norm_eps", 1e-6));
     a.norm_bias = nemotron;
     const std::string normalization = in.text("normalization", "layernorm1p");
-    ESPALIER_REQUIRE(!nemotron || normalization == "layernorm1p", "{}: \"normalization\" \"{}\" is not supported; Nemotron's is layernorm1p", source, normalization);
+    ESPALIER_REQUIRE(!nemotron || normalization == "layernorm1p",
+                     "{}: \"normalization\" \"{}\" is not supported; Nemotron's is layernorm1p", source,
+                     normalization);
     a.qkv_bias = a.attention_out_bias = a.family != Family::mistral && in.flag("attention_bias", false);
     a.mlp_bias = a.family != Family::mistral && in.flag("mlp_bias", false);
     a.tied = in.flag("tie_word_embeddings", false);
     read_rotary(in, a);
     if (a.family == Family::mistral && in.has("sliding_window")) a.window = in.integer("sliding_window");
-    a.max_positions = in.integer("max_position_embeddings", nemotron ? 4096 : a.family == Family::mistral ? 131072 : 2048);
+    a.max_positions = in.integer("max_position_embeddings", nemotron                      ? 4096
+                                                            : a.family == Family::mistral ? 131072
+                                                                                          : 2048);
     if (a.window >= a.max_positions) a.window = 0;  // a window that holds the whole context is none
     a.init_std = in.number("initializer_range", nemotron ? 0.0134 : 0.02);
     a.bos = first_id(in, "bos_token_id");
@@ -178,13 +226,17 @@ Architecture from_hugging_face(const json& config, const std::string& source) {
 }
 
 Family loadable_family(const Architecture& a) {
-    ESPALIER_REQUIRE(a.uniform(), "layers of different widths: no public format holds such a model; cut all layers to the same widths to export");
+    ESPALIER_REQUIRE(a.uniform(),
+                     "layers of different widths: no public format holds such a model; cut all layers to the "
+                     "same widths to export");
     const auto& l = a.layers.front();
     if (a.family != Family::llama || a.hidden % l.query_heads == 0) return a.family;
     if (!a.qkv_bias && !a.attention_out_bias && !a.mlp_bias) return Family::mistral;
     const int64_t below = a.hidden / l.query_heads * l.query_heads;
-    fail("transformers loads no Llama with biases whose hidden size {} is no multiple of its {} query heads; the nearest that load have hidden {} or {}",
-         a.hidden, l.query_heads, below, below + l.query_heads);
+    fail(
+        "transformers loads no Llama with biases whose hidden size {} is no multiple of its {} query heads; "
+        "the nearest that load have hidden {} or {}",
+        a.hidden, l.query_heads, below, below + l.query_heads);
 }
 
 ordered_json to_hugging_face(const Architecture& a, const std::string& dtype) {
@@ -192,10 +244,15 @@ ordered_json to_hugging_face(const Architecture& a, const std::string& dtype) {
     const auto& l = a.layers.front();
     const auto& s = a.rotary_scaling;
     ordered_json rope{{"rope_type", "default"}, {"rope_theta", a.rotary_base}};
-    if (s.kind == RotaryScaling::Kind::linear) rope = {{"rope_type", "linear"}, {"rope_theta", a.rotary_base}, {"factor", s.factor}};
+    if (s.kind == RotaryScaling::Kind::linear)
+        rope = {{"rope_type", "linear"}, {"rope_theta", a.rotary_base}, {"factor", s.factor}};
     if (s.kind == RotaryScaling::Kind::llama3) {
-        rope = {{"rope_type", "llama3"}, {"rope_theta", a.rotary_base}, {"factor", s.factor}, {"low_freq_factor", s.low_frequency_factor},
-                {"high_freq_factor", s.high_frequency_factor}, {"original_max_position_embeddings", s.original_positions}};
+        rope = {{"rope_type", "llama3"},
+                {"rope_theta", a.rotary_base},
+                {"factor", s.factor},
+                {"low_freq_factor", s.low_frequency_factor},
+                {"high_freq_factor", s.high_frequency_factor},
+                {"original_max_position_embeddings", s.original_positions}};
     }
     ordered_json out{{"architectures", {hf_class(family)}},
                      {"model_type", to_string(family)},

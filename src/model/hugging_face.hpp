@@ -7,13 +7,14 @@
 
 namespace espalier::model {
 
-/// A config.json of LlamaForCausalLM, MistralForCausalLM or NemotronForCausalLM, in the spelling of transformers 4 or 5.
-/// Throws UserError naming `source`, the field and the way out for what is unknown or unsupported.
+/// A config.json of LlamaForCausalLM, MistralForCausalLM or NemotronForCausalLM, in the spelling of
+/// transformers 4 or 5. Throws UserError naming `source`, the field and the way out for what is unknown or
+/// unsupported.
 Architecture from_hugging_face(const nlohmann::json& config, const std::string& source);
 
-/// The family under which transformers loads this shape: its own, or Mistral for a Llama whose hidden size is no multiple
-/// of its heads (transformers' Llama refuses that; Mistral is the same maths). Throws UserError naming the nearest shapes
-/// that load where there is none.
+/// The family under which transformers loads this shape: its own, or Mistral for a Llama whose hidden size is
+/// no multiple of its heads (transformers' Llama refuses that; Mistral is the same maths). Throws UserError
+/// naming the nearest shapes that load where there is none.
 Family loadable_family(const Architecture& a);
 
 /// config.json as transformers 4 and 5 read it; `dtype` is "float32" or "bfloat16".
@@ -22,9 +23,10 @@ nlohmann::ordered_json to_hugging_face(const Architecture& a, const std::string&
 /// Where a parameter is found in somebody else's file, and how it is stored there.
 struct ForeignTensor {
     std::string name;
-    Shape shape;                  ///< as the file has it: heads and head_dim are one axis
-    int64_t interleaved_dim = 0;  ///< > 0: rows of each head of this many are stored as rotary pairs 0, d/2, 1, d/2 + 1, ...
-    float added = 0;              ///< what the file's values are more than ours (norm weights stored as gains)
+    Shape shape;  ///< as the file has it: heads and head_dim are one axis
+    int64_t interleaved_dim =
+        0;  ///< > 0: rows of each head of this many are stored as rotary pairs 0, d/2, 1, d/2 + 1, ...
+    float added = 0;  ///< what the file's values are more than ours (norm weights stored as gains)
 };
 ForeignTensor hugging_face_tensor(const Architecture& a, const Parameter& p);
 

@@ -13,8 +13,10 @@ namespace {
 
 /// Puts the keys and values of new tokens at the end of the cache; gives their queries.
 Tensor append(Context& ctx, const Tensor& qkv, const AttentionShape& shape, const CacheUse& use) {
-    const int64_t tokens = qkv.dim(0), q = shape.query_heads * shape.head_dim, kv = shape.kv_heads * shape.head_dim;
-    Tensor keys = use.cache->keys.rows(use.length - tokens, tokens), values = use.cache->values.rows(use.length - tokens, tokens);
+    const int64_t tokens = qkv.dim(0), q = shape.query_heads * shape.head_dim,
+                  kv = shape.kv_heads * shape.head_dim;
+    Tensor keys = use.cache->keys.rows(use.length - tokens, tokens),
+           values = use.cache->values.rows(use.length - tokens, tokens);
     copy_columns(ctx, qkv, q, keys, 0, kv);
     copy_columns(ctx, qkv, q + kv, values, 0, kv);
     Tensor queries = ctx.empty({tokens, q}, qkv.dtype());
@@ -22,12 +24,21 @@ Tensor append(Context& ctx, const Tensor& qkv, const AttentionShape& shape, cons
     return queries;
 }
 
+/// x itself, or where the gathered `full` is the very same tensor, a copy that may be changed.
+Tensor own_copy(Context& ctx, const Tensor& x, const Tensor& full) {
+    if (full.raw() != x.raw()) return x;
+    Tensor copy = ctx.empty(x.shape(), x.dtype());
+    convert(ctx, x, copy);
+    return copy;
+}
+
 }  // namespace
 
-Layer::Layer(const Architecture& a, int64_t index, TensorPart part, const ParameterSet& set, const Tensor& gradients,
-             comm::Communicator tensor)
+Layer::Layer(const Architecture& a, int64_t index, TensorPart part, const ParameterSet& set,
+             const Tensor& gradients, comm::Communicator tensor)
     : a_(a), index_(index), tensor_(std::move(tensor)) {
-    const Range heads = local_range(a, index, Axis::query_head, part), kv = local_range(a, index, Axis::kv_head, part);
+    const Range heads = local_range(a, index, Axis::query_head, part),
+                kv = local_range(a, index, Axis::kv_head, part);
     shape_.query_heads = heads.size();
     shape_.kv_heads = kv.size();
     shape_.head_dim = a.head_dim;
@@ -43,7 +54,9 @@ Layer::Layer(const Architecture& a, int64_t index, TensorPart part, const Parame
 Layer::Weights Layer::weights(const ParameterSet& set, const Tensor& flat) const {
     const auto entry = [&](Weight weight) { return set.find(weight, index_); };
     const auto view = [&](Weight weight) { return ParameterSet::view(flat, entry(weight)); };
-    const auto matrix = [&](Weight first, int64_t rows, int64_t columns) { return ParameterSet::matrix(flat, entry(first), rows, columns); };
+    const auto matrix = [&](Weight first, int64_t rows, int64_t columns) {
+        return ParameterSet::matrix(flat, entry(first), rows, columns);
+    };
     const int64_t q = shape_.query_heads * shape_.head_dim, qkv = q + 2 * shape_.kv_heads * shape_.head_dim;
     const bool gated = is_gated(a_.activation);
     const int64_t up = gated ? 2 * ffn_ : ffn_;
@@ -57,7 +70,8 @@ Layer::Weights Layer::weights(const ParameterSet& set, const Tensor& flat) const
     w.mlp_norm = view(Weight::mlp_norm);
     w.mlp_norm_bias = view(Weight::mlp_norm_bias);
     w.gate_up = matrix(gated ? Weight::gate : Weight::up, up, a_.hidden);
-    w.gate_up_bias = a_.mlp_bias ? flat.slice(entry(gated ? Weight::gate_bias : Weight::up_bias)->offset, {up}) : Tensor();
+    w.gate_up_bias =
+        a_.mlp_bias ? flat.slice(entry(gated ? Weight::gate_bias : Weight::up_bias)->offset, {up}) : Tensor();
     w.down = matrix(Weight::down, a_.hidden, ffn_);
     w.down_bias = view(Weight::down_bias);
     return w;
@@ -77,39 +91,57 @@ Tensor Layer::forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, c
     const DType dtype = x.dtype();
     const Tensor none;
 
+    // 1  a [Tl, H] = the normed input
     Tensor a = ctx.empty({Tl, H}, dtype), attention_stats = ctx.empty({Tl, 2}, DType::f32);
-    norm(ctx, x, w_.attention_norm, w_.attention_norm_bias, a_.norm, a, attention_stats);  // 1  a [Tl, H]
-    a = tensor_.all_gather(ctx, a, T);                                                     // 2  a [T, H]
+    norm(ctx, x, w_.attention_norm, w_.attention_norm_bias, a_.norm, a, attention_stats);
+    // 2  a [T, H], all tokens
+    a = tensor_.all_gather(ctx, a, T);
     if (extras.observer) extras.observer->norm_output(ctx, 2 * index_, tokens, a);
+    // 3  qkv [T, q + 2 kv]
     Tensor qkv = ctx.empty({T, q + 2 * kv}, dtype);
-    matmul(ctx, a, w_.qkv, w_.qkv_bias, qkv);                                              // 3  qkv [T, q + 2 kv]
-    rotate(ctx, qkv, rotary.cosines, rotary.sines, tokens.positions, shape_.query_heads + shape_.kv_heads, D, Rotation::forward);  // 4
+    matmul(ctx, a, w_.qkv, w_.qkv_bias, qkv);
+    // 4  queries and keys turned by their positions
+    rotate(ctx, qkv, rotary.cosines, rotary.sines, tokens.positions, shape_.query_heads + shape_.kv_heads, D,
+           Rotation::forward);
+    // 5  o [T, q]
     Tensor o = ctx.empty({T, q}, dtype), lse;
     if (extras.cache) {
-        const Tensor new_q = append(ctx, qkv, attention_shape(tokens), *extras.cache);
-        attention_cached(ctx, new_q, extras.cache->cache->keys, extras.cache->cache->values, extras.cache->length, attention_shape(tokens), o);
+        const auto& [cache, length] = *extras.cache;
+        const Tensor queries = append(ctx, qkv, attention_shape(tokens), *extras.cache);
+        attention_cached(ctx, queries, cache->keys, cache->values, length, attention_shape(tokens), o);
     } else {
         lse = ctx.empty({tokens.batch, shape_.query_heads, tokens.seq}, DType::f32);
-        attention(ctx, qkv, attention_shape(tokens), o, lse);                              // 5  o [T, q]
+        attention(ctx, qkv, attention_shape(tokens), o, lse);
     }
     if (extras.observer) extras.observer->heads(ctx, index_, tokens, o);
+    // 6  partial [T, H], this rank's part of the sum over tensor parallel ranks
     Tensor partial = ctx.empty({T, H}, dtype);
-    matmul(ctx, o, w_.attention_out, adds_output_bias() ? w_.attention_out_bias : none, partial);  // 6  a part of the sum over ranks
-    Tensor h = tensor_.reduce_scatter(ctx, partial);                                       // 7  h [Tl, H]
-    add(ctx, x, h, h);                                                                     // 8  h = x + attention
+    matmul(ctx, o, w_.attention_out, adds_output_bias() ? w_.attention_out_bias : none, partial);
+    // 7  h [Tl, H], the sum
+    Tensor h = tensor_.reduce_scatter(ctx, partial);
+    // 8  h = x + attention
+    add(ctx, x, h, h);
 
+    // 9  b [Tl, H]
     Tensor b = ctx.empty({Tl, H}, dtype), mlp_stats = ctx.empty({Tl, 2}, DType::f32);
-    norm(ctx, h, w_.mlp_norm, w_.mlp_norm_bias, a_.norm, b, mlp_stats);                    // 9  b [Tl, H]
-    b = tensor_.all_gather(ctx, b, T);                                                     // 10 b [T, H]
+    norm(ctx, h, w_.mlp_norm, w_.mlp_norm_bias, a_.norm, b, mlp_stats);
+    // 10 b [T, H]
+    b = tensor_.all_gather(ctx, b, T);
     if (extras.observer) extras.observer->norm_output(ctx, 2 * index_ + 1, tokens, b);
-    Tensor u = ctx.empty({T, up}, dtype), act = ctx.empty({T, ffn_}, dtype);
-    matmul(ctx, b, w_.gate_up, w_.gate_up_bias, u);                                        // 11 u [T, 2 ffn] or [T, ffn]
-    activate(ctx, a_.activation, u, act);                                                  // 12 act [T, ffn]
+    // 11 u [T, 2 ffn] or [T, ffn]
+    Tensor u = ctx.empty({T, up}, dtype);
+    matmul(ctx, b, w_.gate_up, w_.gate_up_bias, u);
+    // 12 act [T, ffn]
+    Tensor act = ctx.empty({T, ffn_}, dtype);
+    activate(ctx, a_.activation, u, act);
     if (extras.observer) extras.observer->neurons(ctx, index_, tokens, u, act);
+    // 13 partial [T, H]
     partial = ctx.empty({T, H}, dtype);
-    matmul(ctx, act, w_.down, adds_output_bias() ? w_.down_bias : none, partial);          // 13 a part of the sum over ranks
-    Tensor out = tensor_.reduce_scatter(ctx, partial);                                     // 14 out [Tl, H]
-    add(ctx, h, out, out);                                                                 // 15 out = h + mlp
+    matmul(ctx, act, w_.down, adds_output_bias() ? w_.down_bias : none, partial);
+    // 14 out [Tl, H]
+    Tensor out = tensor_.reduce_scatter(ctx, partial);
+    // 15 out = h + mlp
+    add(ctx, h, out, out);
     if (extras.observer) extras.observer->block(ctx, index_, tokens, x, out);
 
     if (extras.saved) *extras.saved = {x, attention_stats, qkv, o, lse, h, mlp_stats, u};
@@ -122,54 +154,63 @@ Tensor Layer::backward(Context& ctx, Tensor d_out, const TokenBatch& tokens, con
     const DType dtype = d_out.dtype();
     Tensor stats = ctx.empty({Tl, 2}, DType::f32);  // of recomputed norms; the saved ones are the same
 
-    // 15  dh = d_out, and the MLP's output gets the same
-    Tensor dh = d_out;
-    Tensor d_full = tensor_.all_gather(ctx, d_out, T);                                     // 14 [T, H]
-    if (d_full.raw() == dh.raw()) {                                                        //    dh is changed below
-        dh = ctx.empty({Tl, H}, dtype);
-        convert(ctx, d_out, dh);
-    }
+    // 15 dh = d_out, and the MLP's output gets the same
+    // 14 d_full [T, H]
+    Tensor d_full = tensor_.all_gather(ctx, d_out, T);
+    Tensor dh = own_copy(ctx, d_out, d_full);
+    // 13 d down +=, d down_bias +=, d_act =
     Tensor act = ctx.empty({T, ffn_}, dtype), d_act = ctx.empty({T, ffn_}, dtype);
     activate(ctx, a_.activation, saved.u, act);
-    matmul_backward_weight(ctx, d_full, act, g_.down);                                     // 13 d down +=
-    if (g_.down_bias && adds_output_bias()) bias_backward(ctx, d_full, g_.down_bias);      //    d down_bias +=
-    matmul_backward_input(ctx, d_full, w_.down, d_act);                                    //    d_act =
+    matmul_backward_weight(ctx, d_full, act, g_.down);
+    if (g_.down_bias && adds_output_bias()) bias_backward(ctx, d_full, g_.down_bias);
+    matmul_backward_input(ctx, d_full, w_.down, d_act);
     act = {};
+    // 12 du =
     Tensor du = ctx.empty(saved.u.shape(), dtype);
-    activate_backward(ctx, a_.activation, d_act, saved.u, du);                             // 12 du =
+    activate_backward(ctx, a_.activation, d_act, saved.u, du);
     d_act = {};
+    // 11 d gate, d up +=, d biases +=, d_full = this rank's part of db
     Tensor b = ctx.empty({Tl, H}, dtype);
     norm(ctx, saved.h, w_.mlp_norm, w_.mlp_norm_bias, a_.norm, b, stats);
     b = tensor_.all_gather(ctx, b, T);
-    matmul_backward_weight(ctx, du, b, g_.gate_up);                                        // 11 d gate, d up +=
-    if (g_.gate_up_bias) bias_backward(ctx, du, g_.gate_up_bias);                          //    d biases +=
+    matmul_backward_weight(ctx, du, b, g_.gate_up);
+    if (g_.gate_up_bias) bias_backward(ctx, du, g_.gate_up_bias);
     d_full = ctx.empty({T, H}, dtype);
-    matmul_backward_input(ctx, du, w_.gate_up, d_full);                                    //    db = (a part)
-    Tensor db = tensor_.reduce_scatter(ctx, d_full);                                       // 10 db [Tl, H]
-    norm_backward(ctx, db, saved.h, w_.mlp_norm, saved.mlp_stats, a_.norm, dh, g_.mlp_norm, g_.mlp_norm_bias);  // 9  dh +=
+    matmul_backward_input(ctx, du, w_.gate_up, d_full);
+    du = {};
+    // 10 db [Tl, H], the sum over ranks
+    const Tensor db = tensor_.reduce_scatter(ctx, d_full);
+    // 9  dh +=, d mlp_norm +=
+    norm_backward(ctx, db, saved.h, w_.mlp_norm, saved.mlp_stats, a_.norm, dh, g_.mlp_norm, g_.mlp_norm_bias);
 
-    // 8   dx = dh, and attention's output gets the same
-    d_full = tensor_.all_gather(ctx, dh, T);                                               // 7  [T, H]
-    Tensor dx = dh;
-    if (d_full.raw() == dx.raw()) {
-        dx = ctx.empty({Tl, H}, dtype);
-        convert(ctx, dh, dx);
-    }
-    matmul_backward_weight(ctx, d_full, saved.o, g_.attention_out);                        // 6  d attention_out +=
+    // 8  dx = dh, and attention's output gets the same
+    // 7  d_full [T, H]
+    d_full = tensor_.all_gather(ctx, dh, T);
+    Tensor dx = own_copy(ctx, dh, d_full);
+    // 6  d attention_out +=, d attention_out_bias +=, d_o =
+    matmul_backward_weight(ctx, d_full, saved.o, g_.attention_out);
     if (g_.attention_out_bias && adds_output_bias()) bias_backward(ctx, d_full, g_.attention_out_bias);
-    Tensor d_o = ctx.empty(saved.o.shape(), dtype), d_qkv = ctx.empty(saved.qkv.shape(), dtype);
-    matmul_backward_input(ctx, d_full, w_.attention_out, d_o);                             //    d_o =
-    attention_backward(ctx, d_o, saved.qkv, saved.o, saved.lse, attention_shape(tokens), d_qkv);  // 5  d_qkv =
-    rotate(ctx, d_qkv, rotary.cosines, rotary.sines, tokens.positions, shape_.query_heads + shape_.kv_heads, D, Rotation::backward);  // 4
+    Tensor d_o = ctx.empty(saved.o.shape(), dtype);
+    matmul_backward_input(ctx, d_full, w_.attention_out, d_o);
+    // 5  d_qkv =
+    Tensor d_qkv = ctx.empty(saved.qkv.shape(), dtype);
+    attention_backward(ctx, d_o, saved.qkv, saved.o, saved.lse, attention_shape(tokens), d_qkv);
+    // 4  turned back
+    rotate(ctx, d_qkv, rotary.cosines, rotary.sines, tokens.positions, shape_.query_heads + shape_.kv_heads,
+           D, Rotation::backward);
+    // 3  d query, d key, d value +=, d biases +=, d_full = this rank's part of da
     Tensor a = ctx.empty({Tl, H}, dtype);
     norm(ctx, saved.x, w_.attention_norm, w_.attention_norm_bias, a_.norm, a, stats);
     a = tensor_.all_gather(ctx, a, T);
-    matmul_backward_weight(ctx, d_qkv, a, g_.qkv);                                         // 3  d query, d key, d value +=
-    if (g_.qkv_bias) bias_backward(ctx, d_qkv, g_.qkv_bias);                               //    d biases +=
+    matmul_backward_weight(ctx, d_qkv, a, g_.qkv);
+    if (g_.qkv_bias) bias_backward(ctx, d_qkv, g_.qkv_bias);
     d_full = ctx.empty({T, H}, dtype);
-    matmul_backward_input(ctx, d_qkv, w_.qkv, d_full);                                     //    da = (a part)
-    Tensor da = tensor_.reduce_scatter(ctx, d_full);                                       // 2  da [Tl, H]
-    norm_backward(ctx, da, saved.x, w_.attention_norm, saved.attention_stats, a_.norm, dx, g_.attention_norm, g_.attention_norm_bias);  // 1  dx +=
+    matmul_backward_input(ctx, d_qkv, w_.qkv, d_full);
+    // 2  da [Tl, H], the sum over ranks
+    const Tensor da = tensor_.reduce_scatter(ctx, d_full);
+    // 1  dx +=, d attention_norm +=
+    norm_backward(ctx, da, saved.x, w_.attention_norm, saved.attention_stats, a_.norm, dx, g_.attention_norm,
+                  g_.attention_norm_bias);
     return dx;
 }
 

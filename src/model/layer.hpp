@@ -20,27 +20,30 @@ struct TokenBatch {
 /// What a backward pass needs of a forward pass.
 ///   T tokens, Tl = this rank's part of them (sequence parallelism), H hidden, local head counts and widths
 struct SavedLayer {
-    Tensor x;                 // [Tl, H]   input
-    Tensor attention_stats;   // [Tl, 2]   mean, rstd
-    Tensor qkv;               // [T, (q + 2 kv) head_dim]  rotated
-    Tensor o;                 // [T, q head_dim]
-    Tensor lse;               // [batch, q, seq]
-    Tensor h;                 // [Tl, H]   after attention
-    Tensor mlp_stats;         // [Tl, 2]
-    Tensor u;                 // [T, 2 ffn] or [T, ffn]    before the activation
+    Tensor x;                // [Tl, H]   input
+    Tensor attention_stats;  // [Tl, 2]   mean, rstd
+    Tensor qkv;              // [T, (q + 2 kv) head_dim]  rotated
+    Tensor o;                // [T, q head_dim]
+    Tensor lse;              // [batch, q, seq]
+    Tensor h;                // [Tl, H]   after attention
+    Tensor mlp_stats;        // [Tl, 2]
+    Tensor u;                // [T, 2 ffn] or [T, ffn]    before the activation
 };
 
-/// Sees activations where they are, during a forward pass. Tensors hold all tokens and this rank's heads and neurons;
-/// norm outputs are gathered: all tokens, all channels.
+/// Sees activations where they are, during a forward pass. Tensors hold all tokens and this rank's heads and
+/// neurons; norm outputs are gathered: all tokens, all channels.
 class Observer {
 public:
     virtual ~Observer() = default;
-    virtual void norm_output(Context&, int64_t /*index: 2 layer, 2 layer + 1, 2 depth for the final norm*/, const TokenBatch&, const Tensor& /*[T, H]*/) {}
+    virtual void norm_output(Context&, int64_t /*index: 2 layer, 2 layer + 1, 2 depth for the final norm*/,
+                             const TokenBatch&, const Tensor& /*[T, H]*/) {}
     virtual void heads(Context&, int64_t /*layer*/, const TokenBatch&, const Tensor& /*[T, q head_dim]*/) {}
     /// before: [T, ffn or 2 ffn] as handed to the activation; after: [T, ffn].
-    virtual void neurons(Context&, int64_t /*layer*/, const TokenBatch&, const Tensor& /*before*/, const Tensor& /*after*/) {}
+    virtual void neurons(Context&, int64_t /*layer*/, const TokenBatch&, const Tensor& /*before*/,
+                         const Tensor& /*after*/) {}
     /// The residual stream between layers: [Tl, H], before the layer and after it.
-    virtual void block(Context&, int64_t /*layer*/, const TokenBatch&, const Tensor& /*x*/, const Tensor& /*out*/) {}
+    virtual void block(Context&, int64_t /*layer*/, const TokenBatch&, const Tensor& /*x*/,
+                       const Tensor& /*out*/) {}
 };
 
 /// Keys and values of the tokens so far, of one sequence.
@@ -62,13 +65,15 @@ struct ForwardExtras {
 class Layer {
 public:
     /// Handles into `set`; `gradients` is a flat f32 buffer with the same offsets, or empty.
-    Layer(const Architecture& a, int64_t index, TensorPart part, const ParameterSet& set, const Tensor& gradients,
-          comm::Communicator tensor);
+    Layer(const Architecture& a, int64_t index, TensorPart part, const ParameterSet& set,
+          const Tensor& gradients, comm::Communicator tensor);
 
     /// x [Tl, H] -> [Tl, H]
-    Tensor forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, const RotaryTable& rotary, const ForwardExtras& extras) const;
+    Tensor forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, const RotaryTable& rotary,
+                   const ForwardExtras& extras) const;
     /// d_out [Tl, H], which it may change -> dx [Tl, H]; every weight's gradient +=.
-    Tensor backward(Context& ctx, Tensor d_out, const TokenBatch& tokens, const RotaryTable& rotary, const SavedLayer& saved);
+    Tensor backward(Context& ctx, Tensor d_out, const TokenBatch& tokens, const RotaryTable& rotary,
+                    const SavedLayer& saved);
 
     int64_t index() const { return index_; }
     /// Elements of a row of the key and value cache.

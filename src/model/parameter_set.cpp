@@ -12,7 +12,8 @@ Held held(const Architecture& a, const Parameter& p, const Placement& placement)
         case Weight::token_embedding:
             if (placement.first_stage) return Held::owner;
             return placement.last_stage && a.tied ? Held::copy : Held::no;
-        default: return placement.last_stage ? Held::owner : Held::no;
+        default:
+            return placement.last_stage ? Held::owner : Held::no;
     }
 }
 
@@ -22,8 +23,10 @@ bool continues(Weight weight) {
         case Weight::key:
         case Weight::value:
         case Weight::key_bias:
-        case Weight::value_bias: return true;
-        default: return false;
+        case Weight::value_bias:
+            return true;
+        default:
+            return false;
     }
 }
 
@@ -40,7 +43,8 @@ ParameterSet::ParameterSet(Context& ctx, const Architecture& a, const Placement&
     for (const auto& p : parameters(a)) {
         const Held how = held(a, p, placement);
         if (how == Held::no) continue;
-        const bool up_after_gate = (p.weight == Weight::up && previous == Weight::gate) || (p.weight == Weight::up_bias && previous == Weight::gate_bias);
+        const bool up_after_gate = (p.weight == Weight::up && previous == Weight::gate) ||
+                                   (p.weight == Weight::up_bias && previous == Weight::gate_bias);
         if (!continues(p.weight) && !up_after_gate) offset = div_ceil(offset, alignment) * alignment;
         Entry entry{p, local_box(a, p, placement.tensor), owned_box(a, p, placement.tensor), offset};
         if (how == Held::copy) entry.owned.count[0] = 0;

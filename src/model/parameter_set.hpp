@@ -40,7 +40,8 @@ public:
     const Entry* find(Weight weight, int64_t layer = -1) const;
     /// The part of a flat buffer that is this entry, in its local shape; empty for nullptr.
     static Tensor view(const Tensor& flat, const Entry* entry);
-    /// From `first` on, `rows` x `columns` elements of a flat buffer: several entries as one matrix. Empty for nullptr.
+    /// From `first` on, `rows` x `columns` elements of a flat buffer: several entries as one matrix. Empty
+    /// for nullptr.
     static Tensor matrix(const Tensor& flat, const Entry* first, int64_t rows, int64_t columns);
 
 private:

@@ -61,12 +61,18 @@ const std::vector<Row> after_layers = {
 
 int64_t length(const Architecture& a, int64_t layer, Axis axis) {
     switch (axis) {
-        case vocab: return a.vocab;
-        case hidden: return a.hidden;
-        case head_dim: return a.head_dim;
-        case query_head: return a.layers.at(static_cast<size_t>(layer)).query_heads;
-        case kv_head: return a.layers.at(static_cast<size_t>(layer)).kv_heads;
-        case ffn: return a.layers.at(static_cast<size_t>(layer)).ffn;
+        case vocab:
+            return a.vocab;
+        case hidden:
+            return a.hidden;
+        case head_dim:
+            return a.head_dim;
+        case query_head:
+            return a.layers.at(static_cast<size_t>(layer)).query_heads;
+        case kv_head:
+            return a.layers.at(static_cast<size_t>(layer)).kv_heads;
+        case ffn:
+            return a.layers.at(static_cast<size_t>(layer)).ffn;
     }
     throw InternalError("unknown axis");
 }
@@ -76,7 +82,8 @@ void append(std::vector<Parameter>& out, const Architecture& a, const std::vecto
         if (!row.present(a)) continue;
         Shape shape;
         for (const Axis axis : row.axes) shape.push_back(length(a, layer, axis));
-        out.push_back({row.weight, layer, fmt::format(fmt::runtime(row.name), layer), row.axes, std::move(shape), row.split, row.init, row.decay});
+        out.push_back({row.weight, layer, fmt::format(fmt::runtime(row.name), layer), row.axes,
+                       std::move(shape), row.split, row.init, row.decay});
     }
 }
 
@@ -92,12 +99,18 @@ Box box_of(const Parameter& p, Range range) {
 
 std::string_view to_string(Axis axis) {
     switch (axis) {
-        case vocab: return "vocab";
-        case hidden: return "hidden";
-        case query_head: return "query_head";
-        case kv_head: return "kv_head";
-        case head_dim: return "head_dim";
-        case ffn: return "ffn";
+        case vocab:
+            return "vocab";
+        case hidden:
+            return "hidden";
+        case query_head:
+            return "query_head";
+        case kv_head:
+            return "kv_head";
+        case head_dim:
+            return "head_dim";
+        case ffn:
+            return "ffn";
     }
     throw InternalError("unknown axis");
 }
@@ -126,14 +139,17 @@ Range local_range(const Architecture& a, int64_t layer, Axis axis, TensorPart pa
     switch (axis) {
         case vocab:
         case query_head:
-        case ffn: return split_evenly(length(a, layer, axis), part.size, part.rank);
+        case ffn:
+            return split_evenly(length(a, layer, axis), part.size, part.rank);
         case kv_head: {
             const Range heads = local_range(a, layer, query_head, part);
             const int64_t group = a.group(layer);
-            return {heads.begin / group, heads.size() == 0 ? heads.begin / group : div_ceil(heads.end, group)};
+            return {heads.begin / group,
+                    heads.size() == 0 ? heads.begin / group : div_ceil(heads.end, group)};
         }
         case hidden:
-        case head_dim: return {0, length(a, layer, axis)};
+        case head_dim:
+            return {0, length(a, layer, axis)};
     }
     throw InternalError("unknown axis");
 }
@@ -159,17 +175,24 @@ Box owned_box(const Architecture& a, const Parameter& p, TensorPart part) {
     return box_of(p, range);
 }
 
-Range stage_layers(const Architecture& a, int stages, int stage) { return split_evenly(a.depth(), stages, stage); }
+Range stage_layers(const Architecture& a, int stages, int stage) {
+    return split_evenly(a.depth(), stages, stage);
+}
 
 void check_layout(const Architecture& a, int tp, int pp, const std::string& source) {
-    ESPALIER_REQUIRE(pp <= a.depth(), "--pp {}: {} has only {} layers, and every stage needs one; choose --pp <= {}", pp, source, a.depth(), a.depth());
+    ESPALIER_REQUIRE(pp <= a.depth(),
+                     "--pp {}: {} has only {} layers, and every stage needs one; choose --pp <= {}", pp,
+                     source, a.depth(), a.depth());
     int64_t heads = a.layers.front().query_heads, ffn_width = a.layers.front().ffn;
     for (const auto& l : a.layers) {
         heads = std::min(heads, l.query_heads);
         ffn_width = std::min(ffn_width, l.ffn);
     }
     const int64_t most = std::min({heads, ffn_width, a.vocab});
-    ESPALIER_REQUIRE(tp <= most, "--tp {}: {} has only {} query heads (and {} neurons, {} tokens) to split; choose --tp <= {}", tp, source, heads, ffn_width, a.vocab, most);
+    ESPALIER_REQUIRE(
+        tp <= most,
+        "--tp {}: {} has only {} query heads (and {} neurons, {} tokens) to split; choose --tp <= {}", tp,
+        source, heads, ffn_width, a.vocab, most);
 }
 
 }  // namespace espalier::model

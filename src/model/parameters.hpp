@@ -1,5 +1,5 @@
-// The parameter table: every weight of a model is one row, and sharding, pruning, files, import and export, optimizer
-// groups and the parameter count are read off it.
+// The parameter table: every weight of a model is one row, and sharding, pruning, files, import and export,
+// optimizer groups and the parameter count are read off it.
 #pragma once
 
 #include <string>
@@ -18,7 +18,8 @@ std::string_view to_string(Axis axis);
 enum class Init {
     normal,    ///< N(0, init_std)
     scaled,    ///< N(0, init_std / sqrt(2 depth)): projections that write into the residual stream
-    identity,  ///< the norm weight that leaves its input as it is: 1, or 0 where the gain is one plus the weight
+    identity,  ///< the norm weight that leaves its input as it is: 1, or 0 where the gain is one plus the
+               ///< weight
     zeros,
 };
 enum class Decay { yes, no };
@@ -26,13 +27,26 @@ enum class Decay { yes, no };
 /// Which weight a row is, whatever its layer.
 enum class Weight {
     token_embedding,
-    attention_norm, attention_norm_bias,
-    query, key, value, query_bias, key_bias, value_bias,
-    attention_out, attention_out_bias,
-    mlp_norm, mlp_norm_bias,
-    gate, up, gate_bias, up_bias,
-    down, down_bias,
-    final_norm, final_norm_bias,
+    attention_norm,
+    attention_norm_bias,
+    query,
+    key,
+    value,
+    query_bias,
+    key_bias,
+    value_bias,
+    attention_out,
+    attention_out_bias,
+    mlp_norm,
+    mlp_norm_bias,
+    gate,
+    up,
+    gate_bias,
+    up_bias,
+    down,
+    down_bias,
+    final_norm,
+    final_norm_bias,
     head,
 };
 
@@ -50,8 +64,8 @@ struct Parameter {
     std::vector<std::string> axis_names() const;
 };
 
-/// All rows in canonical order. Query, key and value follow each other, gate and up too: stored back to back they are
-/// one matrix for one product.
+/// All rows in canonical order. Query, key and value follow each other, gate and up too: stored back to back
+/// they are one matrix for one product.
 std::vector<Parameter> parameters(const Architecture& a);
 
 /// Number of weights; a tied head counts once.
@@ -63,12 +77,12 @@ struct TensorPart {
     int rank = 0;
 };
 
-/// The indices of an axis that a tensor parallel rank works on. Query heads are split evenly; a rank has the KV heads
-/// that its query heads read, so neighbours may share one.
+/// The indices of an axis that a tensor parallel rank works on. Query heads are split evenly; a rank has the
+/// KV heads that its query heads read, so neighbours may share one.
 Range local_range(const Architecture& a, int64_t layer, Axis axis, TensorPart part);
 
-/// This rank's block of a weight, and the part of it that it alone answers for: owned boxes of all ranks of the group
-/// cover the weight exactly once (writing files, checksums, the gradient's norm).
+/// This rank's block of a weight, and the part of it that it alone answers for: owned boxes of all ranks of
+/// the group cover the weight exactly once (writing files, checksums, the gradient's norm).
 Box local_box(const Architecture& a, const Parameter& p, TensorPart part);
 Box owned_box(const Architecture& a, const Parameter& p, TensorPart part);
 

@@ -10,14 +10,20 @@ std::vector<double> rotary_frequencies(const Architecture& a) {
     const auto& scaling = a.rotary_scaling;
     std::vector<double> out;
     for (int64_t i = 0; i < half; ++i) {
-        // The reference computes base^(2i/rd) and its inverse in f32; so do we, to agree to the last bit at long positions.
-        const float power = std::pow(static_cast<float>(a.rotary_base), static_cast<float>(2 * i) / static_cast<float>(a.rotary_dim));
+        // The reference computes base^(2i/rd) and its inverse in f32; so do we, to agree to the last bit at
+        // long positions.
+        const float power = std::pow(static_cast<float>(a.rotary_base),
+                                     static_cast<float>(2 * i) / static_cast<float>(a.rotary_dim));
         double f = static_cast<double>(1.0f / power);
         switch (scaling.kind) {
-            case RotaryScaling::Kind::none: break;
-            case RotaryScaling::Kind::linear: f /= scaling.factor; break;
+            case RotaryScaling::Kind::none:
+                break;
+            case RotaryScaling::Kind::linear:
+                f /= scaling.factor;
+                break;
             case RotaryScaling::Kind::llama3: {
-                const double original = static_cast<double>(scaling.original_positions), wavelength = 2.0 * std::numbers::pi / f;
+                const double original = static_cast<double>(scaling.original_positions),
+                             wavelength = 2.0 * std::numbers::pi / f;
                 const double low = scaling.low_frequency_factor, high = scaling.high_frequency_factor;
                 if (wavelength > original / low) {
                     f /= scaling.factor;
@@ -41,7 +47,8 @@ RotaryTable make_rotary_table(Context& ctx, const Architecture& a, int64_t posit
     float* sines = table.sines.data<float>();
     for (int64_t p = 0; p < positions; ++p) {
         for (int64_t i = 0; i < half; ++i) {
-            const float angle = static_cast<float>(p) * static_cast<float>(frequencies[static_cast<size_t>(i)]);
+            const float angle =
+                static_cast<float>(p) * static_cast<float>(frequencies[static_cast<size_t>(i)]);
             cosines[p * half + i] = static_cast<float>(std::cos(static_cast<double>(angle)));
             sines[p * half + i] = static_cast<float>(std::sin(static_cast<double>(angle)));
         }

@@ -10,9 +10,9 @@ namespace espalier::model {
 
 /// Frequencies [rotary_dim / 2]: base^(-2 i / rotary_dim), then
 ///   linear: divided by factor (Chen et al. 2023);
-///   llama3: with wavelength w = 2 pi / f, long ones (w > original / low) divided by factor, short ones (w < original /
-///   high) kept, those between blended by s = (original / w - low) / (high - low) (Llama 3.1; modeling_rope_utils.py of
-///   huggingface/transformers).
+///   llama3: with wavelength w = 2 pi / f, long ones (w > original / low) divided by factor, short ones (w <
+///   original / high) kept, those between blended by s = (original / w - low) / (high - low) (Llama 3.1;
+///   modeling_rope_utils.py of huggingface/transformers).
 std::vector<double> rotary_frequencies(const Architecture& a);
 
 /// cosines, sines [positions, rotary_dim / 2] f32.

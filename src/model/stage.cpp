@@ -2,7 +2,8 @@
 
 namespace espalier::model {
 
-Tensor enter_stage(Context& ctx, const Transformer& model, const comm::Topology& topology, const TokenBatch& tokens, int tag) {
+Tensor enter_stage(Context& ctx, const Transformer& model, const comm::Topology& topology,
+                   const TokenBatch& tokens, int tag) {
     if (topology.first_stage()) return model.embed(ctx, tokens);
     Tensor x = ctx.empty({local_tokens(topology, tokens), model.architecture().hidden}, model.dtype());
     topology.pipeline.receive(x, topology.stage() - 1, tag).wait();
@@ -20,8 +21,8 @@ void Outbox::drain(size_t left) {
     }
 }
 
-Tensor forward_pipeline(Context& ctx, Transformer& model, const comm::Topology& topology, const TokenBatch& tokens, Outbox& outbox,
-                        Observer* observer) {
+Tensor forward_pipeline(Context& ctx, Transformer& model, const comm::Topology& topology,
+                        const TokenBatch& tokens, Outbox& outbox, Observer* observer) {
     Tensor x = enter_stage(ctx, model, topology, tokens);
     x = model.forward(ctx, x, tokens, nullptr, observer);
     if (topology.last_stage()) return model.final_hidden(ctx, x, tokens, nullptr, observer);

@@ -6,8 +6,10 @@
 
 namespace espalier::model {
 
-/// The activation [Tl, H] that this stage starts from: the embedding on the first, else received from the one before.
-Tensor enter_stage(Context& ctx, const Transformer& model, const comm::Topology& topology, const TokenBatch& tokens, int tag = 0);
+/// The activation [Tl, H] that this stage starts from: the embedding on the first, else received from the one
+/// before.
+Tensor enter_stage(Context& ctx, const Transformer& model, const comm::Topology& topology,
+                   const TokenBatch& tokens, int tag = 0);
 
 /// Messages on their way; a sender goes on at once and bounds how many it leaves behind.
 class Outbox {
@@ -20,9 +22,10 @@ private:
     std::vector<comm::Request> requests_;
 };
 
-/// A forward pass of one micro-batch through all stages: the hidden states [T, H] on the last stage, empty elsewhere.
-Tensor forward_pipeline(Context& ctx, Transformer& model, const comm::Topology& topology, const TokenBatch& tokens, Outbox& outbox,
-                        Observer* observer = nullptr);
+/// A forward pass of one micro-batch through all stages: the hidden states [T, H] on the last stage, empty
+/// elsewhere.
+Tensor forward_pipeline(Context& ctx, Transformer& model, const comm::Topology& topology,
+                        const TokenBatch& tokens, Outbox& outbox, Observer* observer = nullptr);
 
 /// Rows of this rank's part of a batch's tokens.
 inline int64_t local_tokens(const comm::Topology& topology, const TokenBatch& tokens) {

@@ -7,7 +7,8 @@
 
 namespace espalier::model {
 
-Transformer::Transformer(Context& ctx, Architecture architecture, const comm::Topology& topology, DType dtype, Gradients gradients)
+Transformer::Transformer(Context& ctx, Architecture architecture, const comm::Topology& topology, DType dtype,
+                         Gradients gradients)
     : a_(std::move(architecture)),
       placement_(place(a_, topology.layout.tp, topology.tensor.rank(), topology.layout.pp, topology.stage())),
       tensor_(topology.tensor),
@@ -19,13 +20,15 @@ Transformer::Transformer(Context& ctx, Architecture architecture, const comm::To
 }
 
 const RotaryTable& Transformer::rotary(Context& ctx, int64_t positions) {
-    if (!rotary_.cosines || rotary_.cosines.dim(0) < positions) rotary_ = make_rotary_table(ctx, a_, positions);
+    if (!rotary_.cosines || rotary_.cosines.dim(0) < positions)
+        rotary_ = make_rotary_table(ctx, a_, positions);
     return rotary_;
 }
 
 Tensor Transformer::embed(Context& ctx, const TokenBatch& tokens) const {
     Tensor partial = ctx.empty({tokens.tokens(), a_.hidden}, dtype());
-    espalier::embed(ctx, tokens.ids, ParameterSet::view(set_.flat(), set_.find(Weight::token_embedding)), vocabulary().begin, partial);
+    espalier::embed(ctx, tokens.ids, ParameterSet::view(set_.flat(), set_.find(Weight::token_embedding)),
+                    vocabulary().begin, partial);
     return tensor_.reduce_scatter(ctx, partial);
 }
 
@@ -38,19 +41,23 @@ int64_t positions_of(const TokenBatch& tokens) {
 
 }  // namespace
 
-Tensor Transformer::forward_layer(Context& ctx, int64_t layer_index, const Tensor& x, const TokenBatch& tokens, const ForwardExtras& extras) {
+Tensor Transformer::forward_layer(Context& ctx, int64_t layer_index, const Tensor& x,
+                                  const TokenBatch& tokens, const ForwardExtras& extras) {
     return layer(layer_index).forward(ctx, x, tokens, rotary(ctx, positions_of(tokens)), extras);
 }
 
-Tensor Transformer::forward(Context& ctx, Tensor x, const TokenBatch& tokens, SavedStage* saved, Observer* observer) {
+Tensor Transformer::forward(Context& ctx, Tensor x, const TokenBatch& tokens, SavedStage* saved,
+                            Observer* observer) {
     if (saved) saved->layers.resize(layers_.size());
     for (size_t i = 0; i < layers_.size(); ++i) {
-        x = forward_layer(ctx, layers_[i].index(), x, tokens, {.saved = saved ? &saved->layers[i] : nullptr, .observer = observer});
+        x = forward_layer(ctx, layers_[i].index(), x, tokens,
+                          {.saved = saved ? &saved->layers[i] : nullptr, .observer = observer});
     }
     return x;
 }
 
-Tensor Transformer::final_hidden(Context& ctx, const Tensor& x, const TokenBatch& tokens, SavedStage* saved, Observer* observer) const {
+Tensor Transformer::final_hidden(Context& ctx, const Tensor& x, const TokenBatch& tokens, SavedStage* saved,
+                                 Observer* observer) const {
     Tensor y = ctx.empty(x.shape(), x.dtype()), stats = ctx.empty({x.dim(0), 2}, DType::f32);
     norm(ctx, x, ParameterSet::view(set_.flat(), set_.find(Weight::final_norm)),
          ParameterSet::view(set_.flat(), set_.find(Weight::final_norm_bias)), a_.norm, y, stats);
@@ -68,7 +75,8 @@ Tensor Transformer::final_hidden_backward(Context& ctx, const Tensor& d_hidden, 
     Tensor dx = ctx.zeros(saved.last.shape(), dtype());
     Tensor d_weight = ParameterSet::view(gradients_, set_.find(Weight::final_norm));
     Tensor d_bias = ParameterSet::view(gradients_, set_.find(Weight::final_norm_bias));
-    norm_backward(ctx, dy, saved.last, ParameterSet::view(set_.flat(), set_.find(Weight::final_norm)), saved.last_stats, a_.norm, dx, d_weight, d_bias);
+    norm_backward(ctx, dy, saved.last, ParameterSet::view(set_.flat(), set_.find(Weight::final_norm)),
+                  saved.last_stats, a_.norm, dx, d_weight, d_bias);
     return dx;
 }
 
@@ -95,10 +103,12 @@ Tensor Transformer::head_gradient() const {
     return ParameterSet::view(gradients_, set_.find(a_.tied ? Weight::token_embedding : Weight::head));
 }
 
-TokenBatch make_batch(Context& ctx, const std::vector<int32_t>& ids, int64_t batch, int64_t seq, int64_t first_position) {
+TokenBatch make_batch(Context& ctx, const std::vector<int32_t>& ids, int64_t batch, int64_t seq,
+                      int64_t first_position) {
     TokenBatch out{batch, seq, ctx.empty({batch * seq}, DType::i32), ctx.empty({batch * seq}, DType::i32)};
     std::copy(ids.begin(), ids.end(), out.ids.data<int32_t>());
-    for (int64_t i = 0; i < batch * seq; ++i) out.positions.data<int32_t>()[i] = narrow<int32_t>(first_position + i % seq);
+    for (int64_t i = 0; i < batch * seq; ++i)
+        out.positions.data<int32_t>()[i] = narrow<int32_t>(first_position + i % seq);
     return out;
 }
 

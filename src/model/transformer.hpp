@@ -20,7 +20,8 @@ struct SavedStage {
 class Transformer {
 public:
     /// Weights are zero until they are read or initialised into parameters().
-    Transformer(Context& ctx, Architecture architecture, const comm::Topology& topology, DType dtype, Gradients gradients);
+    Transformer(Context& ctx, Architecture architecture, const comm::Topology& topology, DType dtype,
+                Gradients gradients);
 
     const Architecture& architecture() const { return a_; }
     const Placement& placement() const { return placement_; }
@@ -34,13 +35,17 @@ public:
     /// First stage: the tokens' embeddings, x [Tl, H].
     Tensor embed(Context& ctx, const TokenBatch& tokens) const;
     /// This stage's layers: x [Tl, H] -> [Tl, H].
-    Tensor forward(Context& ctx, Tensor x, const TokenBatch& tokens, SavedStage* saved = nullptr, Observer* observer = nullptr);
+    Tensor forward(Context& ctx, Tensor x, const TokenBatch& tokens, SavedStage* saved = nullptr,
+                   Observer* observer = nullptr);
     /// One layer of this stage, by its index in the model.
-    Tensor forward_layer(Context& ctx, int64_t layer, const Tensor& x, const TokenBatch& tokens, const ForwardExtras& extras);
+    Tensor forward_layer(Context& ctx, int64_t layer, const Tensor& x, const TokenBatch& tokens,
+                         const ForwardExtras& extras);
     /// Last stage: the normed hidden states of all tokens, [T, H], gathered over the tensor parallel ranks.
-    Tensor final_hidden(Context& ctx, const Tensor& x, const TokenBatch& tokens, SavedStage* saved = nullptr, Observer* observer = nullptr) const;
+    Tensor final_hidden(Context& ctx, const Tensor& x, const TokenBatch& tokens, SavedStage* saved = nullptr,
+                        Observer* observer = nullptr) const;
 
-    /// Gradients of the three, last first. d_hidden [T, H] is this rank's part of the sum over tensor parallel ranks.
+    /// Gradients of the three, last first. d_hidden [T, H] is this rank's part of the sum over tensor
+    /// parallel ranks.
     Tensor final_hidden_backward(Context& ctx, const Tensor& d_hidden, const SavedStage& saved);
     Tensor backward(Context& ctx, Tensor d_out, const TokenBatch& tokens, SavedStage& saved);
     void embed_backward(Context& ctx, const Tensor& dx, const TokenBatch& tokens);
@@ -51,7 +56,9 @@ public:
     /// Vocabulary ids of this rank's part of the head.
     Range vocabulary() const { return local_range(a_, -1, Axis::vocab, placement_.tensor); }
 
-    const Layer& layer(int64_t index) const { return layers_.at(static_cast<size_t>(index - placement_.layers.begin)); }
+    const Layer& layer(int64_t index) const {
+        return layers_.at(static_cast<size_t>(index - placement_.layers.begin));
+    }
 
 private:
     const RotaryTable& rotary(Context& ctx, int64_t positions);
@@ -66,6 +73,7 @@ private:
 };
 
 /// Micro-batch of sequences [batch, seq] of ids; positions count from `first_position` in each.
-TokenBatch make_batch(Context& ctx, const std::vector<int32_t>& ids, int64_t batch, int64_t seq, int64_t first_position = 0);
+TokenBatch make_batch(Context& ctx, const std::vector<int32_t>& ids, int64_t batch, int64_t seq,
+                      int64_t first_position = 0);
 
 }  // namespace espalier::model

@@ -28,14 +28,16 @@ Tensor log_sum_exp(Context& ctx, const comm::Communicator& tensor, const Tensor&
     return lse;
 }
 
-Tensor labelled_logits(Context& ctx, const comm::Communicator& tensor, const Tensor& logits, const Tensor& labels, int64_t first_id) {
+Tensor labelled_logits(Context& ctx, const comm::Communicator& tensor, const Tensor& logits,
+                       const Tensor& labels, int64_t first_id) {
     Tensor out = ctx.empty({logits.dim(0)}, DType::f32);
     label_logits(ctx, logits, labels, first_id, out);
     tensor.all_reduce(ctx, out);
     return out;
 }
 
-std::vector<int64_t> argmax(Context& ctx, const comm::Communicator& tensor, const Tensor& logits, int64_t first_id) {
+std::vector<int64_t> argmax(Context& ctx, const comm::Communicator& tensor, const Tensor& logits,
+                            int64_t first_id) {
     const int64_t rows = logits.dim(0);
     Tensor mine = ctx.empty({rows, 2}, DType::f32);
     row_argmax(ctx, logits, first_id, mine);
@@ -55,9 +57,10 @@ std::vector<int64_t> argmax(Context& ctx, const comm::Communicator& tensor, cons
     return best;
 }
 
-std::vector<double> token_losses(Context& ctx, const Transformer& model, const Tensor& hidden, const Tensor& labels,
-                                 std::vector<int64_t>* best) {
-    const int64_t total = hidden.dim(0), block = logit_block_rows(model.architecture(), model.tensor().size());
+std::vector<double> token_losses(Context& ctx, const Transformer& model, const Tensor& hidden,
+                                 const Tensor& labels, std::vector<int64_t>* best) {
+    const int64_t total = hidden.dim(0),
+                  block = logit_block_rows(model.architecture(), model.tensor().size());
     const int64_t first_id = model.vocabulary().begin;
     std::vector<double> losses;
     losses.reserve(static_cast<size_t>(total));
@@ -68,7 +71,9 @@ std::vector<double> token_losses(Context& ctx, const Transformer& model, const T
         const Tensor at_label = labelled_logits(ctx, model.tensor(), z, label, first_id);
         for (int64_t i = 0; i < rows; ++i) {
             const bool counts = label.data<int32_t>()[i] >= 0;
-            losses.push_back(counts ? static_cast<double>(lse.data<float>()[i]) - static_cast<double>(at_label.data<float>()[i]) : 0.0);
+            losses.push_back(counts ? static_cast<double>(lse.data<float>()[i]) -
+                                          static_cast<double>(at_label.data<float>()[i])
+                                    : 0.0);
         }
         if (best) {
             const auto ids = argmax(ctx, model.tensor(), z, first_id);

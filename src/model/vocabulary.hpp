@@ -1,5 +1,5 @@
-// The output projection and what is read off it, over a vocabulary that is split among tensor parallel ranks. Logits
-// exist for a block of tokens at a time.
+// The output projection and what is read off it, over a vocabulary that is split among tensor parallel ranks.
+// Logits exist for a block of tokens at a time.
 #pragma once
 
 #include "src/model/transformer.hpp"
@@ -16,14 +16,16 @@ Tensor logits(Context& ctx, const Transformer& model, const Tensor& hidden);
 Tensor log_sum_exp(Context& ctx, const comm::Communicator& tensor, const Tensor& logits, float tau);
 
 /// labelled [rows] f32 = the logit of each row's label, from whichever rank has it; 0 for labels < 0.
-Tensor labelled_logits(Context& ctx, const comm::Communicator& tensor, const Tensor& logits, const Tensor& labels, int64_t first_id);
+Tensor labelled_logits(Context& ctx, const comm::Communicator& tensor, const Tensor& logits,
+                       const Tensor& labels, int64_t first_id);
 
 /// best [rows] = the vocabulary id with the largest logit, the lowest on a tie.
-std::vector<int64_t> argmax(Context& ctx, const comm::Communicator& tensor, const Tensor& logits, int64_t first_id);
+std::vector<int64_t> argmax(Context& ctx, const comm::Communicator& tensor, const Tensor& logits,
+                            int64_t first_id);
 
-/// -log p(label) of each row of hidden [T, H], in double; 0 where the label is negative. All ranks of the tensor group
-/// get the same. `best`, where given, becomes each row's most likely id.
-std::vector<double> token_losses(Context& ctx, const Transformer& model, const Tensor& hidden, const Tensor& labels,
-                                 std::vector<int64_t>* best = nullptr);
+/// -log p(label) of each row of hidden [T, H], in double; 0 where the label is negative. All ranks of the
+/// tensor group get the same. `best`, where given, becomes each row's most likely id.
+std::vector<double> token_losses(Context& ctx, const Transformer& model, const Tensor& hidden,
+                                 const Tensor& labels, std::vector<int64_t>* best = nullptr);
 
 }  // namespace espalier::model

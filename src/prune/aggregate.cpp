@@ -9,9 +9,12 @@ namespace espalier::prune {
 
 std::string to_string(Aggregator aggregator) {
     switch (aggregator) {
-        case Aggregator::mean: return "mean";
-        case Aggregator::l2: return "l2";
-        case Aggregator::var: return "var";
+        case Aggregator::mean:
+            return "mean";
+        case Aggregator::l2:
+            return "l2";
+        case Aggregator::var:
+            return "var";
     }
     throw InternalError("unknown aggregator");
 }
@@ -32,7 +35,8 @@ void UnitSums::add_sample(int64_t row, int64_t column, int64_t count, const floa
     for (int64_t i = 0; i < count; ++i) {
         const double magnitude = moments[i], squares = moments[count + i], sum = moments[2 * count + i];
         const double mean = sum / n;
-        const std::array<double, 3> value{magnitude / n, std::sqrt(squares), std::max(0.0, squares / n - mean * mean)};
+        const std::array<double, 3> value{magnitude / n, std::sqrt(squares),
+                                          std::max(0.0, squares / n - mean * mean)};
         for (int64_t a = 0; a < 3; ++a) {
             const double v = value[static_cast<size_t>(a)];
             sums_[static_cast<size_t>(2 * a * table + at + i)] += v;
@@ -50,9 +54,15 @@ std::vector<double> UnitSums::scores(AggregatorPair pair, int64_t samples) const
     for (int64_t i = 0; i < table; ++i) {
         const double mean = sum[i] / n;
         switch (pair.batch) {
-            case Aggregator::mean: out[static_cast<size_t>(i)] = mean; break;
-            case Aggregator::l2: out[static_cast<size_t>(i)] = std::sqrt(squares[i]); break;
-            case Aggregator::var: out[static_cast<size_t>(i)] = std::max(0.0, squares[i] / n - mean * mean); break;
+            case Aggregator::mean:
+                out[static_cast<size_t>(i)] = mean;
+                break;
+            case Aggregator::l2:
+                out[static_cast<size_t>(i)] = std::sqrt(squares[i]);
+                break;
+            case Aggregator::var:
+                out[static_cast<size_t>(i)] = std::max(0.0, squares[i] / n - mean * mean);
+                break;
         }
     }
     return out;

@@ -1,6 +1,7 @@
-// Importance of a unit from its activations: first along each sample's sequence, then across samples. All nine pairs of
-// aggregators come out of one pass, from a sum and a sum of squares for each of the three sequence aggregators.
-// (Muralidharan et al. 2024, section 2.2: mean (1/n) sum |s|, L2 sqrt(sum s^2), variance (1/n) sum (s - mean s)^2.)
+// Importance of a unit from its activations: first along each sample's sequence, then across samples. All
+// nine pairs of aggregators come out of one pass, from a sum and a sum of squares for each of the three
+// sequence aggregators. (Muralidharan et al. 2024, section 2.2: mean (1/n) sum |s|, L2 sqrt(sum s^2),
+// variance (1/n) sum (s - mean s)^2.)
 #pragma once
 
 #include <array>
@@ -29,7 +30,8 @@ class UnitSums {
 public:
     UnitSums(int64_t rows, int64_t columns);
 
-    /// Adds one sample: moments [3][count] = sum |s|, sum s^2, sum s over its `seq` tokens, for `count` units from (row, column) on.
+    /// Adds one sample: moments [3][count] = sum |s|, sum s^2, sum s over its `seq` tokens, for `count` units
+    /// from (row, column) on.
     void add_sample(int64_t row, int64_t column, int64_t count, const float* moments, int64_t seq);
 
     /// rows x columns scores after `samples` samples in all.

@@ -16,18 +16,21 @@ std::vector<int64_t> all(int64_t count) {
     return out;
 }
 
-void require_fewer(std::optional<int64_t> wanted, int64_t has, const char* option, const char* what, const std::string& source) {
+void require_fewer(std::optional<int64_t> wanted, int64_t has, const char* option, const char* what,
+                   const std::string& source) {
     if (!wanted) return;
     ESPALIER_REQUIRE(*wanted > 0, "{} {}: it must be at least 1", option, *wanted);
-    ESPALIER_REQUIRE(*wanted <= has, "{} {}: {} has only {} {}, and pruning adds none; choose {} <= {}", option, *wanted, source, has, what, option, has);
+    ESPALIER_REQUIRE(*wanted <= has, "{} {}: {} has only {} {}, and pruning adds none; choose {} <= {}",
+                     option, *wanted, source, has, what, option, has);
 }
 
 /// KV groups and the query heads in them that stay, of one layer.
-void choose_heads(const std::vector<double>& scores, int64_t group, int64_t kv_heads, int64_t heads_each, std::vector<int64_t>& heads,
-                  std::vector<int64_t>& groups) {
+void choose_heads(const std::vector<double>& scores, int64_t group, int64_t kv_heads, int64_t heads_each,
+                  std::vector<int64_t>& heads, std::vector<int64_t>& groups) {
     const auto first = [&](int64_t g) { return scores.begin() + g * group; };
     std::vector<double> sums;
-    for (int64_t g = 0; g < static_cast<int64_t>(scores.size()) / group; ++g) sums.push_back(std::accumulate(first(g), first(g + 1), 0.0));
+    for (int64_t g = 0; g < static_cast<int64_t>(scores.size()) / group; ++g)
+        sums.push_back(std::accumulate(first(g), first(g + 1), 0.0));
     groups = best(sums, kv_heads);
     for (const int64_t g : groups) {
         for (const int64_t h : best({first(g), first(g + 1)}, heads_each)) heads.push_back(g * group + h);
@@ -41,25 +44,35 @@ void check_heads(const Target& target, const model::LayerShape& layer, const std
     if (heads % kv == 0 && heads / kv <= group) return;
     if (heads % kv != 0) {
         const int64_t below = heads / kv * kv, above = below + kv;
-        fail("{} has {} KV groups of {} query heads; --heads {} is not a multiple of --kv-heads {}.\n  choose --heads {}{}, or cut groups too: --kv-heads and --heads so that one divides the other",
-             source, layer.kv_heads, group, heads, kv, below > 0 ? fmt::format("{} or ", below) : "", above);
+        fail(
+            "{} has {} KV groups of {} query heads; --heads {} is not a multiple of --kv-heads {}.\n  choose "
+            "--heads {}{}, or cut groups too: --kv-heads and --heads so that one divides the other",
+            source, layer.kv_heads, group, heads, kv, below > 0 ? fmt::format("{} or ", below) : "", above);
     }
-    fail("{} has {} query heads in each KV group; --heads {} with --kv-heads {} would need {}.\n  choose --heads <= {}, or keep more groups",
-         source, group, heads, kv, heads / kv, kv * group);
+    fail(
+        "{} has {} query heads in each KV group; --heads {} with --kv-heads {} would need {}.\n  choose "
+        "--heads <= {}, or keep more groups",
+        source, group, heads, kv, heads / kv, kv * group);
 }
 
-std::vector<int64_t> layers_to_keep(const model::Architecture& a, const Scores* scores, const Target& target, const std::string& source) {
+std::vector<int64_t> layers_to_keep(const model::Architecture& a, const Scores* scores, const Target& target,
+                                    const std::string& source) {
     if (!target.drop_layers.empty()) {
-        ESPALIER_REQUIRE(!target.layers, "--layers and --drop-layers exclude each other: one counts, the other names");
+        ESPALIER_REQUIRE(!target.layers,
+                         "--layers and --drop-layers exclude each other: one counts, the other names");
         std::vector<int64_t> out;
         for (const int64_t l : all(a.depth())) {
-            if (std::find(target.drop_layers.begin(), target.drop_layers.end(), l) == target.drop_layers.end()) out.push_back(l);
+            if (std::find(target.drop_layers.begin(), target.drop_layers.end(), l) ==
+                target.drop_layers.end())
+                out.push_back(l);
         }
         ESPALIER_REQUIRE(!out.empty(), "--drop-layers leaves no layer of {}", source);
         return out;
     }
     if (!target.layers || *target.layers == a.depth()) return all(a.depth());
-    ESPALIER_REQUIRE(scores && !scores->block_influence.empty(), "--layers {}: the importance file holds no block influence; score with --depth bi, or name layers with --drop-layers",
+    ESPALIER_REQUIRE(scores && !scores->block_influence.empty(),
+                     "--layers {}: the importance file holds no block influence; score with --depth bi, or "
+                     "name layers with --drop-layers",
                      *target.layers);
     return best(scores->block_influence, *target.layers);
 }
@@ -78,14 +91,20 @@ Kept keep_all(const model::Architecture& a) {
 
 std::vector<int64_t> best(const std::vector<double>& scores, int64_t count) {
     auto order = all(static_cast<int64_t>(scores.size()));
-    std::stable_sort(order.begin(), order.end(), [&](int64_t x, int64_t y) { return scores[static_cast<size_t>(x)] > scores[static_cast<size_t>(y)]; });
+    std::stable_sort(order.begin(), order.end(), [&](int64_t x, int64_t y) {
+        return scores[static_cast<size_t>(x)] > scores[static_cast<size_t>(y)];
+    });
     order.resize(static_cast<size_t>(count));
     std::sort(order.begin(), order.end());
     return order;
 }
 
-Kept choose(const model::Architecture& a, const Scores* scores, const Target& target, const std::string& source) {
-    ESPALIER_REQUIRE(scores || !target.cuts_width(), "cutting widths needs scores: give --importance I.h5, made by `espalier importance --model {}`", source);
+Kept choose(const model::Architecture& a, const Scores* scores, const Target& target,
+            const std::string& source) {
+    ESPALIER_REQUIRE(
+        scores || !target.cuts_width(),
+        "cutting widths needs scores: give --importance I.h5, made by `espalier importance --model {}`",
+        source);
     require_fewer(target.hidden, a.hidden, "--hidden", "channels", source);
     require_fewer(target.layers, a.depth(), "--layers", "layers", source);
     for (const auto& l : a.layers) {
@@ -122,7 +141,9 @@ model::Architecture shape(const model::Architecture& a, const Kept& kept) {
     out.hidden = static_cast<int64_t>(kept.channels.size());
     out.layers.clear();
     for (size_t k = 0; k < kept.layers.size(); ++k) {
-        out.layers.push_back({static_cast<int64_t>(kept.heads[k].size()), static_cast<int64_t>(kept.kv_heads[k].size()), static_cast<int64_t>(kept.ffn[k].size())});
+        out.layers.push_back({static_cast<int64_t>(kept.heads[k].size()),
+                              static_cast<int64_t>(kept.kv_heads[k].size()),
+                              static_cast<int64_t>(kept.ffn[k].size())});
     }
     return out;
 }
@@ -133,12 +154,18 @@ std::vector<int64_t> parse_layers(const std::string& text, int64_t depth) {
     for (std::string part; std::getline(parts, part, ',');) {
         const size_t dash = part.find('-');
         const auto number = [&](const std::string& digits) {
-            const bool ok = !digits.empty() && digits.size() < 9 && digits.find_first_not_of("0123456789") == std::string::npos;
-            ESPALIER_REQUIRE(ok, "--drop-layers {}: \"{}\" is no layer number or range; for example --drop-layers 16-31 or 3,7,8", text, part);
+            const bool ok = !digits.empty() && digits.size() < 9 &&
+                            digits.find_first_not_of("0123456789") == std::string::npos;
+            ESPALIER_REQUIRE(ok,
+                             "--drop-layers {}: \"{}\" is no layer number or range; for example "
+                             "--drop-layers 16-31 or 3,7,8",
+                             text, part);
             return static_cast<int64_t>(std::stoll(digits));
         };
-        const int64_t from = number(part.substr(0, dash)), to = dash == std::string::npos ? from : number(part.substr(dash + 1));
-        ESPALIER_REQUIRE(from <= to && to < depth, "--drop-layers {}: the model's layers are 0 to {}", text, depth - 1);
+        const int64_t from = number(part.substr(0, dash)),
+                      to = dash == std::string::npos ? from : number(part.substr(dash + 1));
+        ESPALIER_REQUIRE(from <= to && to < depth, "--drop-layers {}: the model's layers are 0 to {}", text,
+                         depth - 1);
         for (int64_t l = from; l <= to; ++l) out.insert(l);
     }
     ESPALIER_REQUIRE(!out.empty(), "--drop-layers is empty; for example --drop-layers 16-31");

@@ -29,11 +29,12 @@ Kept keep_all(const model::Architecture& a);
 /// The best `count` of scores, ascending; of equal ones the lower indices.
 std::vector<int64_t> best(const std::vector<double>& scores, int64_t count);
 
-/// Per layer the best neurons, and inside each KV group the best query heads; with fewer KV heads, the groups with the
-/// largest sum of their heads' scores; over the whole network the best channels; with fewer layers, those of the highest
-/// block influence. Throws UserError when the target exceeds the model or its heads do not fit its groups; `scores` may be
-/// null for drop_layers alone. `source` names the model in messages.
-Kept choose(const model::Architecture& a, const Scores* scores, const Target& target, const std::string& source);
+/// Per layer the best neurons, and inside each KV group the best query heads; with fewer KV heads, the groups
+/// with the largest sum of their heads' scores; over the whole network the best channels; with fewer layers,
+/// those of the highest block influence. Throws UserError when the target exceeds the model or its heads do
+/// not fit its groups; `scores` may be null for drop_layers alone. `source` names the model in messages.
+Kept choose(const model::Architecture& a, const Scores* scores, const Target& target,
+            const std::string& source);
 
 /// The architecture that is left.
 model::Architecture shape(const model::Architecture& a, const Kept& kept);

@@ -32,12 +32,13 @@ void ScoreSums::add_ranks(const comm::Communicator& world) {
 Scorer::Scorer(const model::Transformer& model, NeuronSite site, ScoreSums& sums)
     : a_(model.architecture()), part_(model.placement().tensor), site_(site), sums_(sums) {}
 
-void Scorer::add(Context& ctx, UnitSums& table, int64_t row, int64_t first_column, const Tensor& x, Range columns,
-                 const model::TokenBatch& tokens) {
+void Scorer::add(Context& ctx, UnitSums& table, int64_t row, int64_t first_column, const Tensor& x,
+                 Range columns, const model::TokenBatch& tokens) {
     Tensor sums = ctx.empty({tokens.batch, 3, columns.size()}, DType::f32);
     moments(ctx, x, tokens.batch, columns, sums);
     for (int64_t sample = 0; sample < tokens.batch; ++sample) {
-        table.add_sample(row, first_column, columns.size(), sums.data<float>() + sample * 3 * columns.size(), tokens.seq);
+        table.add_sample(row, first_column, columns.size(), sums.data<float>() + sample * 3 * columns.size(),
+                         tokens.seq);
     }
 }
 
@@ -53,7 +54,8 @@ void Scorer::heads(Context& ctx, int64_t layer, const model::TokenBatch& tokens,
     add(ctx, sums_.heads, layer, mine.begin, norms, {0, mine.size()}, tokens);
 }
 
-void Scorer::neurons(Context& ctx, int64_t layer, const model::TokenBatch& tokens, const Tensor& before, const Tensor& after) {
+void Scorer::neurons(Context& ctx, int64_t layer, const model::TokenBatch& tokens, const Tensor& before,
+                     const Tensor& after) {
     const Range mine = model::local_range(a_, layer, model::Axis::ffn, part_);
     if (site_ == NeuronSite::after_activation) {
         add(ctx, sums_.neurons, layer, mine.begin, after, {0, mine.size()}, tokens);

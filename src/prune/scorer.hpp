@@ -14,9 +14,9 @@ enum class NeuronSite { after_activation, before_activation };
 struct ScoreSums {
     explicit ScoreSums(const model::Architecture& a, int64_t block);
 
-    UnitSums neurons;   ///< [layers, widest ffn]
-    UnitSums heads;     ///< [layers, most query heads]
-    UnitSums channels;  ///< [2 layers + 1, hidden]
+    UnitSums neurons;                  ///< [layers, widest ffn]
+    UnitSums heads;                    ///< [layers, most query heads]
+    UnitSums channels;                 ///< [2 layers + 1, hidden]
     std::vector<double> layer_cosine;  ///< [layers] sum over tokens of cos(input, output)
     std::vector<double> block_cosine;  ///< [layers - block + 1] the same for blocks of layers; empty without
     std::vector<double> loss_without;  ///< [layers] sum over tokens of the loss without the layer
@@ -28,18 +28,21 @@ struct ScoreSums {
     void add_ranks(const comm::Communicator& world);
 };
 
-/// Adds each activation's moments where this rank has it: its own heads and neurons, and of the gathered norm outputs its
-/// share of the channels, so that ranks never count a value twice.
+/// Adds each activation's moments where this rank has it: its own heads and neurons, and of the gathered norm
+/// outputs its share of the channels, so that ranks never count a value twice.
 class Scorer : public model::Observer {
 public:
     Scorer(const model::Transformer& model, NeuronSite site, ScoreSums& sums);
 
-    void norm_output(Context& ctx, int64_t index, const model::TokenBatch& tokens, const Tensor& full) override;
+    void norm_output(Context& ctx, int64_t index, const model::TokenBatch& tokens,
+                     const Tensor& full) override;
     void heads(Context& ctx, int64_t layer, const model::TokenBatch& tokens, const Tensor& o) override;
-    void neurons(Context& ctx, int64_t layer, const model::TokenBatch& tokens, const Tensor& before, const Tensor& after) override;
+    void neurons(Context& ctx, int64_t layer, const model::TokenBatch& tokens, const Tensor& before,
+                 const Tensor& after) override;
 
 private:
-    void add(Context& ctx, UnitSums& table, int64_t row, int64_t first_column, const Tensor& x, Range columns, const model::TokenBatch& tokens);
+    void add(Context& ctx, UnitSums& table, int64_t row, int64_t first_column, const Tensor& x, Range columns,
+             const model::TokenBatch& tokens);
 
     const model::Architecture& a_;
     model::TensorPart part_;

@@ -7,15 +7,21 @@
 namespace espalier::prune {
 namespace {
 
-void check_row(const std::vector<double>& row, int64_t expected, const char* what, int64_t layer, const std::string& source) {
-    ESPALIER_REQUIRE(static_cast<int64_t>(row.size()) == expected, "{}: {} scores of layer {}: {} values, the model has {}", source, what, layer, row.size(), expected);
-    for (const double v : row) ESPALIER_REQUIRE(std::isfinite(v), "{}: {} scores of layer {} hold a value that is not finite", source, what, layer);
+void check_row(const std::vector<double>& row, int64_t expected, const char* what, int64_t layer,
+               const std::string& source) {
+    ESPALIER_REQUIRE(static_cast<int64_t>(row.size()) == expected,
+                     "{}: {} scores of layer {}: {} values, the model has {}", source, what, layer,
+                     row.size(), expected);
+    for (const double v : row)
+        ESPALIER_REQUIRE(std::isfinite(v), "{}: {} scores of layer {} hold a value that is not finite",
+                         source, what, layer);
 }
 
 }  // namespace
 
 void check(const Scores& scores, const model::Architecture& a, const std::string& source) {
-    ESPALIER_REQUIRE(static_cast<int64_t>(scores.neurons.size()) == a.depth() && static_cast<int64_t>(scores.heads.size()) == a.depth(),
+    ESPALIER_REQUIRE(static_cast<int64_t>(scores.neurons.size()) == a.depth() &&
+                         static_cast<int64_t>(scores.heads.size()) == a.depth(),
                      "{}: scores of {} layers, the model has {}", source, scores.neurons.size(), a.depth());
     for (int64_t l = 0; l < a.depth(); ++l) {
         const auto& shape = a.layers[static_cast<size_t>(l)];

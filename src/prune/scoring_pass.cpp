@@ -12,11 +12,18 @@ enum Tag : int { history_tag = 3, variant_tag = 4 };
 
 class Pass {
 public:
-    Pass(Context& ctx, model::Transformer& model, const comm::Topology& topology, const model::TokenBatch& tokens, const Tensor& labels,
-         model::Outbox& outbox)
-        : ctx_(ctx), model_(model), topology_(topology), tokens_(tokens), labels_(labels), outbox_(outbox), layers_(model.placement().layers) {}
+    Pass(Context& ctx, model::Transformer& model, const comm::Topology& topology,
+         const model::TokenBatch& tokens, const Tensor& labels, model::Outbox& outbox)
+        : ctx_(ctx),
+          model_(model),
+          topology_(topology),
+          tokens_(tokens),
+          labels_(labels),
+          outbox_(outbox),
+          layers_(model.placement().layers) {}
 
-    /// The plain forward pass; keeps the input of every layer of this stage (and of `history` layers before it).
+    /// The plain forward pass; keeps the input of every layer of this stage (and of `history` layers before
+    /// it).
     double forward(Scorer& scorer, int64_t history) {
         Tensor x = model::enter_stage(ctx_, model_, topology_, tokens_);
         receive_history(history);
@@ -34,20 +41,23 @@ public:
     void add_cosines(const PassOptions& options, ScoreSums& sums) {
         for (int64_t l = layers_.begin; l < layers_.end; ++l) {
             const Tensor& out = l + 1 < layers_.end ? input(l + 1) : output_;
-            if (options.influence) sums.layer_cosine[static_cast<size_t>(l)] += cosine_sum(ctx_, input(l), out);
+            if (options.influence)
+                sums.layer_cosine[static_cast<size_t>(l)] += cosine_sum(ctx_, input(l), out);
             const int64_t first = l + 1 - options.block;  // of the block that ends with layer l
-            if (options.block > 0 && first >= 0) sums.block_cosine[static_cast<size_t>(first)] += cosine_sum(ctx_, input(first), out);
+            if (options.block > 0 && first >= 0)
+                sums.block_cosine[static_cast<size_t>(first)] += cosine_sum(ctx_, input(first), out);
         }
     }
 
-    /// A variant for each layer of the model left out, in the order of the layers: those of earlier stages arrive, those of
-    /// this stage start from the kept inputs, and all go on to the next.
+    /// A variant for each layer of the model left out, in the order of the layers: those of earlier stages
+    /// arrive, those of this stage start from the kept inputs, and all go on to the next.
     void add_losses_without(ScoreSums& sums) {
         for (int64_t left_out = 0; left_out < layers_.end; ++left_out) {
             Tensor x;
             int64_t from = layers_.begin;
             if (left_out < layers_.begin) {
-                x = ctx_.empty({model::local_tokens(topology_, tokens_), model_.architecture().hidden}, model_.dtype());
+                x = ctx_.empty({model::local_tokens(topology_, tokens_), model_.architecture().hidden},
+                               model_.dtype());
                 topology_.pipeline.receive(x, topology_.stage() - 1, variant_tag).wait();
             } else {
                 x = input(left_out);
@@ -55,7 +65,8 @@ public:
             }
             for (int64_t l = from; l < layers_.end; ++l) x = model_.forward_layer(ctx_, l, x, tokens_, {});
             if (topology_.last_stage()) {
-                sums.loss_without[static_cast<size_t>(left_out)] += loss(model_.final_hidden(ctx_, x, tokens_));
+                sums.loss_without[static_cast<size_t>(left_out)] +=
+                    loss(model_.final_hidden(ctx_, x, tokens_));
             } else {
                 pass_on(x, variant_tag);
             }
@@ -75,14 +86,16 @@ private:
 
     void receive_history(int64_t count) {
         for (int64_t l = std::max<int64_t>(0, layers_.begin - count); l < layers_.begin; ++l) {
-            Tensor x = ctx_.empty({model::local_tokens(topology_, tokens_), model_.architecture().hidden}, model_.dtype());
+            Tensor x = ctx_.empty({model::local_tokens(topology_, tokens_), model_.architecture().hidden},
+                                  model_.dtype());
             topology_.pipeline.receive(x, topology_.stage() - 1, history_tag).wait();
             inputs_.push_back(x);
         }
     }
 
     void send_history(int64_t count) {
-        for (int64_t l = std::max<int64_t>(0, layers_.end - count); l < layers_.end; ++l) pass_on(input(l), history_tag);
+        for (int64_t l = std::max<int64_t>(0, layers_.end - count); l < layers_.end; ++l)
+            pass_on(input(l), history_tag);
     }
 
     /// Sum over tokens; on one tensor parallel rank, so that adding ranks counts it once.
@@ -104,8 +117,9 @@ private:
 
 }  // namespace
 
-void scoring_pass(Context& ctx, model::Transformer& model, const comm::Topology& topology, const model::TokenBatch& tokens,
-                  const Tensor& labels, const PassOptions& options, Scorer& scorer, ScoreSums& sums, model::Outbox& outbox) {
+void scoring_pass(Context& ctx, model::Transformer& model, const comm::Topology& topology,
+                  const model::TokenBatch& tokens, const Tensor& labels, const PassOptions& options,
+                  Scorer& scorer, ScoreSums& sums, model::Outbox& outbox) {
     Pass pass(ctx, model, topology, tokens, labels, outbox);
     sums.loss += pass.forward(scorer, std::max<int64_t>(0, options.block - 1));
     pass.add_cosines(options, sums);

@@ -4,7 +4,8 @@
 
 namespace espalier::prune {
 
-std::vector<std::vector<int64_t>> kept_indices(const model::Architecture& source, const Kept& kept, const model::Parameter& cut) {
+std::vector<std::vector<int64_t>> kept_indices(const model::Architecture& source, const Kept& kept,
+                                               const model::Parameter& cut) {
     using model::Axis;
     const auto layer = static_cast<size_t>(cut.layer < 0 ? 0 : cut.layer);
     const auto all = [](int64_t n) {
@@ -15,18 +16,31 @@ std::vector<std::vector<int64_t>> kept_indices(const model::Architecture& source
     std::vector<std::vector<int64_t>> out;
     for (const Axis axis : cut.axes) {
         switch (axis) {
-            case Axis::hidden: out.push_back(kept.channels); break;
-            case Axis::ffn: out.push_back(kept.ffn[layer]); break;
-            case Axis::query_head: out.push_back(kept.heads[layer]); break;
-            case Axis::kv_head: out.push_back(kept.kv_heads[layer]); break;
-            case Axis::head_dim: out.push_back(all(source.head_dim)); break;
-            case Axis::vocab: out.push_back(all(source.vocab)); break;
+            case Axis::hidden:
+                out.push_back(kept.channels);
+                break;
+            case Axis::ffn:
+                out.push_back(kept.ffn[layer]);
+                break;
+            case Axis::query_head:
+                out.push_back(kept.heads[layer]);
+                break;
+            case Axis::kv_head:
+                out.push_back(kept.kv_heads[layer]);
+                break;
+            case Axis::head_dim:
+                out.push_back(all(source.head_dim));
+                break;
+            case Axis::vocab:
+                out.push_back(all(source.vocab));
+                break;
         }
     }
     return out;
 }
 
-std::string source_name(const Kept& kept, const model::Parameter& cut, const std::vector<model::Parameter>& source) {
+std::string source_name(const Kept& kept, const model::Parameter& cut,
+                        const std::vector<model::Parameter>& source) {
     const int64_t layer = cut.layer < 0 ? -1 : kept.layers.at(static_cast<size_t>(cut.layer));
     for (const auto& p : source) {
         if (p.weight == cut.weight && p.layer == layer) return p.name;

@@ -8,10 +8,12 @@
 namespace espalier::prune {
 
 /// For each axis of a weight of the *cut* model, the indices of the source weight that make it up.
-std::vector<std::vector<int64_t>> kept_indices(const model::Architecture& source, const Kept& kept, const model::Parameter& cut);
+std::vector<std::vector<int64_t>> kept_indices(const model::Architecture& source, const Kept& kept,
+                                               const model::Parameter& cut);
 
 /// The name of the source weight that a weight of the cut model comes from.
-std::string source_name(const Kept& kept, const model::Parameter& cut, const std::vector<model::Parameter>& source);
+std::string source_name(const Kept& kept, const model::Parameter& cut,
+                        const std::vector<model::Parameter>& source);
 
 /// out [indices' sizes] = the elements of x at the kept indices of every axis. Of one dtype, on the host.
 void take(const Tensor& x, const std::vector<std::vector<int64_t>>& indices, Tensor& out);

@@ -12,8 +12,8 @@ using model::Axis;
 using model::Entry;
 using model::ParameterSet;
 
-/// A run of elements that takes part in a sum: where it stands in the flat gradient (-1: this rank does not hold it and
-/// contributes zeros) and how long it is.
+/// A run of elements that takes part in a sum: where it stands in the flat gradient (-1: this rank does not
+/// hold it and contributes zeros) and how long it is.
 struct Piece {
     int64_t offset;
     int64_t size;
@@ -44,14 +44,16 @@ std::vector<Piece> tensor_parallel_pieces(const model::Transformer& model) {
             const int64_t head_size = e.parameter.size() / e.parameter.shape[0];
             const Range mine{e.local.offset[0], e.local.offset[0] + e.local.count[0]};
             for (const int64_t head : shared_kv_heads(model.architecture(), e.parameter.layer, ranks)) {
-                pieces.push_back({mine.contains(head) ? e.offset + (head - mine.begin) * head_size : -1, head_size});
+                pieces.push_back(
+                    {mine.contains(head) ? e.offset + (head - mine.begin) * head_size : -1, head_size});
             }
         }
     }
     return pieces;
 }
 
-void sum_pieces(Context& ctx, const comm::Communicator& over, const std::vector<Piece>& pieces, Tensor& flat) {
+void sum_pieces(Context& ctx, const comm::Communicator& over, const std::vector<Piece>& pieces,
+                Tensor& flat) {
     int64_t total = 0;
     for (const Piece& p : pieces) total += p.size;
     if (over.size() == 1 || total == 0) return;
@@ -86,7 +88,8 @@ double gradient_norm(Context& ctx, model::Transformer& model, const comm::Topolo
     double sum = 0;
     for (const Entry& e : model.parameters().entries()) {
         if (e.owned.size() == 0) continue;
-        // Owned elements are rows of the local block: all of them, or of KV heads the ones no lower rank holds.
+        // Owned elements are rows of the local block: all of them, or of KV heads the ones no lower rank
+        // holds.
         const Tensor gradient = ParameterSet::view(model.gradients(), &e);
         sum += square_sum(ctx, gradient.rows(e.owned.offset[0] - e.local.offset[0], e.owned.count[0]));
     }

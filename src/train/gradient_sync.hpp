@@ -7,10 +7,9 @@
 namespace espalier::train {
 
 /// model.gradients() = the gradient of the whole global batch, in place:
-///   over tensor parallel ranks for weights that each of them holds whole but saw with its own tokens only (norms, output
-///   biases) and for KV heads that several of them hold;
-///   between the first and last stage for a tied embedding;
-///   over data parallel replicas for everything.
+///   over tensor parallel ranks for weights that each of them holds whole but saw with its own tokens only
+///   (norms, output biases) and for KV heads that several of them hold; between the first and last stage for
+///   a tied embedding; over data parallel replicas for everything.
 void synchronise_gradients(Context& ctx, model::Transformer& model, const comm::Topology& topology);
 
 /// L2 norm of the whole model's gradient, each weight counted once; the same on every rank.

@@ -4,7 +4,8 @@
 
 namespace espalier::train {
 
-Optimizer::Optimizer(Context& ctx, model::Transformer& model, OptimizerOptions options) : model_(model), options_(options) {
+Optimizer::Optimizer(Context& ctx, model::Transformer& model, OptimizerOptions options)
+    : model_(model), options_(options) {
     const Shape shape = model.parameters().flat().shape();
     first_ = ctx.zeros(shape, DType::f32);
     second_ = ctx.zeros(shape, DType::f32);
@@ -18,15 +19,17 @@ Optimizer::Optimizer(Context& ctx, model::Transformer& model, OptimizerOptions o
 
 void Optimizer::step(Context& ctx, int64_t step, double learning_rate, double gradient_scale) {
     for (const auto& e : model_.parameters().entries()) {
-        const AdamWOptions options{.learning_rate = static_cast<float>(learning_rate),
-                                   .beta1 = options_.beta1,
-                                   .beta2 = options_.beta2,
-                                   .eps = options_.eps,
-                                   .weight_decay = e.parameter.decay == model::Decay::yes ? options_.weight_decay : 0.0f,
-                                   .step = step,
-                                   .gradient_scale = static_cast<float>(gradient_scale)};
+        const AdamWOptions options{
+            .learning_rate = static_cast<float>(learning_rate),
+            .beta1 = options_.beta1,
+            .beta2 = options_.beta2,
+            .eps = options_.eps,
+            .weight_decay = e.parameter.decay == model::Decay::yes ? options_.weight_decay : 0.0f,
+            .step = step,
+            .gradient_scale = static_cast<float>(gradient_scale)};
         const auto flat = [&](const Tensor& buffer) { return buffer.slice(e.offset, {e.size()}); };
-        Tensor master = flat(master_), first = flat(first_), second = flat(second_), parameter = flat(model_.parameters().flat());
+        Tensor master = flat(master_), first = flat(first_), second = flat(second_),
+               parameter = flat(model_.parameters().flat());
         adamw(ctx, options, flat(model_.gradients()), master, first, second, parameter);
     }
 }

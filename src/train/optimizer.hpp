@@ -16,7 +16,8 @@ struct OptimizerOptions {
 /// State in flat f32 buffers with the offsets of model.parameters().
 class Optimizer {
 public:
-    /// Moments are zero and the master is the model's weights, until both are read into master(), first(), second().
+    /// Moments are zero and the master is the model's weights, until both are read into master(), first(),
+    /// second().
     Optimizer(Context& ctx, model::Transformer& model, OptimizerOptions options);
 
     /// One update from model.gradients() times gradient_scale; `step` counts from 1.

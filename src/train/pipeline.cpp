@@ -12,7 +12,8 @@ enum Tag : int { forward_tag = 0, teacher_tag = 1, backward_tag = 2 };
 
 class OneForwardOneBackward {
 public:
-    OneForwardOneBackward(Context& ctx, const comm::Topology& topology, model::Transformer& model, model::Transformer* teacher, const LossFunction& loss)
+    OneForwardOneBackward(Context& ctx, const comm::Topology& topology, model::Transformer& model,
+                          model::Transformer* teacher, const LossFunction& loss)
         : ctx_(ctx), topology_(topology), model_(model), teacher_(teacher), loss_(loss) {}
 
     void forward(const MicroBatch& batch) {
@@ -35,7 +36,8 @@ public:
         if (topology_.last_stage()) {
             d_out = model_.final_hidden_backward(ctx_, flight.d_hidden, flight.saved);
         } else {
-            d_out = ctx_.empty({model::local_tokens(topology_, batch.tokens), model_.architecture().hidden}, model_.dtype());
+            d_out = ctx_.empty({model::local_tokens(topology_, batch.tokens), model_.architecture().hidden},
+                               model_.dtype());
             topology_.pipeline.receive(d_out, topology_.stage() + 1, backward_tag).wait();
         }
         const Tensor dx = model_.backward(ctx_, std::move(d_out), batch.tokens, flight.saved);
@@ -74,8 +76,9 @@ private:
 
 }  // namespace
 
-void accumulate_gradients(Context& ctx, const comm::Topology& topology, model::Transformer& model, model::Transformer* teacher,
-                          std::span<const MicroBatch> micro_batches, const LossFunction& loss) {
+void accumulate_gradients(Context& ctx, const comm::Topology& topology, model::Transformer& model,
+                          model::Transformer* teacher, std::span<const MicroBatch> micro_batches,
+                          const LossFunction& loss) {
     OneForwardOneBackward step(ctx, topology, model, teacher, loss);
     const size_t count = micro_batches.size();
     const size_t ahead = std::min(count, static_cast<size_t>(topology.layout.pp - 1 - topology.stage()));

@@ -6,9 +6,11 @@
 namespace espalier::train {
 
 double learning_rate(const Schedule& s, int64_t step) {
-    if (step <= s.warmup_steps) return s.peak * static_cast<double>(step) / static_cast<double>(s.warmup_steps);
+    if (step <= s.warmup_steps)
+        return s.peak * static_cast<double>(step) / static_cast<double>(s.warmup_steps);
     if (s.steps <= s.warmup_steps) return s.floor;
-    const double done = static_cast<double>(step - s.warmup_steps) / static_cast<double>(s.steps - s.warmup_steps);
+    const double done =
+        static_cast<double>(step - s.warmup_steps) / static_cast<double>(s.steps - s.warmup_steps);
     return s.floor + 0.5 * (s.peak - s.floor) * (1.0 + std::cos(std::numbers::pi * done));
 }
 

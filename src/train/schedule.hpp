@@ -12,7 +12,8 @@ struct Schedule {
     int64_t steps = 1;
 };
 
-/// At step k = 1 .. steps: peak k / warmup up to the end of the warm-up, then half a cosine from peak to floor.
+/// At step k = 1 .. steps: peak k / warmup up to the end of the warm-up, then half a cosine from peak to
+/// floor.
 double learning_rate(const Schedule& schedule, int64_t step);
 
 }  // namespace espalier::train

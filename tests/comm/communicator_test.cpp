@@ -14,7 +14,9 @@ protected:
     Communicator world = make_topology(1, 1).world;
     int64_t rows = GetParam();
 
-    double value(int64_t row, int64_t column, int rank) const { return static_cast<double>((row * 7 + column * 3 + rank * 5) % 17) - 8; }
+    double value(int64_t row, int64_t column, int rank) const {
+        return static_cast<double>((row * 7 + column * 3 + rank * 5) % 17) - 8;
+    }
     test::Values rows_of(Range range, int64_t columns, int rank) const {
         test::Values out;
         for (int64_t r = range.begin; r < range.end; ++r) {
@@ -50,7 +52,8 @@ TEST_P(CommunicatorTest, GathersUnevenRowsInOrder) {
 
 TEST_P(CommunicatorTest, ScattersTheSumOverRanks) {
     for (const DType dtype : {DType::f32, DType::bf16}) {
-        const Tensor whole = test::tensor_of(ctx, rows_of({0, rows}, columns, world.rank()), {rows, columns}, dtype);
+        const Tensor whole =
+            test::tensor_of(ctx, rows_of({0, rows}, columns, world.rank()), {rows, columns}, dtype);
 
         const Tensor part = world.reduce_scatter(ctx, whole);
 
@@ -92,10 +95,12 @@ TEST(Communicator, SerialOperationsAreTheIdentity) {
 TEST(Communicator, MessagesKeepTheirOrder) {
     Context ctx{{Device::cpu, 1}};
     const Communicator world = make_topology(1, 1).world;
-    const int next = (world.rank() + 1) % world.size(), before = (world.rank() + world.size() - 1) % world.size();
+    const int next = (world.rank() + 1) % world.size(),
+              before = (world.rank() + world.size() - 1) % world.size();
     if (world.size() == 1) GTEST_SKIP() << "needs two ranks";
     std::vector<Request> sent;
-    for (int i = 0; i < 3; ++i) sent.push_back(world.send(test::tensor_of(ctx, {1.0 * i}, {1}, DType::f32), next, 5));
+    for (int i = 0; i < 3; ++i)
+        sent.push_back(world.send(test::tensor_of(ctx, {1.0 * i}, {1}, DType::f32), next, 5));
 
     for (int i = 0; i < 3; ++i) {
         Tensor x = ctx.empty({1}, DType::f32);

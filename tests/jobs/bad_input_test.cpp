@@ -1,4 +1,5 @@
-// What users get wrong: exit code 2, a message that names the trouble and the way out, and nothing left behind.
+// What users get wrong: exit code 2, a message that names the trouble and the way out, and nothing left
+// behind.
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
@@ -14,13 +15,16 @@ protected:
     static TinyWorld& world() { return *world_; }
 
     /// Runs, expects exit code 2 with every word of `says` in the message, and no new file.
-    static void expect_refused(const std::vector<std::string>& arguments, const std::vector<std::string>& says, int ranks = 1) {
+    static void expect_refused(const std::vector<std::string>& arguments,
+                               const std::vector<std::string>& says, int ranks = 1) {
         const auto before = world().names();
 
         const auto result = espalier(arguments, ranks);
 
         EXPECT_EQ(result.exit_code, 2) << result.err;
-        for (const auto& word : says) EXPECT_NE(result.err.find(word), std::string::npos) << "\"" << word << "\" is not in: " << result.err;
+        for (const auto& word : says)
+            EXPECT_NE(result.err.find(word), std::string::npos)
+                << "\"" << word << "\" is not in: " << result.err;
         EXPECT_EQ(world().names(), before);
     }
     static std::string path(const std::string& name) { return world().path(name); }
@@ -33,14 +37,17 @@ TEST_F(BadInput, UnknownJobsAndOptions) {
     expect_refused({"prunee"}, {"prunee", "--help"});
     expect_refused({"prune", "--model", path("model.h5"), "--out", path("o.h5"), "--headz", "3"}, {"headz"});
     expect_refused({"prune", "--out", path("o.h5")}, {"model"});
-    expect_refused({"evaluate", "--model", path("model.h5"), "--data", path("tokens"), "--seq-len", "many"}, {"seq-len"});
+    expect_refused({"evaluate", "--model", path("model.h5"), "--data", path("tokens"), "--seq-len", "many"},
+                   {"seq-len"});
 }
 
 TEST_F(BadInput, ConfigFilesWithUnknownKeysOrSections) {
     world().write("bad.ini", "[evaluate]\nmodle = x\n");
-    expect_refused({"evaluate", "--config", path("bad.ini"), "--model", path("model.h5")}, {"bad.ini", "modle"});
+    expect_refused({"evaluate", "--config", path("bad.ini"), "--model", path("model.h5")},
+                   {"bad.ini", "modle"});
     world().write("bad.ini", "[evalute]\nmodel = x\n");
-    expect_refused({"evaluate", "--config", path("bad.ini"), "--model", path("model.h5")}, {"bad.ini", "evalute"});
+    expect_refused({"evaluate", "--config", path("bad.ini"), "--model", path("model.h5")},
+                   {"bad.ini", "evalute"});
 }
 
 TEST_F(BadInput, MissingAndDamagedModels) {
@@ -52,7 +59,8 @@ TEST_F(BadInput, MissingAndDamagedModels) {
     flipped[whole.size() - 100] = static_cast<char>(flipped[whole.size() - 100] ^ 0x40);
     world().write("flipped.h5", flipped);
     expect_refused({"inspect", path("flipped.h5"), "--verify"}, {"flipped.h5"});
-    expect_refused({"evaluate", "--model", path("scores.h5"), "--data", path("tokens")}, {"scores.h5", "espalier-model"});
+    expect_refused({"evaluate", "--model", path("scores.h5"), "--data", path("tokens")},
+                   {"scores.h5", "espalier-model"});
 }
 
 TEST_F(BadInput, DamagedTokenFiles) {
@@ -69,15 +77,24 @@ TEST_F(BadInput, DamagedTokenFiles) {
 }
 
 TEST_F(BadInput, TooFewTokensForASample) {
-    expect_refused({"importance", "--model", path("model.h5"), "--data", "1", path("tokens"), "--samples", "4", "--seq-len", "65", "--out", path("o.h5")}, {"65", "64"});
-    world().write("arch-long.json", R"({"architectures": ["LlamaForCausalLM"], "vocab_size": 97, "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2,
+    expect_refused({"importance", "--model", path("model.h5"), "--data", "1", path("tokens"), "--samples",
+                    "4", "--seq-len", "65", "--out", path("o.h5")},
+                   {"65", "64"});
+    world().write(
+        "arch-long.json",
+        R"({"architectures": ["LlamaForCausalLM"], "vocab_size": 97, "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2,
         "num_attention_heads": 6, "num_key_value_heads": 3, "head_dim": 8, "max_position_embeddings": 4096})");
-    ASSERT_EQ(espalier({"init", "--arch", path("arch-long.json"), "--out", path("long.h5"), "--quiet"}).exit_code, 0);
-    expect_refused({"importance", "--model", path("long.h5"), "--data", path("tokens"), "--samples", "4", "--seq-len", "2048", "--out", path("o.h5")}, {"tokens"});
+    ASSERT_EQ(
+        espalier({"init", "--arch", path("arch-long.json"), "--out", path("long.h5"), "--quiet"}).exit_code,
+        0);
+    expect_refused({"importance", "--model", path("long.h5"), "--data", path("tokens"), "--samples", "4",
+                    "--seq-len", "2048", "--out", path("o.h5")},
+                   {"tokens"});
 }
 
 TEST_F(BadInput, TargetsThatTheModelDoesNotHave) {
-    const std::vector<std::string> prune{"prune", "--model", path("model.h5"), "--importance", path("scores.h5"), "--out", path("o.h5")};
+    const std::vector<std::string> prune{"prune",           "--model", path("model.h5"), "--importance",
+                                         path("scores.h5"), "--out",   path("o.h5")};
     const auto with = [&](std::vector<std::string> more) {
         more.insert(more.begin(), prune.begin(), prune.end());
         return more;
@@ -88,19 +105,28 @@ TEST_F(BadInput, TargetsThatTheModelDoesNotHave) {
     expect_refused(with({"--layers", "0"}), {"--layers 0"});
     expect_refused(with({"--drop-layers", "2-9"}), {"--drop-layers", "0 to 3"});
     expect_refused(prune, {"nothing to cut"});
-    expect_refused({"prune", "--model", path("model.h5"), "--hidden", "8", "--out", path("o.h5")}, {"--importance"});
+    expect_refused({"prune", "--model", path("model.h5"), "--hidden", "8", "--out", path("o.h5")},
+                   {"--importance"});
 }
 
 TEST_F(BadInput, ScoresOfAnotherModel) {
-    ASSERT_EQ(espalier({"init", "--arch", path("arch.json"), "--out", path("other.h5"), "--seed", "2", "--quiet"}).exit_code, 0);
+    ASSERT_EQ(
+        espalier({"init", "--arch", path("arch.json"), "--out", path("other.h5"), "--seed", "2", "--quiet"})
+            .exit_code,
+        0);
 
-    expect_refused({"prune", "--model", path("other.h5"), "--importance", path("scores.h5"), "--hidden", "8", "--out", path("o.h5")}, {"another model"});
+    expect_refused({"prune", "--model", path("other.h5"), "--importance", path("scores.h5"), "--hidden", "8",
+                    "--out", path("o.h5")},
+                   {"another model"});
 }
 
 TEST_F(BadInput, TeacherAndStudentOfDifferentVocabularies) {
-    world().write("arch-98.json", R"({"architectures": ["LlamaForCausalLM"], "vocab_size": 98, "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2,
+    world().write(
+        "arch-98.json",
+        R"({"architectures": ["LlamaForCausalLM"], "vocab_size": 98, "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2,
         "num_attention_heads": 6, "num_key_value_heads": 3, "head_dim": 8, "max_position_embeddings": 64})");
-    ASSERT_EQ(espalier({"init", "--arch", path("arch-98.json"), "--out", path("98.h5"), "--quiet"}).exit_code, 0);
+    ASSERT_EQ(espalier({"init", "--arch", path("arch-98.json"), "--out", path("98.h5"), "--quiet"}).exit_code,
+              0);
 
     auto arguments = distill_arguments(world(), "run");
     arguments[2] = path("98.h5");
@@ -108,7 +134,8 @@ TEST_F(BadInput, TeacherAndStudentOfDifferentVocabularies) {
 }
 
 TEST_F(BadInput, LayoutsThatTheModelOrTheRanksDoNotFill) {
-    const std::vector<std::string> evaluate{"evaluate", "--model", path("model.h5"), "--data", path("tokens")};
+    const std::vector<std::string> evaluate{"evaluate", "--model", path("model.h5"), "--data",
+                                            path("tokens")};
     auto tp = evaluate, pp = evaluate;
     tp.insert(tp.end(), {"--tp", "7"});
     pp.insert(pp.end(), {"--pp", "5"});
@@ -121,13 +148,16 @@ TEST_F(BadInput, LayoutsThatTheModelOrTheRanksDoNotFill) {
 
 TEST_F(BadInput, OutputsThatExist) {
     expect_refused({"init", "--arch", path("arch.json"), "--out", path("model.h5")}, {"model.h5", "--force"});
-    expect_refused({"tokenize", "--tokenizer", path("arch.json"), "--input", path("arch.json"), "--out", path("t")}, {"arch.json"});
+    expect_refused(
+        {"tokenize", "--tokenizer", path("arch.json"), "--input", path("arch.json"), "--out", path("t")},
+        {"arch.json"});
     ASSERT_EQ(espalier(distill_arguments(world(), "finished")).exit_code, 0);
     expect_refused(distill_arguments(world(), "finished"), {"finished", "--force"});
 }
 
 TEST_F(BadInput, FoldersThatCannotBeWrittenTo) {
-    expect_refused({"init", "--arch", path("arch.json"), "--out", path("no/such/folder/m.h5")}, {"no/such/folder"});
+    expect_refused({"init", "--arch", path("arch.json"), "--out", path("no/such/folder/m.h5")},
+                   {"no/such/folder"});
 }
 
 TEST_F(BadInput, ForeignCheckpointsThatDoNotFitTheirConfig) {
@@ -157,15 +187,37 @@ TEST_F(BadInput, ForeignCheckpointsThatDoNotFitTheirConfig) {
 }
 
 TEST_F(BadInput, RanksStartedWithDifferentOptions) {
-    const auto result = run_process({"mpirun", "--allow-run-as-root", "--oversubscribe", "-n", "1", ESPALIER_PROGRAM, "evaluate", "--model", path("model.h5"), "--data", path("tokens"),
-                                     ":", "-n", "1", ESPALIER_PROGRAM, "evaluate", "--model", path("model.h5"), "--data", path("tokens"), "--seq-len", "8"});
+    const auto result = run_process({"mpirun",
+                                     "--allow-run-as-root",
+                                     "--oversubscribe",
+                                     "-n",
+                                     "1",
+                                     ESPALIER_PROGRAM,
+                                     "evaluate",
+                                     "--model",
+                                     path("model.h5"),
+                                     "--data",
+                                     path("tokens"),
+                                     ":",
+                                     "-n",
+                                     "1",
+                                     ESPALIER_PROGRAM,
+                                     "evaluate",
+                                     "--model",
+                                     path("model.h5"),
+                                     "--data",
+                                     path("tokens"),
+                                     "--seq-len",
+                                     "8"});
 
     EXPECT_EQ(result.exit_code, 2);
     EXPECT_NE(result.err.find("different options"), std::string::npos) << result.err;
 }
 
 TEST_F(BadInput, TasksOfALauncherThatDidNotFindEachOther) {
-    const auto result = run_process({ESPALIER_PROGRAM, "inspect", path("model.h5")}, {"SLURM_PROCID=0", "SLURM_STEP_ID=0", "SLURM_STEP_NUM_TASKS=4", "SLURM_NTASKS=4"});
+    const auto result =
+        run_process({ESPALIER_PROGRAM, "inspect", path("model.h5")},
+                    {"SLURM_PROCID=0", "SLURM_STEP_ID=0", "SLURM_STEP_NUM_TASKS=4", "SLURM_NTASKS=4"});
 
     EXPECT_EQ(result.exit_code, 2);
     EXPECT_NE(result.err.find("--mpi=pmix"), std::string::npos) << result.err;

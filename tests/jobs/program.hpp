@@ -9,11 +9,12 @@
 
 namespace espalier::test {
 
-/// Runs `espalier` with these arguments, on `ranks` ranks of an mpirun of its own where there is more than one.
+/// Runs `espalier` with these arguments, on `ranks` ranks of an mpirun of its own where there is more than
+/// one.
 ProcessResult espalier(const std::vector<std::string>& arguments, int ranks = 1);
 
-/// A folder with arch.json, model.h5 (random, 4 layers, vocabulary 97), tokens.bin and .idx (20 documents) and scores.h5 of the
-/// model.
+/// A folder with arch.json, model.h5 (random, 4 layers, vocabulary 97), tokens.bin and .idx (20 documents)
+/// and scores.h5 of the model.
 class TinyWorld {
 public:
     TinyWorld();
@@ -29,6 +30,7 @@ private:
 };
 
 /// Options of a short distillation of model.h5 into itself.
-std::vector<std::string> distill_arguments(const TinyWorld& world, const std::string& out, const std::vector<std::string>& more = {});
+std::vector<std::string> distill_arguments(const TinyWorld& world, const std::string& out,
+                                           const std::vector<std::string>& more = {});
 
 }  // namespace espalier::test

@@ -30,10 +30,13 @@ TEST(Run, ResumesBitForBitOnTheSameLayoutAndWithinRoundingOnAnother) {
     const auto whole = losses(world, "whole");
     ASSERT_EQ(whole.size(), 6U);
 
-    EXPECT_EQ(espalier(distill_arguments(world, "same", {"--tp", "2", "--exit-after-steps", "2"}), 2).exit_code, 3);
+    EXPECT_EQ(
+        espalier(distill_arguments(world, "same", {"--tp", "2", "--exit-after-steps", "2"}), 2).exit_code, 3);
     EXPECT_EQ(espalier(distill_arguments(world, "same", {"--tp", "2"}), 2).exit_code, 0);
     EXPECT_EQ(losses(world, "same"), whole);
-    EXPECT_EQ(espalier(distill_arguments(world, "other", {"--tp", "2", "--exit-after-steps", "4"}), 2).exit_code, 3);
+    EXPECT_EQ(
+        espalier(distill_arguments(world, "other", {"--tp", "2", "--exit-after-steps", "4"}), 2).exit_code,
+        3);
     EXPECT_EQ(espalier(distill_arguments(world, "other", {"--pp", "3"}), 3).exit_code, 0);
     const auto other = losses(world, "other");
     ASSERT_EQ(other.size(), whole.size());
@@ -43,7 +46,10 @@ TEST(Run, ResumesBitForBitOnTheSameLayoutAndWithinRoundingOnAnother) {
 TEST(Run, TakesTheCheckpointBeforeADamagedOne) {
     const TinyWorld world;
     ASSERT_EQ(espalier(distill_arguments(world, "whole")).exit_code, 0);
-    ASSERT_EQ(espalier(distill_arguments(world, "run", {"--checkpoint-every", "2", "--exit-after-steps", "4"})).exit_code, 3);
+    ASSERT_EQ(
+        espalier(distill_arguments(world, "run", {"--checkpoint-every", "2", "--exit-after-steps", "4"}))
+            .exit_code,
+        3);
     std::string damaged = world.read("run/checkpoints/step-4.h5");
     damaged[damaged.size() / 2] = static_cast<char>(damaged[damaged.size() / 2] ^ 1);
     world.write("run/checkpoints/step-4.h5", damaged);
@@ -68,7 +74,8 @@ TEST(Run, RefusesToGoOnWithOtherOptions) {
 TEST(Run, KeepsAsManyCheckpointsAsAsked) {
     const TinyWorld world;
 
-    ASSERT_EQ(espalier(distill_arguments(world, "run", {"--checkpoint-every", "1", "--keep", "2"})).exit_code, 0);
+    ASSERT_EQ(espalier(distill_arguments(world, "run", {"--checkpoint-every", "1", "--keep", "2"})).exit_code,
+              0);
 
     EXPECT_FALSE(world.exists("run/checkpoints/step-3.h5"));
     EXPECT_TRUE(world.exists("run/checkpoints/step-4.h5"));
@@ -80,7 +87,11 @@ TEST(Run, KeepsAsManyCheckpointsAsAsked) {
 TEST(Run, ScoresHeldOutTextAndWritesItsConfig) {
     const TinyWorld world;
 
-    ASSERT_EQ(espalier(distill_arguments(world, "run", {"--valid", world.path("tokens"), "--valid-every", "3", "--summary", world.path("s.json")})).exit_code, 0);
+    ASSERT_EQ(espalier(distill_arguments(world, "run",
+                                         {"--valid", world.path("tokens"), "--valid-every", "3", "--summary",
+                                          world.path("s.json")}))
+                  .exit_code,
+              0);
 
     const auto lines = metrics(world, "run");
     EXPECT_TRUE(lines[2].contains("valid_loss"));
@@ -94,7 +105,10 @@ TEST(Run, ScoresHeldOutTextAndWritesItsConfig) {
 TEST(Prune, TwiceFromTheSameScoresGivesTheSameModelOnAnyNumberOfRanks) {
     const TinyWorld world;
     const auto prune = [&](const std::string& out, int ranks) {
-        return espalier({"prune", "--model", world.path("model.h5"), "--importance", world.path("scores.h5"), "--out", world.path(out), "--hidden", "17", "--heads", "3", "--ffn", "21", "--layers", "3", "--quiet"}, ranks);
+        return espalier(
+            {"prune", "--model", world.path("model.h5"), "--importance", world.path("scores.h5"), "--out",
+             world.path(out), "--hidden", "17", "--heads", "3", "--ffn", "21", "--layers", "3", "--quiet"},
+            ranks);
     };
     ASSERT_EQ(prune("one.h5", 1).exit_code, 0);
     ASSERT_EQ(prune("three.h5", 3).exit_code, 0);
@@ -110,11 +124,22 @@ TEST(Prune, TwiceFromTheSameScoresGivesTheSameModelOnAnyNumberOfRanks) {
 TEST(Score, GivesTheSameOnEveryLayout) {
     const TinyWorld world;
     const auto score = [&](const std::string& out, int ranks, const std::vector<std::string>& grid) {
-        std::vector<std::string> arguments{"score", "--model", world.path("model.h5"), "--requests", world.path("r.jsonl"), "--out", world.path(out), "--dtype", "f32", "--quiet"};
+        std::vector<std::string> arguments{"score",
+                                           "--model",
+                                           world.path("model.h5"),
+                                           "--requests",
+                                           world.path("r.jsonl"),
+                                           "--out",
+                                           world.path(out),
+                                           "--dtype",
+                                           "f32",
+                                           "--quiet"};
         arguments.insert(arguments.end(), grid.begin(), grid.end());
         return espalier(arguments, ranks).exit_code;
     };
-    world.write("r.jsonl", "{\"context\": [1, 2, 3], \"continuation\": [4]}\n{\"context\": [5], \"continuation\": [6, 7, 8]}\n{\"context\": [9, 9], \"continuation\": [1, 2]}\n");
+    world.write("r.jsonl",
+                "{\"context\": [1, 2, 3], \"continuation\": [4]}\n{\"context\": [5], \"continuation\": [6, "
+                "7, 8]}\n{\"context\": [9, 9], \"continuation\": [1, 2]}\n");
     ASSERT_EQ(score("a.jsonl", 1, {}), 0);
     ASSERT_EQ(score("b.jsonl", 4, {"--tp", "2", "--pp", "2"}), 0);
     ASSERT_EQ(score("c.jsonl", 2, {}), 0);
@@ -122,7 +147,8 @@ TEST(Score, GivesTheSameOnEveryLayout) {
     const auto values = [&](const std::string& name) {
         std::vector<double> out;
         std::istringstream lines(world.read(name));
-        for (std::string line; std::getline(lines, line);) out.push_back(json::parse(line).at("loglikelihood"));
+        for (std::string line; std::getline(lines, line);)
+            out.push_back(json::parse(line).at("loglikelihood"));
         return out;
     };
     const auto a = values("a.jsonl"), b = values("b.jsonl"), c = values("c.jsonl");

@@ -13,8 +13,15 @@ namespace {
 using nlohmann::json;
 
 json llama_config() {
-    return {{"architectures", {"LlamaForCausalLM"}}, {"vocab_size", 128}, {"hidden_size", 64}, {"intermediate_size", 96}, {"num_hidden_layers", 3},
-            {"num_attention_heads", 4}, {"num_key_value_heads", 2}, {"rms_norm_eps", 1e-5}, {"max_position_embeddings", 256}};
+    return {{"architectures", {"LlamaForCausalLM"}},
+            {"vocab_size", 128},
+            {"hidden_size", 64},
+            {"intermediate_size", 96},
+            {"num_hidden_layers", 3},
+            {"num_attention_heads", 4},
+            {"num_key_value_heads", 2},
+            {"rms_norm_eps", 1e-5},
+            {"max_position_embeddings", 256}};
 }
 
 TEST(HuggingFace, HeadDimIsWhatTheConfigSaysAndOnlyElseHiddenOverHeads) {
@@ -28,7 +35,11 @@ TEST(HuggingFace, HeadDimIsWhatTheConfigSaysAndOnlyElseHiddenOverHeads) {
 TEST(HuggingFace, BothSpellingsOfRotaryScalingMeanTheSame) {
     json v4 = llama_config(), v5 = llama_config();
     v4["rope_theta"] = 5e5;
-    v4["rope_scaling"] = {{"rope_type", "llama3"}, {"factor", 8.0}, {"low_freq_factor", 1.0}, {"high_freq_factor", 4.0}, {"original_max_position_embeddings", 8192}};
+    v4["rope_scaling"] = {{"rope_type", "llama3"},
+                          {"factor", 8.0},
+                          {"low_freq_factor", 1.0},
+                          {"high_freq_factor", 4.0},
+                          {"original_max_position_embeddings", 8192}};
     v5["rope_parameters"] = v4["rope_scaling"];
     v5["rope_parameters"]["rope_theta"] = 5e5;
 

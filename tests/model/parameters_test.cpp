@@ -48,12 +48,14 @@ TEST(Parameters, OwnedBoxesCoverEveryWeightOnceAndLieInTheLocalOnes) {
                 std::vector<int> owners(static_cast<size_t>(p.shape[axis]), 0);
                 for (int r = 0; r < ranks; ++r) {
                     const Box local = local_box(a, p, {ranks, r}), owned = owned_box(a, p, {ranks, r});
-                    for (int64_t i = owned.offset[axis]; i < owned.offset[axis] + owned.count[axis]; ++i) ++owners[static_cast<size_t>(i)];
+                    for (int64_t i = owned.offset[axis]; i < owned.offset[axis] + owned.count[axis]; ++i)
+                        ++owners[static_cast<size_t>(i)];
                     if (owned.size() == 0) continue;
                     EXPECT_GE(owned.offset[axis], local.offset[axis]);
                     EXPECT_LE(owned.offset[axis] + owned.count[axis], local.offset[axis] + local.count[axis]);
                 }
-                EXPECT_EQ(owners, std::vector<int>(owners.size(), 1)) << p.name << " on " << ranks << " ranks";
+                EXPECT_EQ(owners, std::vector<int>(owners.size(), 1))
+                    << p.name << " on " << ranks << " ranks";
             }
         }
     }

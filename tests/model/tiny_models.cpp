@@ -40,10 +40,13 @@ namespace {
 double value_at(const model::Parameter& p, uint64_t seed, int64_t index, Gain gain) {
     const double noise = normal(mix64(seed) ^ hash_name(p.name), static_cast<uint64_t>(index));
     switch (p.init) {
-        case model::Init::identity: return (gain == Gain::weight ? 1.0 : 0.0) + 0.2 * noise;
-        case model::Init::zeros: return 0.2 * noise;
+        case model::Init::identity:
+            return (gain == Gain::weight ? 1.0 : 0.0) + 0.2 * noise;
+        case model::Init::zeros:
+            return 0.2 * noise;
         case model::Init::normal:
-        case model::Init::scaled: return 0.25 * noise;
+        case model::Init::scaled:
+            return 0.25 * noise;
     }
     throw InternalError("unknown initialisation");
 }
@@ -62,7 +65,8 @@ void randomise(model::Transformer& model, uint64_t seed) {
                 rest /= e.local.count[axis];
                 stride *= shape[axis];
             }
-            const auto value = static_cast<float>(value_at(e.parameter, seed, global, model.architecture().norm.gain));
+            const auto value =
+                static_cast<float>(value_at(e.parameter, seed, global, model.architecture().norm.gain));
             if (view.dtype() == DType::f32) {
                 view.data<float>()[i] = value;
             } else {
@@ -74,7 +78,9 @@ void randomise(model::Transformer& model, uint64_t seed) {
 
 std::vector<int32_t> random_ids(int64_t count, int64_t vocab, uint64_t seed) {
     std::vector<int32_t> out;
-    for (int64_t i = 0; i < count; ++i) out.push_back(static_cast<int32_t>(mix64(mix64(seed) ^ static_cast<uint64_t>(i)) % static_cast<uint64_t>(vocab)));
+    for (int64_t i = 0; i < count; ++i)
+        out.push_back(static_cast<int32_t>(mix64(mix64(seed) ^ static_cast<uint64_t>(i)) %
+                                           static_cast<uint64_t>(vocab)));
     return out;
 }
 

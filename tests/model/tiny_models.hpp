@@ -10,8 +10,8 @@ model::Architecture tiny_llama();
 /// LayerNorm1P with biases, squared ReLU, half rotary, biases in every projection where asked for.
 model::Architecture tiny_nemotron(bool biases = false);
 
-/// Weights that are a function of name, global index and seed alone, the same on any layout; norms near identity, biases
-/// away from zero.
+/// Weights that are a function of name, global index and seed alone, the same on any layout; norms near
+/// identity, biases away from zero.
 void randomise(model::Transformer& model, uint64_t seed);
 
 /// ids [batch * seq] below vocab.

@@ -14,7 +14,9 @@ TEST(UnitSums, GiveAllNinePairsByHand) {
     sums.add_sample(0, 0, 1, first, 2);
     sums.add_sample(0, 0, 1, second, 2);
 
-    const auto score = [&](Aggregator batch, Aggregator sequence) { return sums.scores({batch, sequence}, 2)[0]; };
+    const auto score = [&](Aggregator batch, Aggregator sequence) {
+        return sums.scores({batch, sequence}, 2)[0];
+    };
     using enum Aggregator;
     // Along the sequence: mean 2, 2; L2 sqrt 10, sqrt 8; variance 4, 0.
     EXPECT_DOUBLE_EQ(score(mean, mean), 2);

@@ -35,7 +35,8 @@ TEST(Choose, KeepsTheBestHeadsInsideTheBestGroups) {
     Scores s = scores_of(a, 1);
     s.heads[0] = {9, 1, 2, 3, 4, 5};  // group sums 10, 5, 9
 
-    const Kept kept = choose(a, &s, {.hidden = {}, .heads = 2, .kv_heads = 2, .ffn = {}, .layers = {}, .drop_layers = {}}, "m");
+    const Kept kept = choose(
+        a, &s, {.hidden = {}, .heads = 2, .kv_heads = 2, .ffn = {}, .layers = {}, .drop_layers = {}}, "m");
 
     EXPECT_EQ(kept.kv_heads[0], (std::vector<int64_t>{0, 2}));
     EXPECT_EQ(kept.heads[0], (std::vector<int64_t>{0, 5}));
@@ -47,7 +48,8 @@ TEST(Choose, FewerKvHeadsAloneTakeTheirQueryHeadsAlong) {
     Scores s = scores_of(a, 1);
     s.heads[0] = {1, 1, 5, 5, 2, 2};
 
-    const Kept kept = choose(a, &s, {.hidden = {}, .heads = {}, .kv_heads = 1, .ffn = {}, .layers = {}, .drop_layers = {}}, "m");
+    const Kept kept = choose(
+        a, &s, {.hidden = {}, .heads = {}, .kv_heads = 1, .ffn = {}, .layers = {}, .drop_layers = {}}, "m");
 
     EXPECT_EQ(kept.heads[0], (std::vector<int64_t>{2, 3}));
 }
@@ -57,8 +59,17 @@ TEST(Choose, DropsTheLayersOfLowestInfluence) {
     Scores s = scores_of(a, 1);
     s.block_influence = {0.4, 0.1, 0.3, 0.2};
 
-    EXPECT_EQ(choose(a, &s, {.hidden = {}, .heads = {}, .kv_heads = {}, .ffn = {}, .layers = 2, .drop_layers = {}}, "m").layers, (std::vector<int64_t>{0, 2}));
-    EXPECT_EQ(choose(a, nullptr, {.hidden = {}, .heads = {}, .kv_heads = {}, .ffn = {}, .layers = {}, .drop_layers = {1, 2}}, "m").layers, (std::vector<int64_t>{0, 3}));
+    EXPECT_EQ(
+        choose(a, &s, {.hidden = {}, .heads = {}, .kv_heads = {}, .ffn = {}, .layers = 2, .drop_layers = {}},
+               "m")
+            .layers,
+        (std::vector<int64_t>{0, 2}));
+    EXPECT_EQ(
+        choose(a, nullptr,
+               {.hidden = {}, .heads = {}, .kv_heads = {}, .ffn = {}, .layers = {}, .drop_layers = {1, 2}},
+               "m")
+            .layers,
+        (std::vector<int64_t>{0, 3}));
 }
 
 TEST(Choose, RefusesWhatTheModelLacksAndSaysWhatFits) {
@@ -73,15 +84,22 @@ TEST(Choose, RefusesWhatTheModelLacksAndSaysWhatFits) {
         return "";
     };
 
-    EXPECT_NE(message({.hidden = {}, .heads = 5, .kv_heads = {}, .ffn = {}, .layers = {}, .drop_layers = {}}).find("--heads <= 4"), std::string::npos);
-    EXPECT_NE(message({.hidden = {}, .heads = 3, .kv_heads = {}, .ffn = {}, .layers = {}, .drop_layers = {}}).find("not a multiple of --kv-heads 2"), std::string::npos);
-    EXPECT_NE(message({.hidden = 0, .heads = {}, .kv_heads = {}, .ffn = {}, .layers = {}, .drop_layers = {}}), "");
-    EXPECT_NE(message({.hidden = {}, .heads = 4, .kv_heads = 1, .ffn = {}, .layers = {}, .drop_layers = {}}), "");
+    EXPECT_NE(message({.hidden = {}, .heads = 5, .kv_heads = {}, .ffn = {}, .layers = {}, .drop_layers = {}})
+                  .find("--heads <= 4"),
+              std::string::npos);
+    EXPECT_NE(message({.hidden = {}, .heads = 3, .kv_heads = {}, .ffn = {}, .layers = {}, .drop_layers = {}})
+                  .find("not a multiple of --kv-heads 2"),
+              std::string::npos);
+    EXPECT_NE(message({.hidden = 0, .heads = {}, .kv_heads = {}, .ffn = {}, .layers = {}, .drop_layers = {}}),
+              "");
+    EXPECT_NE(message({.hidden = {}, .heads = 4, .kv_heads = 1, .ffn = {}, .layers = {}, .drop_layers = {}}),
+              "");
 }
 
 TEST(ParseLayers, ReadsRangesAndLists) {
     EXPECT_EQ(parse_layers("3,7-9,8", 12), (std::vector<int64_t>{3, 7, 8, 9}));
-    for (const char* bad : {"", "x", "3-", "9-7", "12", "-1"}) EXPECT_THROW(parse_layers(bad, 12), UserError) << bad;
+    for (const char* bad : {"", "x", "3-", "9-7", "12", "-1"})
+        EXPECT_THROW(parse_layers(bad, 12), UserError) << bad;
 }
 
 TEST(Take, PicksTheCrossProductOfIndices) {
@@ -101,11 +119,15 @@ void cut(Context& ctx, const model::Transformer& source, const Kept& kept, model
     const auto rows = model::parameters(source.architecture());
     for (const auto& e : result.parameters().entries()) {
         const std::string name = source_name(kept, e.parameter, rows);
-        const auto* from = source.parameters().find(e.parameter.weight, e.parameter.layer < 0 ? -1 : kept.layers[static_cast<size_t>(e.parameter.layer)]);
+        const auto* from = source.parameters().find(
+            e.parameter.weight,
+            e.parameter.layer < 0 ? -1 : kept.layers[static_cast<size_t>(e.parameter.layer)]);
         ASSERT_EQ(from->parameter.name, name);
         Tensor into = ctx.empty(e.local.count, DType::f32);
-        take(model::ParameterSet::view(source.parameters().flat(), from), kept_indices(source.architecture(), kept, e.parameter), into);
-        std::copy(into.data<float>(), into.data<float>() + into.size(), model::ParameterSet::view(result.parameters().flat(), &e).data<float>());
+        take(model::ParameterSet::view(source.parameters().flat(), from),
+             kept_indices(source.architecture(), kept, e.parameter), into);
+        std::copy(into.data<float>(), into.data<float>() + into.size(),
+                  model::ParameterSet::view(result.parameters().flat(), &e).data<float>());
     }
 }
 
@@ -115,10 +137,12 @@ void mask(const model::Transformer& model, const Kept& kept) {
     for (size_t k = 0; k < kept.layers.size(); ++k) {
         const int64_t layer = kept.layers[k];
         const auto zero_columns = [&](model::Weight weight, const std::vector<int64_t>& stay, int64_t width) {
-            Tensor w = model::ParameterSet::view(model.parameters().flat(), model.parameters().find(weight, layer));
+            Tensor w =
+                model::ParameterSet::view(model.parameters().flat(), model.parameters().find(weight, layer));
             const int64_t columns = w.size() / w.dim(0);
             for (int64_t i = 0; i < w.size(); ++i) {
-                if (!std::binary_search(stay.begin(), stay.end(), i % columns / width)) w.data<float>()[i] = 0;
+                if (!std::binary_search(stay.begin(), stay.end(), i % columns / width))
+                    w.data<float>()[i] = 0;
             }
         };
         zero_columns(model::Weight::down, kept.ffn[k], 1);
@@ -128,9 +152,12 @@ void mask(const model::Transformer& model, const Kept& kept) {
 
 std::vector<double> losses(Context& ctx, model::Transformer& model) {
     const int64_t seq = 11;
-    const auto tokens = model::make_batch(ctx, test::random_ids(2 * seq, model.architecture().vocab, 4), 2, seq);
+    const auto tokens =
+        model::make_batch(ctx, test::random_ids(2 * seq, model.architecture().vocab, 4), 2, seq);
     const Tensor x = model.forward(ctx, model.embed(ctx, tokens), tokens);
-    return model::token_losses(ctx, model, model.final_hidden(ctx, x, tokens), test::labels_of(ctx, test::random_ids(2 * seq, model.architecture().vocab, 5)));
+    return model::token_losses(
+        ctx, model, model.final_hidden(ctx, x, tokens),
+        test::labels_of(ctx, test::random_ids(2 * seq, model.architecture().vocab, 5)));
 }
 
 TEST(Cut, OfNeuronsAndHeadsComputesWhatTheMaskedModelDoes) {
@@ -139,27 +166,35 @@ TEST(Cut, OfNeuronsAndHeadsComputesWhatTheMaskedModelDoes) {
         Context ctx{{Device::cpu, 1}};
         const Scores s = scores_of(a, 9);
         const int64_t kv = a.layers[0].kv_heads;
-        const Kept kept = choose(a, &s, {.hidden = {}, .heads = kv, .kv_heads = {}, .ffn = 10, .layers = {}, .drop_layers = {}}, "m");
-        model::Transformer whole(ctx, a, {}, DType::f32, model::Gradients::none), small(ctx, shape(a, kept), {}, DType::f32, model::Gradients::none);
+        const Kept kept = choose(
+            a, &s, {.hidden = {}, .heads = kv, .kv_heads = {}, .ffn = 10, .layers = {}, .drop_layers = {}},
+            "m");
+        model::Transformer whole(ctx, a, {}, DType::f32, model::Gradients::none),
+            small(ctx, shape(a, kept), {}, DType::f32, model::Gradients::none);
         test::randomise(whole, 6);
 
         cut(ctx, whole, kept, small);
         mask(whole, kept);
 
-        EXPECT_TRUE(test::near_all(losses(ctx, small), losses(ctx, whole), test::tolerance(Device::cpu, DType::f32).times(20)));
+        EXPECT_TRUE(test::near_all(losses(ctx, small), losses(ctx, whole),
+                                   test::tolerance(Device::cpu, DType::f32).times(20)));
     }
 }
 
 TEST(Cut, OfLayersSkipsThem) {
     const Architecture a = test::tiny_llama();
     Context ctx{{Device::cpu, 1}};
-    const Kept kept = choose(a, nullptr, {.hidden = {}, .heads = {}, .kv_heads = {}, .ffn = {}, .layers = {}, .drop_layers = {1}}, "m");
-    model::Transformer whole(ctx, a, {}, DType::f32, model::Gradients::none), small(ctx, shape(a, kept), {}, DType::f32, model::Gradients::none);
+    const Kept kept =
+        choose(a, nullptr,
+               {.hidden = {}, .heads = {}, .kv_heads = {}, .ffn = {}, .layers = {}, .drop_layers = {1}}, "m");
+    model::Transformer whole(ctx, a, {}, DType::f32, model::Gradients::none),
+        small(ctx, shape(a, kept), {}, DType::f32, model::Gradients::none);
     test::randomise(whole, 6);
 
     cut(ctx, whole, kept, small);
 
-    ASSERT_EQ(small.architecture().layers, (std::vector<model::LayerShape>{a.layers[0], a.layers[2], a.layers[3]}));
+    ASSERT_EQ(small.architecture().layers,
+              (std::vector<model::LayerShape>{a.layers[0], a.layers[2], a.layers[3]}));
     const auto tokens = model::make_batch(ctx, test::random_ids(5, a.vocab, 4), 1, 5);
     Tensor x = whole.embed(ctx, tokens);
     for (const int64_t layer : kept.layers) x = whole.forward_layer(ctx, layer, x, tokens, {});

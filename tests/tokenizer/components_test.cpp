@@ -143,10 +143,12 @@ TEST(PostProcessor, PutsTokensAroundTheTextOnRequest) {
         {"type", "TemplateProcessing"}, {"single", {token("<bos>"), text}}, {"special_tokens", special}};
     const json eos = {
         {"type", "TemplateProcessing"}, {"single", {text, token("<eos>")}}, {"special_tokens", special}};
+    const json end = {
+        {"type", "TemplateProcessing"}, {"single", {text, token("<bos>")}}, {"special_tokens", special}};
     const auto tokenizer = with(
-        "/post_processor", {{"type", "Sequence"}, {"processors", {{{"type", "ByteLevel"}}, bos, eos, bos}}});
+        "/post_processor", {{"type", "Sequence"}, {"processors", {{{"type", "ByteLevel"}}, bos, eos, end}}});
 
-    EXPECT_EQ(tokenizer.encode("a", Special::add), (Ids{264, 264, 'a', 265}));
+    EXPECT_EQ(tokenizer.encode("a", Special::add), (Ids{264, 'a', 265, 264}));
     EXPECT_EQ(tokenizer.encode("a", Special::none), (Ids{'a'}));
 }
 
@@ -213,8 +215,9 @@ TEST(TokenizerJson, IsWrittenSoThatItReadsTheSame) {
     const auto again = Tokenizer::from_json(tokenizer.to_json());
 
     EXPECT_EQ(again.to_json(), tokenizer.to_json());
-    for (const char* text : {"then the 12 things", "a <bos> e\u0301 \ufb01", "212 1"})
+    for (const char* text : {"then the 12 things", "1then", "a <bos> e\u0301 \ufb01", "212 1"})
         EXPECT_EQ(encode(again, text), encode(tokenizer, text));
+    EXPECT_EQ(json::parse(again.to_json())["model"]["ignore_merges"], true);
     EXPECT_NE(encode(again, "a 12"), encode(Tokenizer::from_json(small_tokenizer().dump()), "a 12"));
 }
 

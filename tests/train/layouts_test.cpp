@@ -1,5 +1,5 @@
-// The same step on every grid that the ranks of this run can form: loss, gradient norm and trained weights are the serial
-// ones. Nothing divides: 9 query heads, 4 layers of different widths, odd vocabularies.
+// The same step on every grid that the ranks of this run can form: loss, gradient norm and trained weights
+// are the serial ones. Nothing divides: 9 query heads, 4 layers of different widths, odd vocabularies.
 #include <gtest/gtest.h>
 
 #include "src/distill/objective.hpp"
@@ -37,13 +37,18 @@ Result step(Context& ctx, const model::Architecture& a, const comm::Topology& to
     std::vector<MicroBatch> batches;
     for (int64_t m = mine.begin; m < mine.end; ++m) {
         const auto ids = test::random_ids(batch_size * seq, a.vocab, static_cast<uint64_t>(m));
-        batches.push_back({model::make_batch(ctx, ids, batch_size, seq), test::labels_of(ctx, test::random_ids(batch_size * seq, a.vocab, static_cast<uint64_t>(100 + m)))});
+        batches.push_back({model::make_batch(ctx, ids, batch_size, seq),
+                           test::labels_of(ctx, test::random_ids(batch_size * seq, a.vocab,
+                                                                 static_cast<uint64_t>(100 + m)))});
     }
     Optimizer optimizer(ctx, *out.student, {});
 
-    accumulate_gradients(ctx, topology, *out.student, &teacher, batches, [&](const MicroBatch& batch, const Tensor& hidden, const Tensor& teacher_hidden) {
-        return objective.backward(ctx, *out.student, hidden, &teacher, teacher_hidden, batch.labels, 1.0 / (micro_batches * batch_size * seq));
-    });
+    accumulate_gradients(ctx, topology, *out.student, &teacher, batches,
+                         [&](const MicroBatch& batch, const Tensor& hidden, const Tensor& teacher_hidden) {
+                             return objective.backward(ctx, *out.student, hidden, &teacher, teacher_hidden,
+                                                       batch.labels,
+                                                       1.0 / (micro_batches * batch_size * seq));
+                         });
     synchronise_gradients(ctx, *out.student, topology);
     out.norm = gradient_norm(ctx, *out.student, topology);
     optimizer.step(ctx, 1, 1e-2, 1.0);
@@ -77,7 +82,8 @@ void expect_serial_results(const model::Architecture& a) {
     int ranks = 1;
     MPI_Comm_size(MPI_COMM_WORLD, &ranks);
     const Result serial = step(ctx, a, comm::Topology{});
-    const auto tolerance = test::tolerance(Device::cpu, DType::f32).times(40);  // roundings of a chain of about 4 layers, both ways
+    const auto tolerance = test::tolerance(Device::cpu, DType::f32)
+                               .times(40);  // roundings of a chain of about 4 layers, both ways
 
     for (int tp = 1; tp <= ranks; ++tp) {
         for (int pp = 1; tp * pp <= ranks && pp <= a.depth(); ++pp) {
@@ -90,15 +96,20 @@ void expect_serial_results(const model::Architecture& a) {
             EXPECT_NEAR(got.sums.label, serial.sums.label, 1e-5 * serial.sums.label);
             EXPECT_NEAR(got.norm, serial.norm, 1e-4 * serial.norm);
             for (const auto& e : got.student->parameters().entries()) {
-                const auto* whole_entry = serial.student->parameters().find(e.parameter.weight, e.parameter.layer);
+                const auto* whole_entry =
+                    serial.student->parameters().find(e.parameter.weight, e.parameter.layer);
                 const Tensor gradient = model::ParameterSet::view(serial.student->gradients(), whole_entry);
-                EXPECT_TRUE(test::near_all(model::ParameterSet::view(got.student->gradients(), &e), values_in(gradient, e.parameter.shape, e.local), tolerance)) << e.parameter.name;
+                EXPECT_TRUE(test::near_all(model::ParameterSet::view(got.student->gradients(), &e),
+                                           values_in(gradient, e.parameter.shape, e.local), tolerance))
+                    << e.parameter.name;
             }
         }
     }
 }
 
-TEST(Layouts, LlamaGivesTheSerialStep) { expect_serial_results(test::tiny_llama()); }
+TEST(Layouts, LlamaGivesTheSerialStep) {
+    expect_serial_results(test::tiny_llama());
+}
 
 TEST(Layouts, TiedEmbeddingsOnBothEndsOfThePipelineStayOne) {
     auto a = test::tiny_llama();
@@ -106,7 +117,9 @@ TEST(Layouts, TiedEmbeddingsOnBothEndsOfThePipelineStayOne) {
     expect_serial_results(a);
 }
 
-TEST(Layouts, NemotronWithBiasesGivesTheSerialStep) { expect_serial_results(test::tiny_nemotron(true)); }
+TEST(Layouts, NemotronWithBiasesGivesTheSerialStep) {
+    expect_serial_results(test::tiny_nemotron(true));
+}
 
 }  // namespace
 }  // namespace espalier::train

@@ -1,5 +1,5 @@
-// Runs a Hugging Face model of a folder on tokens from a file and writes what it computed, for a comparison with
-// transformers: logits, the loss, and the gradient of every parameter under Hugging Face's names.
+// Runs a Hugging Face model of a folder on tokens from a file and writes what it computed, for a comparison
+// with transformers: logits, the loss, and the gradient of every parameter under Hugging Face's names.
 //   dump_model HF_FOLDER TOKENS.json OUT_FOLDER f32|bf16      TOKENS.json: [[ids], ...] of equal length
 #include <fmt/core.h>
 
@@ -43,17 +43,21 @@ int main(int argc, char** argv) {
         ids.insert(ids.end(), row.begin(), row.end() - 1);
         labels.insert(labels.end(), row.begin() + 1, row.end());
     }
-    model::Transformer model(ctx, source.architecture, {}, *dtype_from_string(argv[4]), model::Gradients::keep);
+    model::Transformer model(ctx, source.architecture, {}, *dtype_from_string(argv[4]),
+                             model::Gradients::keep);
     load(ctx, source, model);
-    train::MicroBatch micro_batch{model::make_batch(ctx, ids, batch, seq), ctx.empty({batch * seq}, DType::i32)};
+    train::MicroBatch micro_batch{model::make_batch(ctx, ids, batch, seq),
+                                  ctx.empty({batch * seq}, DType::i32)};
     std::copy(labels.begin(), labels.end(), micro_batch.labels.data<int32_t>());
 
     Tensor logits;
     distill::Objective objective(distill::parse_loss_terms("ce", 1));
-    train::accumulate_gradients(ctx, {}, model, nullptr, {&micro_batch, 1}, [&](const train::MicroBatch& b, const Tensor& hidden, const Tensor&) {
-        logits = model::logits(ctx, model, hidden);
-        return objective.backward(ctx, model, hidden, nullptr, {}, b.labels, 1.0 / static_cast<double>(batch * seq));
-    });
+    train::accumulate_gradients(ctx, {}, model, nullptr, {&micro_batch, 1},
+                                [&](const train::MicroBatch& b, const Tensor& hidden, const Tensor&) {
+                                    logits = model::logits(ctx, model, hidden);
+                                    return objective.backward(ctx, model, hidden, nullptr, {}, b.labels,
+                                                              1.0 / static_cast<double>(batch * seq));
+                                });
 
     std::vector<io::SafetensorsTensor> tensors{{"logits", logits.shape(), DType::f32}};
     std::vector<Tensor> values{logits};
@@ -62,7 +66,8 @@ int main(int argc, char** argv) {
         tensors.push_back({foreign.name, foreign.shape, DType::f32});
         values.push_back(model::ParameterSet::view(model.gradients(), &e));
     }
-    io::SafetensorsWriter writer(argv[3], io::SafetensorsLayout(tensors, int64_t{1} << 40), io::FileRole::create);
+    io::SafetensorsWriter writer(argv[3], io::SafetensorsLayout(tensors, int64_t{1} << 40),
+                                 io::FileRole::create);
     for (size_t i = 0; i < values.size(); ++i) writer.write_rows(i, 0, {values[i].raw(), values[i].bytes()});
     writer.finish();
     fmt::print("{:.9g}\n", objective.sums().label / objective.sums().tokens);
