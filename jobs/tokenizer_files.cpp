@@ -65,16 +65,17 @@ std::optional<tokenizer::GgufVocabulary> gguf_vocabulary(const io::GgufFile& fil
     return out;
 }
 
-Tokenizer open_tokenizer(const std::string& path) {
-    ESPALIER_REQUIRE(fs::exists(path), "{}: no such file or folder", path);
+namespace {
+
+Tokenizer open_any(const std::string& path) {
     if (fs::is_directory(path)) return from_folder(path);
     if (path.ends_with(".gguf")) {
         const auto file = io::open_gguf(path);
         const auto vocabulary = gguf_vocabulary(*file);
         ESPALIER_REQUIRE(vocabulary.has_value(),
-                         "{}: its tokenizer ({}) is not byte-level BPE; give the model's tokenizer.json or "
+                         "its tokenizer ({}) is not byte-level BPE; give the model's tokenizer.json or "
                          "tokenizer.model instead",
-                         path, file->text("tokenizer.ggml.model").value_or("none"));
+                         file->text("tokenizer.ggml.model").value_or("none"));
         return Tokenizer::from_gguf(*vocabulary);
     }
     if (path.ends_with(".h5")) return from_model_file(path);
@@ -85,9 +86,20 @@ Tokenizer open_tokenizer(const std::string& path) {
                                     fs::exists(config) ? io::read_file(config.string()) : "");
     }
     fail(
-        "{}: not a tokenizer; expected tokenizer.json, tokenizer.model, a .gguf, an M.h5 or a folder with "
-        "one of the first two",
-        path);
+        "not a tokenizer; expected tokenizer.json, tokenizer.model, a .gguf, an M.h5 or a folder with one of "
+        "the first two");
+}
+
+}  // namespace
+
+Tokenizer open_tokenizer(const std::string& path) {
+    ESPALIER_REQUIRE(fs::exists(path), "{}: no such file or folder", path);
+    try {
+        return open_any(path);
+    } catch (const UserError& e) {
+        const std::string message = e.what();
+        fail("{}", message.starts_with(path) ? message : path + ": " + message);
+    }
 }
 
 }  // namespace espalier::jobs

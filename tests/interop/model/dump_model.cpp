@@ -9,6 +9,7 @@
 #include "io/safetensors_writer.hpp"
 #include "jobs/foreign_model.hpp"
 #include "kernels/elementwise.hpp"
+#include "src/comm/mpi.hpp"
 #include "src/distill/objective.hpp"
 #include "src/model/vocabulary.hpp"
 #include "src/train/pipeline.hpp"
