@@ -39,7 +39,7 @@ public:
     static Tokenizer from_sentencepiece(std::string_view model);
 
     /// UserError with the position when the text is not UTF-8, or holds 2 GiB or more. A byte that the
-    /// vocabulary has no token for, and no unknown token to stand in, has no id (SmolLM2 lacks seven control
+    /// vocabulary has no token for, and no unknown token to stand in, has no id (SmolLM2 lacks six control
     /// characters); that too is as in `tokenizers`.
     std::vector<int32_t> encode(std::string_view utf8, Special special) const;
 
