@@ -130,4 +130,11 @@ std::optional<int64_t> read_checkpoint(Session& session, const std::string& rund
     return std::nullopt;
 }
 
+void remove_unfinished_checkpoints(const std::string& rundir) {
+    if (!fs::exists(folder_of(rundir))) return;
+    for (const auto& entry : fs::directory_iterator(folder_of(rundir))) {
+        if (entry.path().extension() == ".partial") fs::remove(entry.path());
+    }
+}
+
 }  // namespace espalier::jobs

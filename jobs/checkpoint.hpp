@@ -24,4 +24,7 @@ std::optional<int64_t> read_checkpoint(Session& session, const std::string& rund
                                        train::Optimizer& optimizer,
                                        const nlohmann::ordered_json& configuration);
 
+/// What a killed run left half written. Called by one rank before the first checkpoint.
+void remove_unfinished_checkpoints(const std::string& rundir);
+
 }  // namespace espalier::jobs

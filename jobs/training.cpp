@@ -208,6 +208,7 @@ private:
                 if (over) fs::remove_all(o_.out + "/" + name);
             }
             fs::remove(o_.out + "/stop");  // of the stop that this start ends
+            remove_unfinished_checkpoints(o_.out);
             std::string ini = "[" + session_.job() + "]\n";
             for (const auto& [key, value] : session_.options().items()) {
                 for (const auto& v : value.is_array() ? value : nlohmann::ordered_json::array({value})) {
