@@ -77,7 +77,7 @@ struct LabelTerm {
 /// out = element(teacher, student), less the label's factor at its column.
 template <class T, class Element>
 void write_row(const float* teacher, const float* student, int64_t n, LabelTerm label, T* out,
-               const Element& element) {
+               Element element) {
     const bool here = label.column >= 0 && label.column < n;
     const float at_label =  // before `out`, which may be `student`, is written
         here ? element(teacher[label.column], student[label.column]) - label.factor : 0.0f;
