@@ -4,13 +4,16 @@
 
 namespace espalier {
 
-void copy_columns(Context& ctx, const Tensor& from, int64_t from_column, Tensor& to, int64_t to_column, int64_t count) {
+void copy_columns(Context& ctx, const Tensor& from, int64_t from_column, Tensor& to, int64_t to_column,
+                  int64_t count) {
     const auto [rows, n] = from.dims<2>();
     const auto [to_rows, m] = to.dims<2>();
     expect_dtype(to, from.dtype(), "to");
-    if (rows != to_rows || from_column < 0 || to_column < 0 || from_column + count > n || to_column + count > m) {
-        throw InternalError(fmt::format("copy_columns: {} columns from {} of {} to {} of {}", count, from_column,
-                                        to_string(from.shape()), to_column, to_string(to.shape())));
+    if (rows != to_rows || from_column < 0 || to_column < 0 || from_column + count > n ||
+        to_column + count > m) {
+        throw InternalError(fmt::format("copy_columns: {} columns from {} of {} to {} of {}", count,
+                                        from_column, to_string(from.shape()), to_column,
+                                        to_string(to.shape())));
     }
     cpu::copy_columns(ctx, from, from_column, to, to_column, count);
 }

@@ -17,8 +17,8 @@ constexpr int64_t query_block = 8 * tile_rows;
 constexpr int64_t key_block = 12 * tile_columns;
 constexpr float minus_infinity = -std::numeric_limits<float>::infinity();
 
-/// Softmax of a row of scores seen so far (Milakov and Gimelshein 2018). The maximum is always finite, because
-/// a row may see nothing of a block.
+/// Softmax of a row of scores seen so far (Milakov and Gimelshein 2018). The maximum is always finite,
+/// because a row may see nothing of a block.
 struct Running {
     float max = std::numeric_limits<float>::lowest();
     float sum = 0;

@@ -37,7 +37,8 @@ struct Temperature {
     float log_student(float z) const { return z * inverse_tau - lse_s; }
 };
 
-/// log((p_t + p_s) / 2); the smallest normal number is added so that it is finite where both have underflowed.
+/// log((p_t + p_s) / 2); the smallest normal number is added so that it is finite where both have
+/// underflowed.
 [[gnu::always_inline]] inline float log_mean(float p_t, float p_s) {
     return fast_log(0.5f * (p_t + p_s) + std::numeric_limits<float>::min());
 }

@@ -21,8 +21,11 @@ struct Strided {
 template <Store store>
 inline void multiply_tile(Strided a, Strided b, int64_t depth, float* c, int64_t c_row) {
     constexpr int64_t lanes = 8;
-    using Vector = float __attribute__((vector_size(lanes * sizeof(float)), aligned(sizeof(float)), may_alias));
-    const auto at = [](auto* p) -> auto& { return *reinterpret_cast<Vector*>(p); };
+    using Vector =
+        float __attribute__((vector_size(lanes * sizeof(float)), aligned(sizeof(float)), may_alias));
+    const auto at = [](auto* p) -> auto& {
+        return *reinterpret_cast<Vector*>(p);
+    };
     const auto read = [](const float* p) { return *reinterpret_cast<const Vector*>(p); };
     Vector left[tile_rows] = {}, right[tile_rows] = {};
     const float* row = b.data;

@@ -13,7 +13,6 @@ namespace espalier::cpu {
 [[gnu::always_inline]] inline float fast_exp(float x) {
     constexpr float round_by = 12582912.0f;  // 1.5 * 2^23: adding it leaves an integer in the low bits
     constexpr float far = 105.0f;            // e^105 is infinite, e^-105 is 0; NaN is not farther
-    // one comparison: of two clamps GCC 12 makes branches, and no vectors of a loop with a branch
     const float c = std::fabs(x) > far ? std::copysign(far, x) : x;
     const float shifted = std::fma(c, 1.44269504f, round_by);
     const float n = shifted - round_by;
