@@ -18,23 +18,33 @@ struct RowStats {
     float rstd;
 };
 
+/// Elements of a row that are summed in f32 before they join the double.
+constexpr int64_t run_length = 512;
+
+/// Sum over a row of (x - centre)^power, power 1 or 2.
+template <int power, class T>
+double power_sum(const T* x, int64_t n, float centre) {
+    double sum = 0;
+    for (int64_t begin = 0; begin < n; begin += run_length) {
+        const int64_t end = std::min(n, begin + run_length);
+        float run = 0;
+#pragma omp simd reduction(+ : run)
+        for (int64_t j = begin; j < end; ++j) {
+            const float v = static_cast<float>(x[j]) - centre;
+            run += power == 2 ? v * v : v;
+        }
+        sum += double{run};
+    }
+    return sum;
+}
+
 template <class T>
 RowStats row_stats(const T* x, int64_t n, NormOptions options) {
-    const float count = static_cast<float>(n);
-    float mean = 0;
-    if (options.kind == NormKind::layer) {
-        float sum = 0;
-#pragma omp simd reduction(+ : sum)
-        for (int64_t j = 0; j < n; ++j) sum += static_cast<float>(x[j]);
-        mean = sum / count;
-    }
-    float squares = 0;
-#pragma omp simd reduction(+ : squares)
-    for (int64_t j = 0; j < n; ++j) {
-        const float centred = static_cast<float>(x[j]) - mean;
-        squares += centred * centred;
-    }
-    return {mean, 1.0f / std::sqrt(squares / count + options.eps)};
+    const auto count = static_cast<double>(n);
+    const auto mean =
+        options.kind == NormKind::layer ? static_cast<float>(power_sum<1>(x, n, 0.0f) / count) : 0.0f;
+    const double variance = power_sum<2>(x, n, mean) / count;
+    return {mean, static_cast<float>(1.0 / std::sqrt(variance + double{options.eps}))};
 }
 
 float gain_offset(NormOptions options) {
