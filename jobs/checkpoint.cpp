@@ -102,10 +102,9 @@ std::optional<int64_t> read_checkpoint(Session& session, const std::string& rund
             io::TensorFileReader reader(found.path, session.world().handle(), checkpoint_format);
             then = nlohmann::ordered_json::parse(reader.text("configuration"));
             if (then == configuration) {
-                const auto& a = model.architecture();
-                read_parameters(session, reader, "parameters/", a, model.parameters(), optimizer.master());
-                read_parameters(session, reader, "first_moment/", a, model.parameters(), optimizer.first());
-                read_parameters(session, reader, "second_moment/", a, model.parameters(), optimizer.second());
+                read_parameters(session, reader, "parameters/", model.parameters(), optimizer.master());
+                read_parameters(session, reader, "first_moment/", model.parameters(), optimizer.first());
+                read_parameters(session, reader, "second_moment/", model.parameters(), optimizer.second());
                 optimizer.publish_master(session.context());
             }
         } catch (const UserError& e) {

@@ -112,7 +112,7 @@ ordered_json extend_history(const ModelFile& from, const Session& session) {
 }
 
 void read_parameters(Session& session, io::TensorFileReader& reader, const std::string& prefix,
-                     const model::Architecture&, const model::ParameterSet& set, Tensor& flat) {
+                     const model::ParameterSet& set, Tensor& flat) {
     Context& ctx = session.context();
     const bool counts =
         session.topology().data.rank() == 0;  // replicas read the same; one of them answers for it
@@ -152,8 +152,7 @@ std::unique_ptr<model::Transformer> load_transformer(Session& session, ModelFile
     model::check_layout(file.architecture(), layout.tp, layout.pp, file.path());
     auto out = std::make_unique<model::Transformer>(session.context(), file.architecture(),
                                                     session.topology(), session.dtype(), gradients);
-    read_parameters(session, file.reader(), "parameters/", file.architecture(), out->parameters(),
-                    out->parameters().flat());
+    read_parameters(session, file.reader(), "parameters/", out->parameters(), out->parameters().flat());
     return out;
 }
 

@@ -74,7 +74,7 @@ std::unique_ptr<model::Transformer> load_transformer(Session& session, ModelFile
 /// Reads every rank's part of each parameter from datasets `prefix` + name into a flat buffer of f32 or bf16,
 /// converting.
 void read_parameters(Session& session, io::TensorFileReader& reader, const std::string& prefix,
-                     const model::Architecture& a, const model::ParameterSet& set, Tensor& flat);
+                     const model::ParameterSet& set, Tensor& flat);
 /// Writes what this rank answers for; the inverse. dtype_of tells the dataset's dtype by name.
 void write_parameters(Session& session, io::TensorFileWriter& writer, const std::string& prefix,
                       const model::ParameterSet& set, const Tensor& flat,
