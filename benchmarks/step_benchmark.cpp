@@ -41,9 +41,8 @@ model::Architecture smollm2(int64_t hidden, int64_t ffn) {
     return a;
 }
 
-void randomise(model::Transformer& model) {
+void randomise(Context& ctx, model::Transformer& model) {
     Tensor& flat = model.parameters().flat();
-    Context ctx({Device::cpu, 1});
     Tensor values = ctx.empty(flat.shape(), DType::f32);
     float* v = values.data<float>();
     for (int64_t i = 0; i < values.size(); ++i) {
@@ -115,15 +114,15 @@ double step_seconds(const Setup& s, model::Transformer& teacher, model::Transfor
     const auto batches = micro_batches(s);
     train::Optimizer optimizer(s.ctx, student, {});
     distill::Objective objective(distill::parse_loss_terms("kl", 1));
+    train::Pipeline pipeline(s.topology, student, &teacher);
     int64_t step = 0;
     return fastest(s, [&] {
         fill(s.ctx, 0.0f, student.gradients());
-        train::accumulate_gradients(
-            s.ctx, s.topology, student, &teacher, batches,
-            [&](const train::MicroBatch& b, const Tensor& hidden, const Tensor& from) {
-                return objective.backward(s.ctx, student, hidden, &teacher, from, b.labels,
-                                          1.0 / static_cast<double>(s.batch * s.seq));
-            });
+        pipeline.step(s.ctx, batches, batches,
+                      [&](const train::MicroBatch& b, int64_t, const Tensor& hidden, const Tensor& from) {
+                          return objective.backward(s.ctx, student, hidden, &teacher, from, b.labels,
+                                                    1.0 / static_cast<double>(s.batch * s.seq));
+                      });
         train::synchronise_gradients(s.ctx, student, s.topology);
         const double norm = train::gradient_norm(s.ctx, student, s.topology);
         optimizer.step(s.ctx, ++step, 1e-4, std::min(1.0, 1.0 / norm));
@@ -153,7 +152,7 @@ int run(int argc, char** argv) {
     double g = benchmarks::yardstick(ctx, s.dtype);
     s.topology.world.all_reduce({&g, 1});
     model::Transformer teacher(ctx, teacher_shape, s.topology, s.dtype, model::Gradients::none);
-    randomise(teacher);
+    randomise(ctx, teacher);
     nlohmann::ordered_json out{{"ranks", s.topology.world.size()}, {"tp", tp},       {"pp", pp},
                                {"threads", ctx.threads()},         {"dtype", dtype}, {"batch", batch},
                                {"micro_batch", micro_batch},       {"seq_len", seq}, {"gemm_gflops", g}};
@@ -166,7 +165,7 @@ int run(int argc, char** argv) {
     report("scoring", forward_seconds(s, teacher, true), forward);
     ctx.trim();
     model::Transformer student(ctx, student_shape, s.topology, s.dtype, model::Gradients::keep);
-    randomise(student);
+    randomise(ctx, student);
     report("distill", step_seconds(s, teacher, student), step);
     rusage usage{};
     getrusage(RUSAGE_SELF, &usage);

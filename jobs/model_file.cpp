@@ -147,11 +147,12 @@ void write_parameters(Session& session, io::TensorFileWriter& writer, const std:
 }
 
 std::unique_ptr<model::Transformer> load_transformer(Session& session, ModelFile& file,
-                                                     model::Gradients gradients) {
+                                                     model::Gradients gradients, int virtual_stages) {
     const auto& layout = session.topology().layout;
-    model::check_layout(file.architecture(), layout.tp, layout.pp, file.path());
-    auto out = std::make_unique<model::Transformer>(session.context(), file.architecture(),
-                                                    session.topology(), session.dtype(), gradients);
+    model::check_layout(file.architecture(), layout.tp, layout.pp, virtual_stages, file.path());
+    auto out =
+        std::make_unique<model::Transformer>(session.context(), file.architecture(), session.topology(),
+                                             session.dtype(), gradients, virtual_stages);
     read_parameters(session, file.reader(), "parameters/", out->parameters(), out->parameters().flat());
     return out;
 }

@@ -69,7 +69,7 @@ nlohmann::ordered_json extend_history(const ModelFile& from, const Session& sess
 /// Collective. A transformer in the session's compute dtype, each rank with its part of the file's weights,
 /// checked against the checksums.
 std::unique_ptr<model::Transformer> load_transformer(Session& session, ModelFile& file,
-                                                     model::Gradients gradients);
+                                                     model::Gradients gradients, int virtual_stages = 1);
 
 /// Reads every rank's part of each parameter from datasets `prefix` + name into a flat buffer of f32 or bf16,
 /// converting.

@@ -52,8 +52,14 @@ Session::Session(std::string job, const Options& options, const CommonOptions& c
     ESPALIER_REQUIRE(common.threads >= 0,
                      "--threads {}: it must be at least 1, or 0 for the node's cores / its ranks",
                      common.threads);
-    ESPALIER_REQUIRE(common.virtual_stages == 1,
-                     "--virtual-stages {}: this version runs one model chunk on each pipeline rank; choose 1",
+    const bool trains = job_ == "distill" || job_ == "train";
+    ESPALIER_REQUIRE(common.virtual_stages >= 1 && (trains || common.virtual_stages == 1),
+                     "--virtual-stages {}: {}", common.virtual_stages,
+                     trains ? "it must be at least 1"
+                            : "virtual stages shorten the pipeline's waits in distill and train; this job "
+                              "has none, leave the option out");
+    ESPALIER_REQUIRE(common.virtual_stages == 1 || common.pp > 1,
+                     "--virtual-stages {}: they divide the stages of a pipeline; give --pp 2 or more",
                      common.virtual_stages);
     topology_ = comm::make_topology(common.tp, common.pp);
 

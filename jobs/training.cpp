@@ -6,6 +6,7 @@
 #include <array>
 #include <cmath>
 #include <filesystem>
+#include <utility>
 
 #include "io/publish.hpp"
 #include "jobs/checkpoint.hpp"
@@ -15,6 +16,7 @@
 #include "jobs/tokens.hpp"
 #include "kernels/elementwise.hpp"
 #include "src/core/error.hpp"
+#include "src/distill/objective.hpp"
 #include "src/evaluate/perplexity.hpp"
 #include "src/train/gradient_sync.hpp"
 #include "src/train/pipeline.hpp"
@@ -26,64 +28,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int most_skips_in_a_row = 20;
-
-void check(const TrainingOptions& o) {
-    const auto positive = [](auto value, const char* option) {
-        ESPALIER_REQUIRE(value > 0, "{} {}: it must be positive", option, value);
-    };
-    positive(o.tokens, "--tokens");
-    positive(o.seq_len, "--seq-len");
-    positive(o.global_batch, "--global-batch");
-    positive(o.micro_batch, "--micro-batch");
-    positive(o.lr, "--lr");
-    positive(o.log_every, "--log-every");
-    positive(o.keep, "--keep");
-    ESPALIER_REQUIRE(o.min_lr >= 0 && o.warmup_steps >= 0 && o.weight_decay >= 0 && o.clip_grad >= 0 &&
-                         o.checkpoint_every >= 0 && o.valid_every >= 0 && o.exit_after_steps >= 0,
-                     "--min-lr, --warmup-steps, --weight-decay, --clip-grad, --checkpoint-every, "
-                     "--valid-every and --exit-after-steps cannot be negative");
-    ESPALIER_REQUIRE(o.micro_batch <= o.global_batch, "--micro-batch {} exceeds --global-batch {}",
-                     o.micro_batch, o.global_batch);
-    ESPALIER_REQUIRE(o.beta1 >= 0 && o.beta1 < 1 && o.beta2 >= 0 && o.beta2 < 1 && o.eps > 0,
-                     "--adam-beta1 and --adam-beta2 must be in [0, 1), --adam-eps positive");
-    ESPALIER_REQUIRE(o.resume == "auto" || o.resume == "never", "--resume {}: choose auto or never",
-                     o.resume);
-}
-
-/// Options that a resumed run must share with the one it goes on from: everything but layout, limits and
-/// places.
-nlohmann::ordered_json configuration(const Session& session, const ModelFile& student,
-                                     const ModelFile* teacher) {
-    nlohmann::ordered_json out = session.options();
-    for (const char* key : {"tp",
-                            "pp",
-                            "virtual-stages",
-                            "threads",
-                            "device",
-                            "dtype",
-                            "quiet",
-                            "force",
-                            "summary",
-                            "out",
-                            "resume",
-                            "micro-batch",
-                            "checkpoint-every",
-                            "keep",
-                            "valid",
-                            "valid-every",
-                            "log-every",
-                            "exit-after-minutes",
-                            "exit-after-steps",
-                            "model",
-                            "student",
-                            "teacher"}) {
-        out.erase(key);
-    }
-    out["dtype"] = to_string(session.dtype());
-    out["student_sha256"] = student.sha256();
-    if (teacher) out["teacher_sha256"] = teacher->sha256();
-    return out;
-}
 
 /// A folder with something of a run in it is an existing output unless this start goes on from it.
 void prepare_folder(const Session& session, const TrainingOptions& o) {
@@ -122,8 +66,13 @@ public:
             ESPALIER_REQUIRE(valid_->tokens() >= 2, "--valid {}: {} tokens; a loss needs at least 2", o.valid,
                              valid_->tokens());
         }
-        student_ = load_transformer(session, *student_file_, model::Gradients::keep);
-        if (teacher_file_) teacher_ = load_transformer(session, *teacher_file_, model::Gradients::none);
+        const int chunks = session.common().virtual_stages;
+        student_ = load_transformer(session, *student_file_, model::Gradients::keep, chunks);
+        if (teacher_file_)
+            teacher_ = load_transformer(session, *teacher_file_, model::Gradients::none, chunks);
+        pipeline_ = std::make_unique<train::Pipeline>(
+            topology_, *student_, objective_.terms().divergence ? teacher_.get() : nullptr,
+            train::PipelineOptions{model::recompute_from_string(o.recompute, "--recompute")});
         optimizer_ = std::make_unique<train::Optimizer>(
             ctx_, *student_,
             train::OptimizerOptions{static_cast<float>(o.beta1), static_cast<float>(o.beta2),
@@ -162,6 +111,7 @@ public:
             if (stop) break;
         }
         log.flush();
+        pipeline_->finish(ctx_);
         const double seconds = session_.seconds() - begin,
                      tokens = static_cast<double>((step - first) * o_.global_batch * o_.seq_len);
         summarise(report, step, tokens, seconds);
@@ -257,15 +207,15 @@ private:
         const double tokens = static_cast<double>(o_.global_batch * o_.seq_len);
         objective_.reset();
         fill(ctx_, 0.0f, student_->gradients());
-        const auto micro_batches = read_step(step);
-        const auto loss = [&](const train::MicroBatch& batch, const Tensor& hidden,
+        const auto now = next_step_.empty() ? read_step(step) : std::exchange(next_step_, {});
+        if (step < steps_) next_step_ = read_step(step + 1);
+        const auto loss = [&](const train::MicroBatch& batch, int64_t, const Tensor& hidden,
                               const Tensor& teacher_hidden) {
             return objective_.backward(ctx_, *student_, hidden, teacher_.get(), teacher_hidden, batch.labels,
                                        1.0 / tokens);
         };
         const bool compare = objective_.terms().divergence.has_value();
-        train::accumulate_gradients(ctx_, topology_, *student_, compare ? teacher_.get() : nullptr,
-                                    micro_batches, loss);
+        pipeline_->step(ctx_, now, next_step_, loss);
         train::synchronise_gradients(ctx_, *student_, topology_);
         const double norm = train::gradient_norm(ctx_, *student_, topology_);
         const double rate = train::learning_rate({o_.lr, o_.min_lr, o_.warmup_steps, steps_}, step);
@@ -354,6 +304,8 @@ private:
     std::unique_ptr<TokenStream> valid_;
     std::unique_ptr<model::Transformer> student_, teacher_;
     std::unique_ptr<train::Optimizer> optimizer_;
+    std::unique_ptr<train::Pipeline> pipeline_;
+    std::vector<train::MicroBatch> next_step_;  // read ahead: a teacher may begin with it
     nlohmann::ordered_json configuration_;
     int64_t steps_ = 0, skipped_ = 0;
     int skipped_in_a_row_ = 0;

@@ -1,13 +1,12 @@
 // distill and train: the same run, with or without a teacher.
 #pragma once
 
-#include "jobs/session.hpp"
-#include "src/distill/objective.hpp"
+#include "jobs/model_file.hpp"
 
 namespace espalier::jobs {
 
 struct TrainingOptions {
-    std::string teacher, student, out, valid, loss = "kl", resume = "auto";
+    std::string teacher, student, out, valid, loss = "kl", resume = "auto", recompute = "selective";
     std::vector<std::string> data;
     int64_t tokens = 0, seq_len = 0, global_batch = 0, micro_batch = 1;
     double lr = 1e-4, min_lr = 1e-5, weight_decay = 0.1, beta1 = 0.9, beta2 = 0.95, eps = 1e-8,
@@ -19,6 +18,14 @@ struct TrainingOptions {
 
 /// The options that both jobs have.
 void declare_training(Options& options, TrainingOptions& o);
+
+/// Throws UserError for what cannot be.
+void check(const TrainingOptions& o);
+
+/// Options that a resumed run must share with the one it goes on from: everything but layout, limits and
+/// places.
+nlohmann::ordered_json configuration(const Session& session, const ModelFile& student,
+                                     const ModelFile* teacher);
 
 /// Runs to the end or to a stop; returns the exit code.
 int run_training(Session& session, const TrainingOptions& o);

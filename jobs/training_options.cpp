@@ -1,5 +1,8 @@
 #include "jobs/training.hpp"
 
+#include "jobs/model_file.hpp"
+#include "src/core/error.hpp"
+
 namespace espalier::jobs {
 
 void declare_training(Options& options, TrainingOptions& o) {
@@ -27,12 +30,71 @@ void declare_training(Options& options, TrainingOptions& o) {
                                        "checkpoints to keep")(
         "valid-every", po::value(&o.valid_every)->default_value(o.valid_every), "steps; 0: only at the end")(
         "log-every", po::value(&o.log_every)->default_value(o.log_every), "steps between log lines")(
+        "recompute", po::value(&o.recompute)->default_value(o.recompute),
+        "in the backward pass: none; selective: norms and activations; full: each layer from its input")(
         "resume", po::value(&o.resume)->default_value(o.resume),
         "auto: go on from the newest checkpoint of the folder; never")(
         "exit-after-minutes", po::value(&o.exit_after_minutes)->default_value(o.exit_after_minutes),
         "checkpoint and exit with code 3; 0: never")(
         "exit-after-steps", po::value(&o.exit_after_steps)->default_value(o.exit_after_steps),
         "the same after this step; 0: never");
+}
+
+void check(const TrainingOptions& o) {
+    const auto positive = [](auto value, const char* option) {
+        ESPALIER_REQUIRE(value > 0, "{} {}: it must be positive", option, value);
+    };
+    positive(o.tokens, "--tokens");
+    positive(o.seq_len, "--seq-len");
+    positive(o.global_batch, "--global-batch");
+    positive(o.micro_batch, "--micro-batch");
+    positive(o.lr, "--lr");
+    positive(o.log_every, "--log-every");
+    positive(o.keep, "--keep");
+    ESPALIER_REQUIRE(o.min_lr >= 0 && o.warmup_steps >= 0 && o.weight_decay >= 0 && o.clip_grad >= 0 &&
+                         o.checkpoint_every >= 0 && o.valid_every >= 0 && o.exit_after_steps >= 0,
+                     "--min-lr, --warmup-steps, --weight-decay, --clip-grad, --checkpoint-every, "
+                     "--valid-every and --exit-after-steps cannot be negative");
+    ESPALIER_REQUIRE(o.micro_batch <= o.global_batch, "--micro-batch {} exceeds --global-batch {}",
+                     o.micro_batch, o.global_batch);
+    ESPALIER_REQUIRE(o.beta1 >= 0 && o.beta1 < 1 && o.beta2 >= 0 && o.beta2 < 1 && o.eps > 0,
+                     "--adam-beta1 and --adam-beta2 must be in [0, 1), --adam-eps positive");
+    ESPALIER_REQUIRE(o.resume == "auto" || o.resume == "never", "--resume {}: choose auto or never",
+                     o.resume);
+}
+
+nlohmann::ordered_json configuration(const Session& session, const ModelFile& student,
+                                     const ModelFile* teacher) {
+    nlohmann::ordered_json out = session.options();
+    for (const char* key : {"tp",
+                            "pp",
+                            "virtual-stages",
+                            "threads",
+                            "device",
+                            "dtype",
+                            "quiet",
+                            "force",
+                            "summary",
+                            "out",
+                            "resume",
+                            "micro-batch",
+                            "recompute",
+                            "checkpoint-every",
+                            "keep",
+                            "valid",
+                            "valid-every",
+                            "log-every",
+                            "exit-after-minutes",
+                            "exit-after-steps",
+                            "model",
+                            "student",
+                            "teacher"}) {
+        out.erase(key);
+    }
+    out["dtype"] = to_string(session.dtype());
+    out["student_sha256"] = student.sha256();
+    if (teacher) out["teacher_sha256"] = teacher->sha256();
+    return out;
 }
 
 }  // namespace espalier::jobs

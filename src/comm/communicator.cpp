@@ -89,6 +89,17 @@ void Request::wait() {
     tensor_ = {};
 }
 
+bool Request::test() {
+    int done = 1;
+    if (request_ != MPI_REQUEST_NULL) CHECK_MPI(MPI_Test(&request_, &done, MPI_STATUS_IGNORE));
+    return done != 0;
+}
+
+void Request::cancel() {
+    if (request_ != MPI_REQUEST_NULL) CHECK_MPI(MPI_Cancel(&request_));
+    wait();
+}
+
 Communicator::Communicator(MPI_Comm handle) {
     auto state = std::make_shared<State>();
     state->handle = handle;

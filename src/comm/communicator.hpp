@@ -28,6 +28,8 @@ public:
     }
     ~Request();
     void wait();
+    bool test();    ///< whether it has ended; true from then on
+    void cancel();  ///< of a receive that nobody sends to
 
 private:
     void swap(Request& other) noexcept {

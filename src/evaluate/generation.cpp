@@ -16,7 +16,7 @@ class CachedModel {
 public:
     CachedModel(Context& ctx, model::Transformer& model, const comm::Topology& topology, int64_t capacity)
         : ctx_(ctx), model_(model), topology_(topology) {
-        const Range layers = model.placement().layers;
+        const Range layers = model.placement().layers();
         for (int64_t i = layers.begin; i < layers.end; ++i) {
             const int64_t width = model.layer(i).cache_width();
             caches_.push_back(
@@ -30,7 +30,7 @@ public:
         const auto tokens = model::make_batch(ctx_, ids, 1, n, length_);
         length_ += n;
         Tensor x = model::enter_stage(ctx_, model_, topology_, tokens);
-        const Range layers = model_.placement().layers;
+        const Range layers = model_.placement().layers();
         for (int64_t i = layers.begin; i < layers.end; ++i) {
             const model::CacheUse use{&caches_[static_cast<size_t>(i - layers.begin)], length_};
             x = model_.forward_layer(ctx_, i, x, tokens, {.cache = &use});

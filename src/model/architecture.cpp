@@ -67,15 +67,24 @@ void check(const Architecture& a, const std::string& source) {
                      a.norm.eps);
 }
 
-double forward_flops_per_token(const Architecture& a, int64_t seq_len) {
+double layer_product_flops(const Architecture& a, int64_t layer) {
+    const auto& l = a.layers[static_cast<size_t>(layer)];
     const auto hidden = static_cast<double>(a.hidden), head_dim = static_cast<double>(a.head_dim);
-    double flops = 2.0 * hidden * static_cast<double>(a.vocab);
-    for (const auto& l : a.layers) {
-        const double q = static_cast<double>(l.query_heads) * head_dim,
-                     kv = static_cast<double>(l.kv_heads) * head_dim;
-        flops += 2.0 * hidden * (2.0 * q + 2.0 * kv);
-        flops += 2.0 * hidden * static_cast<double>(l.ffn) * (is_gated(a.activation) ? 3.0 : 2.0);
-        flops += 2.0 * static_cast<double>(seq_len) * q;
+    const double q = static_cast<double>(l.query_heads) * head_dim,
+                 kv = static_cast<double>(l.kv_heads) * head_dim;
+    return 2.0 * hidden *
+           (2.0 * q + 2.0 * kv + static_cast<double>(l.ffn) * (is_gated(a.activation) ? 3.0 : 2.0));
+}
+
+double head_product_flops(const Architecture& a) {
+    return 2.0 * static_cast<double>(a.hidden) * static_cast<double>(a.vocab);
+}
+
+double forward_flops_per_token(const Architecture& a, int64_t seq_len) {
+    double flops = head_product_flops(a);
+    for (int64_t layer = 0; layer < a.depth(); ++layer) {
+        const double q = static_cast<double>(a.layers[static_cast<size_t>(layer)].query_heads * a.head_dim);
+        flops += layer_product_flops(a, layer) + 2.0 * static_cast<double>(seq_len) * q;
     }
     return flops;
 }

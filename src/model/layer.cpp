@@ -144,7 +144,12 @@ Tensor Layer::forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, c
     add(ctx, h, out, out);
     if (extras.observer) extras.observer->block(ctx, index_, tokens, x, out);
 
-    if (extras.saved) *extras.saved = {x, attention_stats, qkv, o, lse, h, mlp_stats, u};
+    if (extras.saved) *extras.saved = {x, attention_stats, qkv, o, lse, h, mlp_stats, u, {}, {}, {}};
+    if (extras.saved && extras.keep_cheap) {
+        extras.saved->a = a;
+        extras.saved->b = b;
+        extras.saved->act = act;
+    }
     return out;
 }
 
@@ -159,8 +164,11 @@ Tensor Layer::backward(Context& ctx, Tensor d_out, const TokenBatch& tokens, con
     Tensor d_full = tensor_.all_gather(ctx, d_out, T);
     Tensor dh = own_copy(ctx, d_out, d_full);
     // 13 d down +=, d down_bias +=, d_act =
-    Tensor act = ctx.empty({T, ffn_}, dtype), d_act = ctx.empty({T, ffn_}, dtype);
-    activate(ctx, a_.activation, saved.u, act);
+    Tensor act = saved.act, d_act = ctx.empty({T, ffn_}, dtype);
+    if (!act) {
+        act = ctx.empty({T, ffn_}, dtype);
+        activate(ctx, a_.activation, saved.u, act);
+    }
     matmul_backward_weight(ctx, d_full, act, g_.down);
     if (g_.down_bias && adds_output_bias()) bias_backward(ctx, d_full, g_.down_bias);
     matmul_backward_input(ctx, d_full, w_.down, d_act);
@@ -170,9 +178,12 @@ Tensor Layer::backward(Context& ctx, Tensor d_out, const TokenBatch& tokens, con
     activate_backward(ctx, a_.activation, d_act, saved.u, du);
     d_act = {};
     // 11 d gate, d up +=, d biases +=, d_full = this rank's part of db
-    Tensor b = ctx.empty({Tl, H}, dtype);
-    norm(ctx, saved.h, w_.mlp_norm, w_.mlp_norm_bias, a_.norm, b, stats);
-    b = tensor_.all_gather(ctx, b, T);
+    Tensor b = saved.b;
+    if (!b) {
+        b = ctx.empty({Tl, H}, dtype);
+        norm(ctx, saved.h, w_.mlp_norm, w_.mlp_norm_bias, a_.norm, b, stats);
+        b = tensor_.all_gather(ctx, b, T);
+    }
     matmul_backward_weight(ctx, du, b, g_.gate_up);
     if (g_.gate_up_bias) bias_backward(ctx, du, g_.gate_up_bias);
     d_full = ctx.empty({T, H}, dtype);
@@ -199,9 +210,12 @@ Tensor Layer::backward(Context& ctx, Tensor d_out, const TokenBatch& tokens, con
     rotate(ctx, d_qkv, rotary.cosines, rotary.sines, tokens.positions, shape_.query_heads + shape_.kv_heads,
            D, Rotation::backward);
     // 3  d query, d key, d value +=, d biases +=, d_full = this rank's part of da
-    Tensor a = ctx.empty({Tl, H}, dtype);
-    norm(ctx, saved.x, w_.attention_norm, w_.attention_norm_bias, a_.norm, a, stats);
-    a = tensor_.all_gather(ctx, a, T);
+    Tensor a = saved.a;
+    if (!a) {
+        a = ctx.empty({Tl, H}, dtype);
+        norm(ctx, saved.x, w_.attention_norm, w_.attention_norm_bias, a_.norm, a, stats);
+        a = tensor_.all_gather(ctx, a, T);
+    }
     matmul_backward_weight(ctx, d_qkv, a, g_.qkv);
     if (g_.qkv_bias) bias_backward(ctx, d_qkv, g_.qkv_bias);
     d_full = ctx.empty({T, H}, dtype);

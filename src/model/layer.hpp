@@ -17,7 +17,8 @@ struct TokenBatch {
     int64_t tokens() const { return batch * seq; }
 };
 
-/// What a backward pass needs of a forward pass.
+/// What a backward pass needs of a forward pass. The last three are empty where they are to be computed
+/// again.
 ///   T tokens, Tl = this rank's part of them (sequence parallelism), H hidden, local head counts and widths
 struct SavedLayer {
     Tensor x;                // [Tl, H]   input
@@ -28,6 +29,8 @@ struct SavedLayer {
     Tensor h;                // [Tl, H]   after attention
     Tensor mlp_stats;        // [Tl, 2]
     Tensor u;                // [T, 2 ffn] or [T, ffn]    before the activation
+    Tensor a, b;             // [T, H]   the normed inputs of attention and MLP
+    Tensor act;              // [T, ffn] after the activation
 };
 
 /// Sees activations where they are, during a forward pass. Tensors hold all tokens and this rank's heads and
@@ -58,6 +61,7 @@ struct CacheUse {
 /// What a forward pass does beside computing its result.
 struct ForwardExtras {
     SavedLayer* saved = nullptr;
+    bool keep_cheap = false;  ///< whether saved also gets what is cheap to compute again
     Observer* observer = nullptr;
     const CacheUse* cache = nullptr;
 };

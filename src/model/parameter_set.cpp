@@ -7,13 +7,15 @@ namespace {
 enum class Held { no, copy, owner };
 
 Held held(const Architecture& a, const Parameter& p, const Placement& placement) {
-    if (p.layer >= 0) return placement.layers.contains(p.layer) ? Held::owner : Held::no;
+    if (p.layer >= 0) return placement.has_layer(p.layer) ? Held::owner : Held::no;
     switch (p.weight) {
         case Weight::token_embedding:
-            if (placement.first_stage) return Held::owner;
-            return placement.last_stage && a.tied ? Held::copy : Held::no;
+            if (placement.embedding) return Held::owner;
+            return placement.head && a.tied ? Held::copy : Held::no;
+        case Weight::head:
+            return placement.head ? Held::owner : Held::no;
         default:
-            return placement.last_stage ? Held::owner : Held::no;
+            return placement.final_norm ? Held::owner : Held::no;
     }
 }
 
@@ -31,10 +33,6 @@ bool continues(Weight weight) {
 }
 
 }  // namespace
-
-Placement place(const Architecture& a, int tp, int tp_rank, int pp, int stage) {
-    return {{tp, tp_rank}, stage_layers(a, pp, stage), stage == 0, stage == pp - 1};
-}
 
 ParameterSet::ParameterSet(Context& ctx, const Architecture& a, const Placement& placement, DType dtype) {
     constexpr int64_t alignment = 32;  // elements: 64 bytes of bf16, 128 of f32

@@ -4,18 +4,9 @@
 #include <vector>
 
 #include "src/core/context.hpp"
-#include "src/model/parameters.hpp"
+#include "src/model/placement.hpp"
 
 namespace espalier::model {
-
-/// Which part of a model a rank holds.
-struct Placement {
-    TensorPart tensor;
-    Range layers;             ///< of its pipeline stage
-    bool first_stage = true;  ///< has the token embedding
-    bool last_stage = true;   ///< has the final norm and the head
-};
-Placement place(const Architecture& a, int tp, int tp_rank, int pp, int stage);
 
 struct Entry {
     Parameter parameter;

@@ -175,24 +175,4 @@ Box owned_box(const Architecture& a, const Parameter& p, TensorPart part) {
     return box_of(p, range);
 }
 
-Range stage_layers(const Architecture& a, int stages, int stage) {
-    return split_evenly(a.depth(), stages, stage);
-}
-
-void check_layout(const Architecture& a, int tp, int pp, const std::string& source) {
-    ESPALIER_REQUIRE(pp <= a.depth(),
-                     "--pp {}: {} has only {} layers, and every stage needs one; choose --pp <= {}", pp,
-                     source, a.depth(), a.depth());
-    int64_t heads = a.layers.front().query_heads, ffn_width = a.layers.front().ffn;
-    for (const auto& l : a.layers) {
-        heads = std::min(heads, l.query_heads);
-        ffn_width = std::min(ffn_width, l.ffn);
-    }
-    const int64_t most = std::min({heads, ffn_width, a.vocab});
-    ESPALIER_REQUIRE(
-        tp <= most,
-        "--tp {}: {} has only {} query heads (and {} neurons, {} tokens) to split; choose --tp <= {}", tp,
-        source, heads, ffn_width, a.vocab, most);
-}
-
 }  // namespace espalier::model

@@ -86,10 +86,4 @@ Range local_range(const Architecture& a, int64_t layer, Axis axis, TensorPart pa
 Box local_box(const Architecture& a, const Parameter& p, TensorPart part);
 Box owned_box(const Architecture& a, const Parameter& p, TensorPart part);
 
-/// The layers of pipeline stage `stage` of `stages`; the larger stages come first.
-Range stage_layers(const Architecture& a, int stages, int stage);
-
-/// Throws UserError when tp exceeds what can be split or pp the number of layers.
-void check_layout(const Architecture& a, int tp, int pp, const std::string& source);
-
 }  // namespace espalier::model

@@ -7,16 +7,52 @@
 
 namespace espalier::model {
 
-Transformer::Transformer(Context& ctx, Architecture architecture, const comm::Topology& topology, DType dtype,
-                         Gradients gradients)
+std::string_view to_string(Recompute recompute) {
+    switch (recompute) {
+        case Recompute::none:
+            return "none";
+        case Recompute::selective:
+            return "selective";
+        case Recompute::full:
+            return "full";
+    }
+    throw InternalError("unknown recompute");
+}
+
+Recompute recompute_from_string(const std::string& name, const char* option) {
+    for (const auto r : {Recompute::none, Recompute::selective, Recompute::full}) {
+        if (name == to_string(r)) return r;
+    }
+    fail("{} {}: choose none, selective or full", option, name);
+}
+
+Transformer::Transformer(Context& ctx, Architecture architecture, Placement placement,
+                         comm::Communicator tensor, DType dtype, Gradients gradients)
     : a_(std::move(architecture)),
-      placement_(place(a_, topology.layout.tp, topology.tensor.rank(), topology.layout.pp, topology.stage())),
-      tensor_(topology.tensor),
+      placement_(std::move(placement)),
+      tensor_(std::move(tensor)),
       set_(ctx, a_, placement_, dtype) {
     if (gradients == Gradients::keep) gradients_ = ctx.zeros({set_.flat_size()}, DType::f32);
-    for (int64_t i = placement_.layers.begin; i < placement_.layers.end; ++i) {
-        layers_.emplace_back(a_, i, placement_.tensor, set_, gradients_, tensor_);
+    for (const Range chunk : placement_.chunks) {
+        for (int64_t i = chunk.begin; i < chunk.end; ++i)
+            layers_.emplace_back(a_, i, placement_.tensor, set_, gradients_, tensor_);
     }
+}
+
+Transformer::Transformer(Context& ctx, Architecture architecture, const comm::Topology& topology, DType dtype,
+                         Gradients gradients, int virtual_stages)
+    : Transformer(ctx, architecture,
+                  place(architecture, {topology.layout.tp, topology.tensor.rank()},
+                        {topology.layout.pp, topology.stage(), virtual_stages}),
+                  topology.tensor, dtype, gradients) {}
+
+size_t Transformer::place_of(int64_t layer) const {
+    size_t before = 0;
+    for (const Range chunk : placement_.chunks) {
+        if (chunk.contains(layer)) return before + static_cast<size_t>(layer - chunk.begin);
+        before += static_cast<size_t>(chunk.size());
+    }
+    throw InternalError(fmt::format("layer {} is on another rank", layer));
 }
 
 const RotaryTable& Transformer::rotary(Context& ctx, int64_t positions) {
@@ -47,11 +83,19 @@ Tensor Transformer::forward_layer(Context& ctx, int64_t layer_index, const Tenso
 }
 
 Tensor Transformer::forward(Context& ctx, Tensor x, const TokenBatch& tokens, SavedStage* saved,
-                            Observer* observer) {
-    if (saved) saved->layers.resize(layers_.size());
-    for (size_t i = 0; i < layers_.size(); ++i) {
-        x = forward_layer(ctx, layers_[i].index(), x, tokens,
-                          {.saved = saved ? &saved->layers[i] : nullptr, .observer = observer});
+                            Observer* observer, int chunk) {
+    const Range run = placement_.chunks.at(static_cast<size_t>(chunk));
+    if (saved) saved->layers.resize(static_cast<size_t>(run.size()));
+    for (int64_t i = run.begin; i < run.end; ++i) {
+        SavedLayer* kept = saved ? &saved->layers[static_cast<size_t>(i - run.begin)] : nullptr;
+        if (kept && saved->recompute == Recompute::full) {
+            kept->x = x;
+            kept = nullptr;
+        }
+        x = forward_layer(ctx, i, x, tokens,
+                          {.saved = kept,
+                           .keep_cheap = saved && saved->recompute == Recompute::none,
+                           .observer = observer});
     }
     return x;
 }
@@ -80,11 +124,15 @@ Tensor Transformer::final_hidden_backward(Context& ctx, const Tensor& d_hidden, 
     return dx;
 }
 
-Tensor Transformer::backward(Context& ctx, Tensor d_out, const TokenBatch& tokens, SavedStage& saved) {
+Tensor Transformer::backward(Context& ctx, Tensor d_out, const TokenBatch& tokens, SavedStage& saved,
+                             int chunk) {
     const RotaryTable& table = rotary(ctx, positions_of(tokens));
-    for (size_t i = layers_.size(); i-- > 0;) {
-        d_out = layers_[i].backward(ctx, std::move(d_out), tokens, table, saved.layers[i]);
-        saved.layers[i] = {};
+    const Range run = placement_.chunks.at(static_cast<size_t>(chunk));
+    for (int64_t i = run.end; i-- > run.begin;) {
+        SavedLayer kept = std::move(saved.layers[static_cast<size_t>(i - run.begin)]);
+        if (saved.recompute == Recompute::full)
+            forward_layer(ctx, i, Tensor(kept.x), tokens, {.saved = &kept, .keep_cheap = true});
+        d_out = layers_[place_of(i)].backward(ctx, std::move(d_out), tokens, table, kept);
     }
     return d_out;
 }

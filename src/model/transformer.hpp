@@ -10,8 +10,20 @@ namespace espalier::model {
 
 enum class Gradients { none, keep };
 
-/// What the backward pass of one micro-batch needs of this stage.
+/// What of a forward pass is kept for the backward pass, and what is computed again.
+enum class Recompute {
+    none,       ///< nothing is computed again
+    selective,  ///< norms and activations are: cheap to compute, as large as all the rest
+    full,       ///< each layer is, from its input
+};
+std::string_view to_string(Recompute recompute);
+/// Throws UserError naming `option`.
+Recompute recompute_from_string(const std::string& name, const char* option);
+
+/// What the backward pass of one micro-batch needs of one run of layers. Made with the Recompute it is to
+/// serve.
 struct SavedStage {
+    Recompute recompute = Recompute::selective;
     std::vector<SavedLayer> layers;
     Tensor last;        ///< [Tl, H] into the final norm; last stage only
     Tensor last_stats;  ///< [Tl, 2]
@@ -20,8 +32,11 @@ struct SavedStage {
 class Transformer {
 public:
     /// Weights are zero until they are read or initialised into parameters().
+    Transformer(Context& ctx, Architecture architecture, Placement placement, comm::Communicator tensor,
+                DType dtype, Gradients gradients);
+    /// On the grid's own placement.
     Transformer(Context& ctx, Architecture architecture, const comm::Topology& topology, DType dtype,
-                Gradients gradients);
+                Gradients gradients, int virtual_stages = 1);
 
     const Architecture& architecture() const { return a_; }
     const Placement& placement() const { return placement_; }
@@ -34,9 +49,9 @@ public:
 
     /// First stage: the tokens' embeddings, x [Tl, H].
     Tensor embed(Context& ctx, const TokenBatch& tokens) const;
-    /// This stage's layers: x [Tl, H] -> [Tl, H].
+    /// The layers of one of this stage's runs: x [Tl, H] -> [Tl, H].
     Tensor forward(Context& ctx, Tensor x, const TokenBatch& tokens, SavedStage* saved = nullptr,
-                   Observer* observer = nullptr);
+                   Observer* observer = nullptr, int chunk = 0);
     /// One layer of this stage, by its index in the model.
     Tensor forward_layer(Context& ctx, int64_t layer, const Tensor& x, const TokenBatch& tokens,
                          const ForwardExtras& extras);
@@ -47,7 +62,7 @@ public:
     /// Gradients of the three, last first. d_hidden [T, H] is this rank's part of the sum over tensor
     /// parallel ranks.
     Tensor final_hidden_backward(Context& ctx, const Tensor& d_hidden, const SavedStage& saved);
-    Tensor backward(Context& ctx, Tensor d_out, const TokenBatch& tokens, SavedStage& saved);
+    Tensor backward(Context& ctx, Tensor d_out, const TokenBatch& tokens, SavedStage& saved, int chunk = 0);
     void embed_backward(Context& ctx, const Tensor& dx, const TokenBatch& tokens);
 
     /// The output projection [vocab of this rank, H] and its gradient; last stage.
@@ -56,19 +71,18 @@ public:
     /// Vocabulary ids of this rank's part of the head.
     Range vocabulary() const { return local_range(a_, -1, Axis::vocab, placement_.tensor); }
 
-    const Layer& layer(int64_t index) const {
-        return layers_.at(static_cast<size_t>(index - placement_.layers.begin));
-    }
+    const Layer& layer(int64_t index) const { return layers_.at(place_of(index)); }
 
 private:
     const RotaryTable& rotary(Context& ctx, int64_t positions);
+    size_t place_of(int64_t layer) const;  // in layers_
 
     Architecture a_;
     Placement placement_;
     comm::Communicator tensor_;
     ParameterSet set_;
     Tensor gradients_;
-    std::vector<Layer> layers_;
+    std::vector<Layer> layers_;  // of all chunks, one after another
     RotaryTable rotary_;
 };
 

@@ -20,7 +20,7 @@ public:
           tokens_(tokens),
           labels_(labels),
           outbox_(outbox),
-          layers_(model.placement().layers) {}
+          layers_(model.placement().layers()) {}
 
     /// The plain forward pass; keeps the input of every layer of this stage (and of `history` layers before
     /// it).

@@ -1,94 +1,170 @@
 #include "src/train/pipeline.hpp"
 
-#include <algorithm>
-#include <deque>
+#include <sched.h>
 
-#include "src/model/stage.hpp"
+#include <utility>
 
 namespace espalier::train {
 namespace {
 
 enum Tag : int { forward_tag = 0, teacher_tag = 1, backward_tag = 2 };
 
-class OneForwardOneBackward {
-public:
-    OneForwardOneBackward(Context& ctx, const comm::Topology& topology, model::Transformer& model,
-                          model::Transformer* teacher, const LossFunction& loss)
-        : ctx_(ctx), topology_(topology), model_(model), teacher_(teacher), loss_(loss) {}
-
-    void forward(const MicroBatch& batch) {
-        const Tensor teacher_hidden = teacher_ ? teacher_forward(batch) : Tensor();
-        InFlight& flight = in_flight_.emplace_back();
-        Tensor x = model::enter_stage(ctx_, model_, topology_, batch.tokens, forward_tag);
-        x = model_.forward(ctx_, std::move(x), batch.tokens, &flight.saved);
-        if (!topology_.last_stage()) {
-            outbox_.send(topology_.pipeline, x, topology_.stage() + 1, forward_tag);
-            return;
-        }
-        const Tensor hidden = model_.final_hidden(ctx_, x, batch.tokens, &flight.saved);
-        flight.d_hidden = loss_(batch, hidden, teacher_hidden);
-    }
-
-    void backward(const MicroBatch& batch) {
-        InFlight flight = std::move(in_flight_.front());
-        in_flight_.pop_front();
-        Tensor d_out;
-        if (topology_.last_stage()) {
-            d_out = model_.final_hidden_backward(ctx_, flight.d_hidden, flight.saved);
-        } else {
-            d_out = ctx_.empty({model::local_tokens(topology_, batch.tokens), model_.architecture().hidden},
-                               model_.dtype());
-            topology_.pipeline.receive(d_out, topology_.stage() + 1, backward_tag).wait();
-        }
-        const Tensor dx = model_.backward(ctx_, std::move(d_out), batch.tokens, flight.saved);
-        if (topology_.first_stage()) {
-            model_.embed_backward(ctx_, dx, batch.tokens);
-        } else {
-            outbox_.send(topology_.pipeline, dx, topology_.stage() - 1, backward_tag);
-        }
-        outbox_.drain(6);  // bounds the messages whose memory is held
-    }
-
-    void finish() { outbox_.drain(); }
-
-private:
-    struct InFlight {
-        model::SavedStage saved;
-        Tensor d_hidden;
-    };
-
-    Tensor teacher_forward(const MicroBatch& batch) {
-        Tensor x = model::enter_stage(ctx_, *teacher_, topology_, batch.tokens, teacher_tag);
-        x = teacher_->forward(ctx_, std::move(x), batch.tokens);
-        if (topology_.last_stage()) return teacher_->final_hidden(ctx_, x, batch.tokens);
-        outbox_.send(topology_.pipeline, x, topology_.stage() + 1, teacher_tag);
-        return {};
-    }
-
-    Context& ctx_;
-    const comm::Topology& topology_;
-    model::Transformer& model_;
-    model::Transformer* teacher_;
-    const LossFunction& loss_;
-    std::deque<InFlight> in_flight_;
-    model::Outbox outbox_;
-};
+/// Messages whose memory a stage may hold at a time.
+constexpr size_t most_messages = 6;
 
 }  // namespace
 
-void accumulate_gradients(Context& ctx, const comm::Topology& topology, model::Transformer& model,
-                          model::Transformer* teacher, std::span<const MicroBatch> micro_batches,
-                          const LossFunction& loss) {
-    OneForwardOneBackward step(ctx, topology, model, teacher, loss);
-    const size_t count = micro_batches.size();
-    const size_t ahead = std::min(count, static_cast<size_t>(topology.layout.pp - 1 - topology.stage()));
-    for (size_t i = 0; i < ahead; ++i) step.forward(micro_batches[i]);
-    for (size_t i = ahead; i < count; ++i) {
-        step.forward(micro_batches[i]);
-        step.backward(micro_batches[i - ahead]);
+Pipeline::Pipeline(const comm::Topology& topology, model::Transformer& model, model::Transformer* teacher,
+                   PipelineOptions options)
+    : topology_(topology), model_(model), teacher_(teacher), options_(options) {
+    shape_ = {topology.layout.pp, topology.stage(), narrow<int>(model.placement().chunks.size())};
+    in_flight_.resize(static_cast<size_t>(shape_.chunks));
+}
+
+Tensor Pipeline::like_input(Context& ctx, const model::Transformer& m, const MicroBatch& batch) const {
+    return ctx.empty({model::local_tokens(topology_, batch.tokens), m.architecture().hidden}, m.dtype());
+}
+
+// The teacher
+
+const MicroBatch& Pipeline::teacher_batch() const {
+    const size_t total = teacher_passes_.size();
+    const auto m = static_cast<size_t>(teacher_passes_[taught_ % total].micro_batch);
+    return taught_ < total ? now_[m] : next_[m];
+}
+
+bool Pipeline::may_teach() const {
+    // Enough to fill the waits at a step's end and at the next one's beginning; the last stage keeps a hidden
+    // state for each.
+    const auto most_ahead = static_cast<size_t>(3 * (shape_.stages - 1) + 1);
+    if (!teacher_ || shape_.stages == 1 || taught_ - forwarded_ >= most_ahead) return false;
+    const size_t total = teacher_passes_.size();
+    return taught_ < total || (options_.teacher_ahead && next_.size() == now_.size() && taught_ < 2 * total);
+}
+
+void Pipeline::expect_teacher_input(Context& ctx) {
+    const Pass pass = teacher_passes_[taught_ % teacher_passes_.size()];
+    if (is_first(pass.chunk) || teacher_input_) return;
+    teacher_input_ = like_input(ctx, *teacher_, teacher_batch());
+    teacher_message_ = topology_.pipeline.receive(teacher_input_, stage_before(), teacher_tag);
+}
+
+void Pipeline::teach(Context& ctx) {
+    const MicroBatch& batch = teacher_batch();
+    const int chunk = teacher_passes_[taught_ % teacher_passes_.size()].chunk;
+    expect_teacher_input(ctx);
+    teacher_message_.wait();
+    Tensor x = is_first(chunk) ? teacher_->embed(ctx, batch.tokens) : std::exchange(teacher_input_, {});
+    x = teacher_->forward(ctx, std::move(x), batch.tokens, nullptr, nullptr, chunk);
+    if (is_last(chunk)) {
+        teacher_hidden_.push_back(teacher_->final_hidden(ctx, x, batch.tokens));
+    } else {
+        teacher_outbox_.send(topology_.pipeline, x, stage_after(), teacher_tag);
     }
-    for (size_t i = count - ahead; i < count; ++i) step.backward(micro_batches[i]);
-    step.finish();
+    ++taught_;
+}
+
+void Pipeline::wait(Context& ctx, comm::Request& message) {
+    // The ranks of a tensor parallel group must do the same: the first one sees what has come, all follow.
+    enum : int64_t { follow, go_on, teach_first };
+    while (may_teach()) {
+        expect_teacher_input(ctx);
+        int64_t choice = follow;
+        while (topology_.tensor.rank() == 0 && choice == follow) {
+            if (message.test()) {
+                choice = go_on;
+            } else if (teacher_message_.test()) {
+                choice = teach_first;
+            } else {
+                sched_yield();
+            }
+        }
+        if (topology_.tensor.all_reduce(choice, comm::Reduction::max) == go_on) break;
+        teach(ctx);
+    }
+    message.wait();
+}
+
+void Pipeline::finish(Context& ctx) {
+    if (!teacher_ || shape_.stages == 1) return;
+    const auto furthest = static_cast<size_t>(
+        topology_.pipeline.all_reduce(static_cast<int64_t>(taught_), comm::Reduction::max));
+    while (taught_ < furthest) teach(ctx);
+    teacher_message_.cancel();
+    teacher_outbox_.drain();
+}
+
+// The student
+
+void Pipeline::forward(Context& ctx, const MicroBatch& batch, int64_t index, int chunk,
+                       const LossFunction& loss) {
+    InFlight& flight = in_flight_[static_cast<size_t>(chunk)].emplace_back();
+    flight.saved.recompute = options_.recompute;
+    Tensor x;
+    if (is_first(chunk)) {
+        x = model_.embed(ctx, batch.tokens);
+    } else {
+        x = like_input(ctx, model_, batch);
+        auto message = topology_.pipeline.receive(x, stage_before(), forward_tag);
+        wait(ctx, message);
+    }
+    // Here, not only where its result is used: what no stage found time for goes through all of them in turn.
+    while (teacher_ && taught_ <= forwarded_) teach(ctx);
+    ++forwarded_;
+    x = model_.forward(ctx, std::move(x), batch.tokens, &flight.saved, nullptr, chunk);
+    if (!is_last(chunk)) {
+        outbox_.send(topology_.pipeline, x, stage_after(), forward_tag);
+        return;
+    }
+    Tensor teacher_hidden;
+    if (teacher_) {
+        teacher_hidden = std::move(teacher_hidden_.front());
+        teacher_hidden_.pop_front();
+    }
+    const Tensor hidden = model_.final_hidden(ctx, x, batch.tokens, &flight.saved);
+    flight.d_hidden = loss(batch, index, hidden, teacher_hidden);
+}
+
+void Pipeline::backward(Context& ctx, const MicroBatch& batch, int chunk) {
+    auto& waiting = in_flight_[static_cast<size_t>(chunk)];
+    InFlight flight = std::move(waiting.front());
+    waiting.pop_front();
+    Tensor d_out;
+    if (is_last(chunk)) {
+        d_out = model_.final_hidden_backward(ctx, flight.d_hidden, flight.saved);
+    } else {
+        d_out = like_input(ctx, model_, batch);
+        auto message = topology_.pipeline.receive(d_out, stage_after(), backward_tag);
+        wait(ctx, message);
+    }
+    const Tensor dx = model_.backward(ctx, std::move(d_out), batch.tokens, flight.saved, chunk);
+    if (is_first(chunk)) {
+        model_.embed_backward(ctx, dx, batch.tokens);
+    } else {
+        outbox_.send(topology_.pipeline, dx, stage_before(), backward_tag);
+    }
+}
+
+void Pipeline::step(Context& ctx, std::span<const MicroBatch> now, std::span<const MicroBatch> next,
+                    const LossFunction& loss) {
+    now_ = now;
+    next_ = next;
+    teacher_passes_ = forward_passes(shape_, narrow<int64_t>(now.size()));
+    forwarded_ = 0;
+    for (const auto& [work, pass] : pipeline_schedule(shape_, narrow<int64_t>(now.size()))) {
+        const MicroBatch& batch = now[static_cast<size_t>(pass.micro_batch)];
+        if (work == Work::forward) {
+            forward(ctx, batch, pass.micro_batch, pass.chunk, loss);
+        } else {
+            backward(ctx, batch, pass.chunk);
+        }
+        outbox_.drain(most_messages);
+        teacher_outbox_.drain(4 * static_cast<size_t>(shape_.stages));
+    }
+    outbox_.drain();
+    if (teacher_) taught_ -= teacher_passes_.size();
+    now_ = next;
+    next_ = {};
 }
 
 }  // namespace espalier::train

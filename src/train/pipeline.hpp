@@ -1,12 +1,15 @@
-// One step's micro-batches through the pipeline, one forward one backward (Narayanan et al. 2019): a stage
-// holds the activations of at most as many micro-batches as there are stages after it, plus one.
+// One step's micro-batches through the pipeline, in the order of pipeline_schedule.hpp, with a teacher's
+// forward passes where a stage would wait.
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <span>
 
 #include "src/comm/topology.hpp"
+#include "src/model/stage.hpp"
 #include "src/model/transformer.hpp"
+#include "src/train/pipeline_schedule.hpp"
 
 namespace espalier::train {
 
@@ -15,15 +18,72 @@ struct MicroBatch {
     Tensor labels;  ///< [tokens] i32; < 0 is not scored
 };
 
-/// On the last stage: from the hidden states of student and teacher [T, H] (teacher's empty without one),
-/// adds to the head's gradient and gives d_hidden [T, H], this rank's part of the sum over tensor parallel
-/// ranks.
-using LossFunction = std::function<Tensor(const MicroBatch&, const Tensor& student, const Tensor& teacher)>;
+/// On the last stage: from the hidden states of student and teacher [T, H] of micro-batch `index` of the step
+/// (the teacher's empty where the pipeline has none), adds to the head's gradient and gives d_hidden [T, H],
+/// this rank's part of the sum over tensor parallel ranks.
+using LossFunction =
+    std::function<Tensor(const MicroBatch&, int64_t index, const Tensor& student, const Tensor& teacher)>;
 
-/// model.gradients() += the gradient of all micro-batches of this replica. The teacher, when there is one,
-/// lives on the same grid and runs forward only, ahead of the model on each micro-batch.
-void accumulate_gradients(Context& ctx, const comm::Topology& topology, model::Transformer& model,
-                          model::Transformer* teacher, std::span<const MicroBatch> micro_batches,
-                          const LossFunction& loss);
+struct PipelineOptions {
+    model::Recompute recompute = model::Recompute::selective;
+    /// A teacher that does not change between steps may work on the next one's micro-batches.
+    bool teacher_ahead = true;
+};
+
+/// Lives as long as the run: a teacher's forward passes cross the border between steps. Which stage finds
+/// time for which of them may differ from run to run; results do not.
+class Pipeline {
+public:
+    /// The teacher, when there is one, lives on the same grid with as many virtual stages, and runs forward
+    /// only. All three outlive this.
+    Pipeline(const comm::Topology& topology, model::Transformer& model, model::Transformer* teacher,
+             PipelineOptions options = {});
+
+    /// model.gradients() += the gradient of this replica's micro-batches of a step. `next`: those of the step
+    /// that follows, empty in a last step; they stay where they are until that step.
+    void step(Context& ctx, std::span<const MicroBatch> now, std::span<const MicroBatch> next,
+              const LossFunction& loss);
+
+    /// Collective over the pipeline. Ends what the teacher has begun of a step that will not come.
+    void finish(Context& ctx);
+
+private:
+    struct InFlight {
+        model::SavedStage saved;
+        Tensor d_hidden;
+    };
+    void forward(Context& ctx, const MicroBatch& batch, int64_t index, int chunk, const LossFunction& loss);
+    void backward(Context& ctx, const MicroBatch& batch, int chunk);
+    /// The teacher's next pass, after its input has come.
+    void teach(Context& ctx);
+    bool may_teach() const;
+    /// Starts to receive the input of the teacher's next pass, where it comes from another stage.
+    void expect_teacher_input(Context& ctx);
+    /// Waits, and teaches meanwhile where there is something to teach.
+    void wait(Context& ctx, comm::Request& message);
+
+    const MicroBatch& teacher_batch() const;
+    Tensor like_input(Context& ctx, const model::Transformer& m, const MicroBatch& batch) const;  // [Tl, H]
+    int stage_before() const { return (shape_.stage + shape_.stages - 1) % shape_.stages; }
+    int stage_after() const { return (shape_.stage + 1) % shape_.stages; }
+    bool is_first(int chunk) const { return topology_.first_stage() && chunk == 0; }
+    bool is_last(int chunk) const { return topology_.last_stage() && chunk == shape_.chunks - 1; }
+
+    const comm::Topology& topology_;
+    model::Transformer& model_;
+    model::Transformer* teacher_;
+    PipelineOptions options_;
+    PipelineShape shape_;
+    std::vector<std::deque<InFlight>> in_flight_;  // of each chunk
+    model::Outbox outbox_;
+
+    std::span<const MicroBatch> now_, next_;
+    std::vector<Pass> teacher_passes_;   // of a step; the next one's are the same
+    size_t taught_ = 0, forwarded_ = 0;  // passes done, counted from the start of this step
+    Tensor teacher_input_;
+    comm::Request teacher_message_;
+    std::deque<Tensor> teacher_hidden_;  // last stage: not yet used
+    model::Outbox teacher_outbox_;
+};
 
 }  // namespace espalier::train

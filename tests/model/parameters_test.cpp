@@ -61,21 +61,5 @@ TEST(Parameters, OwnedBoxesCoverEveryWeightOnceAndLieInTheLocalOnes) {
     }
 }
 
-TEST(Parameters, StagesShareOutLayersThatDoNotDivide) {
-    Architecture a = test::tiny_llama();
-    a.layers.assign(31, a.layers[0]);
-
-    EXPECT_EQ(stage_layers(a, 4, 0), (Range{0, 8}));
-    EXPECT_EQ(stage_layers(a, 4, 3), (Range{24, 31}));
-}
-
-TEST(Parameters, ALayoutLargerThanTheModelIsRefused) {
-    const Architecture a = test::tiny_llama();
-
-    EXPECT_NO_THROW(check_layout(a, 6, 4, "m.h5"));
-    EXPECT_THROW(check_layout(a, 7, 1, "m.h5"), UserError);
-    EXPECT_THROW(check_layout(a, 1, 5, "m.h5"), UserError);
-}
-
 }  // namespace
 }  // namespace espalier::model

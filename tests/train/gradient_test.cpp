@@ -30,13 +30,13 @@ struct OneBatch {
         objective.forward(ctx, model, model.final_hidden(ctx, x, batch.tokens), nullptr, {}, batch.labels);
         return objective.sums().label / static_cast<double>(2 * seq);
     }
-    void backward() {
+    void backward(model::Recompute recompute = model::Recompute::selective) {
         distill::Objective objective(distill::parse_loss_terms("ce", 1));
-        accumulate_gradients(ctx, topology, model, nullptr, {&batch, 1},
-                             [&](const MicroBatch& b, const Tensor& hidden, const Tensor&) {
-                                 return objective.backward(ctx, model, hidden, nullptr, {}, b.labels,
-                                                           1.0 / (2 * seq));
-                             });
+        Pipeline(topology, model, nullptr, {.recompute = recompute})
+            .step(ctx, {&batch, 1}, {},
+                  [&](const MicroBatch& b, int64_t, const Tensor& hidden, const Tensor&) {
+                      return objective.backward(ctx, model, hidden, nullptr, {}, b.labels, 1.0 / (2 * seq));
+                  });
     }
 
     Context ctx{{Device::cpu, 1}};

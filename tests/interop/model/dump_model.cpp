@@ -53,12 +53,14 @@ int main(int argc, char** argv) {
 
     Tensor logits;
     distill::Objective objective(distill::parse_loss_terms("ce", 1));
-    train::accumulate_gradients(ctx, {}, model, nullptr, {&micro_batch, 1},
-                                [&](const train::MicroBatch& b, const Tensor& hidden, const Tensor&) {
-                                    logits = model::logits(ctx, model, hidden);
-                                    return objective.backward(ctx, model, hidden, nullptr, {}, b.labels,
-                                                              1.0 / static_cast<double>(batch * seq));
-                                });
+    const comm::Topology serial;
+    train::Pipeline(serial, model, nullptr)
+        .step(ctx, {&micro_batch, 1}, {},
+              [&](const train::MicroBatch& b, int64_t, const Tensor& hidden, const Tensor&) {
+                  logits = model::logits(ctx, model, hidden);
+                  return objective.backward(ctx, model, hidden, nullptr, {}, b.labels,
+                                            1.0 / static_cast<double>(batch * seq));
+              });
 
     std::vector<io::SafetensorsTensor> tensors{{"logits", logits.shape(), DType::f32}};
     std::vector<Tensor> values{logits};

@@ -1,0 +1,115 @@
+#include "src/model/placement.hpp"
+
+#include <algorithm>
+#include <limits>
+
+#include "src/core/error.hpp"
+
+namespace espalier::model {
+namespace {
+
+/// Ends of `stages` contiguous runs, each of at least one layer, whose works' squares sum to the least;
+/// `last` is what the last stage has beside its layers. Dynamic programming over (stages, layers).
+std::vector<int64_t> even_runs(const std::vector<double>& work, double last, int stages) {
+    const auto n = static_cast<int64_t>(work.size());
+    if (stages == 1) return {n};
+    std::vector<double> before(work.size() + 1, 0.0);
+    for (size_t i = 0; i < work.size(); ++i) before[i + 1] = before[i] + work[i];
+    const auto cost = [&](int stage, int64_t begin, int64_t end) {
+        const double own = before[static_cast<size_t>(end)] - before[static_cast<size_t>(begin)] +
+                           (stage == stages - 1 ? last : 0.0);
+        return own * own;
+    };
+    // best[s][end]: the least sum for stages s .. stages - 1 that share the layers from `begin` on.
+    const auto columns = static_cast<size_t>(n + 1);
+    constexpr double impossible = std::numeric_limits<double>::infinity();
+    std::vector<std::vector<double>> best(static_cast<size_t>(stages) + 1,
+                                          std::vector<double>(columns, impossible));
+    std::vector<std::vector<int64_t>> end_of(static_cast<size_t>(stages), std::vector<int64_t>(columns, 0));
+    best[static_cast<size_t>(stages)][columns - 1] = 0;
+    for (int s = stages - 1; s >= 0; --s) {
+        for (int64_t begin = 0; begin < n; ++begin) {
+            auto& least = best[static_cast<size_t>(s)][static_cast<size_t>(begin)];
+            for (int64_t end = n; end > begin; --end) {  // from the largest: ties go to the earlier stage
+                const double sum =
+                    cost(s, begin, end) + best[static_cast<size_t>(s) + 1][static_cast<size_t>(end)];
+                if (sum < least * (1 - 1e-12)) {
+                    least = sum;
+                    end_of[static_cast<size_t>(s)][static_cast<size_t>(begin)] = end;
+                }
+            }
+        }
+    }
+    std::vector<int64_t> ends;
+    for (int s = 0; s < stages; ++s) {
+        const int64_t begin = ends.empty() ? 0 : ends.back();
+        ends.push_back(end_of[static_cast<size_t>(s)][static_cast<size_t>(begin)]);
+    }
+    return ends;
+}
+
+std::vector<int64_t> stage_ends(const Architecture& a, int stages) {
+    std::vector<double> work;
+    for (int64_t layer = 0; layer < a.depth(); ++layer) work.push_back(layer_product_flops(a, layer));
+    return even_runs(work, head_product_flops(a), stages);
+}
+
+Range run_of(const std::vector<int64_t>& ends, int stage) {
+    return {stage == 0 ? 0 : ends[static_cast<size_t>(stage) - 1], ends[static_cast<size_t>(stage)]};
+}
+
+}  // namespace
+
+bool Placement::has_layer(int64_t layer) const {
+    return std::any_of(chunks.begin(), chunks.end(), [&](Range r) { return r.contains(layer); });
+}
+
+Range Placement::layers() const {
+    if (chunks.size() != 1) throw InternalError("expected one run of layers");
+    return chunks.front();
+}
+
+Placement place(const Architecture& a, TensorPart tensor, PipelinePart pipeline) {
+    const auto ends = stage_ends(a, pipeline.stages * pipeline.virtual_stages);
+    Placement out{.tensor = tensor};
+    for (int v = 0; v < pipeline.virtual_stages; ++v)
+        out.chunks.push_back(run_of(ends, v * pipeline.stages + pipeline.stage));
+    out.embedding = pipeline.stage == 0;
+    out.final_norm = out.head = pipeline.stage == pipeline.stages - 1;
+    return out;
+}
+
+Placement without_head(Placement placement) {
+    placement.head = false;
+    return placement;
+}
+
+Placement head_alone(TensorPart tensor, bool here) {
+    return {.tensor = tensor, .embedding = false, .final_norm = false, .head = here};
+}
+
+Range stage_layers(const Architecture& a, int stages, int stage) {
+    return run_of(stage_ends(a, stages), stage);
+}
+
+void check_layout(const Architecture& a, int tp, int pp, int virtual_stages, const std::string& source) {
+    ESPALIER_REQUIRE(pp <= a.depth(),
+                     "--pp {}: {} has only {} layers, and every stage needs one; choose --pp <= {}", pp,
+                     source, a.depth(), a.depth());
+    ESPALIER_REQUIRE(pp * virtual_stages <= a.depth(),
+                     "--virtual-stages {}: {} has only {} layers for {} stages of {} ranks; choose "
+                     "--virtual-stages <= {}",
+                     virtual_stages, source, a.depth(), virtual_stages, pp, a.depth() / pp);
+    int64_t heads = a.layers.front().query_heads, ffn = a.layers.front().ffn;
+    for (const auto& l : a.layers) {
+        heads = std::min(heads, l.query_heads);
+        ffn = std::min(ffn, l.ffn);
+    }
+    const int64_t most = std::min({heads, ffn, a.vocab});
+    ESPALIER_REQUIRE(
+        tp <= most,
+        "--tp {}: {} has only {} query heads (and {} neurons, {} tokens) to split; choose --tp <= {}", tp,
+        source, heads, ffn, a.vocab, most);
+}
+
+}  // namespace espalier::model

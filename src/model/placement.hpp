@@ -1,0 +1,48 @@
+// Which part of a model a rank holds: its share of every layer it has (tensor parallelism), and which layers
+// those are (pipeline parallelism).
+#pragma once
+
+#include <vector>
+
+#include "src/core/exact.hpp"
+#include "src/model/parameters.hpp"
+
+namespace espalier::model {
+
+/// A rank's place in its pipeline. With several virtual stages (Narayanan et al. 2021, section 2.2) a rank
+/// has that many runs of layers, and an activation goes round the ranks once for each.
+struct PipelinePart {
+    int stages = 1;
+    int stage = 0;
+    int virtual_stages = 1;
+};
+
+struct Placement {
+    TensorPart tensor;
+    std::vector<Range> chunks = {};  ///< runs of layers, one for each virtual stage
+    bool embedding = true;           ///< has the token embedding
+    bool final_norm = true;
+    bool head = true;  ///< has the output projection
+
+    bool has_layer(int64_t layer) const;
+    /// All of this rank's layers, where they are one run.
+    Range layers() const;
+};
+
+/// Layers are dealt out so that the stages' matrix products are as even as they can be; the last stage also
+/// has the head, which in a small model weighs as much as several layers.
+Placement place(const Architecture& a, TensorPart tensor, PipelinePart pipeline);
+
+/// The part of `placement` without the head, and the head alone: for a teacher whose head lives with the
+/// student's.
+Placement without_head(Placement placement);
+Placement head_alone(TensorPart tensor, bool here);
+
+/// The run of layers of stage `stage` of `stages`. Of equally even shares, the one with more layers in the
+/// earlier stages.
+Range stage_layers(const Architecture& a, int stages, int stage);
+
+/// Throws UserError when tp exceeds what can be split, or pp times virtual stages the number of layers.
+void check_layout(const Architecture& a, int tp, int pp, int virtual_stages, const std::string& source);
+
+}  // namespace espalier::model

@@ -1,0 +1,37 @@
+// In which order one stage of a pipeline does its forward and backward passes, so that no stage waits longer
+// than it must and none holds more activations than it must: one forward, one backward (Narayanan et al.
+// 2019), interleaved over virtual stages (Narayanan et al. 2021).
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace espalier::train {
+
+struct PipelineShape {
+    int stages = 1;
+    int stage = 0;
+    int chunks = 1;  ///< virtual stages
+};
+
+/// One micro-batch through one virtual stage.
+struct Pass {
+    int64_t micro_batch;
+    int chunk;
+    bool operator==(const Pass&) const = default;
+};
+
+enum class Work { forward, backward };
+struct Task {
+    Work work;
+    Pass pass;
+};
+
+/// All forward passes of a step in the order in which every stage does them.
+std::vector<Pass> forward_passes(const PipelineShape& shape, int64_t micro_batches);
+
+/// The tasks of one stage in one step. Tasks of one kind come in the same order on all stages, so messages
+/// between two stages need no labels.
+std::vector<Task> pipeline_schedule(const PipelineShape& shape, int64_t micro_batches);
+
+}  // namespace espalier::train
