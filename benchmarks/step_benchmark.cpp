@@ -103,7 +103,7 @@ double forward_seconds(const Setup& s, model::Transformer& model, bool scoring) 
                 prune::scoring_pass(s.ctx, model, s.topology, b.tokens, b.labels, {}, scorer, sums, outbox);
             } else if (const Tensor hidden =
                            model::forward_pipeline(s.ctx, model, s.topology, b.tokens, outbox)) {
-                loss.forward(s.ctx, model, hidden, nullptr, {}, b.labels);
+                loss.forward(s.ctx, model, hidden, {}, b.labels);
             }
         }
         outbox.drain();
@@ -112,7 +112,7 @@ double forward_seconds(const Setup& s, model::Transformer& model, bool scoring) 
 
 double step_seconds(const Setup& s, model::Transformer& teacher, model::Transformer& student) {
     const auto batches = micro_batches(s);
-    train::Optimizer optimizer(s.ctx, student, {});
+    train::Optimizer optimizer(s.ctx, student, {}, s.topology.data);
     distill::Objective objective(distill::parse_loss_terms("kl", 1));
     train::Pipeline pipeline(s.topology, student, &teacher);
     int64_t step = 0;
@@ -120,11 +120,12 @@ double step_seconds(const Setup& s, model::Transformer& teacher, model::Transfor
         fill(s.ctx, 0.0f, student.gradients());
         pipeline.step(s.ctx, batches, batches,
                       [&](const train::MicroBatch& b, int64_t, const Tensor& hidden, const Tensor& from) {
-                          return objective.backward(s.ctx, student, hidden, &teacher, from, b.labels,
+                          return objective.backward(s.ctx, student, hidden,
+                                                    distill::live_teacher(teacher, from), b.labels,
                                                     1.0 / static_cast<double>(s.batch * s.seq));
                       });
-        train::synchronise_gradients(s.ctx, student, s.topology);
-        const double norm = train::gradient_norm(s.ctx, student, s.topology);
+        train::synchronise_gradients(s.ctx, student, s.topology, optimizer.shards());
+        const double norm = train::gradient_norm(s.ctx, student, s.topology, optimizer.shards());
         optimizer.step(s.ctx, ++step, 1e-4, std::min(1.0, 1.0 / norm));
     });
 }

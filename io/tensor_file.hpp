@@ -46,6 +46,9 @@ public:
     /// Any rank, any time, without the others. data holds the elements of `box` in the tensor's dtype; it may
     /// be reused on return. Every element is written by exactly one rank, which publish() checks by count.
     void write(const std::string& name, const Box& box, const Tensor& data);
+    /// What this rank has written is on the disk on return. Like write(), without the others and from any
+    /// thread, one at a time.
+    void sync();
     /// Collective; rank 0's content counts. `name` is a path ("tokenizer/tokenizer.json"); stored as u8
     /// [size].
     void write_bytes(const std::string& name, const std::string& content);

@@ -167,6 +167,11 @@ void TensorFileWriter::write(const std::string& name, const Box& box, const Tens
     s.written[found->second] += static_cast<uint64_t>(box.size());
 }
 
+void TensorFileWriter::sync() {
+    ESPALIER_REQUIRE(::fsync(state_->data->get()) == 0, "cannot bring {} to the disk: {}", state_->path,
+                     std::strerror(errno));
+}
+
 void TensorFileWriter::write_bytes(const std::string& name, const std::string& content) {
     State& s = *state_;
     on_root(s.comm, [&] {
@@ -209,10 +214,7 @@ void TensorFileWriter::State::store_metadata() {
 std::string TensorFileWriter::publish() {
     State& s = *state_;
     // Every rank for itself: on several nodes each has its own cache.
-    on_all(s.comm, [&] {
-        ESPALIER_REQUIRE(::fsync(s.data->get()) == 0, "cannot bring {} to the disk: {}", s.path,
-                         std::strerror(errno));
-    });
+    on_all(s.comm, [&] { sync(); });
     std::vector<uint64_t> checksums;
     for (const auto& entry : s.catalogue.tensors) checksums.push_back(entry.checksum);
     checksums = sum_over_ranks(s.comm, std::move(checksums));

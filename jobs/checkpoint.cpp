@@ -3,9 +3,13 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <array>
+#include <atomic>
+#include <exception>
 #include <filesystem>
 
 #include "io/publish.hpp"
+#include "kernels/elementwise.hpp"
 #include "src/core/error.hpp"
 
 namespace espalier::jobs {
@@ -42,11 +46,21 @@ std::vector<Found> find_checkpoints(const Session& session, const std::string& r
     return out;
 }
 
-std::vector<io::TensorSpec> specs(const model::Architecture& a) {
+constexpr std::array groups{"parameters/", "first_moment/", "second_moment/"};
+
+/// This replica's share of what belongs to a group.
+Tensor state_of(train::Optimizer& optimizer, size_t group) {
+    return group == 0 ? optimizer.master() : group == 1 ? optimizer.first() : optimizer.second();
+}
+
+std::vector<io::TensorSpec> specs(const std::vector<Trained>& trained) {
     std::vector<io::TensorSpec> out;
-    for (const char* group : {"parameters/", "first_moment/", "second_moment/"}) {
-        const auto part = parameter_specs(a, group, [](const model::Parameter&) { return DType::f32; });
-        out.insert(out.end(), part.begin(), part.end());
+    for (const auto& t : trained) {
+        for (const char* group : groups) {
+            const auto part = parameter_specs(t.model->architecture(), t.prefix + group,
+                                              [](const model::Parameter&) { return DType::f32; });
+            out.insert(out.end(), part.begin(), part.end());
+        }
     }
     return out;
 }
@@ -64,69 +78,134 @@ std::string differences(const nlohmann::ordered_json& then, const nlohmann::orde
 
 }  // namespace
 
-void write_checkpoint(Session& session, const std::string& rundir, int64_t step,
-                      const model::Transformer& model, train::Optimizer& optimizer,
-                      const nlohmann::ordered_json& configuration, int64_t keep) {
-    const std::string name = fmt::format("step-{}.h5", step);
-    if (session.root()) fs::create_directories(folder_of(rundir));
-    session.world().barrier();
-    io::TensorFileWriter writer(folder_of(rundir) + "/" + name, session.world().handle(),
-                                specs(model.architecture()), true);
+/// A checkpoint on its way to the disk, in a thread that only writes: what ranks do together is done by the
+/// main thread.
+struct Checkpoints::Writing {
+    Writing(io::TensorFileWriter w, std::string n) : writer(std::move(w)), name(std::move(n)) {}
+    io::TensorFileWriter writer;
+    std::string name;
+    std::atomic<bool> done = false;
+    std::exception_ptr failure;
+    std::thread thread;
+
+    ~Writing() {
+        if (thread.joinable()) thread.join();
+    }
+};
+
+Checkpoints::Checkpoints(Session& session, std::string rundir, std::vector<Trained> trained,
+                         nlohmann::ordered_json configuration, int64_t keep)
+    : session_(session),
+      rundir_(std::move(rundir)),
+      trained_(std::move(trained)),
+      configuration_(std::move(configuration)),
+      keep_(keep) {}
+
+Checkpoints::~Checkpoints() = default;
+
+bool Checkpoints::written() const {
+    return !writing_ || writing_->done;
+}
+
+void Checkpoints::begin(const RunState& state) {
+    finish();
+    const std::string name = fmt::format("step-{}.h5", state.step);
+    if (session_.root()) fs::create_directories(folder_of(rundir_));
+    session_.world().barrier();
+    writing_ =
+        std::make_unique<Writing>(io::TensorFileWriter(folder_of(rundir_) + "/" + name,
+                                                       session_.world().handle(), specs(trained_), true),
+                                  name);
+    auto& writer = writing_->writer;
     writer.attribute("format", checkpoint_format);
     writer.attribute("format_version", int64_t{1});
-    writer.attribute("architecture", model::to_json(model.architecture()).dump());
-    writer.attribute("configuration", configuration.dump());
-    writer.attribute("step", step);
-    const auto f32 = [](const model::Parameter&) { return DType::f32; };
-    write_parameters(session, writer, "parameters/", model.parameters(), optimizer.master(), f32);
-    write_parameters(session, writer, "first_moment/", model.parameters(), optimizer.first(), f32);
-    write_parameters(session, writer, "second_moment/", model.parameters(), optimizer.second(), f32);
-    writer.publish();
-    if (session.root()) {
-        io::write_file(rundir + "/latest", "checkpoints/" + name + "\n");
+    writer.attribute("architecture", model::to_json(trained_.front().model->architecture()).dump());
+    writer.attribute("configuration", configuration_.dump());
+    writer.attribute("step", state.step);
+    writer.attribute("skipped_steps", state.skipped);
+
+    size_t next = 0;
+    for (const auto& t : trained_) {
+        for (size_t group = 0; group < groups.size(); ++group, ++next) {
+            const Tensor state_now = state_of(*t.optimizer, group);
+            if (copies_.size() == next)
+                copies_.push_back(session_.context().empty(state_now.shape(), DType::f32));
+            convert(session_.context(), state_now, copies_[next]);
+        }
     }
-    const auto all = find_checkpoints(session, rundir);
-    if (session.root()) {
-        for (size_t i = static_cast<size_t>(keep); i < all.size(); ++i) fs::remove(all[i].path);
+    writing_->thread = std::thread([this, &writing = *writing_] {
+        try {
+            size_t at = 0;
+            for (const auto& t : trained_) {
+                for (const char* group : groups) {
+                    write_share(writing.writer, t.prefix + group, t.model->parameters(),
+                                {copies_[at++], t.optimizer->shards().mine()});
+                }
+            }
+            writing.writer.sync();
+        } catch (...) {
+            writing.failure = std::current_exception();
+        }
+        writing.done = true;
+    });
+}
+
+void Checkpoints::finish() {
+    if (!writing_) return;
+    writing_->thread.join();
+    if (writing_->failure) std::rethrow_exception(writing_->failure);
+    writing_->writer.publish();
+    if (session_.root()) io::write_file(rundir_ + "/latest", "checkpoints/" + writing_->name + "\n");
+    writing_.reset();
+    const auto all = find_checkpoints(session_, rundir_);
+    if (session_.root()) {
+        for (size_t i = static_cast<size_t>(keep_); i < all.size(); ++i) fs::remove(all[i].path);
     }
 }
 
-std::optional<int64_t> read_checkpoint(Session& session, const std::string& rundir, model::Transformer& model,
-                                       train::Optimizer& optimizer,
-                                       const nlohmann::ordered_json& configuration) {
-    const auto found_any = find_checkpoints(session, rundir);
-    for (const auto& found : found_any) {
-        nlohmann::ordered_json then;
+std::optional<RunState> Checkpoints::read() {
+    const auto all = find_checkpoints(session_, rundir_);
+    for (const auto& found : all) {
         std::string damage;
-        try {
-            io::TensorFileReader reader(found.path, session.world().handle(), checkpoint_format);
-            then = nlohmann::ordered_json::parse(reader.text("configuration"));
-            if (then == configuration) {
-                read_parameters(session, reader, "parameters/", model.parameters(), optimizer.master());
-                read_parameters(session, reader, "first_moment/", model.parameters(), optimizer.first());
-                read_parameters(session, reader, "second_moment/", model.parameters(), optimizer.second());
-                optimizer.publish_master(session.context());
-            }
-        } catch (const UserError& e) {
-            damage = e.what();
-        }
-        const bool whole = session.world().all_reduce(damage.empty() ? 0 : 1, comm::Reduction::max) == 0;
-        if (!whole) {
-            if (!damage.empty())
-                fmt::print(stderr, "espalier: {}\n  going on from the checkpoint before it\n", damage);
-            continue;
-        }
-        ESPALIER_REQUIRE(then == configuration,
-                         "{}: this run was started with other options, so its checkpoint cannot go on:{}\n  "
-                         "start with the same options, or choose another --out",
-                         found.path, differences(then, configuration));
-        return found.step;
+        const auto state = read(found.path, damage);
+        const bool whole = session_.world().all_reduce(damage.empty() ? 0 : 1, comm::Reduction::max) == 0;
+        if (whole) return state;
+        if (!damage.empty())
+            fmt::print(stderr, "espalier: {}\n  going on from the checkpoint before it\n", damage);
     }
     ESPALIER_REQUIRE(
-        found_any.empty(),
+        all.empty(),
         "{}: no checkpoint of this run is whole; start over with --resume never --force, or bring one back",
-        folder_of(rundir));
+        folder_of(rundir_));
     return std::nullopt;
+}
+
+/// The state of one file, or what is wrong with it.
+std::optional<RunState> Checkpoints::read(const std::string& path, std::string& damage) {
+    nlohmann::ordered_json then;
+    RunState state;
+    try {
+        io::TensorFileReader reader(path, session_.world().handle(), checkpoint_format);
+        then = nlohmann::ordered_json::parse(reader.text("configuration"));
+        state = {static_cast<int64_t>(reader.number("step")),
+                 static_cast<int64_t>(reader.number("skipped_steps"))};
+        for (const auto& t : trained_) {
+            if (then != configuration_) break;
+            for (size_t group = 0; group < groups.size(); ++group) {
+                read_share(reader, t.prefix + groups[group], t.model->parameters(),
+                           {state_of(*t.optimizer, group), t.optimizer->shards().mine()});
+            }
+            t.optimizer->publish_master(session_.context());
+        }
+    } catch (const UserError& e) {
+        damage = e.what();
+        return std::nullopt;
+    }
+    ESPALIER_REQUIRE(then == configuration_,
+                     "{}: this run was started with other options, so its checkpoint cannot go on:{}\n  "
+                     "start with the same options, or choose another --out",
+                     path, differences(then, configuration_));
+    return state;
 }
 
 void remove_unfinished_checkpoints(const std::string& rundir) {

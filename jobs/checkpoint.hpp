@@ -1,8 +1,9 @@
-// Checkpoints of a training run: RUNDIR/checkpoints/step-N.h5, and RUNDIR/latest, which names the newest
-// whole one.
+// A training run's state on disk: RUNDIR/checkpoints/step-N.h5, and RUNDIR/latest, which names the newest
+// whole one. Global tensors, so that a run goes on with any layout.
 #pragma once
 
 #include <optional>
+#include <thread>
 
 #include "jobs/model_file.hpp"
 #include "src/train/optimizer.hpp"
@@ -11,20 +12,54 @@ namespace espalier::jobs {
 
 constexpr const char* checkpoint_format = "espalier-checkpoint";
 
-/// Collective. The f32 master weights and both moments in global shape, so that any layout can read them, and
-/// the step; then `latest`; then all but the newest `keep` checkpoints go.
-void write_checkpoint(Session& session, const std::string& rundir, int64_t step,
-                      const model::Transformer& model, train::Optimizer& optimizer,
-                      const nlohmann::ordered_json& configuration, int64_t keep);
+/// A model in training; its datasets begin with `prefix`.
+struct Trained {
+    std::string prefix;
+    model::Transformer* model;
+    train::Optimizer* optimizer;
+};
 
-/// Collective. The newest checkpoint of the run that is whole, if there is one: its weights and moments go to
-/// model and optimizer, its step is returned. A damaged one is named on standard error and the next older one
-/// is taken. Throws UserError when the checkpoint's configuration is another.
-std::optional<int64_t> read_checkpoint(Session& session, const std::string& rundir, model::Transformer& model,
-                                       train::Optimizer& optimizer,
-                                       const nlohmann::ordered_json& configuration);
+/// Where a run stands beside its tensors.
+struct RunState {
+    int64_t step = 0;
+    int64_t skipped = 0;  ///< steps whose gradient was not finite
+};
 
-/// What a killed run left half written. Called by one rank before the first checkpoint.
+class Checkpoints {
+public:
+    /// `configuration`: what a run that goes on must have in common with the one that wrote. All outlive
+    /// this.
+    Checkpoints(Session& session, std::string rundir, std::vector<Trained> trained,
+                nlohmann::ordered_json configuration, int64_t keep);
+    ~Checkpoints();
+
+    /// Collective. Reads the newest whole checkpoint, telling which are passed over and why; nothing where
+    /// there is none at all. Throws UserError when none is whole, or the run was started with other options.
+    std::optional<RunState> read();
+
+    /// Collective. Takes a copy of the state and writes it while training goes on; finish() ends it. Ends an
+    /// earlier one first. A disk too full throws UserError here.
+    void begin(const RunState& state);
+    /// Whether this rank has nothing left to write of what begin() started.
+    bool written() const;
+    bool under_way() const { return writing_ != nullptr; }
+    /// Collective. Waits until all is written, then makes it a checkpoint and removes those beyond `keep`.
+    void finish();
+
+private:
+    struct Writing;
+    std::optional<RunState> read(const std::string& path, std::string& damage);
+
+    Session& session_;
+    std::string rundir_;
+    std::vector<Trained> trained_;
+    nlohmann::ordered_json configuration_;
+    int64_t keep_;
+    std::unique_ptr<Writing> writing_;
+    std::vector<Tensor> copies_;  // of the state, kept from one checkpoint to the next
+};
+
+/// Removes what an earlier run left unfinished.
 void remove_unfinished_checkpoints(const std::string& rundir);
 
 }  // namespace espalier::jobs

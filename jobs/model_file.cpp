@@ -76,11 +76,6 @@ ModelWriter::ModelWriter(const std::string& path, MPI_Comm comm, const model::Ar
     writer_.attribute("architecture", model::to_json(a).dump());
 }
 
-void ModelWriter::write_all(Session& session, const model::ParameterSet& set, const Tensor& flat,
-                            const std::function<DType(const Parameter&)>& dtype_of) {
-    write_parameters(session, writer_, "parameters/", set, flat, dtype_of);
-}
-
 void ModelWriter::copy_tokenizer(const ModelFile& from) {
     for (const auto& name : from.reader().byte_names())
         writer_.write_bytes(name, from.reader().read_bytes(name));
@@ -127,22 +122,52 @@ void read_parameters(Session& session, io::TensorFileReader& reader, const std::
     reader.verify();
 }
 
-void write_parameters(Session& session, io::TensorFileWriter& writer, const std::string& prefix,
-                      const model::ParameterSet& set, const Tensor& flat,
-                      const std::function<DType(const Parameter&)>& dtype_of) {
-    if (session.topology().data.rank() != 0) return;
-    Context& ctx = session.context();
+namespace {
+
+/// Rows of a weight's local part: as a box of the whole weight, and where their values are in a share.
+struct Rows {
+    Box box;
+    Tensor values;
+};
+Rows rows_of(const model::Entry& e, Range rows, const FlatShare& share) {
+    Rows out{e.local, {}};
+    out.box.offset[0] += rows.begin;
+    out.box.count[0] = rows.size();
+    out.values =
+        share.values.slice(e.offset + rows.begin * e.row_size() - share.elements.begin, out.box.count);
+    return out;
+}
+
+}  // namespace
+
+void read_share(io::TensorFileReader& reader, const std::string& prefix, const model::ParameterSet& set,
+                const FlatShare& share) {
     for (const auto& e : set.entries()) {
-        if (e.owned.size() == 0) continue;
-        // What a rank owns are rows of what it holds.
-        const Tensor held =
-            model::ParameterSet::view(flat, &e).rows(e.owned.offset[0] - e.local.offset[0], e.owned.count[0]);
-        Tensor data = held;
-        if (dtype_of(e.parameter) != flat.dtype()) {
-            data = ctx.empty(held.shape(), dtype_of(e.parameter));
-            convert(ctx, held, data);
+        const Range rows = e.rows_in(share.elements);
+        if (rows.size() == 0 || e.size() == 0) continue;
+        auto [box, values] = rows_of(e, rows, share);
+        const Range owned = intersection(e.owned_rows(), rows);
+        Box counted = e.local;
+        counted.offset[0] += owned.begin;
+        counted.count[0] = owned.size();
+        reader.read(prefix + e.parameter.name, box, values, counted.size() > 0 ? counted : Box{});
+    }
+    reader.verify();
+}
+
+void write_share(io::TensorFileWriter& writer, const std::string& prefix, const model::ParameterSet& set,
+                 const FlatShare& share, Context* ctx,
+                 const std::function<DType(const Parameter&)>& dtype_of) {
+    for (const auto& e : set.entries()) {
+        const Range rows = intersection(e.owned_rows(), e.rows_in(share.elements));
+        if (rows.size() == 0 || e.owned.size() == 0) continue;
+        auto [box, values] = rows_of(e, rows, share);
+        if (dtype_of && dtype_of(e.parameter) != DType::f32) {
+            const Tensor wide = values;
+            values = ctx->empty(wide.shape(), dtype_of(e.parameter));
+            convert(*ctx, wide, values);
         }
-        writer.write(prefix + e.parameter.name, e.owned, data);
+        writer.write(prefix + e.parameter.name, box, values);
     }
 }
 

@@ -46,9 +46,7 @@ public:
     void write(const model::Parameter& p, const Box& box, const Tensor& data) {
         writer_.write(dataset(p), box, data);
     }
-    /// What this rank answers for of a flat buffer of weights.
-    void write_all(Session& session, const model::ParameterSet& set, const Tensor& flat,
-                   const std::function<DType(const model::Parameter&)>& dtype_of);
+    io::TensorFileWriter& writer() { return writer_; }
     /// Copies /tokenizer/<file> over from another model.
     void copy_tokenizer(const ModelFile& from);
     void tokenizer_file(const std::string& name, const std::string& content) {
@@ -75,10 +73,20 @@ std::unique_ptr<model::Transformer> load_transformer(Session& session, ModelFile
 /// converting.
 void read_parameters(Session& session, io::TensorFileReader& reader, const std::string& prefix,
                      const model::ParameterSet& set, Tensor& flat);
-/// Writes what this rank answers for; the inverse. dtype_of tells the dataset's dtype by name.
-void write_parameters(Session& session, io::TensorFileWriter& writer, const std::string& prefix,
-                      const model::ParameterSet& set, const Tensor& flat,
-                      const std::function<DType(const model::Parameter&)>& dtype_of);
+
+/// A replica's share of what belongs to a set of weights: the values of `elements` of its flat buffer, f32.
+struct FlatShare {
+    Tensor values;
+    Range elements;  ///< cuts no row of a weight
+};
+/// Collective. Reads this share of each parameter, and verifies what all ranks read.
+void read_share(io::TensorFileReader& reader, const std::string& prefix, const model::ParameterSet& set,
+                const FlatShare& share);
+/// Writes what this rank answers for of its share, in the datasets' dtype (f32 where dtype_of is empty, which
+/// needs no context and may run in another thread).
+void write_share(io::TensorFileWriter& writer, const std::string& prefix, const model::ParameterSet& set,
+                 const FlatShare& share, Context* ctx = nullptr,
+                 const std::function<DType(const model::Parameter&)>& dtype_of = {});
 
 /// What datasets of one set of tensors look like.
 std::vector<io::TensorSpec> parameter_specs(const model::Architecture& a, const std::string& prefix,

@@ -50,7 +50,7 @@ public:
           ctx_(session.context()),
           topology_(session.topology()),
           o_(o),
-          objective_(distill::parse_loss_terms(o.loss, o.temperature)) {
+          objective_(distill::parse_loss_terms(o.loss, o.temperature, o.top_k)) {
         check(o);
         prepare_folder(session, o);
         student_file_ = std::make_unique<ModelFile>(o.student, session.world().handle());
@@ -76,8 +76,11 @@ public:
         optimizer_ = std::make_unique<train::Optimizer>(
             ctx_, *student_,
             train::OptimizerOptions{static_cast<float>(o.beta1), static_cast<float>(o.beta2),
-                                    static_cast<float>(o.eps), static_cast<float>(o.weight_decay)});
-        configuration_ = configuration(session, *student_file_, teacher_file_.get());
+                                    static_cast<float>(o.eps), static_cast<float>(o.weight_decay)},
+            topology_.data);
+        checkpoints_ = std::make_unique<Checkpoints>(
+            session, o.out, std::vector<Trained>{{"", student_.get(), optimizer_.get()}},
+            configuration(session, *student_file_, teacher_file_.get()), o.keep);
         const double forward = model::forward_flops_per_token(student_->architecture(), o.seq_len);
         flops_per_token_ =
             3 * forward +
@@ -105,13 +108,16 @@ public:
             log.step(report);
             if (stop || (o_.checkpoint_every > 0 && step % o_.checkpoint_every == 0 && step < steps_)) {
                 log.flush();
-                write_checkpoint(session_, o_.out, step, *student_, *optimizer_, configuration_, o_.keep);
+                checkpoints_->begin({step, skipped_});
                 saved = step;
+            } else if (report.checkpoint_written) {
+                checkpoints_->finish();
             }
             if (stop) break;
         }
         log.flush();
         pipeline_->finish(ctx_);
+        checkpoints_->finish();
         const double seconds = session_.seconds() - begin,
                      tokens = static_cast<double>((step - first) * o_.global_batch * o_.seq_len);
         summarise(report, step, tokens, seconds);
@@ -140,6 +146,9 @@ private:
             return;
         }
         const auto& t = teacher_file_->architecture();
+        ESPALIER_REQUIRE(o_.top_k < t.vocab,
+                         "--top-k {}: {} has {} tokens; choose --top-k < {}, or 0 for all", o_.top_k,
+                         o_.teacher, t.vocab, t.vocab);
         ESPALIER_REQUIRE(t.vocab == s.vocab,
                          "teacher and student differ in vocabulary: {} has {} tokens, {} has {}; "
                          "distillation compares distributions over the same tokens",
@@ -170,9 +179,11 @@ private:
         }
         session_.world().barrier();
         if (over) return 0;
-        const auto step = read_checkpoint(session_, o_.out, *student_, *optimizer_, configuration_);
-        if (step && session_.talks()) fmt::print("going on after step {} of {}\n", *step, steps_);
-        return step.value_or(0);
+        const auto state = checkpoints_->read();
+        if (!state) return 0;
+        skipped_ = state->skipped;
+        if (session_.talks()) fmt::print("going on after step {} of {}\n", state->step, steps_);
+        return state->step;
     }
 
     train::MicroBatch read_micro_batch(int64_t first, int64_t count) {
@@ -211,13 +222,14 @@ private:
         if (step < steps_) next_step_ = read_step(step + 1);
         const auto loss = [&](const train::MicroBatch& batch, int64_t, const Tensor& hidden,
                               const Tensor& teacher_hidden) {
-            return objective_.backward(ctx_, *student_, hidden, teacher_.get(), teacher_hidden, batch.labels,
-                                       1.0 / tokens);
+            const auto teacher =
+                teacher_hidden ? distill::live_teacher(*teacher_, teacher_hidden) : distill::Teacher{};
+            return objective_.backward(ctx_, *student_, hidden, teacher, batch.labels, 1.0 / tokens);
         };
         const bool compare = objective_.terms().divergence.has_value();
         pipeline_->step(ctx_, now, next_step_, loss);
-        train::synchronise_gradients(ctx_, *student_, topology_);
-        const double norm = train::gradient_norm(ctx_, *student_, topology_);
+        train::synchronise_gradients(ctx_, *student_, topology_, optimizer_->shards());
+        const double norm = train::gradient_norm(ctx_, *student_, topology_, optimizer_->shards());
         const double rate = train::learning_rate({o_.lr, o_.min_lr, o_.warmup_steps, steps_}, step);
         if (std::isfinite(norm)) {
             const double scale = o_.clip_grad > 0 ? std::min(1.0, o_.clip_grad / (norm + 1e-6)) : 1.0;
@@ -236,12 +248,14 @@ private:
 
         const bool speaks = topology_.last_stage() && topology_.tensor.rank() == 0;
         const auto& sums = objective_.sums();
-        std::array<double, 4> shared{speaks ? sums.divergence : 0, speaks ? sums.label : 0,
-                                     speaks ? sums.tokens : 0, stop_wanted() ? 1.0 : 0.0};
+        std::array<double, 5> shared{speaks ? sums.divergence : 0, speaks ? sums.label : 0,
+                                     speaks ? sums.tokens : 0, stop_wanted() ? 1.0 : 0.0,
+                                     checkpoints_->written() ? 0.0 : 1.0};
         session_.world().all_reduce(shared);
         stop = shared[3] > 0;
         const distill::LossSums total{shared[0], shared[1], shared[2]};
         StepReport r;
+        r.checkpoint_written = checkpoints_->under_way() && shared[4] == 0;
         r.step = step;
         r.steps = steps_;
         r.global_batch = o_.global_batch;
@@ -285,8 +299,9 @@ private:
             dtypes.push_back(student_file_->stored_dtype(p));
         const std::string path = o_.out + "/model.h5";
         ModelWriter writer(path, session_.world().handle(), student_->architecture(), dtypes, true);
-        writer.write_all(session_, student_->parameters(), optimizer_->master(),
-                         [&](const model::Parameter& p) { return student_file_->stored_dtype(p); });
+        write_share(writer.writer(), "parameters/", student_->parameters(),
+                    {optimizer_->master(), optimizer_->shards().mine()}, &ctx_,
+                    [&](const model::Parameter& p) { return student_file_->stored_dtype(p); });
         writer.copy_tokenizer(*student_file_);
         auto history = extend_history(*student_file_, session_);
         if (teacher_file_) history["jobs"].back()["teacher_sha256"] = teacher_file_->sha256();
@@ -306,7 +321,7 @@ private:
     std::unique_ptr<train::Optimizer> optimizer_;
     std::unique_ptr<train::Pipeline> pipeline_;
     std::vector<train::MicroBatch> next_step_;  // read ahead: a teacher may begin with it
-    nlohmann::ordered_json configuration_;
+    std::unique_ptr<Checkpoints> checkpoints_;
     int64_t steps_ = 0, skipped_ = 0;
     int skipped_in_a_row_ = 0;
     double flops_per_token_ = 0;

@@ -13,7 +13,7 @@ struct TrainingOptions {
            clip_grad = 1.0, temperature = 1.0;
     int64_t warmup_steps = 0, checkpoint_every = 0, keep = 2, valid_every = 0, log_every = 1;
     double exit_after_minutes = 0;
-    int64_t exit_after_steps = 0;
+    int64_t exit_after_steps = 0, top_k = 0;
 };
 
 /// The options that both jobs have.

@@ -20,4 +20,14 @@ Values cross_entropy(const Values& student, const std::vector<int32_t>& labels, 
 Values logit_gradient(const LogitGradient& what, const Values& teacher, const Values& student,
                       const std::vector<int32_t>& labels, const Values& row_weights);
 
+/// The ids [k] of a row's largest logits, of equal ones the lower first.
+std::vector<int64_t> top_k(const double* z, int64_t n, int64_t k);
+
+/// D over the teacher's k most likely tokens and one bucket for the others, and logit_gradient with it.
+Values top_k_divergence(Divergence kind, const Values& teacher, const Values& student, int64_t n, double tau,
+                        int64_t k);
+Values top_k_logit_gradient(const LogitGradient& what, int64_t k, const Values& teacher,
+                            const Values& student, const std::vector<int32_t>& labels,
+                            const Values& row_weights);
+
 }  // namespace espalier::reference

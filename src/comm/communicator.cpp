@@ -188,6 +188,65 @@ Tensor Communicator::reduce_scatter(Context& ctx, const Tensor& whole) const {
     return part;
 }
 
+namespace {
+
+std::vector<size_t> bytes_of(std::span<const int64_t> bounds, DType dtype) {
+    std::vector<size_t> out;
+    for (const int64_t b : bounds) out.push_back(static_cast<size_t>(b) * size_of(dtype));
+    return out;
+}
+
+/// Calls start(rank, elements of a piece, request) for the pieces of every rank's part, none too long for
+/// MPI's counts, and waits for all.
+template <class Start>
+void for_each_piece(std::span<const int64_t> bounds, Start start) {
+    constexpr int64_t longest = int64_t{1} << 28;
+    std::vector<MPI_Request> requests;
+    for (size_t r = 0; r + 1 < bounds.size(); ++r) {
+        for (int64_t begin = bounds[r]; begin < bounds[r + 1]; begin += longest) {
+            const Range piece{begin, std::min(begin + longest, bounds[r + 1])};
+            start(narrow<int>(r), piece, requests.emplace_back(MPI_REQUEST_NULL));
+        }
+    }
+    CHECK_MPI(MPI_Waitall(narrow<int>(requests.size()), requests.data(), MPI_STATUSES_IGNORE));
+}
+
+}  // namespace
+
+void Communicator::reduce_scatter(Context& ctx, Tensor& flat, std::span<const int64_t> bounds) const {
+    if (!state_) return;
+    expect_dtype(flat, DType::f32, "flat");
+    const int64_t mine = bounds[static_cast<size_t>(rank())];
+    if (state_->one_node) {
+        state_->memory().reduce_scatter(flat.dtype(), flat.raw(),
+                                        flat.raw() + static_cast<size_t>(mine) * sizeof(float),
+                                        bytes_of(bounds, DType::u8), ctx.threads());
+        return;
+    }
+    for_each_piece(bounds, [&](int root, Range piece, MPI_Request& request) {
+        float* const at = flat.data<float>() + piece.begin;
+        const bool here = root == rank();
+        CHECK_MPI(MPI_Ireduce(here ? MPI_IN_PLACE : at, here ? at : nullptr, narrow<int>(piece.size()),
+                              MPI_FLOAT, MPI_SUM, root, state_->handle, &request));
+    });
+}
+
+void Communicator::all_gather(Context& ctx, Tensor& flat, std::span<const int64_t> bounds) const {
+    if (!state_) return;
+    if (state_->one_node) {
+        const auto offsets = bytes_of(bounds, flat.dtype());
+        const auto me = static_cast<size_t>(rank());
+        state_->memory().all_gather({flat.raw() + offsets[me], offsets[me + 1] - offsets[me]},
+                                    {flat.raw(), flat.bytes()}, offsets, ctx.threads());
+        return;
+    }
+    for_each_piece(bounds, [&](int root, Range piece, MPI_Request& request) {
+        CHECK_MPI(MPI_Ibcast(flat.raw() + static_cast<size_t>(piece.begin) * size_of(flat.dtype()),
+                             narrow<int>(piece.size()), mpi_type(flat.dtype()), root, state_->handle,
+                             &request));
+    });
+}
+
 Tensor Communicator::gather_equal(Context& ctx, const Tensor& part) const {
     Shape shape = part.shape();
     shape.insert(shape.begin(), size());

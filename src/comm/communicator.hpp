@@ -63,6 +63,10 @@ public:
     /// The sum over ranks of `whole` [rows, ...], of which this rank gets its part of the rows. Serial:
     /// `whole` itself.
     Tensor reduce_scatter(Context& ctx, const Tensor& whole) const;
+    /// The same in place on a flat [n] tensor, of which rank r has elements bounds[r] .. bounds[r + 1]: sums
+    /// this rank's elements over ranks (the others are left undefined); gets every rank's elements.
+    void reduce_scatter(Context& ctx, Tensor& flat, std::span<const int64_t> bounds) const;
+    void all_gather(Context& ctx, Tensor& flat, std::span<const int64_t> bounds) const;
     /// Equal parts one after another: part [n, ...] -> [size, n, ...].
     Tensor gather_equal(Context& ctx, const Tensor& part) const;
 

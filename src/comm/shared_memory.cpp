@@ -116,8 +116,9 @@ void SharedMemory::all_gather(std::span<const std::byte> part, std::span<std::by
             for (int i = 0; i < size_; ++i) {
                 const int r = (rank_ + i) % size_;
                 const std::byte* from = r == rank_ ? part.data() + begin : slot(r);
-                if (const size_t n = piece(bytes_of(r)))
-                    copy(whole.data() + offsets[static_cast<size_t>(r)] + begin, from, n, threads);
+                std::byte* to = whole.data() + offsets[static_cast<size_t>(r)] + begin;
+                const size_t n = piece(bytes_of(r));
+                if (n > 0 && to != from) copy(to, from, n, threads);
             }
         });
     }

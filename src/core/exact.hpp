@@ -38,6 +38,11 @@ struct Range {
     bool operator==(const Range&) const = default;
 };
 
+constexpr Range intersection(Range x, Range y) {
+    const int64_t begin = x.begin > y.begin ? x.begin : y.begin, end = x.end < y.end ? x.end : y.end;
+    return {begin, end > begin ? end : begin};
+}
+
 /// Part `index` of `count` parts of [0, total): sizes differ by at most one, the larger ones come first.
 constexpr Range split_evenly(int64_t total, int64_t count, int64_t index) {
     const int64_t base = total / count, larger = total % count;

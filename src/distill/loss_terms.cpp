@@ -23,12 +23,15 @@ double parse_weight(const std::string& text, const std::string& term) {
 
 }  // namespace
 
-LossTerms parse_loss_terms(const std::string& text, double temperature) {
+LossTerms parse_loss_terms(const std::string& text, double temperature, int64_t top_k) {
+    ESPALIER_REQUIRE(top_k >= 0, "--top-k {}: choose how many of the teacher's tokens count, or 0 for all",
+                     top_k);
     ESPALIER_REQUIRE(temperature > 0 && std::isfinite(temperature), "--temperature {}: it must be positive",
                      temperature);
     LossTerms out;
     out.divergence_weight = 0;
     out.temperature = temperature;
+    out.top_k = top_k;
     bool any = false, label = false;
     std::istringstream terms(text);
     for (std::string term; std::getline(terms, term, ',');) {

@@ -14,9 +14,10 @@ struct LossTerms {
     double divergence_weight = 1;
     double label_weight = 0;
     double temperature = 1;
+    int64_t top_k = 0;  ///< 0: the divergence is over the whole vocabulary; else over as many and one bucket
 };
 
 /// Throws UserError naming what it does not know. At most one divergence, and ce.
-LossTerms parse_loss_terms(const std::string& text, double temperature);
+LossTerms parse_loss_terms(const std::string& text, double temperature, int64_t top_k = 0);
 
 }  // namespace espalier::distill

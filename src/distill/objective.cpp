@@ -4,6 +4,7 @@
 
 #include "kernels/elementwise.hpp"
 #include "kernels/matmul.hpp"
+#include "kernels/top_k.hpp"
 #include "src/model/vocabulary.hpp"
 
 namespace espalier::distill {
@@ -28,11 +29,11 @@ struct Objective::Block {
     Tensor student, teacher;     // [rows, V] f32
     Tensor lse_s, lse_t, lse_1;  // [rows]    at the temperature, and the student's at 1
     Tensor sums;                 // [rows, divergence_sum_count]
+    Tensor ids, slopes;          // [rows, K], [rows, K + 1]  of the buckets, in place of teacher and sums
 };
 
 Objective::Block Objective::measure(Context& ctx, const Transformer& student, const Tensor& student_hidden,
-                                    const Transformer* teacher, const Tensor& teacher_hidden,
-                                    const Tensor& labels) {
+                                    const Tensor& labels, TeacherBlock teacher) {
     const int64_t rows = student_hidden.dim(0);
     const auto tau = static_cast<float>(terms_.temperature);
     const auto& tensor = student.tensor();
@@ -48,43 +49,75 @@ Objective::Block Objective::measure(Context& ctx, const Transformer& student, co
                        static_cast<double>(at_label.data<float>()[i]);
     }
     sums_.tokens += static_cast<double>(rows);
-    if (!terms_.divergence) return block;
-
-    block.teacher = model::logits(ctx, *teacher, teacher_hidden);
-    block.lse_t = model::log_sum_exp(ctx, tensor, block.teacher, tau);
-    block.sums = ctx.empty({rows, divergence_sum_count}, DType::f32);
-    divergence_sums(ctx, *terms_.divergence, block.teacher, block.student, block.lse_t, block.lse_s, tau,
-                    block.sums);
-    tensor.all_reduce(ctx, block.sums);
-    Tensor loss = ctx.empty({rows}, DType::f32);
-    divergence_loss(ctx, *terms_.divergence, block.sums, loss);
-    for (const float l : loss.span<float>()) sums_.divergence += static_cast<double>(l);
+    if (terms_.divergence) compare(ctx, student, std::move(teacher), block);
     return block;
 }
 
-Tensor Objective::backward(Context& ctx, const Transformer& student, const Tensor& student_hidden,
-                           const Transformer* teacher, const Tensor& teacher_hidden, const Tensor& labels,
-                           double token_weight) {
-    const int64_t tokens = student_hidden.dim(0),
-                  step = model::logit_block_rows(student.architecture(), student.tensor().size());
+void Objective::compare(Context& ctx, const Transformer& student, TeacherBlock teacher, Block& block) {
+    const int64_t rows = block.student.dim(0);
+    const auto tau = static_cast<float>(terms_.temperature);
+    const auto& tensor = student.tensor();
+    Tensor loss = ctx.empty({rows}, DType::f32);
+    if (teacher.logits) {
+        block.lse_t = model::log_sum_exp(ctx, tensor, teacher.logits, tau);
+    } else {
+        block.lse_t = ctx.zeros({rows}, DType::f32);  // its values are logarithms of probabilities already
+    }
+    if (terms_.top_k == 0) {
+        block.teacher = teacher.logits;
+        block.sums = ctx.empty({rows, divergence_sum_count}, DType::f32);
+        divergence_sums(ctx, *terms_.divergence, block.teacher, block.student, block.lse_t, block.lse_s, tau,
+                        block.sums);
+        tensor.all_reduce(ctx, block.sums);
+        divergence_loss(ctx, *terms_.divergence, block.sums, loss);
+    } else {
+        const int64_t first_id = student.vocabulary().begin, k = terms_.top_k;
+        if (teacher.logits) teacher = top_tokens(ctx, tensor, teacher.logits, first_id, k);
+        block.ids = teacher.top_ids;
+        block.slopes = ctx.empty({rows, k + 1}, DType::f32);
+        Tensor picked = ctx.empty({rows, k}, DType::f32);
+        pick_logits(ctx, block.student, block.ids, first_id, picked);
+        tensor.all_reduce(ctx, picked);
+        bucket_divergence(ctx, *terms_.divergence, teacher.top_values, picked, block.lse_t, block.lse_s, tau,
+                          loss, block.slopes);
+    }
+    for (const float l : loss.span<float>()) sums_.divergence += static_cast<double>(l);
+}
+
+/// Of the student's logits, in place where their dtype is that of the products.
+Tensor Objective::gradient(Context& ctx, const Transformer& student, Block& block, const Tensor& labels,
+                           double token_weight) const {
     const LogitGradient what{.divergence = terms_.divergence,
                              .tau = static_cast<float>(terms_.temperature),
                              .divergence_weight = static_cast<float>(terms_.divergence_weight),
                              .label_weight = static_cast<float>(terms_.label_weight),
                              .first_id = student.vocabulary().begin};
+    Tensor row_weights = ctx.empty({labels.dim(0)}, DType::f32);
+    fill(ctx, static_cast<float>(token_weight), row_weights);
+    Tensor d_logits =
+        student.dtype() == DType::f32 ? block.student : ctx.empty(block.student.shape(), student.dtype());
+    if (block.slopes) {
+        bucket_logit_gradient(ctx, what, block.student, block.lse_s, block.ids, block.slopes, block.lse_1,
+                              labels, row_weights, d_logits);
+    } else {
+        logit_gradient(ctx, what, block.teacher, block.student, block.lse_t, block.lse_s, block.sums,
+                       block.lse_1, labels, row_weights, d_logits);
+    }
+    return d_logits;
+}
+
+Tensor Objective::backward(Context& ctx, const Transformer& student, const Tensor& student_hidden,
+                           const Teacher& teacher, const Tensor& labels, double token_weight) {
+    const int64_t tokens = student_hidden.dim(0),
+                  step = model::logit_block_rows(student.architecture(), student.tensor().size());
     Tensor d_hidden = ctx.empty(student_hidden.shape(), student_hidden.dtype());
     Tensor head_gradient = student.head_gradient();
     for (int64_t begin = 0; begin < tokens; begin += step) {
         const int64_t rows = std::min(step, tokens - begin);
         const Tensor hidden = student_hidden.rows(begin, rows), label = labels.rows(begin, rows);
-        const Tensor from_teacher = terms_.divergence ? teacher_hidden.rows(begin, rows) : Tensor();
-        Block block = measure(ctx, student, hidden, teacher, from_teacher, label);
-        Tensor row_weights = ctx.empty({rows}, DType::f32);
-        fill(ctx, static_cast<float>(token_weight), row_weights);
-        Tensor d_logits =
-            student.dtype() == DType::f32 ? block.student : ctx.empty(block.student.shape(), student.dtype());
-        logit_gradient(ctx, what, block.teacher, block.student, block.lse_t, block.lse_s, block.sums,
-                       block.lse_1, label, row_weights, d_logits);
+        Block block = measure(ctx, student, hidden, label,
+                              terms_.divergence ? teacher(ctx, begin, rows) : TeacherBlock{});
+        const Tensor d_logits = gradient(ctx, student, block, label, token_weight);
         Tensor d_block = d_hidden.rows(begin, rows);
         matmul_backward_input(ctx, d_logits, student.head(), d_block);  // d_hidden =
         matmul_backward_weight(ctx, d_logits, hidden, head_gradient);   // d head +=
@@ -93,14 +126,13 @@ Tensor Objective::backward(Context& ctx, const Transformer& student, const Tenso
 }
 
 void Objective::forward(Context& ctx, const Transformer& student, const Tensor& student_hidden,
-                        const Transformer* teacher, const Tensor& teacher_hidden, const Tensor& labels) {
+                        const Teacher& teacher, const Tensor& labels) {
     const int64_t tokens = student_hidden.dim(0),
                   step = model::logit_block_rows(student.architecture(), student.tensor().size());
     for (int64_t begin = 0; begin < tokens; begin += step) {
         const int64_t rows = std::min(step, tokens - begin);
-        const Tensor from_teacher = terms_.divergence ? teacher_hidden.rows(begin, rows) : Tensor();
-        measure(ctx, student, student_hidden.rows(begin, rows), teacher, from_teacher,
-                labels.rows(begin, rows));
+        measure(ctx, student, student_hidden.rows(begin, rows), labels.rows(begin, rows),
+                terms_.divergence ? teacher(ctx, begin, rows) : TeacherBlock{});
     }
 }
 

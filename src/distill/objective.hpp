@@ -3,7 +3,7 @@
 #pragma once
 
 #include "src/distill/loss_terms.hpp"
-#include "src/model/transformer.hpp"
+#include "src/distill/teacher.hpp"
 
 namespace espalier::distill {
 
@@ -25,16 +25,16 @@ public:
 
     /// Adds the loss of one micro-batch to sums() (the same on all tensor parallel ranks) and token_weight
     /// times its gradient to the student's head gradient (+=).
-    ///   student_hidden [T, H of the student], teacher_hidden [T, H of the teacher] (unused without a
-    ///   divergence) labels [T] i32, < 0: not scored by cross entropy
+    ///   student_hidden [T, H of the student]
+    ///   teacher        empty without a divergence
+    ///   labels [T] i32, < 0: not scored by cross entropy
     /// Returns d_hidden [T, H] =, this rank's part of the sum over tensor parallel ranks.
     Tensor backward(Context& ctx, const model::Transformer& student, const Tensor& student_hidden,
-                    const model::Transformer* teacher, const Tensor& teacher_hidden, const Tensor& labels,
-                    double token_weight);
+                    const Teacher& teacher, const Tensor& labels, double token_weight);
 
     /// The loss alone.
     void forward(Context& ctx, const model::Transformer& student, const Tensor& student_hidden,
-                 const model::Transformer* teacher, const Tensor& teacher_hidden, const Tensor& labels);
+                 const Teacher& teacher, const Tensor& labels);
 
     const LossSums& sums() const { return sums_; }
     void reset() { sums_ = {}; }
@@ -42,7 +42,10 @@ public:
 private:
     struct Block;
     Block measure(Context& ctx, const model::Transformer& student, const Tensor& student_hidden,
-                  const model::Transformer* teacher, const Tensor& teacher_hidden, const Tensor& labels);
+                  const Tensor& labels, TeacherBlock teacher);
+    void compare(Context& ctx, const model::Transformer& student, TeacherBlock teacher, Block& block);
+    Tensor gradient(Context& ctx, const model::Transformer& student, Block& block, const Tensor& labels,
+                    double token_weight) const;
 
     LossTerms terms_;
     LossSums sums_;

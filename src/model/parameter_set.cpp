@@ -1,5 +1,7 @@
 #include "src/model/parameter_set.hpp"
 
+#include <algorithm>
+
 namespace espalier::model {
 namespace {
 
@@ -33,6 +35,15 @@ bool continues(Weight weight) {
 }
 
 }  // namespace
+
+Range Entry::rows_in(Range elements) const {
+    const int64_t row = row_size();
+    if (row == 0) return {0, 0};
+    const auto row_at = [&](int64_t element) {
+        return std::min(div_ceil(std::max<int64_t>(element - offset, 0), row), local.count[0]);
+    };
+    return {row_at(elements.begin), row_at(elements.end)};
+}
 
 ParameterSet::ParameterSet(Context& ctx, const Architecture& a, const Placement& placement, DType dtype) {
     constexpr int64_t alignment = 32;  // elements: 64 bytes of bf16, 128 of f32

@@ -14,6 +14,15 @@ struct Entry {
     Box owned;       ///< what it alone answers for, inside local; may be empty
     int64_t offset;  ///< of its first element in the flat buffers
     int64_t size() const { return local.size(); }
+    /// Owned elements are whole rows of the local block: all of them, or of KV heads the ones that no lower
+    /// rank holds.
+    Range owned_rows() const {
+        const int64_t begin = owned.offset[0] - local.offset[0];
+        return {begin, begin + owned.count[0]};
+    }
+    int64_t row_size() const { return local.count[0] == 0 ? 0 : size() / local.count[0]; }
+    /// The local rows that lie in a run of elements of the flat buffers that cuts none.
+    Range rows_in(Range elements) const;
 };
 
 /// Flat buffers of other dtypes (gradients, optimizer state) use the same offsets.

@@ -74,25 +74,26 @@ void sum_pieces(Context& ctx, const comm::Communicator& over, const std::vector<
 
 }  // namespace
 
-void synchronise_gradients(Context& ctx, model::Transformer& model, const comm::Topology& topology) {
+void synchronise_gradients(Context& ctx, model::Transformer& model, const comm::Topology& topology,
+                           const Shards& shards) {
     Tensor& flat = model.gradients();
     sum_pieces(ctx, topology.tensor, tensor_parallel_pieces(model), flat);
     if (model.architecture().tied && topology.ends.size() > 1) {
         Tensor embedding = ParameterSet::view(flat, model.parameters().find(model::Weight::token_embedding));
         topology.ends.all_reduce(ctx, embedding);
     }
-    topology.data.all_reduce(ctx, flat);
+    topology.data.reduce_scatter(ctx, flat, shards.bounds);
 }
 
-double gradient_norm(Context& ctx, model::Transformer& model, const comm::Topology& topology) {
+double gradient_norm(Context& ctx, model::Transformer& model, const comm::Topology& topology,
+                     const Shards& shards) {
     double sum = 0;
     for (const Entry& e : model.parameters().entries()) {
-        if (e.owned.size() == 0) continue;
-        // Owned elements are rows of the local block: all of them, or of KV heads the ones no lower rank
-        // holds.
-        const Tensor gradient = ParameterSet::view(model.gradients(), &e);
-        sum += square_sum(ctx, gradient.rows(e.owned.offset[0] - e.local.offset[0], e.owned.count[0]));
+        const Range rows = intersection(e.owned_rows(), e.rows_in(shards.mine()));
+        if (e.owned.size() == 0 || rows.size() == 0) continue;
+        sum += square_sum(ctx, ParameterSet::view(model.gradients(), &e).rows(rows.begin, rows.size()));
     }
+    topology.data.all_reduce({&sum, 1});
     topology.tensor.all_reduce({&sum, 1});
     topology.pipeline.all_reduce({&sum, 1});
     return std::sqrt(sum);

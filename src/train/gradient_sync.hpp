@@ -3,16 +3,21 @@
 
 #include "src/comm/topology.hpp"
 #include "src/model/transformer.hpp"
+#include "src/train/shards.hpp"
 
 namespace espalier::train {
 
-/// model.gradients() = the gradient of the whole global batch, in place:
+/// This replica's share of model.gradients() = the gradient of the whole global batch, in place; the rest is
+/// left undefined. Sums
 ///   over tensor parallel ranks for weights that each of them holds whole but saw with its own tokens only
 ///   (norms, output biases) and for KV heads that several of them hold; between the first and last stage for
 ///   a tied embedding; over data parallel replicas for everything.
-void synchronise_gradients(Context& ctx, model::Transformer& model, const comm::Topology& topology);
+void synchronise_gradients(Context& ctx, model::Transformer& model, const comm::Topology& topology,
+                           const Shards& shards);
 
-/// L2 norm of the whole model's gradient, each weight counted once; the same on every rank.
-double gradient_norm(Context& ctx, model::Transformer& model, const comm::Topology& topology);
+/// L2 norm of the whole model's gradient from the replicas' shares, each weight counted once; the same on
+/// every rank.
+double gradient_norm(Context& ctx, model::Transformer& model, const comm::Topology& topology,
+                     const Shards& shards);
 
 }  // namespace espalier::train

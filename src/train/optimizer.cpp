@@ -1,24 +1,34 @@
 #include "src/train/optimizer.hpp"
 
+#include <algorithm>
+
 #include "kernels/elementwise.hpp"
 
 namespace espalier::train {
 
-Optimizer::Optimizer(Context& ctx, model::Transformer& model, OptimizerOptions options)
-    : model_(model), options_(options) {
-    const Shape shape = model.parameters().flat().shape();
+Optimizer::Optimizer(Context& ctx, model::Transformer& model, OptimizerOptions options,
+                     const comm::Communicator& replicas)
+    : model_(model),
+      options_(options),
+      replicas_(replicas),
+      shards_(make_shards(model.parameters(), replicas)) {
+    const Shape shape{shards_.mine().size()};
+    const Tensor weights = model.parameters().flat().slice(shards_.mine().begin, shape);
     first_ = ctx.zeros(shape, DType::f32);
     second_ = ctx.zeros(shape, DType::f32);
     if (model.dtype() == DType::f32) {
-        master_ = model.parameters().flat();
+        master_ = weights;
     } else {
         master_ = ctx.empty(shape, DType::f32);
-        convert(ctx, model.parameters().flat(), master_);
+        convert(ctx, weights, master_);
     }
 }
 
 void Optimizer::step(Context& ctx, int64_t step, double learning_rate, double gradient_scale) {
+    const Range mine = shards_.mine();
     for (const auto& e : model_.parameters().entries()) {
+        const int64_t begin = std::max(mine.begin, e.offset), end = std::min(mine.end, e.offset + e.size());
+        if (begin >= end) continue;
         const AdamWOptions options{
             .learning_rate = static_cast<float>(learning_rate),
             .beta1 = options_.beta1,
@@ -27,15 +37,21 @@ void Optimizer::step(Context& ctx, int64_t step, double learning_rate, double gr
             .weight_decay = e.parameter.decay == model::Decay::yes ? options_.weight_decay : 0.0f,
             .step = step,
             .gradient_scale = static_cast<float>(gradient_scale)};
-        const auto flat = [&](const Tensor& buffer) { return buffer.slice(e.offset, {e.size()}); };
-        Tensor master = flat(master_), first = flat(first_), second = flat(second_),
-               parameter = flat(model_.parameters().flat());
-        adamw(ctx, options, flat(model_.gradients()), master, first, second, parameter);
+        const auto whole = [&](const Tensor& flat) { return flat.slice(begin, {end - begin}); };
+        const auto share = [&](const Tensor& state) {
+            return state.slice(begin - mine.begin, {end - begin});
+        };
+        Tensor master = share(master_), first = share(first_), second = share(second_),
+               parameter = whole(model_.parameters().flat());
+        adamw(ctx, options, whole(model_.gradients()), master, first, second, parameter);
     }
+    replicas_.all_gather(ctx, model_.parameters().flat(), shards_.bounds);
 }
 
 void Optimizer::publish_master(Context& ctx) {
-    if (master_.raw() != model_.parameters().flat().raw()) convert(ctx, master_, model_.parameters().flat());
+    Tensor weights = model_.parameters().flat().slice(shards_.mine().begin, master_.shape());
+    if (master_.raw() != weights.raw()) convert(ctx, master_, weights);
+    replicas_.all_gather(ctx, model_.parameters().flat(), shards_.bounds);
 }
 
 }  // namespace espalier::train

@@ -1,8 +1,9 @@
-// AdamW over one rank's weights, with an f32 master where the model computes in bf16.
+// AdamW over this replica's share of a rank's weights, with an f32 master where the model computes in bf16.
 #pragma once
 
 #include "kernels/adamw.hpp"
 #include "src/model/transformer.hpp"
+#include "src/train/shards.hpp"
 
 namespace espalier::train {
 
@@ -13,25 +14,30 @@ struct OptimizerOptions {
     float weight_decay = 0.1f;
 };
 
-/// State in flat f32 buffers with the offsets of model.parameters().
+/// State in flat f32 buffers: element i belongs to element shards().mine().begin + i of model.parameters().
 class Optimizer {
 public:
-    /// Moments are zero and the master is the model's weights, until both are read into master(), first(),
-    /// second().
-    Optimizer(Context& ctx, model::Transformer& model, OptimizerOptions options);
+    /// Moments are zero and the master is the model's weights, until they are read into master(), first(),
+    /// second(). `replicas`: the ranks that hold the same weights.
+    Optimizer(Context& ctx, model::Transformer& model, OptimizerOptions options,
+              const comm::Communicator& replicas);
 
-    /// One update from model.gradients() times gradient_scale; `step` counts from 1.
+    /// Collective over the replicas. One update from this share of model.gradients() times gradient_scale,
+    /// after which all have all weights; `step` counts from 1.
     void step(Context& ctx, int64_t step, double learning_rate, double gradient_scale);
 
+    const Shards& shards() const { return shards_; }
     Tensor& master() { return master_; }
     Tensor& first() { return first_; }
     Tensor& second() { return second_; }
-    /// The model's weights = master, in the model's dtype.
+    /// Collective over the replicas. The model's weights = master, in the model's dtype.
     void publish_master(Context& ctx);
 
 private:
     model::Transformer& model_;
     OptimizerOptions options_;
+    comm::Communicator replicas_;
+    Shards shards_;
     Tensor master_, first_, second_;
 };
 

@@ -50,6 +50,21 @@ TEST_P(CommunicatorTest, GathersUnevenRowsInOrder) {
     }
 }
 
+TEST_P(CommunicatorTest, ScattersAndGathersUnevenPartsInPlace) {
+    std::vector<int64_t> bounds{0};
+    for (int r = 1; r < world.size(); ++r) bounds.push_back(std::min(rows, bounds.back() + 3 * r % 5));
+    bounds.push_back(rows);
+    const Range mine{bounds[static_cast<size_t>(world.rank())],
+                     bounds[static_cast<size_t>(world.rank()) + 1]};
+    Tensor flat = test::tensor_of(ctx, rows_of({0, rows}, 1, world.rank()), {rows}, DType::f32);
+
+    world.reduce_scatter(ctx, flat, bounds);
+    EXPECT_TRUE(test::near_all(flat.slice(mine.begin, {mine.size()}), sums_of(mine, 1), exact));
+
+    world.all_gather(ctx, flat, bounds);
+    EXPECT_TRUE(test::near_all(flat, sums_of({0, rows}, 1), exact));
+}
+
 TEST_P(CommunicatorTest, ScattersTheSumOverRanks) {
     for (const DType dtype : {DType::f32, DType::bf16}) {
         const Tensor whole =

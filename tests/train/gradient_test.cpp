@@ -27,7 +27,7 @@ struct OneBatch {
     double loss() {
         distill::Objective objective(distill::parse_loss_terms("ce", 1));
         const Tensor x = model.forward(ctx, model.embed(ctx, batch.tokens), batch.tokens);
-        objective.forward(ctx, model, model.final_hidden(ctx, x, batch.tokens), nullptr, {}, batch.labels);
+        objective.forward(ctx, model, model.final_hidden(ctx, x, batch.tokens), {}, batch.labels);
         return objective.sums().label / static_cast<double>(2 * seq);
     }
     void backward(model::Recompute recompute = model::Recompute::selective) {
@@ -35,7 +35,7 @@ struct OneBatch {
         Pipeline(topology, model, nullptr, {.recompute = recompute})
             .step(ctx, {&batch, 1}, {},
                   [&](const MicroBatch& b, int64_t, const Tensor& hidden, const Tensor&) {
-                      return objective.backward(ctx, model, hidden, nullptr, {}, b.labels, 1.0 / (2 * seq));
+                      return objective.backward(ctx, model, hidden, {}, b.labels, 1.0 / (2 * seq));
                   });
     }
 

@@ -58,7 +58,7 @@ int main(int argc, char** argv) {
         .step(ctx, {&micro_batch, 1}, {},
               [&](const train::MicroBatch& b, int64_t, const Tensor& hidden, const Tensor&) {
                   logits = model::logits(ctx, model, hidden);
-                  return objective.backward(ctx, model, hidden, nullptr, {}, b.labels,
+                  return objective.backward(ctx, model, hidden, {}, b.labels,
                                             1.0 / static_cast<double>(batch * seq));
               });
 

@@ -1,0 +1,237 @@
+#include "kernels/cpu/top_k.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "kernels/cpu/element.hpp"
+#include "kernels/cpu/vector_math.hpp"
+
+namespace espalier::cpu {
+namespace {
+
+constexpr float infinity = std::numeric_limits<float>::infinity();
+
+struct Candidate {
+    float value;
+    int32_t id;
+};
+
+/// Larger logit first, then lower id; what is not there comes last.
+bool better(const Candidate& x, const Candidate& y) {
+    return x.value > y.value || (x.value == y.value && x.id >= 0 && (y.id < 0 || x.id < y.id));
+}
+
+/// The best K of what is offered, in a heap whose top is the worst of them.
+class Best {
+public:
+    explicit Best(int64_t k) : k_(static_cast<size_t>(k)) { heap_.reserve(k_ + 1); }
+
+    /// Nothing below this gets in.
+    float threshold() const { return heap_.size() < k_ ? -infinity : heap_.front().value; }
+
+    void offer(Candidate c) {
+        if (heap_.size() == k_ && !better(c, heap_.front())) return;
+        heap_.push_back(c);
+        std::push_heap(heap_.begin(), heap_.end(), better);
+        if (heap_.size() <= k_) return;
+        std::pop_heap(heap_.begin(), heap_.end(), better);
+        heap_.pop_back();
+    }
+
+    void write(float* values, int32_t* ids) {
+        std::sort_heap(heap_.begin(), heap_.end(), better);
+        for (size_t i = 0; i < k_; ++i) {
+            values[i] = i < heap_.size() ? heap_[i].value : -infinity;
+            ids[i] = i < heap_.size() ? heap_[i].id : -1;
+        }
+        heap_.clear();
+    }
+
+private:
+    size_t k_;
+    std::vector<Candidate> heap_;
+};
+
+/// Smallest probability of a bucket: that of a tail for which rounding has left nothing.
+constexpr double least = 1e-12;
+
+/// One row's distributions over the buckets, and D's value and slope in the student's.
+struct Row {
+    std::vector<double> t, s, slope;
+
+    explicit Row(int64_t buckets) : t(static_cast<size_t>(buckets)), s(t.size()), slope(t.size()) {}
+
+    static void probabilities(const float* logits, float lse, double inverse_tau, std::vector<double>& p) {
+        double tail = 1;
+        for (size_t b = 0; b + 1 < p.size(); ++b) {
+            p[b] = std::max(std::exp(double{logits[b]} * inverse_tau - double{lse}), 1e-300);
+            tail -= p[b];
+        }
+        p.back() = std::max(tail, least);
+    }
+
+    double loss_and_slopes(Divergence kind) {
+        double loss = 0;
+        switch (kind) {
+            case Divergence::kl:
+                for (size_t b = 0; b < t.size(); ++b) {
+                    loss += t[b] * std::log(t[b] / s[b]);
+                    slope[b] = -t[b] / s[b];
+                }
+                return loss;
+            case Divergence::reverse_kl:
+                for (size_t b = 0; b < t.size(); ++b) {
+                    slope[b] = std::log(s[b] / t[b]);  // and 1, the same for all buckets
+                    loss += s[b] * slope[b];
+                }
+                return loss;
+            case Divergence::jsd:
+                for (size_t b = 0; b < t.size(); ++b) {
+                    const double m = 0.5 * (t[b] + s[b]);
+                    slope[b] = 0.5 * std::log(s[b] / m);
+                    loss += 0.5 * t[b] * std::log(t[b] / m) + s[b] * slope[b];
+                }
+                return loss;
+            case Divergence::mse:
+                for (size_t b = 0; b < t.size(); ++b) {
+                    loss += (s[b] - t[b]) * (s[b] - t[b]);
+                    slope[b] = 2 * (s[b] - t[b]);
+                }
+                return loss;
+            case Divergence::cosine: {
+                double ts = 0, tt = 0, ss = 0;
+                for (size_t b = 0; b < t.size(); ++b) {
+                    ts += t[b] * s[b];
+                    tt += t[b] * t[b];
+                    ss += s[b] * s[b];
+                }
+                const double inverse = 1 / std::sqrt(tt * ss);
+                for (size_t b = 0; b < t.size(); ++b) slope[b] = inverse * (ts / ss * s[b] - t[b]);
+                return 1 - ts * inverse;
+            }
+        }
+        throw InternalError("unknown divergence");
+    }
+};
+
+}  // namespace
+
+void row_top_k(Context& ctx, const Tensor& logits, int64_t first_id, Tensor& values, Tensor& ids) {
+    const int64_t rows = logits.dim(0), n = logits.dim(1), k = values.dim(1);
+#pragma omp parallel num_threads(ctx.threads())
+    {
+        Best best(k);
+#pragma omp for
+        for (int64_t i = 0; i < rows; ++i) {
+            const float* const z = logits.data<float>() + i * n;
+            for (int64_t j = 0; j < n; ++j) {
+                if (z[j] >= best.threshold()) best.offer({z[j], static_cast<int32_t>(first_id + j)});
+            }
+            best.write(values.data<float>() + i * k, ids.data<int32_t>() + i * k);
+        }
+    }
+}
+
+void merge_top_k(Context&, const Tensor& all_values, const Tensor& all_ids, Tensor& values, Tensor& ids) {
+    const int64_t parts = all_values.dim(0), rows = all_values.dim(1), k = all_values.dim(2);
+    Best best(k);
+    for (int64_t i = 0; i < rows; ++i) {
+        for (int64_t part = 0; part < parts; ++part) {
+            for (int64_t j = (part * rows + i) * k; j < (part * rows + i + 1) * k; ++j)
+                best.offer({all_values.data<float>()[j], all_ids.data<int32_t>()[j]});
+        }
+        best.write(values.data<float>() + i * k, ids.data<int32_t>() + i * k);
+    }
+}
+
+void pick_logits(Context&, const Tensor& logits, const Tensor& ids, int64_t first_id, Tensor& picked) {
+    const int64_t rows = logits.dim(0), n = logits.dim(1), k = ids.dim(1);
+    for (int64_t i = 0; i < rows; ++i) {
+        for (int64_t j = i * k; j < (i + 1) * k; ++j) {
+            const int64_t id = ids.data<int32_t>()[j], column = id - first_id;
+            const bool here = id >= 0 && column >= 0 && column < n;
+            picked.data<float>()[j] = here ? logits.data<float>()[i * n + column] : 0.0f;
+        }
+    }
+}
+
+void bucket_divergence(Context& ctx, Divergence kind, const Tensor& teacher, const Tensor& student,
+                       const Tensor& lse_t, const Tensor& lse_s, float tau, Tensor& loss, Tensor& slopes) {
+    const int64_t rows = teacher.dim(0), k = teacher.dim(1);
+#pragma omp parallel num_threads(ctx.threads())
+    {
+        Row row(k + 1);
+#pragma omp for
+        for (int64_t i = 0; i < rows; ++i) {
+            Row::probabilities(teacher.data<float>() + i * k, lse_t.data<float>()[i], 1.0 / double{tau},
+                               row.t);
+            Row::probabilities(student.data<float>() + i * k, lse_s.data<float>()[i], 1.0 / double{tau},
+                               row.s);
+            loss.data<float>()[i] = static_cast<float>(row.loss_and_slopes(kind));
+            double expected = 0;
+            for (size_t b = 0; b < row.s.size(); ++b) expected += row.s[b] * row.slope[b];
+            for (size_t b = 0; b < row.s.size(); ++b)
+                slopes.data<float>()[i * (k + 1) + static_cast<int64_t>(b)] =
+                    static_cast<float>(row.slope[b] - expected);
+        }
+    }
+}
+
+void bucket_logit_gradient(Context& ctx, const LogitGradient& what, const Tensor& student,
+                           const Tensor& lse_s, const Tensor& ids, const Tensor& slopes, const Tensor& lse_1,
+                           const Tensor& labels, const Tensor& row_weights, Tensor& d_logits) {
+    const int64_t rows = student.dim(0), n = student.dim(1), k = ids.dim(1);
+    const float inverse_tau = 1.0f / what.tau;
+
+    const auto write_row = [&]<class T>(int64_t i, std::vector<float>& kept, T* out) {
+        const float weight = row_weights.data<float>()[i];
+        if (weight == 0) {
+            std::fill_n(out, n, T(0.0f));
+            return;
+        }
+        const int64_t label = what.label_weight != 0 ? labels.data<int32_t>()[i] : -1;
+        const float label_factor = label >= 0 ? weight * what.label_weight : 0.0f;
+        const float factor = weight * what.divergence_weight * inverse_tau, lse = lse_s.data<float>()[i],
+                    label_lse = label_factor != 0 ? lse_1.data<float>()[i] : infinity;
+        const float* const s = student.data<float>() + i * n;
+        const float* const slope = slopes.data<float>() + i * (k + 1);
+        const int32_t* const id = ids.data<int32_t>() + i * k;
+        const auto value = [=](float z, float of_bucket) __attribute__((always_inline)) {
+            return factor * of_bucket * fast_exp(z * inverse_tau - lse) +
+                   label_factor * fast_exp(z - label_lse);
+        };
+        const auto column_of = [&](int64_t token) {
+            const int64_t column = token - what.first_id;
+            return token >= 0 && column >= 0 && column < n ? column : -1;
+        };
+        // The few that are no part of the tail, before `out`, which may be `student`, is written.
+        for (int64_t b = 0; b < k; ++b) {
+            const int64_t column = column_of(id[b]);
+            if (column >= 0)
+                kept[static_cast<size_t>(b)] =
+                    value(s[column], slope[b]) - (id[b] == label ? label_factor : 0);
+        }
+        const int64_t at_label = column_of(label);
+        const float tail = slope[k];
+        const float for_label = at_label >= 0 ? value(s[at_label], tail) - label_factor : 0.0f;
+#pragma omp simd
+        for (int64_t j = 0; j < n; ++j) store(out[j], value(s[j], tail));
+        if (at_label >= 0) store(out[at_label], for_label);
+        for (int64_t b = 0; b < k; ++b) {
+            const int64_t column = column_of(id[b]);
+            if (column >= 0) store(out[column], kept[static_cast<size_t>(b)]);
+        }
+    };
+    visit_float(d_logits.dtype(), [&]<class T>(T) {
+#pragma omp parallel num_threads(ctx.threads())
+        {
+            std::vector<float> kept(static_cast<size_t>(k));
+#pragma omp for
+            for (int64_t i = 0; i < rows; ++i) write_row(i, kept, d_logits.data<T>() + i * n);
+        }
+    });
+}
+
+}  // namespace espalier::cpu

@@ -1,0 +1,29 @@
+// What a loss gets to know of the teacher, a block of tokens at a time.
+#pragma once
+
+#include <functional>
+
+#include "src/model/transformer.hpp"
+
+namespace espalier::distill {
+
+/// The teacher's distribution for `rows` tokens: logits of this rank's part of the vocabulary, or the most
+/// likely tokens alone.
+struct TeacherBlock {
+    Tensor logits;  ///< [rows, vocab of this rank] f32
+    /// Without logits: [rows, K] f32 temperature * log p at the temperature of the loss, and ids i32.
+    Tensor top_values, top_ids;
+};
+
+/// Gives the block of tokens [begin, begin + rows) of a micro-batch; the same call on all tensor parallel
+/// ranks. Empty where a loss compares with nobody.
+using Teacher = std::function<TeacherBlock(Context&, int64_t begin, int64_t rows)>;
+
+/// From a model's head and its hidden states [T, H] of the micro-batch. `model` outlives it.
+Teacher live_teacher(const model::Transformer& model, Tensor hidden);
+
+/// The K most likely tokens of each row over the whole vocabulary: [rows, K] logits f32 and ids i32.
+TeacherBlock top_tokens(Context& ctx, const comm::Communicator& tensor, const Tensor& logits,
+                        int64_t first_id, int64_t k);
+
+}  // namespace espalier::distill

@@ -1,0 +1,20 @@
+// Which replica keeps the optimizer's state of which weights (ZeRO stage 1, Rajbhandari et al. 2020):
+// replicas hold the same weights, so each updates a share of them and all gather the result.
+#pragma once
+
+#include "src/comm/communicator.hpp"
+#include "src/model/parameter_set.hpp"
+
+namespace espalier::train {
+
+/// Shares of the flat buffers, about equal; a border never cuts a row of a weight, so that a share of a
+/// weight is a box of it, as files want it.
+struct Shards {
+    std::vector<int64_t> bounds;  ///< replica r has elements bounds[r] .. bounds[r + 1]
+    int rank = 0;
+
+    Range mine() const { return {bounds[static_cast<size_t>(rank)], bounds[static_cast<size_t>(rank) + 1]}; }
+};
+Shards make_shards(const model::ParameterSet& set, const comm::Communicator& replicas);
+
+}  // namespace espalier::train
