@@ -100,17 +100,21 @@ Tensor Transformer::forward(Context& ctx, Tensor x, const TokenBatch& tokens, Sa
     return x;
 }
 
-Tensor Transformer::final_hidden(Context& ctx, const Tensor& x, const TokenBatch& tokens, SavedStage* saved,
-                                 Observer* observer) const {
+Tensor Transformer::final_norm(Context& ctx, const Tensor& x, SavedStage* saved) const {
     Tensor y = ctx.empty(x.shape(), x.dtype()), stats = ctx.empty({x.dim(0), 2}, DType::f32);
     norm(ctx, x, ParameterSet::view(set_.flat(), set_.find(Weight::final_norm)),
          ParameterSet::view(set_.flat(), set_.find(Weight::final_norm_bias)), a_.norm, y, stats);
-    const Tensor hidden = tensor_.all_gather(ctx, y, tokens.tokens());
-    if (observer) observer->norm_output(ctx, 2 * a_.depth(), tokens, hidden);
     if (saved) {
         saved->last = x;
         saved->last_stats = stats;
     }
+    return y;
+}
+
+Tensor Transformer::final_hidden(Context& ctx, const Tensor& x, const TokenBatch& tokens, SavedStage* saved,
+                                 Observer* observer) const {
+    const Tensor hidden = tensor_.all_gather(ctx, final_norm(ctx, x, saved), tokens.tokens());
+    if (observer) observer->norm_output(ctx, 2 * a_.depth(), tokens, hidden);
     return hidden;
 }
 

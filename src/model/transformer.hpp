@@ -59,6 +59,9 @@ public:
     Tensor final_hidden(Context& ctx, const Tensor& x, const TokenBatch& tokens, SavedStage* saved = nullptr,
                         Observer* observer = nullptr) const;
 
+    /// The same before it is gathered: [Tl, H] -> [Tl, H].
+    Tensor final_norm(Context& ctx, const Tensor& x, SavedStage* saved = nullptr) const;
+
     /// Gradients of the three, last first. d_hidden [T, H] is this rank's part of the sum over tensor
     /// parallel ranks.
     Tensor final_hidden_backward(Context& ctx, const Tensor& d_hidden, const SavedStage& saved);
