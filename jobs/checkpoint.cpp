@@ -208,6 +208,19 @@ std::optional<RunState> Checkpoints::read(const std::string& path, std::string& 
     return state;
 }
 
+void write_trained(Session& session, const std::string& path, const ModelFile& from,
+                   const model::Transformer& model, train::Optimizer& optimizer,
+                   const nlohmann::ordered_json& history) {
+    const auto stored = [&](const model::Parameter& p) { return from.stored_dtype(p); };
+    std::vector<DType> dtypes;
+    for (const auto& p : model::parameters(model.architecture())) dtypes.push_back(stored(p));
+    ModelWriter writer(path, session.world().handle(), model.architecture(), dtypes, true);
+    write_share(writer.writer(), "parameters/", model.parameters(),
+                {optimizer.master(), optimizer.shards().mine()}, &session.context(), stored);
+    writer.copy_tokenizer(from);
+    writer.publish(history);
+}
+
 void remove_unfinished_checkpoints(const std::string& rundir) {
     if (!fs::exists(folder_of(rundir))) return;
     for (const auto& entry : fs::directory_iterator(folder_of(rundir))) {

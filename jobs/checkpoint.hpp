@@ -59,6 +59,11 @@ private:
     std::vector<Tensor> copies_;  // of the state, kept from one checkpoint to the next
 };
 
+/// Collective. A model in training as M.h5, in the dtypes and with the tokenizer of the file it came from.
+void write_trained(Session& session, const std::string& path, const ModelFile& from,
+                   const model::Transformer& model, train::Optimizer& optimizer,
+                   const nlohmann::ordered_json& history);
+
 /// Removes what an earlier run left unfinished.
 void remove_unfinished_checkpoints(const std::string& rundir);
 

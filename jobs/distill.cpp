@@ -7,8 +7,19 @@ namespace espalier::jobs {
 int distill(const std::vector<std::string>& arguments, comm::Mpi&) {
     TrainingOptions o;
     const auto declare = [&](Options& options) {
-        options.add()("teacher", po::value(&o.teacher)->required(), "T.h5")(
-            "student", po::value(&o.student)->required(), "S.h5")(
+        options.add()("teacher", po::value(&o.teacher)->default_value(o.teacher),
+                      "T.h5; not needed with --teacher-cache")(
+            "teacher-cache", po::value(&o.teacher_cache)->default_value(o.teacher_cache),
+            "folder that `espalier teacher-cache` made for this run's samples, in place of a teacher that "
+            "runs")("teacher-tp", po::value(&o.teacher_tp)->default_value(o.teacher_tp),
+                    "tensor parallel ranks of the teacher; 0: as the student")(
+            "teacher-pp", po::value(&o.teacher_pp)->default_value(o.teacher_pp),
+            "pipeline stages of the teacher; 0: as the student")(
+            "correct-teacher", po::bool_switch(&o.correct_teacher),
+            "the teacher is trained by cross entropy on the same batches while the student follows it")(
+            "teacher-lr", po::value(&o.teacher_lr)->default_value(o.teacher_lr),
+            "its peak learning rate; 0: a fifth of --lr")("student", po::value(&o.student)->required(),
+                                                          "S.h5")(
             "loss", po::value(&o.loss)->default_value(o.loss),
             "kl, reverse-kl, jsd, mse or cosine against the teacher, ce against the text; weighted: "
             "kl=1,ce=0.1")("temperature", po::value(&o.temperature)->default_value(o.temperature),

@@ -106,20 +106,19 @@ ordered_json extend_history(const ModelFile& from, const Session& session) {
     return out;
 }
 
-void read_parameters(Session& session, io::TensorFileReader& reader, const std::string& prefix,
-                     const model::ParameterSet& set, Tensor& flat) {
-    Context& ctx = session.context();
-    const bool counts =
-        session.topology().data.rank() == 0;  // replicas read the same; one of them answers for it
-    for (const auto& e : set.entries()) {
-        const std::string name = prefix + e.parameter.name;
-        const DType stored = reader.find(name)->dtype;
-        Tensor target = model::ParameterSet::view(flat, &e);
-        Tensor read = stored == flat.dtype() ? target : ctx.empty(e.local.count, stored);
-        reader.read(name, e.local, read, counts && e.owned.size() > 0 ? e.owned : Box{});
-        if (stored != flat.dtype()) convert(ctx, read, target);
+void read_parameters(ModelFile& file, const std::vector<ModelPart>& parts, Context& ctx) {
+    for (const auto& [model, counts] : parts) {
+        Tensor& flat = model->parameters().flat();
+        for (const auto& e : model->parameters().entries()) {
+            const DType stored = file.stored_dtype(e.parameter);
+            Tensor target = model::ParameterSet::view(flat, &e);
+            Tensor read = stored == flat.dtype() ? target : ctx.empty(e.local.count, stored);
+            file.reader().read(dataset(e.parameter), e.local, read,
+                               counts && e.owned.size() > 0 ? e.owned : Box{});
+            if (stored != flat.dtype()) convert(ctx, read, target);
+        }
     }
-    reader.verify();
+    file.reader().verify();
 }
 
 namespace {
@@ -178,7 +177,8 @@ std::unique_ptr<model::Transformer> load_transformer(Session& session, ModelFile
     auto out =
         std::make_unique<model::Transformer>(session.context(), file.architecture(), session.topology(),
                                              session.dtype(), gradients, virtual_stages);
-    read_parameters(session, file.reader(), "parameters/", out->parameters(), out->parameters().flat());
+    // Replicas read the same; one of them answers for it.
+    read_parameters(file, {{out.get(), session.topology().data.rank() == 0}}, session.context());
     return out;
 }
 

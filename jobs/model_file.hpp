@@ -69,10 +69,14 @@ nlohmann::ordered_json extend_history(const ModelFile& from, const Session& sess
 std::unique_ptr<model::Transformer> load_transformer(Session& session, ModelFile& file,
                                                      model::Gradients gradients, int virtual_stages = 1);
 
-/// Reads every rank's part of each parameter from datasets `prefix` + name into a flat buffer of f32 or bf16,
-/// converting.
-void read_parameters(Session& session, io::TensorFileReader& reader, const std::string& prefix,
-                     const model::ParameterSet& set, Tensor& flat);
+/// What a rank holds of a model, and whether it answers for its part towards the checksums: over all ranks
+/// each weight is answered for once.
+struct ModelPart {
+    model::Transformer* model;
+    bool counts;
+};
+/// Collective. Reads the weights of all parts, converting to their dtype, and verifies them.
+void read_parameters(ModelFile& file, const std::vector<ModelPart>& parts, Context& ctx);
 
 /// A replica's share of what belongs to a set of weights: the values of `elements` of its flat buffer, f32.
 struct FlatShare {

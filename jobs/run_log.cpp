@@ -58,6 +58,7 @@ void RunLog::step(const StepReport& r) {
     if (r.kd_loss) line["kd_loss"] = *r.kd_loss;
     if (r.lm_loss) line["lm_loss"] = *r.lm_loss;
     if (r.valid_loss) line["valid_loss"] = *r.valid_loss;
+    if (r.teacher_loss) line["teacher_loss"] = *r.teacher_loss;
     line["lr"] = r.learning_rate;
     line["grad_norm"] = r.grad_norm;
     line["seconds"] = r.seconds;

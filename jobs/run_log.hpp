@@ -16,7 +16,7 @@ struct StepReport {
     double tokens = 0;  ///< so far
     double loss = 0, learning_rate = 0, grad_norm = 0, seconds = 0, tokens_per_second = 0,
            flops_per_second = 0;
-    std::optional<double> lm_loss, kd_loss, valid_loss;
+    std::optional<double> lm_loss, kd_loss, valid_loss, teacher_loss;
     bool checkpoint_written = false;  ///< on all ranks, and not yet made one
     int64_t skipped = 0;              ///< steps so far whose gradient was not finite
 };

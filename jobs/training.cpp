@@ -13,6 +13,7 @@
 #include "jobs/job.hpp"
 #include "jobs/run_log.hpp"
 #include "jobs/stop.hpp"
+#include "jobs/teacher_side.hpp"
 #include "jobs/tokens.hpp"
 #include "kernels/elementwise.hpp"
 #include "src/core/error.hpp"
@@ -54,10 +55,9 @@ public:
         check(o);
         prepare_folder(session, o);
         student_file_ = std::make_unique<ModelFile>(o.student, session.world().handle());
-        if (!o.teacher.empty())
-            teacher_file_ = std::make_unique<ModelFile>(o.teacher, session.world().handle());
         check_models();
         steps_ = div_ceil(o.tokens, o.global_batch * o.seq_len);
+        teacher_ = std::make_unique<TeacherSide>(session, o, *student_file_, steps_ * o.global_batch);
         const int64_t vocab = student_file_->architecture().vocab;
         samples_ = std::make_unique<data::Samples>(open_data(o.data, vocab), steps_ * o.global_batch,
                                                    o.seq_len, static_cast<uint32_t>(session.common().seed));
@@ -68,23 +68,19 @@ public:
         }
         const int chunks = session.common().virtual_stages;
         student_ = load_transformer(session, *student_file_, model::Gradients::keep, chunks);
-        if (teacher_file_)
-            teacher_ = load_transformer(session, *teacher_file_, model::Gradients::none, chunks);
+        teacher_->load(objective_.terms());
         pipeline_ = std::make_unique<train::Pipeline>(
-            topology_, *student_, objective_.terms().divergence ? teacher_.get() : nullptr,
+            topology_, *student_, teacher_->in_pipeline(),
             train::PipelineOptions{model::recompute_from_string(o.recompute, "--recompute")});
-        optimizer_ = std::make_unique<train::Optimizer>(
-            ctx_, *student_,
-            train::OptimizerOptions{static_cast<float>(o.beta1), static_cast<float>(o.beta2),
-                                    static_cast<float>(o.eps), static_cast<float>(o.weight_decay)},
-            topology_.data);
-        checkpoints_ = std::make_unique<Checkpoints>(
-            session, o.out, std::vector<Trained>{{"", student_.get(), optimizer_.get()}},
-            configuration(session, *student_file_, teacher_file_.get()), o.keep);
-        const double forward = model::forward_flops_per_token(student_->architecture(), o.seq_len);
-        flops_per_token_ =
-            3 * forward +
-            (teacher_ ? model::forward_flops_per_token(teacher_->architecture(), o.seq_len) : 0.0);
+        optimizer_ =
+            std::make_unique<train::Optimizer>(ctx_, *student_, optimizer_options(o), topology_.data);
+        std::vector<Trained> trained{{"", student_.get(), optimizer_.get()}};
+        if (const auto corrected = teacher_->trained()) trained.push_back(*corrected);
+        checkpoints_ =
+            std::make_unique<Checkpoints>(session, o.out, std::move(trained),
+                                          configuration(session, *student_file_, teacher_->sha256()), o.keep);
+        flops_per_token_ = 3 * model::forward_flops_per_token(student_->architecture(), o.seq_len) +
+                           teacher_->forward_flops_per_token(o.seq_len);
     }
 
     int go() {
@@ -139,23 +135,6 @@ private:
         ESPALIER_REQUIRE(o_.seq_len <= s.max_positions,
                          "--seq-len {}: {} has {} positions; choose --seq-len <= {}", o_.seq_len, o_.student,
                          s.max_positions, s.max_positions);
-        if (!teacher_file_) {
-            ESPALIER_REQUIRE(!objective_.terms().divergence,
-                             "--loss {}: a divergence needs a teacher; use `espalier distill --teacher T.h5`",
-                             o_.loss);
-            return;
-        }
-        const auto& t = teacher_file_->architecture();
-        ESPALIER_REQUIRE(o_.top_k < t.vocab,
-                         "--top-k {}: {} has {} tokens; choose --top-k < {}, or 0 for all", o_.top_k,
-                         o_.teacher, t.vocab, t.vocab);
-        ESPALIER_REQUIRE(t.vocab == s.vocab,
-                         "teacher and student differ in vocabulary: {} has {} tokens, {} has {}; "
-                         "distillation compares distributions over the same tokens",
-                         o_.teacher, t.vocab, o_.student, s.vocab);
-        ESPALIER_REQUIRE(o_.seq_len <= t.max_positions,
-                         "--seq-len {}: {} has {} positions; choose --seq-len <= {}", o_.seq_len, o_.teacher,
-                         t.max_positions, t.max_positions);
     }
 
     /// Makes the folder, goes on from a checkpoint where there is one; returns the steps done.
@@ -195,14 +174,14 @@ private:
             ids.insert(ids.end(), sample.begin(), sample.end() - 1);
             std::copy(sample.begin() + 1, sample.end(), labels.data<int32_t>() + i * seq);
         }
-        return {model::make_batch(ctx_, ids, count, seq), labels};
+        return {model::make_batch(ctx_, ids, count, seq), labels, first};
     }
 
-    /// This replica's micro-batches of a step; micro-batches, not samples, are dealt out, so that they are
-    /// the same on any dp.
-    std::vector<train::MicroBatch> read_step(int64_t step) {
+    /// The micro-batches of a step that a replica of a grid has; micro-batches, not samples, are dealt out,
+    /// so that they are the same on any dp.
+    std::vector<train::MicroBatch> read_step(int64_t step, const comm::Topology& grid) {
         const int64_t all = div_ceil(o_.global_batch, o_.micro_batch);
-        const Range mine = split_evenly(all, topology_.layout.dp, topology_.data.rank());
+        const Range mine = split_evenly(all, grid.layout.dp, grid.data.rank());
         std::vector<train::MicroBatch> out;
         for (int64_t m = mine.begin; m < mine.end; ++m) {
             const int64_t first = m * o_.micro_batch,
@@ -218,22 +197,21 @@ private:
         const double tokens = static_cast<double>(o_.global_batch * o_.seq_len);
         objective_.reset();
         fill(ctx_, 0.0f, student_->gradients());
-        const auto now = next_step_.empty() ? read_step(step) : std::exchange(next_step_, {});
-        if (step < steps_) next_step_ = read_step(step + 1);
+        const auto now = next_step_.empty() ? read_step(step, topology_) : std::exchange(next_step_, {});
+        if (step < steps_) next_step_ = read_step(step + 1, topology_);
+        teacher_->begin_step(
+            ctx_, [&](const comm::Topology& grid) { return read_step(step, grid); }, tokens);
         const auto loss = [&](const train::MicroBatch& batch, int64_t, const Tensor& hidden,
                               const Tensor& teacher_hidden) {
-            const auto teacher =
-                teacher_hidden ? distill::live_teacher(*teacher_, teacher_hidden) : distill::Teacher{};
+            const auto teacher = teacher_->of(ctx_, *student_, batch.first_sample, teacher_hidden);
             return objective_.backward(ctx_, *student_, hidden, teacher, batch.labels, 1.0 / tokens);
         };
-        const bool compare = objective_.terms().divergence.has_value();
         pipeline_->step(ctx_, now, next_step_, loss);
         train::synchronise_gradients(ctx_, *student_, topology_, optimizer_->shards());
         const double norm = train::gradient_norm(ctx_, *student_, topology_, optimizer_->shards());
         const double rate = train::learning_rate({o_.lr, o_.min_lr, o_.warmup_steps, steps_}, step);
         if (std::isfinite(norm)) {
-            const double scale = o_.clip_grad > 0 ? std::min(1.0, o_.clip_grad / (norm + 1e-6)) : 1.0;
-            optimizer_->step(ctx_, step, rate, scale);
+            optimizer_->step(ctx_, step, rate, train::clipping(norm, o_.clip_grad));
             skipped_in_a_row_ = 0;
         } else {
             ++skipped_;
@@ -242,15 +220,20 @@ private:
                 fmt::print(stderr, "espalier: step {}: the gradient is not finite; the step is skipped\n",
                            step);
         }
+        teacher_->end_step(ctx_, step, rate / o_.lr);
         ESPALIER_REQUIRE(skipped_in_a_row_ < most_skips_in_a_row,
                          "step {}: {} steps in a row had no finite gradient; lower --lr, or look at the data",
                          step, most_skips_in_a_row);
 
         const bool speaks = topology_.last_stage() && topology_.tensor.rank() == 0;
         const auto& sums = objective_.sums();
-        std::array<double, 5> shared{speaks ? sums.divergence : 0, speaks ? sums.label : 0,
-                                     speaks ? sums.tokens : 0, stop_wanted() ? 1.0 : 0.0,
-                                     checkpoints_->written() ? 0.0 : 1.0};
+        const auto* corrected = teacher_->sums();
+        std::array<double, 6> shared{speaks ? sums.divergence : 0,
+                                     speaks ? sums.label : 0,
+                                     speaks ? sums.tokens : 0,
+                                     stop_wanted() ? 1.0 : 0.0,
+                                     checkpoints_->written() ? 0.0 : 1.0,
+                                     speaks && corrected ? corrected->label : 0};
         session_.world().all_reduce(shared);
         stop = shared[3] > 0;
         const distill::LossSums total{shared[0], shared[1], shared[2]};
@@ -263,7 +246,8 @@ private:
         r.tokens = static_cast<double>(step) * tokens;
         r.loss = total.objective(objective_.terms());
         r.lm_loss = total.label / total.tokens;
-        if (compare) r.kd_loss = total.divergence / total.tokens;
+        if (objective_.terms().divergence) r.kd_loss = total.divergence / total.tokens;
+        if (corrected) r.teacher_loss = shared[5] / total.tokens;
         r.learning_rate = rate;
         r.grad_norm = norm;
         r.seconds = session_.seconds() - begin;
@@ -294,18 +278,11 @@ private:
     }
 
     void write_model() {
-        std::vector<DType> dtypes;
-        for (const auto& p : model::parameters(student_->architecture()))
-            dtypes.push_back(student_file_->stored_dtype(p));
         const std::string path = o_.out + "/model.h5";
-        ModelWriter writer(path, session_.world().handle(), student_->architecture(), dtypes, true);
-        write_share(writer.writer(), "parameters/", student_->parameters(),
-                    {optimizer_->master(), optimizer_->shards().mine()}, &ctx_,
-                    [&](const model::Parameter& p) { return student_file_->stored_dtype(p); });
-        writer.copy_tokenizer(*student_file_);
         auto history = extend_history(*student_file_, session_);
-        if (teacher_file_) history["jobs"].back()["teacher_sha256"] = teacher_file_->sha256();
-        writer.publish(history);
+        if (!teacher_->sha256().empty()) history["jobs"].back()["teacher_sha256"] = teacher_->sha256();
+        teacher_->write_model(o_.out + "/teacher.h5");
+        write_trained(session_, path, *student_file_, *student_, *optimizer_, history);
         if (session_.talks()) fmt::print("{}\n", path);
     }
 
@@ -314,10 +291,11 @@ private:
     const comm::Topology& topology_;
     const TrainingOptions& o_;
     distill::Objective objective_;
-    std::unique_ptr<ModelFile> student_file_, teacher_file_;
+    std::unique_ptr<ModelFile> student_file_;
     std::unique_ptr<data::Samples> samples_;
     std::unique_ptr<TokenStream> valid_;
-    std::unique_ptr<model::Transformer> student_, teacher_;
+    std::unique_ptr<model::Transformer> student_;
+    std::unique_ptr<TeacherSide> teacher_;
     std::unique_ptr<train::Optimizer> optimizer_;
     std::unique_ptr<train::Pipeline> pipeline_;
     std::vector<train::MicroBatch> next_step_;  // read ahead: a teacher may begin with it

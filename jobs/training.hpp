@@ -2,11 +2,13 @@
 #pragma once
 
 #include "jobs/model_file.hpp"
+#include "src/train/optimizer.hpp"
 
 namespace espalier::jobs {
 
 struct TrainingOptions {
-    std::string teacher, student, out, valid, loss = "kl", resume = "auto", recompute = "selective";
+    std::string teacher, teacher_cache, student, out, valid, loss = "kl", resume = "auto",
+                                                             recompute = "selective";
     std::vector<std::string> data;
     int64_t tokens = 0, seq_len = 0, global_batch = 0, micro_batch = 1;
     double lr = 1e-4, min_lr = 1e-5, weight_decay = 0.1, beta1 = 0.9, beta2 = 0.95, eps = 1e-8,
@@ -14,6 +16,9 @@ struct TrainingOptions {
     int64_t warmup_steps = 0, checkpoint_every = 0, keep = 2, valid_every = 0, log_every = 1;
     double exit_after_minutes = 0;
     int64_t exit_after_steps = 0, top_k = 0;
+    int teacher_tp = 0, teacher_pp = 0;  ///< 0: as the student
+    bool correct_teacher = false;
+    double teacher_lr = 0;  ///< 0: a fifth of lr
 };
 
 /// The options that both jobs have.
@@ -22,10 +27,12 @@ void declare_training(Options& options, TrainingOptions& o);
 /// Throws UserError for what cannot be.
 void check(const TrainingOptions& o);
 
+train::OptimizerOptions optimizer_options(const TrainingOptions& o);
+
 /// Options that a resumed run must share with the one it goes on from: everything but layout, limits and
 /// places.
 nlohmann::ordered_json configuration(const Session& session, const ModelFile& student,
-                                     const ModelFile* teacher);
+                                     const std::string& teacher_sha256);
 
 /// Runs to the end or to a stop; returns the exit code.
 int run_training(Session& session, const TrainingOptions& o);

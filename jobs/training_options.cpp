@@ -63,8 +63,13 @@ void check(const TrainingOptions& o) {
                      o.resume);
 }
 
+train::OptimizerOptions optimizer_options(const TrainingOptions& o) {
+    return {static_cast<float>(o.beta1), static_cast<float>(o.beta2), static_cast<float>(o.eps),
+            static_cast<float>(o.weight_decay)};
+}
+
 nlohmann::ordered_json configuration(const Session& session, const ModelFile& student,
-                                     const ModelFile* teacher) {
+                                     const std::string& teacher_sha256) {
     nlohmann::ordered_json out = session.options();
     for (const char* key : {"tp",
                             "pp",
@@ -88,12 +93,15 @@ nlohmann::ordered_json configuration(const Session& session, const ModelFile& st
                             "exit-after-steps",
                             "model",
                             "student",
-                            "teacher"}) {
+                            "teacher",
+                            "teacher-cache",
+                            "teacher-tp",
+                            "teacher-pp"}) {
         out.erase(key);
     }
     out["dtype"] = to_string(session.dtype());
     out["student_sha256"] = student.sha256();
-    if (teacher) out["teacher_sha256"] = teacher->sha256();
+    if (!teacher_sha256.empty()) out["teacher_sha256"] = teacher_sha256;
     return out;
 }
 

@@ -15,7 +15,8 @@ namespace espalier::train {
 
 struct MicroBatch {
     model::TokenBatch tokens;
-    Tensor labels;  ///< [tokens] i32; < 0 is not scored
+    Tensor labels;             ///< [tokens] i32; < 0 is not scored
+    int64_t first_sample = 0;  ///< in the run's order
 };
 
 /// On the last stage: from the hidden states of student and teacher [T, H] of micro-batch `index` of the step

@@ -16,4 +16,7 @@ struct Schedule {
 /// floor.
 double learning_rate(const Schedule& schedule, int64_t step);
 
+/// What to multiply a gradient of this norm with so that it is at most `most`; 0: no limit.
+double clipping(double norm, double most);
+
 }  // namespace espalier::train

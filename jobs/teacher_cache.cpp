@@ -1,0 +1,109 @@
+// teacher-cache: what the teacher says to each sample of a run to come, so that the run needs no teacher.
+#include <fmt/core.h>
+
+#include "jobs/job.hpp"
+#include "jobs/model_file.hpp"
+#include "jobs/progress.hpp"
+#include "jobs/teacher_cache_file.hpp"
+#include "jobs/tokens.hpp"
+#include "src/core/error.hpp"
+#include "src/model/stage.hpp"
+#include "src/model/vocabulary.hpp"
+
+namespace espalier::jobs {
+namespace {
+
+struct CacheOptions {
+    std::string teacher, out;
+    std::vector<std::string> data;
+    int64_t samples = 0, seq_len = 0, micro_batch = 1, top_k = 0;
+    double temperature = 1;
+};
+
+void check(const CacheOptions& o, const model::Architecture& a) {
+    ESPALIER_REQUIRE(o.samples >= 1 && o.seq_len >= 1 && o.micro_batch >= 1,
+                     "--samples, --seq-len and --micro-batch must be at least 1");
+    ESPALIER_REQUIRE(o.seq_len <= a.max_positions,
+                     "--seq-len {}: {} has {} positions; choose --seq-len <= {}", o.seq_len, o.teacher,
+                     a.max_positions, a.max_positions);
+    ESPALIER_REQUIRE(o.top_k >= 0 && o.top_k < a.vocab,
+                     "--top-k {}: {} has {} tokens; choose --top-k < {}, or 0 for whole distributions",
+                     o.top_k, o.teacher, a.vocab, a.vocab);
+    ESPALIER_REQUIRE(o.temperature > 0, "--temperature {}: it must be positive", o.temperature);
+}
+
+model::TokenBatch read_batch(Context& ctx, const data::Samples& samples, int64_t first, int64_t count) {
+    std::vector<int32_t> ids, sample(static_cast<size_t>(samples.seq_len() + 1));
+    for (int64_t i = 0; i < count; ++i) {
+        samples.read(first + i, sample);
+        ids.insert(ids.end(), sample.begin(), sample.end() - 1);
+    }
+    return model::make_batch(ctx, ids, count, samples.seq_len());
+}
+
+void write_batch(Context& ctx, const model::Transformer& model, const Tensor& hidden, int64_t first_sample,
+                 TeacherCacheWriter& writer) {
+    const int64_t step = model::logit_block_rows(model.architecture(), model.tensor().size());
+    for (int64_t begin = 0; begin < hidden.dim(0); begin += step) {
+        const int64_t rows = std::min(step, hidden.dim(0) - begin);
+        writer.write(ctx, model.tensor(), first_sample, begin,
+                     model::logits(ctx, model, hidden.rows(begin, rows)), model.vocabulary().begin);
+    }
+}
+
+}  // namespace
+
+int teacher_cache(const std::vector<std::string>& arguments, comm::Mpi&) {
+    CacheOptions o;
+    const auto declare = [&](Options& options) {
+        options.add()("teacher", po::value(&o.teacher)->required(), "T.h5")(
+            "data", po::value(&o.data)->multitoken()->required(), "PREFIX, or WEIGHT PREFIX pairs")(
+            "out", po::value(&o.out)->required(), "folder of the cache")(
+            "samples", po::value(&o.samples)->required(),
+            "as many as the run will take: its steps x its global batch")(
+            "seq-len", po::value(&o.seq_len)->required(), "tokens of a sample")(
+            "micro-batch", po::value(&o.micro_batch)->default_value(o.micro_batch), "samples at a time")(
+            "top-k", po::value(&o.top_k)->default_value(o.top_k),
+            "keep the K most likely tokens of each; 0: whole distributions, 2 bytes a token of the "
+            "vocabulary")("temperature", po::value(&o.temperature)->default_value(o.temperature),
+                          "of the run's loss; counts with --top-k");
+    };
+    return run_job("teacher-cache", arguments, declare, [&](Session& session, const Options&) {
+        ModelFile file(o.teacher, session.world().handle());
+        const auto& a = file.architecture();
+        check(o, a);
+        const auto seed = session.common().seed;
+        const data::Samples samples(open_data(o.data, a.vocab), o.samples, o.seq_len,
+                                    static_cast<uint32_t>(seed));
+        const auto model = load_transformer(session, file, model::Gradients::none);
+        TeacherCacheWriter writer(session, o.out,
+                                  {file.sha256(), data_fingerprint(o.data), a.vocab, o.seq_len, o.samples,
+                                   seed, o.top_k, o.temperature});
+        Context& ctx = session.context();
+        const auto& topology = session.topology();
+        const Range mine = split_evenly(o.samples, topology.layout.dp, topology.data.rank());
+        const double all_tokens = static_cast<double>(o.samples * o.seq_len), begin = session.seconds();
+        Progress progress(session, "teacher-cache", all_tokens, "tokens");
+        model::Outbox outbox;
+        for (int64_t first = mine.begin; first < mine.end; first += o.micro_batch) {
+            const int64_t count = std::min(o.micro_batch, mine.end - first);
+            const auto tokens = read_batch(ctx, samples, first, count);
+            const Tensor hidden = model::forward_pipeline(ctx, *model, topology, tokens, outbox);
+            if (hidden) write_batch(ctx, *model, hidden, first, writer);
+            progress.show(static_cast<double>((first + count - mine.begin) * o.seq_len * topology.layout.dp));
+        }
+        outbox.drain();
+        const double seconds = session.seconds() - begin;
+        writer.publish(extend_history(file, session));
+        session.results["tokens"] = o.samples * o.seq_len;
+        session.results["bytes_per_token"] = o.top_k > 0 ? 8 * o.top_k : 2 * a.vocab;
+        session.results["tokens_per_second"] = all_tokens / seconds;
+        session.model_flops = all_tokens * model::forward_flops_per_token(a, o.seq_len);
+        if (session.talks())
+            fmt::print("{}: {} samples, {} bytes a token\n", o.out, o.samples,
+                       session.results["bytes_per_token"].dump());
+        return exit_code::done;
+    });
+}
+
+}  // namespace espalier::jobs

@@ -1,0 +1,172 @@
+#include "jobs/teacher_cache_file.hpp"
+
+#include <cmath>
+#include <filesystem>
+
+#include "io/publish.hpp"
+#include "io/sha256.hpp"
+#include "jobs/model_file.hpp"
+#include "src/core/error.hpp"
+#include "src/model/vocabulary.hpp"
+
+namespace espalier::jobs {
+namespace {
+
+// Log-probabilities in 16 bits: steps of 1/2048 from 0 down to -32, off by at most 2.5e-4 (a bf16 of -8 would
+// be off by 3e-2). Their dataset is one of 16-bit elements, which in our files is called bf16.
+constexpr float steps_per_nat = 2048;
+constexpr float most_steps = 65535;
+
+std::string file_of(const std::string& folder) {
+    return folder + "/teacher.h5";
+}
+
+std::vector<io::TensorSpec> specs(const TeacherCacheKey& key) {
+    const int64_t tokens = key.samples * key.seq_len;
+    if (key.top_k == 0) return {{"log_p_steps", {tokens, key.vocab}, DType::bf16, {"token", "vocab"}}};
+    return {{"ids", {tokens, key.top_k}, DType::i32, {"token", "rank"}},
+            {"log_p", {tokens, key.top_k}, DType::f32, {"token", "rank"}}};
+}
+
+std::string prepared(Session& session, const std::string& folder) {
+    if (session.root()) {
+        if (!std::filesystem::is_directory(folder)) io::check_output(folder, false);
+        std::filesystem::create_directories(folder);
+        io::check_output(file_of(folder), session.common().force);
+    }
+    session.world().barrier();
+    return file_of(folder);
+}
+
+TeacherCacheKey read_key(const io::TensorFileReader& reader) {
+    const auto integer = [&](const char* name) { return static_cast<int64_t>(reader.number(name)); };
+    return {reader.text("teacher_sha256"),
+            reader.text("data"),
+            integer("vocab"),
+            integer("seq_len"),
+            integer("samples"),
+            integer("seed"),
+            integer("top_k"),
+            reader.number("temperature")};
+}
+
+}  // namespace
+
+std::string data_fingerprint(const std::vector<std::string>& data) {
+    io::Sha256 hash;
+    for (size_t i = 0; i < data.size(); ++i) {
+        const bool is_weight = data.size() > 1 && i % 2 == 0;
+        if (is_weight) {
+            hash.update(data[i] + "\n");
+        } else {
+            hash.update(io::sha256_of_file(data[i] + ".idx"));
+            hash.update(fmt::format(" {}\n", std::filesystem::file_size(data[i] + ".bin")));
+        }
+    }
+    return hash.hex();
+}
+
+TeacherCacheWriter::TeacherCacheWriter(Session& session, const std::string& folder,
+                                       const TeacherCacheKey& key)
+    : key_(key),
+      writer_(prepared(session, folder), session.world().handle(), specs(key), session.common().force) {
+    writer_.attribute("format", teacher_cache_format);
+    writer_.attribute("format_version", int64_t{1});
+    writer_.attribute("teacher_sha256", key.teacher_sha256);
+    writer_.attribute("data", key.data);
+    writer_.attribute("vocab", key.vocab);
+    writer_.attribute("seq_len", key.seq_len);
+    writer_.attribute("samples", key.samples);
+    writer_.attribute("seed", key.seed);
+    writer_.attribute("top_k", key.top_k);
+    writer_.attribute("temperature", key.temperature);
+    if (key.top_k == 0) writer_.attribute("steps_per_nat", double{steps_per_nat});
+}
+
+void TeacherCacheWriter::write(Context& ctx, const comm::Communicator& tensor, int64_t first_sample,
+                               int64_t begin, const Tensor& logits, int64_t first_id) {
+    const auto [rows, width] = logits.dims<2>();
+    const int64_t first_token = first_sample * key_.seq_len + begin;
+    const auto tau = static_cast<float>(key_.top_k == 0 ? 1.0 : key_.temperature);
+    const Tensor lse = model::log_sum_exp(ctx, tensor, logits, tau);
+    if (key_.top_k == 0) {
+        Tensor codes = ctx.empty({rows, width}, DType::bf16);
+#pragma omp parallel for num_threads(ctx.threads())
+        for (int64_t i = 0; i < rows; ++i) {
+            const float* const z = logits.data<float>() + i * width;
+            bfloat16* const out = codes.data<bfloat16>() + i * width;
+            for (int64_t j = 0; j < width; ++j) {
+                const float steps = (lse.data<float>()[i] - z[j]) * steps_per_nat;
+                out[j].bits = static_cast<uint16_t>(std::min(std::max(steps + 0.5f, 0.0f), most_steps));
+            }
+        }
+        writer_.write("log_p_steps", {{first_token, first_id}, {rows, width}}, codes);
+        return;
+    }
+    const auto top = distill::top_tokens(ctx, tensor, logits, first_id, key_.top_k);
+    if (tensor.rank() != 0) return;  // all have the same
+    Tensor log_p = ctx.empty({rows, key_.top_k}, DType::f32);
+    for (int64_t i = 0; i < log_p.size(); ++i) {
+        log_p.data<float>()[i] = top.top_values.data<float>()[i] / tau - lse.data<float>()[i / key_.top_k];
+    }
+    const Box box{{first_token, 0}, {rows, key_.top_k}};
+    writer_.write("ids", box, top.top_ids);
+    writer_.write("log_p", box, log_p);
+}
+
+void TeacherCacheWriter::publish(const nlohmann::ordered_json& provenance) {
+    writer_.attribute("provenance", provenance.dump());
+    writer_.publish();
+}
+
+TeacherCache::TeacherCache(Session& session, const std::string& folder, const TeacherCacheKey& wanted)
+    : reader_(file_of(folder), session.world().handle(), teacher_cache_format) {
+    key_ = read_key(reader_);
+    const auto same = [&](const auto& cached, const auto& ours, const char* what) {
+        ESPALIER_REQUIRE(cached == ours,
+                         "{}: its {} is {}, this run's is {}; make a cache for this run with `espalier "
+                         "teacher-cache`",
+                         file_of(folder), what, cached, ours);
+    };
+    if (!wanted.teacher_sha256.empty())
+        same(key_.teacher_sha256, wanted.teacher_sha256, "teacher (by content hash)");
+    same(key_.vocab, wanted.vocab, "vocabulary");
+    same(key_.data, wanted.data, "data (by hash)");
+    same(key_.seq_len, wanted.seq_len, "--seq-len");
+    same(key_.seed, wanted.seed, "--seed");
+    same(key_.samples, wanted.samples, "number of samples, on which their order depends,");
+    if (key_.top_k == 0) return;
+    same(key_.top_k, wanted.top_k, "--top-k");
+    same(key_.temperature, wanted.temperature, "--temperature");
+}
+
+distill::Teacher TeacherCache::of(int64_t first_sample, Range vocabulary) {
+    return [this, first_token = first_sample * key_.seq_len, vocabulary](Context& ctx, int64_t begin,
+                                                                         int64_t rows) {
+        return read(ctx, first_token + begin, rows, vocabulary);
+    };
+}
+
+distill::TeacherBlock TeacherCache::read(Context& ctx, int64_t first_token, int64_t rows, Range vocabulary) {
+    distill::TeacherBlock out;
+    if (key_.top_k > 0) {
+        const Box box{{first_token, 0}, {rows, key_.top_k}};
+        out.top_ids = ctx.empty(box.count, DType::i32);
+        out.top_values = ctx.empty(box.count, DType::f32);
+        reader_.read("ids", box, out.top_ids);
+        reader_.read("log_p", box, out.top_values);
+        for (float& v : out.top_values.span<float>()) v *= static_cast<float>(key_.temperature);
+        return out;
+    }
+    const Box box{{first_token, vocabulary.begin}, {rows, vocabulary.size()}};
+    Tensor codes = ctx.empty(box.count, DType::bf16);
+    reader_.read("log_p_steps", box, codes);
+    out.logits = ctx.empty({rows, vocabulary.size()}, DType::f32);
+    const bfloat16* const code = codes.data<bfloat16>();
+    float* const z = out.logits.data<float>();
+#pragma omp parallel for num_threads(ctx.threads())
+    for (int64_t i = 0; i < out.logits.size(); ++i) z[i] = -static_cast<float>(code[i].bits) / steps_per_nat;
+    return out;
+}
+
+}  // namespace espalier::jobs

@@ -1,0 +1,157 @@
+#include "jobs/teacher_side.hpp"
+
+#include <cmath>
+
+#include "kernels/elementwise.hpp"
+#include "src/core/error.hpp"
+#include "src/train/gradient_sync.hpp"
+#include "src/train/schedule.hpp"
+
+namespace espalier::jobs {
+
+TeacherSide::TeacherSide(Session& session, const TrainingOptions& o, const ModelFile& student,
+                         int64_t samples)
+    : session_(session), o_(o) {
+    if (!o.teacher.empty()) file_ = std::make_unique<ModelFile>(o.teacher, session.world().handle());
+    if (!o.teacher_cache.empty()) {
+        cache_ = std::make_unique<TeacherCache>(
+            session, o.teacher_cache,
+            TeacherCacheKey{file_ ? file_->sha256() : "", data_fingerprint(o.data),
+                            student.architecture().vocab, o.seq_len, samples, session.common().seed, o.top_k,
+                            o.temperature});
+    }
+    check(student.architecture());
+}
+
+void TeacherSide::check(const model::Architecture& student) const {
+    ESPALIER_REQUIRE(
+        !cache_ || (o_.teacher_tp == 0 && o_.teacher_pp == 0),
+        "--teacher-tp and --teacher-pp place a teacher that runs; with --teacher-cache none does");
+    const bool elsewhere = (o_.teacher_tp > 0 && o_.teacher_tp != session_.topology().layout.tp) ||
+                           (o_.teacher_pp > 0 && o_.teacher_pp != session_.topology().layout.pp);
+    ESPALIER_REQUIRE(
+        !o_.correct_teacher || (file_ && !cache_ && !elsewhere),
+        "--correct-teacher trains the teacher on the student's grid; give --teacher T.h5 without "
+        "--teacher-cache, --teacher-tp and --teacher-pp");
+    if (!file_) {
+        ESPALIER_REQUIRE(o_.teacher_tp == 0 && o_.teacher_pp == 0,
+                         "--teacher-tp and --teacher-pp need a teacher; give --teacher T.h5");
+        return;
+    }
+    const auto& t = file_->architecture();
+    ESPALIER_REQUIRE(t.vocab == student.vocab,
+                     "teacher and student differ in vocabulary: {} has {} tokens, {} has {}; "
+                     "distillation compares distributions over the same tokens",
+                     o_.teacher, t.vocab, o_.student, student.vocab);
+    ESPALIER_REQUIRE(o_.seq_len <= t.max_positions,
+                     "--seq-len {}: {} has {} positions; choose --seq-len <= {}", o_.seq_len, o_.teacher,
+                     t.max_positions, t.max_positions);
+    ESPALIER_REQUIRE(o_.top_k < t.vocab, "--top-k {}: {} has {} tokens; choose --top-k < {}, or 0 for all",
+                     o_.top_k, o_.teacher, t.vocab, t.vocab);
+}
+
+void TeacherSide::load(const distill::LossTerms& terms) {
+    ESPALIER_REQUIRE(!terms.divergence || file_ || cache_,
+                     "--loss {}: a divergence needs a teacher; use `espalier distill --teacher T.h5`",
+                     o_.loss);
+    if (!terms.divergence || cache_) return;
+    const auto& student = session_.topology();
+    const int tp = o_.teacher_tp > 0 ? o_.teacher_tp : student.layout.tp,
+              pp = o_.teacher_pp > 0 ? o_.teacher_pp : student.layout.pp;
+    if (tp != student.layout.tp || pp != student.layout.pp) {
+        load_elsewhere(tp, pp);
+        return;
+    }
+    model_ = load_transformer(session_, *file_,
+                              o_.correct_teacher ? model::Gradients::keep : model::Gradients::none,
+                              session_.common().virtual_stages);
+    if (!o_.correct_teacher) return;
+    correction_.reset(new Correction{
+        distill::Objective(distill::parse_loss_terms("ce", 1)),
+        {session_.context(), *model_, optimizer_options(o_), student.data},
+        {student, *model_, nullptr, {model::recompute_from_string(o_.recompute, "--recompute"), false}},
+        {}});
+}
+
+/// The body on a grid of its own, the head with the student's.
+void TeacherSide::load_elsewhere(int tp, int pp) {
+    const auto& a = file_->architecture();
+    const auto& student = session_.topology();
+    model::check_layout(a, tp, pp, 1, o_.teacher);
+    own_ = std::make_unique<comm::Topology>(comm::make_topology(tp, pp));
+    const auto make = [&](const model::Placement& placement, const comm::Communicator& tensor) {
+        return std::make_unique<model::Transformer>(session_.context(), a, placement, tensor,
+                                                    session_.dtype(), model::Gradients::none);
+    };
+    const auto body = model::place(a, {tp, own_->tensor.rank()}, {pp, own_->stage(), 1});
+    model_ = make(model::without_head(body), own_->tensor);
+    head_ = make(model::head_alone({student.layout.tp, student.tensor.rank()}, student.last_stage()),
+                 student.tensor);
+    read_parameters(*file_, {{model_.get(), own_->data.rank() == 0}, {head_.get(), student.data.rank() == 0}},
+                    session_.context());
+    grid_ = std::make_unique<train::TeacherGrid>(student, *own_, *model_);
+}
+
+std::string TeacherSide::sha256() const {
+    if (file_) return file_->sha256();
+    return cache_ ? cache_->key().teacher_sha256 : "";
+}
+
+std::optional<Trained> TeacherSide::trained() const {
+    if (!correction_) return std::nullopt;
+    return Trained{"teacher/", model_.get(), &correction_->optimizer};
+}
+
+double TeacherSide::forward_flops_per_token(int64_t seq_len) const {
+    const double forward = model_ ? model::forward_flops_per_token(model_->architecture(), seq_len) : 0.0;
+    return correction_ ? 3 * forward : forward;
+}
+
+void TeacherSide::begin_step(Context& ctx, const ReadMicroBatches& read, double tokens) {
+    if (grid_) {
+        std::vector<int64_t> tokens_of;
+        for (int64_t first = 0; first < o_.global_batch; first += o_.micro_batch)
+            tokens_of.push_back(std::min(o_.micro_batch, o_.global_batch - first) * o_.seq_len);
+        grid_->run(ctx, read(*own_), tokens_of);
+    }
+    if (!correction_) return;
+    auto& c = *correction_;
+    c.objective.reset();
+    fill(ctx, 0.0f, model_->gradients());
+    const auto batches = read(session_.topology());
+    c.pipeline.step(ctx, batches, {},
+                    [&](const train::MicroBatch& batch, int64_t, const Tensor& hidden, const Tensor&) {
+                        c.hidden.push_back(hidden);
+                        return c.objective.backward(ctx, *model_, hidden, {}, batch.labels, 1.0 / tokens);
+                    });
+}
+
+void TeacherSide::end_step(Context& ctx, int64_t step, double share) {
+    if (!correction_) return;
+    auto& optimizer = correction_->optimizer;
+    train::synchronise_gradients(ctx, *model_, session_.topology(), optimizer.shards());
+    const double norm = train::gradient_norm(ctx, *model_, session_.topology(), optimizer.shards());
+    if (!std::isfinite(norm)) return;
+    const double peak = o_.teacher_lr > 0 ? o_.teacher_lr : o_.lr / 5;
+    optimizer.step(ctx, step, share * peak, train::clipping(norm, o_.clip_grad));
+}
+
+void TeacherSide::write_model(const std::string& path) {
+    if (!correction_) return;
+    write_trained(session_, path, *file_, *model_, correction_->optimizer, extend_history(*file_, session_));
+}
+
+distill::Teacher TeacherSide::of(Context& ctx, const model::Transformer& student, int64_t first_sample,
+                                 const Tensor& hidden) {
+    if (cache_) return cache_->of(first_sample, student.vocabulary());
+    if (grid_) return distill::live_teacher(*head_, grid_->next_hidden(ctx));
+    if (correction_) {
+        Tensor own = std::move(correction_->hidden.front());
+        correction_->hidden.pop_front();
+        return distill::live_teacher(*model_, own);
+    }
+    if (model_) return distill::live_teacher(*model_, hidden);
+    return {};
+}
+
+}  // namespace espalier::jobs

@@ -1,0 +1,66 @@
+// The teacher of a run, wherever it comes from: a model on the student's grid, which may learn too, a model
+// on a grid of its own, or a cache of what one said.
+#pragma once
+
+#include <deque>
+
+#include "jobs/checkpoint.hpp"
+#include "jobs/teacher_cache_file.hpp"
+#include "jobs/training.hpp"
+#include "src/distill/objective.hpp"
+#include "src/train/teacher_grid.hpp"
+
+namespace espalier::jobs {
+
+/// Reads the micro-batches of a step that belong to a replica of a grid.
+using ReadMicroBatches = std::function<std::vector<train::MicroBatch>(const comm::Topology&)>;
+
+class TeacherSide {
+public:
+    /// Collective. Nothing where the run has no teacher. Refuses one that cannot teach this student.
+    TeacherSide(Session& session, const TrainingOptions& o, const ModelFile& student, int64_t samples);
+    /// Collective. Loads what is to run.
+    void load(const distill::LossTerms& terms);
+
+    /// Content hash of the teacher's model, by whom its words are; empty where there is none.
+    std::string sha256() const;
+    /// The model that runs in the student's pipeline; nullptr where there is none.
+    model::Transformer* in_pipeline() const { return grid_ || correction_ ? nullptr : model_.get(); }
+    /// What of it is in training; for checkpoints.
+    std::optional<Trained> trained() const;
+    double forward_flops_per_token(int64_t seq_len) const;
+
+    /// Collective. What the teacher does before the student's passes of a step over `tokens` tokens.
+    void begin_step(Context& ctx, const ReadMicroBatches& read, double tokens);
+    /// Collective. And after them: where it is corrected, one update; `share` of its peak learning rate.
+    void end_step(Context& ctx, int64_t step, double share);
+    /// The teacher's own cross entropy over this rank's part of the step, where it is corrected.
+    const distill::LossSums* sums() const { return correction_ ? &correction_->objective.sums() : nullptr; }
+    /// Collective. RUNDIR/teacher.h5, where it is corrected.
+    void write_model(const std::string& path);
+    /// For a micro-batch in the student's last stage, in order; hidden: the pipeline's, where it is there.
+    distill::Teacher of(Context& ctx, const model::Transformer& student, int64_t first_sample,
+                        const Tensor& hidden);
+
+private:
+    /// Teacher correction (Sreenivas et al. 2024): it follows the text a little while the student follows it.
+    struct Correction {
+        distill::Objective objective;
+        train::Optimizer optimizer;
+        train::Pipeline pipeline;
+        std::deque<Tensor> hidden;  // last stage: of this step's micro-batches, before the update
+    };
+    void check(const model::Architecture& student) const;
+    void load_elsewhere(int tp, int pp);
+
+    Session& session_;
+    const TrainingOptions& o_;
+    std::unique_ptr<ModelFile> file_;
+    std::unique_ptr<TeacherCache> cache_;
+    std::unique_ptr<comm::Topology> own_;               // the teacher's grid, where it is another
+    std::unique_ptr<model::Transformer> model_, head_;  // the head apart from a body on its own grid
+    std::unique_ptr<train::TeacherGrid> grid_;
+    std::unique_ptr<Correction> correction_;
+};
+
+}  // namespace espalier::jobs

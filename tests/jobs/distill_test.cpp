@@ -1,0 +1,201 @@
+// Where a teacher comes from, and how a run is laid out, does not show in what the student learns.
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "tests/jobs/program.hpp"
+
+namespace espalier::test {
+namespace {
+
+using nlohmann::json;
+using Words = std::vector<std::string>;
+
+class Distill : public testing::Test {
+protected:
+    Distill() {
+        EXPECT_EQ(espalier({"init", "--arch", world.path("arch.json"), "--out", world.path("teacher.h5"),
+                            "--seed", "5", "--quiet"})
+                      .exit_code,
+                  0);
+    }
+
+    ProcessResult run(const std::string& out, const Words& more, int ranks = 1) const {
+        Words words{"distill",
+                    "--student",
+                    world.path("model.h5"),
+                    "--data",
+                    world.path("tokens"),
+                    "--out",
+                    world.path(out),
+                    "--tokens",
+                    "384",
+                    "--seq-len",
+                    "16",
+                    "--global-batch",
+                    "4",
+                    "--lr",
+                    "1e-3",
+                    "--warmup-steps",
+                    "1",
+                    "--dtype",
+                    "f32",
+                    "--quiet"};
+        words.insert(words.end(), more.begin(), more.end());
+        return espalier(words, ranks);
+    }
+    ProcessResult run_with_teacher(const std::string& out, Words more, int ranks = 1) const {
+        more.insert(more.end(), {"--teacher", world.path("teacher.h5")});
+        return run(out, more, ranks);
+    }
+    Words cache_words(const std::string& out, const Words& more) const {
+        Words words{"teacher-cache",
+                    "--teacher",
+                    world.path("teacher.h5"),
+                    "--data",
+                    world.path("tokens"),
+                    "--out",
+                    world.path(out),
+                    "--samples",
+                    "24",
+                    "--seq-len",
+                    "16",
+                    "--dtype",
+                    "f32",
+                    "--quiet"};
+        words.insert(words.end(), more.begin(), more.end());
+        return words;
+    }
+
+    std::vector<double> values(const std::string& out, const char* key = "loss") const {
+        std::vector<double> found;
+        std::istringstream lines(world.read(out + "/metrics.jsonl"));
+        for (std::string line; std::getline(lines, line);) found.push_back(json::parse(line).at(key));
+        return found;
+    }
+    void expect_near(const std::vector<double>& got, const std::vector<double>& expected, double relative) {
+        ASSERT_EQ(got.size(), expected.size());
+        for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], expected[i], relative * expected[i]) << i;
+    }
+
+    const TinyWorld world;
+};
+
+constexpr double rounding = 1e-5;  // of an f32 loss on another layout
+
+TEST_F(Distill, TheTeachersGridDoesNotShow) {
+    ASSERT_EQ(run_with_teacher("serial", {}).exit_code, 0);
+
+    ASSERT_EQ(run_with_teacher("a", {"--teacher-tp", "2", "--teacher-pp", "2"}, 4).exit_code, 0);
+    ASSERT_EQ(run_with_teacher("b", {"--pp", "2", "--tp", "2", "--teacher-tp", "1", "--teacher-pp", "1"}, 4)
+                  .exit_code,
+              0);
+
+    expect_near(values("a"), values("serial"), rounding);
+    expect_near(values("b"), values("serial"), rounding);
+}
+
+TEST_F(Distill, VirtualStagesAndRecomputingDoNotShow) {
+    ASSERT_EQ(run_with_teacher("serial", {}).exit_code, 0);
+
+    ASSERT_EQ(
+        run_with_teacher("v", {"--pp", "2", "--virtual-stages", "2", "--recompute", "full"}, 2).exit_code, 0);
+    ASSERT_EQ(run_with_teacher("none", {"--recompute", "none"}).exit_code, 0);
+
+    expect_near(values("v"), values("serial"), rounding);
+    expect_near(values("none"), values("serial"), rounding);
+}
+
+TEST_F(Distill, AStoppedRunGoesOnWithAnotherNumberOfReplicas) {
+    ASSERT_EQ(run_with_teacher("serial", {}).exit_code, 0);
+
+    ASSERT_EQ(run_with_teacher("r", {"--exit-after-steps", "2"}, 4).exit_code, 3);
+    ASSERT_EQ(run_with_teacher("r", {"--tp", "3", "--exit-after-steps", "4"}, 3).exit_code, 3);
+    ASSERT_EQ(run_with_teacher("r", {}, 2).exit_code, 0);
+
+    expect_near(values("r"), values("serial"), rounding);
+}
+
+TEST_F(Distill, ACacheOfWholeDistributionsIsAsGoodAsTheTeacher) {
+    ASSERT_EQ(run_with_teacher("live", {}).exit_code, 0);
+    ASSERT_EQ(espalier(cache_words("cache", {"--tp", "2"}), 2).exit_code, 0);
+
+    const auto result = run("cached", {"--teacher-cache", world.path("cache"), "--tp", "3"}, 3);
+
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    expect_near(values("cached"), values("live"), 2e-3);  // log p in steps of 5e-4
+}
+
+TEST_F(Distill, ACacheOfTheTopTokensIsWhatTopKComparesWith) {
+    ASSERT_EQ(run_with_teacher("live", {"--top-k", "5", "--temperature", "2"}).exit_code, 0);
+    ASSERT_EQ(
+        espalier(cache_words("cache", {"--top-k", "5", "--temperature", "2", "--pp", "2"}), 4).exit_code, 0);
+
+    const auto result =
+        run("cached",
+            {"--teacher-cache", world.path("cache"), "--top-k", "5", "--temperature", "2", "--tp", "2"}, 2);
+
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    expect_near(values("cached"), values("live"), rounding);
+}
+
+TEST_F(Distill, ACacheOfSomethingElseIsRefused) {
+    ASSERT_EQ(espalier(cache_words("cache", {"--top-k", "5"})).exit_code, 0);
+    const Words use{"--teacher-cache", world.path("cache")};
+    const auto refused = [&](Words more, const std::string& reason) {
+        more.insert(more.end(), use.begin(), use.end());
+        const auto result = run("refused", more);
+        EXPECT_EQ(result.exit_code, 2);
+        EXPECT_NE(result.err.find(reason), std::string::npos) << result.err;
+        EXPECT_FALSE(world.exists("refused"));
+    };
+
+    refused({}, "--top-k");
+    refused({"--top-k", "5", "--seed", "7"}, "--seed");
+    refused({"--top-k", "5", "--temperature", "2"}, "--temperature");
+    refused({"--top-k", "5", "--teacher", world.path("model.h5")}, "teacher");
+    refused({"--top-k", "5", "--teacher-tp", "2"}, "--teacher-tp");
+}
+
+TEST_F(Distill, ACorrectedTeacherLearnsAsAloneAndComesBackAfterAStop) {
+    const Words corrected{"--correct-teacher", "--teacher-lr", "1e-2"};
+    ASSERT_EQ(run_with_teacher("whole", corrected).exit_code, 0);
+    Words first = corrected;
+    first.insert(first.end(), {"--exit-after-steps", "3"});
+
+    ASSERT_EQ(run_with_teacher("r", first).exit_code, 3);
+    ASSERT_EQ(run_with_teacher("r", corrected).exit_code, 0);
+
+    const Words alone{"train",
+                      "--model",
+                      world.path("teacher.h5"),
+                      "--data",
+                      world.path("tokens"),
+                      "--out",
+                      world.path("alone"),
+                      "--tokens",
+                      "384",
+                      "--seq-len",
+                      "16",
+                      "--global-batch",
+                      "4",
+                      "--lr",
+                      "1e-2",
+                      "--min-lr",
+                      "1e-4",
+                      "--warmup-steps",
+                      "1",
+                      "--dtype",
+                      "f32",
+                      "--quiet"};
+    ASSERT_EQ(espalier(alone).exit_code, 0);
+    const auto teacher = values("whole", "teacher_loss");
+    expect_near(teacher, values("alone"), rounding);
+    EXPECT_EQ(values("r"), values("whole"));
+    EXPECT_EQ(values("r", "teacher_loss"), teacher);
+    EXPECT_TRUE(world.exists("r/teacher.h5"));
+}
+
+}  // namespace
+}  // namespace espalier::test
