@@ -161,6 +161,7 @@ int export_model(const std::vector<std::string>& arguments, comm::Mpi&) {
         }
         file.reader().verify();
         writer->finish();
+        layout.expect_written(session.world().all_reduce(writer->bytes_written(), comm::Reduction::sum));
 
         std::vector<std::string> files;
         for (const auto& shard : layout.shards()) files.push_back(shard.name);
