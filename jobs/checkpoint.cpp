@@ -110,9 +110,8 @@ std::optional<int64_t> read_checkpoint(Session& session, const std::string& rund
         } catch (const UserError& e) {
             damage = e.what();
         }
-        const bool whole = session.world().all_reduce(damage.empty() ? 0 : 1, comm::Reduction::max) == 0;
-        if (!whole) {
-            if (!damage.empty())
+        if (!damage.empty()) {  // of all ranks alike
+            if (session.root())
                 fmt::print(stderr, "espalier: {}\n  going on from the checkpoint before it\n", damage);
             continue;
         }

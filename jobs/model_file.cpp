@@ -4,6 +4,7 @@
 #include <ctime>
 #include <set>
 
+#include "io/collective.hpp"
 #include "kernels/elementwise.hpp"
 #include "src/core/error.hpp"
 
@@ -116,14 +117,17 @@ void read_parameters(Session& session, io::TensorFileReader& reader, const std::
     Context& ctx = session.context();
     const bool counts =
         session.topology().data.rank() == 0;  // replicas read the same; one of them answers for it
-    for (const auto& e : set.entries()) {
-        const std::string name = prefix + e.parameter.name;
-        const DType stored = reader.find(name)->dtype;
-        Tensor target = model::ParameterSet::view(flat, &e);
-        Tensor read = stored == flat.dtype() ? target : ctx.empty(e.local.count, stored);
-        reader.read(name, e.local, read, counts && e.owned.size() > 0 ? e.owned : Box{});
-        if (stored != flat.dtype()) convert(ctx, read, target);
-    }
+    io::on_all(session.world().handle(), [&] {
+        for (const auto& e : set.entries()) {
+            const std::string name = prefix + e.parameter.name;
+            const auto* spec = reader.find(name);
+            ESPALIER_REQUIRE(spec, "{}: the tensor {} is missing", reader.path(), name);
+            Tensor target = model::ParameterSet::view(flat, &e);
+            Tensor read = spec->dtype == flat.dtype() ? target : ctx.empty(e.local.count, spec->dtype);
+            reader.read(name, e.local, read, counts && e.owned.size() > 0 ? e.owned : Box{});
+            if (spec->dtype != flat.dtype()) convert(ctx, read, target);
+        }
+    });
     reader.verify();
 }
 

@@ -71,8 +71,8 @@ nlohmann::ordered_json extend_history(const ModelFile& from, const Session& sess
 std::unique_ptr<model::Transformer> load_transformer(Session& session, ModelFile& file,
                                                      model::Gradients gradients);
 
-/// Reads every rank's part of each parameter from datasets `prefix` + name into a flat buffer of f32 or bf16,
-/// converting.
+/// Collective. Reads every rank's part of each parameter from datasets `prefix` + name into a flat buffer of
+/// f32 or bf16, converting, and verifies it. What goes wrong on one rank is thrown on every rank.
 void read_parameters(Session& session, io::TensorFileReader& reader, const std::string& prefix,
                      const model::ParameterSet& set, Tensor& flat);
 /// Writes what this rank answers for; the inverse. dtype_of tells the dataset's dtype by name.
