@@ -111,8 +111,7 @@ std::optional<int64_t> read_checkpoint(Session& session, const std::string& rund
             damage = e.what();
         }
         if (!damage.empty()) {  // of all ranks alike
-            if (session.root())
-                fmt::print(stderr, "espalier: {}\n  going on from the checkpoint before it\n", damage);
+            if (session.root()) session.log().warning("{}\n  going on from the checkpoint before it", damage);
             continue;
         }
         ESPALIER_REQUIRE(then == configuration,

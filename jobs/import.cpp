@@ -1,6 +1,4 @@
 // import: a checkpoint of somebody else's -> M.h5, tensor by tensor, every rank its own rows.
-#include <fmt/core.h>
-
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
@@ -141,8 +139,7 @@ int import_model(const std::vector<std::string>& arguments, comm::Mpi&) {
         session.results["parameters"] = model::parameter_count(source.architecture);
         session.results["architecture"] = model::to_json(source.architecture);
         session.results["sha256"] = sha256;
-        if (session.talks())
-            fmt::print("{}: {} parameters\n", out, model::parameter_count(source.architecture));
+        session.log().result("{}: {} parameters", out, model::parameter_count(source.architecture));
         return exit_code::done;
     });
 }

@@ -1,6 +1,4 @@
 // init: random weights for a shape, the same on any number of ranks.
-#include <fmt/core.h>
-
 #include <cmath>
 
 #include "io/publish.hpp"
@@ -89,7 +87,7 @@ int init(const std::vector<std::string>& arguments, comm::Mpi&) {
                         {"jobs", {history_step(session)}}});
         session.results["parameters"] = model::parameter_count(a);
         session.results["architecture"] = model::to_json(a);
-        if (session.talks()) fmt::print("{}: {} random parameters\n", out, model::parameter_count(a));
+        session.log().result("{}: {} random parameters", out, model::parameter_count(a));
         return exit_code::done;
     });
 }

@@ -29,7 +29,8 @@ std::string lines_up_to(const std::string& path, int64_t last) {
 
 RunLog::RunLog(const Session& session, const std::string& rundir, int64_t resumed_step, int64_t steps,
                int64_t log_every, int64_t tokens_each)
-    : log_every_(log_every),
+    : log_(session.log()),
+      log_every_(log_every),
       tokens_each_(tokens_each),
       first_step_(resumed_step),
       lines_(session.talks() && isatty(STDOUT_FILENO) == 0) {
@@ -69,8 +70,7 @@ void RunLog::step(const StepReport& r) {
         std::fwrite(text.data(), 1, text.size(), metrics_) == text.size() && std::fflush(metrics_) == 0,
         "metrics.jsonl cannot be written; is the disk full?");
     if (lines_ && (r.step % log_every_ == 0 || r.step == r.steps)) {
-        fmt::print("{}\n", megatron_line(r, 1));
-        std::fflush(stdout);
+        log_.info("{}", megatron_line(r, 1));
     }
     progress_->show(static_cast<double>((r.step - first_step_) * tokens_each_),
                     fmt::format("step {}/{} loss {:.4f}", r.step, r.steps, r.loss));

@@ -33,6 +33,7 @@ public:
     void flush();
 
 private:
+    Log log_;
     std::FILE* metrics_ = nullptr;
     std::unique_ptr<Progress> progress_;
     int64_t log_every_, tokens_each_, first_step_;

@@ -1,8 +1,6 @@
 // The training run: loads, resumes, steps, checkpoints, stops.
 #include "jobs/training.hpp"
 
-#include <fmt/core.h>
-
 #include <array>
 #include <cmath>
 #include <filesystem>
@@ -72,6 +70,7 @@ nlohmann::ordered_json configuration(const Session& session, const ModelFile& st
                             "valid",
                             "valid-every",
                             "log-every",
+                            "log-level",
                             "exit-after-minutes",
                             "exit-after-steps",
                             "model",
@@ -166,11 +165,10 @@ public:
                      tokens = static_cast<double>((step - first) * o_.global_batch * o_.seq_len);
         summarise(report, step, tokens, seconds);
         if (step < steps_) {
-            if (session_.talks())
-                fmt::print(
-                    "stopped after step {} of {}, checkpoint {}/checkpoints/step-{}.h5; the same command "
-                    "goes on from there\n",
-                    step, steps_, o_.out, saved);
+            session_.log().info(
+                "stopped after step {} of {}, checkpoint {}/checkpoints/step-{}.h5; the same command goes on "
+                "from there",
+                step, steps_, o_.out, saved);
             return exit_code::work_left;
         }
         write_model();
@@ -221,7 +219,7 @@ private:
         session_.world().barrier();
         if (over) return 0;
         const auto step = read_checkpoint(session_, o_.out, *student_, *optimizer_, configuration_);
-        if (step && session_.talks()) fmt::print("going on after step {} of {}\n", *step, steps_);
+        if (step) session_.log().info("going on after step {} of {}", *step, steps_);
         return step.value_or(0);
     }
 
@@ -277,8 +275,7 @@ private:
             ++skipped_;
             ++skipped_in_a_row_;
             if (session_.root())
-                fmt::print(stderr, "espalier: step {}: the gradient is not finite; the step is skipped\n",
-                           step);
+                session_.log().warning("step {}: the gradient is not finite; the step is skipped", step);
         }
         ESPALIER_REQUIRE(skipped_in_a_row_ < most_skips_in_a_row,
                          "step {}: {} steps in a row had no finite gradient; lower --lr, or look at the data",
@@ -341,7 +338,7 @@ private:
         auto history = extend_history(*student_file_, session_);
         if (teacher_file_) history["jobs"].back()["teacher_sha256"] = teacher_file_->sha256();
         writer.publish(history);
-        if (session_.talks()) fmt::print("{}\n", path);
+        session_.log().result("{}", path);
     }
 
     Session& session_;
