@@ -15,6 +15,7 @@ constexpr std::array table{
     Job{"prune", "cut a model to a target shape", prune},
     Job{"distill", "train a student after a teacher", distill},
     Job{"train", "train a model on text", train},
+    Job{"report", "draw training runs on one HTML page", report},
     Job{"evaluate", "loss and perplexity over text, accuracy over multiple choice", evaluate},
     Job{"score", "log-likelihood of continuations", score},
     Job{"generate", "continue a prompt", generate},

@@ -75,7 +75,7 @@ Request Options::parse(const std::vector<std::string>& arguments) {
     po::options_description all;
     all.add(own_).add(common_);
     po::positional_options_description positional;
-    if (!positional_.empty()) positional.add(positional_.c_str(), 1);
+    if (!positional_.empty()) positional.add(positional_.c_str(), -1);
     try {
         const auto style = po::command_line_style::unix_style & ~po::command_line_style::allow_guessing;
         po::store(po::command_line_parser(arguments).options(all).positional(positional).style(style).run(),
