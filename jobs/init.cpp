@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "io/publish.hpp"
+#include "io/strict_json.hpp"
 #include "jobs/foreign_model.hpp"
 #include "jobs/job.hpp"
 #include "jobs/model_file.hpp"
@@ -50,7 +51,7 @@ int init(const std::vector<std::string>& arguments, comm::Mpi&) {
     };
     return run_job("init", arguments, declare, [&](Session& session, const Options&) {
         io::check_output(out, session.common().force);
-        const auto object = nlohmann::json::parse(io::read_file(arch, size_t{16} << 20), nullptr, false);
+        const auto object = io::parse_json(io::read_file(arch, size_t{16} << 20), arch);
         ESPALIER_REQUIRE(object.is_object(), "{}: not a JSON object", arch);
         // The whole output of `inspect --json` is welcome too.
         const auto a = model::architecture_from_json(
