@@ -83,7 +83,7 @@ Tensor Transformer::final_hidden_backward(Context& ctx, const Tensor& d_hidden, 
 Tensor Transformer::backward(Context& ctx, Tensor d_out, const TokenBatch& tokens, SavedStage& saved) {
     const RotaryTable& table = rotary(ctx, positions_of(tokens));
     for (size_t i = layers_.size(); i-- > 0;) {
-        d_out = layers_[i].backward(ctx, std::move(d_out), tokens, table, saved.layers[i]);
+        d_out = layers_[i].backward(ctx, d_out, tokens, table, saved.layers[i]);
         saved.layers[i] = {};
     }
     return d_out;
