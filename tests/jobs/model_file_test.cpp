@@ -24,9 +24,8 @@ size_t place_of(const std::string& path, float value) {
 TEST(ReadParameters, ThrowsOnEveryRankWhatFailsOnOne) {
     const test::TemporaryFolder folder;
     CommonOptions common;
-    common.pp = 2;
-    common.threads = 1;
-    const Options options("evaluate", common);
+    Options options("evaluate", common);
+    ASSERT_EQ(options.parse({"--pp", "2", "--threads", "1"}), Request::run);
     Session session("evaluate", options, common);
     Context& ctx = session.context();
     const auto a = test::tiny_llama();
