@@ -6,6 +6,7 @@
 
 #include <cmath>
 
+#include "benchmarks/main.hpp"
 #include "benchmarks/yardstick.hpp"
 
 namespace espalier::benchmarks {
@@ -48,15 +49,12 @@ void add(int64_t batch, int64_t seq, DType dtype) {
 }
 
 }  // namespace
-}  // namespace espalier::benchmarks
 
-int main(int argc, char** argv) {
-    using namespace espalier;
-    benchmark::Initialize(&argc, argv);
-    if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
-    benchmarks::add(4, 512, DType::f32);
-    benchmarks::add(4, 512, DType::bf16);
-    benchmarks::add(1, 512, DType::f32);
-    benchmarks::add(1, 2048, DType::f32);
-    benchmark::RunSpecifiedBenchmarks();
+void add_benchmarks() {
+    add(4, 512, DType::f32);
+    add(4, 512, DType::bf16);
+    add(1, 512, DType::f32);
+    add(1, 2048, DType::f32);
 }
+
+}  // namespace espalier::benchmarks

@@ -4,6 +4,7 @@
 
 #include <benchmark/benchmark.h>
 
+#include "benchmarks/main.hpp"
 #include "benchmarks/yardstick.hpp"
 
 namespace espalier::benchmarks {
@@ -74,18 +75,15 @@ void add_all(DType dtype) {
 }
 
 }  // namespace
-}  // namespace espalier::benchmarks
 
-int main(int argc, char** argv) {
-    using namespace espalier;
-    benchmark::Initialize(&argc, argv);
-    if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
-    Context ctx = benchmarks::make_context();
+void add_benchmarks() {
+    Context ctx = make_context();
     for (const DType dtype : {DType::f32, DType::bf16}) {
         if (!has_native_matmul(ctx, dtype)) continue;
         benchmark::AddCustomContext(fmt::format("G_{}", to_string(dtype)),
-                                    fmt::format("{:.1f} GFLOP/s", benchmarks::yardstick(ctx, dtype)));
-        benchmarks::add_all(dtype);
+                                    fmt::format("{:.1f} GFLOP/s", yardstick(ctx, dtype)));
+        add_all(dtype);
     }
-    benchmark::RunSpecifiedBenchmarks();
 }
+
+}  // namespace espalier::benchmarks

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "benchmarks/main.hpp"
 #include "benchmarks/yardstick.hpp"
 #include "kernels/activation.hpp"
 #include "kernels/adamw.hpp"
@@ -247,16 +248,13 @@ void add_divergences(VocabularyCase c) {
 }
 
 }  // namespace
-}  // namespace espalier::benchmarks
 
-int main(int argc, char** argv) {
-    using namespace espalier;
-    benchmark::Initialize(&argc, argv);
-    if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
-    for (const auto& c : test::vocabulary_cases) benchmarks::add_divergences(c);
+void add_benchmarks() {
+    for (const auto& c : test::vocabulary_cases) add_divergences(c);
     for (const DType dtype : test::float_types) {
-        for (const auto& c : test::row_cases) benchmarks::add_row_ops(c, dtype);
-        benchmarks::add_model_ops(dtype);
+        for (const auto& c : test::row_cases) add_row_ops(c, dtype);
+        add_model_ops(dtype);
     }
-    benchmark::RunSpecifiedBenchmarks();
 }
+
+}  // namespace espalier::benchmarks

@@ -24,8 +24,6 @@ function(add_espalier_test name)
     endif()
     add_executable(${name} ${arg_SOURCES})
     target_link_libraries(${name} PRIVATE espalier_test_support ${arg_LINK})
-    # GCC 12 warns of overlaps in std::string's own code at -O3 (GCC bug 105651).
-    target_compile_options(${name} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)
     set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
     if(ESPALIER_FUZZ)
         return()

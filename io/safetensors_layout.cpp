@@ -80,6 +80,11 @@ void SafetensorsLayout::add_shard(std::vector<size_t> members) {
     data_bytes_ += end;
 }
 
+void SafetensorsLayout::expect_written(int64_t bytes_of_all) const {
+    if (bytes_of_all == data_bytes_) return;
+    throw InternalError(fmt::format("{} of {} bytes of tensor data were written", bytes_of_all, data_bytes_));
+}
+
 std::string SafetensorsLayout::index() const {
     if (shards_.size() == 1) return {};
     nlohmann::ordered_json map = nlohmann::ordered_json::object();

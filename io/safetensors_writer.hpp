@@ -39,6 +39,8 @@ public:
     const std::vector<Place>& places() const { return places_; }
     const std::vector<Shard>& shards() const { return shards_; }
     int64_t data_bytes() const { return data_bytes_; }
+    /// Throws InternalError unless all processes together have written the data of all tensors.
+    void expect_written(int64_t bytes_of_all) const;
     std::string index() const;  ///< content of model.safetensors.index.json; empty for a single shard
 
 private:
@@ -64,7 +66,8 @@ public:
     /// process.
     void write_rows(size_t tensor, int64_t first, std::span<const std::byte> data);
     /// Puts on the disk what this process wrote; FileRole::create also writes the index. The folder is
-    /// complete when every process has returned from it; the caller then publishes it under its name.
+    /// complete when every process has returned from it and SafetensorsLayout::expect_written accepts the sum
+    /// of their bytes_written(); the caller then publishes it under its name.
     void finish();
 
     const SafetensorsLayout& layout() const { return layout_; }

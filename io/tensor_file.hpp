@@ -76,6 +76,7 @@ public:
     TensorFileReader(TensorFileReader&&) noexcept;
 
     const std::string& path() const;
+    MPI_Comm comm() const;
     const std::vector<TensorSpec>& tensors() const;         ///< in the order that the writer was given
     const TensorSpec* find(const std::string& name) const;  ///< nullptr where there is none
     const std::vector<std::string>& byte_names() const;     ///< of write_bytes, in order

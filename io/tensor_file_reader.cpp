@@ -77,6 +77,9 @@ TensorFileReader::TensorFileReader(TensorFileReader&&) noexcept = default;
 const std::string& TensorFileReader::path() const {
     return state_->path;
 }
+MPI_Comm TensorFileReader::comm() const {
+    return state_->comm;
+}
 const std::vector<TensorSpec>& TensorFileReader::tensors() const {
     return state_->specs;
 }

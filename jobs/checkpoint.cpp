@@ -168,10 +168,8 @@ std::optional<RunState> Checkpoints::read() {
     for (const auto& found : all) {
         std::string damage;
         const auto state = read(found.path, damage);
-        const bool whole = session_.world().all_reduce(damage.empty() ? 0 : 1, comm::Reduction::max) == 0;
-        if (whole) return state;
-        if (!damage.empty())
-            fmt::print(stderr, "espalier: {}\n  going on from the checkpoint before it\n", damage);
+        if (damage.empty()) return state;
+        if (session_.root()) session_.log().warning("{}\n  going on from the checkpoint before it", damage);
     }
     ESPALIER_REQUIRE(
         all.empty(),

@@ -3,13 +3,13 @@
 #include <fmt/core.h>
 
 #include <chrono>
-#include <cstdio>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "jobs/job.hpp"
 #include "src/core/error.hpp"
+#include "src/core/log.hpp"
 
 namespace {
 
@@ -28,9 +28,7 @@ std::string overview() {
 /// not.
 void report(const comm::Mpi& mpi, const std::string& job, const std::string& message) {
     if (mpi.rank() != 0) std::this_thread::sleep_for(std::chrono::milliseconds(500));
-    const std::string where = mpi.rank() == 0 ? "" : fmt::format(" [rank {}]", mpi.rank());
-    fmt::print(stderr, "espalier {}{}: {}\n", job, where, message);
-    std::fflush(stderr);
+    Log({"espalier " + job, mpi.rank()}).error("{}", message);
 }
 
 int run(const jobs::Job& job, const std::vector<std::string>& arguments, comm::Mpi& mpi) {
@@ -64,18 +62,18 @@ int main(int argc, char** argv) {
     }
     const jobs::Job* job = jobs::find_job(name);
     if (!job) {
-        fmt::print(stderr, "espalier: unknown job \"{}\"; `espalier --help` lists the jobs\n", name);
+        Log({"espalier"}).error("unknown job \"{}\"; `espalier --help` lists the jobs", name);
         return jobs::exit_code::bad_input;
     }
     if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) {
-        fmt::print(stderr, "espalier: this build needs a processor with AVX2 and FMA (x86-64-v3)\n");
+        Log({"espalier"}).error("this build needs a processor with AVX2 and FMA (x86-64-v3)");
         return jobs::exit_code::bad_input;
     }
     try {
         comm::Mpi mpi(argc, argv);
         return run(*job, {argv + 2, argv + argc}, mpi);
     } catch (const std::exception& e) {
-        fmt::print(stderr, "espalier {}: {}\n", name, e.what());
+        Log({"espalier " + name}).error("{}", e.what());
         return jobs::exit_code::bad_input;
     }
 }

@@ -1,6 +1,4 @@
 // evaluate: loss and perplexity over a token file, accuracy over multiple-choice requests.
-#include <fmt/core.h>
-
 #include <cmath>
 
 #include "jobs/job.hpp"
@@ -46,9 +44,8 @@ void evaluate_stream(Session& session, const EvaluateOptions& o, model::Transfor
     for (const auto& w : windows) inputs += static_cast<double>(w.length - 1);
     session.results["tokens_per_second"] = inputs / (session.seconds() - begin);
     session.model_flops += inputs * model::forward_flops_per_token(a, seq);
-    if (session.talks())
-        fmt::print("loss {:.4f}  perplexity {:.3f}  over {} tokens\n", loss.mean(), std::exp(loss.mean()),
-                   loss.tokens);
+    session.log().result("loss {:.4f}  perplexity {:.3f}  over {} tokens", loss.mean(), std::exp(loss.mean()),
+                         loss.tokens);
 }
 
 void evaluate_choices(Session& session, const EvaluateOptions& o, model::Transformer& model) {
@@ -65,9 +62,8 @@ void evaluate_choices(Session& session, const EvaluateOptions& o, model::Transfo
     session.results["questions"] = questions.size();
     session.results["accuracy"] = accuracy.plain;
     session.results["accuracy_norm"] = accuracy.normalised;
-    if (session.talks())
-        fmt::print("accuracy {:.4f}  normalised {:.4f}  over {} questions\n", accuracy.plain,
-                   accuracy.normalised, questions.size());
+    session.log().result("accuracy {:.4f}  normalised {:.4f}  over {} questions", accuracy.plain,
+                         accuracy.normalised, questions.size());
 }
 
 }  // namespace

@@ -1,5 +1,4 @@
 // export: M.h5 -> a Hugging Face folder, tensor by tensor, every rank its own rows.
-#include <fmt/core.h>
 #include <unistd.h>
 
 #include <cmath>
@@ -161,6 +160,7 @@ int export_model(const std::vector<std::string>& arguments, comm::Mpi&) {
         }
         file.reader().verify();
         writer->finish();
+        layout.expect_written(session.world().all_reduce(writer->bytes_written(), comm::Reduction::sum));
 
         std::vector<std::string> files;
         for (const auto& shard : layout.shards()) files.push_back(shard.name);
@@ -176,8 +176,7 @@ int export_model(const std::vector<std::string>& arguments, comm::Mpi&) {
 
         session.results["parameters"] = model::parameter_count(a);
         session.results["files"] = files;
-        if (session.talks())
-            fmt::print("{}: {} parameters in {} files\n", out, model::parameter_count(a), files.size());
+        session.log().result("{}: {} parameters in {} files", out, model::parameter_count(a), files.size());
         return exit_code::done;
     });
 }

@@ -1,6 +1,4 @@
 // generate: continue a prompt.
-#include <fmt/core.h>
-
 #include <fstream>
 
 #include "jobs/job.hpp"
@@ -83,7 +81,7 @@ int generate(const std::vector<std::string>& arguments, comm::Mpi&) {
             tokens += static_cast<double>(fresh.size());
             const std::string text = tokenizer.decode(fresh, tokenizer::SkipSpecial::yes);
             texts.push_back({{"prompt", prompt}, {"text", text}, {"ids", fresh}});
-            if (session.talks()) fmt::print("{}{}\n", prompt, text);
+            session.log().result("{}{}", prompt, text);
         }
         session.results["generated"] = texts;
         session.results["tokens_per_second"] = tokens / (session.seconds() - begin);

@@ -1,6 +1,4 @@
 // import: a checkpoint of somebody else's -> M.h5, tensor by tensor, every rank its own rows.
-#include <fmt/core.h>
-
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
@@ -39,6 +37,8 @@ std::vector<Origin> locate(const ForeignModel& source, const std::vector<Paramet
         const auto& info = source.weights->tensors()[static_cast<size_t>(index)];
         ESPALIER_REQUIRE(info.shape == foreign.shape, "{}: {} has shape {}, its configuration makes it {}",
                          source.path, foreign.name, to_string(info.shape), to_string(foreign.shape));
+        // No row is asked for: it throws what reading would, naming tensor, type and the way out.
+        if (!info.readable) source.weights->read_rows(static_cast<size_t>(index), 0, 0, {});
         const int64_t rows_each = foreign.shape[0] / p.shape[0], row = p.size() / foreign.shape[0];
         out.push_back({static_cast<size_t>(index), std::move(foreign), rows_each, row, info.dtype});
     }
@@ -139,8 +139,7 @@ int import_model(const std::vector<std::string>& arguments, comm::Mpi&) {
         session.results["parameters"] = model::parameter_count(source.architecture);
         session.results["architecture"] = model::to_json(source.architecture);
         session.results["sha256"] = sha256;
-        if (session.talks())
-            fmt::print("{}: {} parameters\n", out, model::parameter_count(source.architecture));
+        session.log().result("{}: {} parameters", out, model::parameter_count(source.architecture));
         return exit_code::done;
     });
 }

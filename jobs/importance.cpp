@@ -1,6 +1,4 @@
 // importance: one forward-only pass over calibration samples.
-#include <fmt/core.h>
-
 #include <sstream>
 
 #include "io/publish.hpp"
@@ -114,9 +112,8 @@ int importance(const std::vector<std::string>& arguments, comm::Mpi&) {
         session.results["tokens_per_second"] = sums.tokens / seconds;
         session.results["loss"] = sums.loss / sums.tokens;
         session.model_flops = sums.tokens * model::forward_flops_per_token(a, seq);
-        if (session.talks())
-            fmt::print("{}: {} samples, loss {:.4f}, {:.0f} tokens/s\n", o.out, o.samples,
-                       sums.loss / sums.tokens, sums.tokens / seconds);
+        session.log().result("{}: {} samples, loss {:.4f}, {:.0f} tokens/s", o.out, o.samples,
+                             sums.loss / sums.tokens, sums.tokens / seconds);
         return exit_code::done;
     });
 }

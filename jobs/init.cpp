@@ -1,9 +1,8 @@
 // init: random weights for a shape, the same on any number of ranks.
-#include <fmt/core.h>
-
 #include <cmath>
 
 #include "io/publish.hpp"
+#include "io/strict_json.hpp"
 #include "jobs/foreign_model.hpp"
 #include "jobs/job.hpp"
 #include "jobs/model_file.hpp"
@@ -52,7 +51,7 @@ int init(const std::vector<std::string>& arguments, comm::Mpi&) {
     };
     return run_job("init", arguments, declare, [&](Session& session, const Options&) {
         io::check_output(out, session.common().force);
-        const auto object = nlohmann::json::parse(io::read_file(arch, size_t{16} << 20), nullptr, false);
+        const auto object = io::parse_json(io::read_file(arch, size_t{16} << 20), arch);
         ESPALIER_REQUIRE(object.is_object(), "{}: not a JSON object", arch);
         // The whole output of `inspect --json` is welcome too.
         const auto a = model::architecture_from_json(
@@ -89,7 +88,7 @@ int init(const std::vector<std::string>& arguments, comm::Mpi&) {
                         {"jobs", {history_step(session)}}});
         session.results["parameters"] = model::parameter_count(a);
         session.results["architecture"] = model::to_json(a);
-        if (session.talks()) fmt::print("{}: {} random parameters\n", out, model::parameter_count(a));
+        session.log().result("{}: {} random parameters", out, model::parameter_count(a));
         return exit_code::done;
     });
 }

@@ -16,6 +16,7 @@ constexpr std::array table{
     Job{"distill", "train a student after a teacher", distill},
     Job{"train", "train a model on text", train},
     Job{"teacher-cache", "what a teacher says to the samples of a run to come", teacher_cache},
+    Job{"report", "draw training runs on one HTML page", report},
     Job{"evaluate", "loss and perplexity over text, accuracy over multiple choice", evaluate},
     Job{"score", "log-likelihood of continuations", score},
     Job{"generate", "continue a prompt", generate},

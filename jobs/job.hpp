@@ -41,6 +41,7 @@ ESPALIER_JOB(prune);
 ESPALIER_JOB(distill);
 ESPALIER_JOB(train);
 ESPALIER_JOB(teacher_cache);
+ESPALIER_JOB(report);
 ESPALIER_JOB(evaluate);
 ESPALIER_JOB(score);
 ESPALIER_JOB(generate);

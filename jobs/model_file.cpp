@@ -4,6 +4,7 @@
 #include <ctime>
 #include <set>
 
+#include "io/collective.hpp"
 #include "kernels/elementwise.hpp"
 #include "src/core/error.hpp"
 
@@ -107,17 +108,19 @@ ordered_json extend_history(const ModelFile& from, const Session& session) {
 }
 
 void read_parameters(ModelFile& file, const std::vector<ModelPart>& parts, Context& ctx) {
-    for (const auto& [model, counts] : parts) {
-        Tensor& flat = model->parameters().flat();
-        for (const auto& e : model->parameters().entries()) {
-            const DType stored = file.stored_dtype(e.parameter);
-            Tensor target = model::ParameterSet::view(flat, &e);
-            Tensor read = stored == flat.dtype() ? target : ctx.empty(e.local.count, stored);
-            file.reader().read(dataset(e.parameter), e.local, read,
-                               counts && e.owned.size() > 0 ? e.owned : Box{});
-            if (stored != flat.dtype()) convert(ctx, read, target);
+    io::on_all(file.reader().comm(), [&] {
+        for (const auto& [model, counts] : parts) {
+            Tensor& flat = model->parameters().flat();
+            for (const auto& e : model->parameters().entries()) {
+                const DType stored = file.stored_dtype(e.parameter);
+                Tensor target = model::ParameterSet::view(flat, &e);
+                Tensor read = stored == flat.dtype() ? target : ctx.empty(e.local.count, stored);
+                file.reader().read(dataset(e.parameter), e.local, read,
+                                   counts && e.owned.size() > 0 ? e.owned : Box{});
+                if (stored != flat.dtype()) convert(ctx, read, target);
+            }
         }
-    }
+    });
     file.reader().verify();
 }
 
@@ -141,16 +144,20 @@ Rows rows_of(const model::Entry& e, Range rows, const FlatShare& share) {
 
 void read_share(io::TensorFileReader& reader, const std::string& prefix, const model::ParameterSet& set,
                 const FlatShare& share) {
-    for (const auto& e : set.entries()) {
-        const Range rows = e.rows_in(share.elements);
-        if (rows.size() == 0 || e.size() == 0) continue;
-        auto [box, values] = rows_of(e, rows, share);
-        const Range owned = intersection(e.owned_rows(), rows);
-        Box counted = e.local;
-        counted.offset[0] += owned.begin;
-        counted.count[0] = owned.size();
-        reader.read(prefix + e.parameter.name, box, values, counted.size() > 0 ? counted : Box{});
-    }
+    io::on_all(reader.comm(), [&] {
+        for (const auto& e : set.entries()) {
+            const Range rows = e.rows_in(share.elements);
+            if (rows.size() == 0 || e.size() == 0) continue;
+            const std::string name = prefix + e.parameter.name;
+            ESPALIER_REQUIRE(reader.find(name), "{}: the tensor {} is missing", reader.path(), name);
+            auto [box, values] = rows_of(e, rows, share);
+            const Range owned = intersection(e.owned_rows(), rows);
+            Box counted = e.local;
+            counted.offset[0] += owned.begin;
+            counted.count[0] = owned.size();
+            reader.read(name, box, values, counted.size() > 0 ? counted : Box{});
+        }
+    });
     reader.verify();
 }
 

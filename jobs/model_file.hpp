@@ -75,7 +75,8 @@ struct ModelPart {
     model::Transformer* model;
     bool counts;
 };
-/// Collective. Reads the weights of all parts, converting to their dtype, and verifies them.
+/// Collective. Reads the weights of all parts, converting to their dtype, and verifies them. What goes wrong
+/// on one rank is thrown on every rank.
 void read_parameters(ModelFile& file, const std::vector<ModelPart>& parts, Context& ctx);
 
 /// A replica's share of what belongs to a set of weights: the values of `elements` of its flat buffer, f32.
@@ -83,7 +84,8 @@ struct FlatShare {
     Tensor values;
     Range elements;  ///< cuts no row of a weight
 };
-/// Collective. Reads this share of each parameter, and verifies what all ranks read.
+/// Collective. Reads this share of each parameter, and verifies what all ranks read; throws on every
+/// rank what goes wrong on one.
 void read_share(io::TensorFileReader& reader, const std::string& prefix, const model::ParameterSet& set,
                 const FlatShare& share);
 /// Writes what this rank answers for of its share, in the datasets' dtype (f32 where dtype_of is empty, which

@@ -63,7 +63,9 @@ Options::Options(std::string job, CommonOptions& common, std::string positional)
                                               po::value(&common.threads)->default_value(common.threads),
                                               "per rank; 0: the node's cores / its ranks")(
         "seed", po::value(&common.seed)->default_value(common.seed), "of sample order and random weights")(
-        "quiet", po::bool_switch(&common.quiet), "no progress, no log")(
+        "quiet", po::bool_switch(&common.quiet), "no progress, no log; warnings stay")(
+        "log-level", po::value(&common.log_level)->default_value(common.log_level),
+        "debug, info, warning or error: the least serious of what is told")(
         "force", po::bool_switch(&common.force), "replace outputs that exist")(
         "summary", po::value(&common.summary)->default_value(common.summary),
         "FILE.json for results and facts of the run");
@@ -73,7 +75,7 @@ Request Options::parse(const std::vector<std::string>& arguments) {
     po::options_description all;
     all.add(own_).add(common_);
     po::positional_options_description positional;
-    if (!positional_.empty()) positional.add(positional_.c_str(), 1);
+    if (!positional_.empty()) positional.add(positional_.c_str(), -1);
     try {
         const auto style = po::command_line_style::unix_style & ~po::command_line_style::allow_guessing;
         po::store(po::command_line_parser(arguments).options(all).positional(positional).style(style).run(),

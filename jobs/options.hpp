@@ -20,6 +20,7 @@ struct CommonOptions {
     int threads = 0;  ///< 0: the node's cores / the node's ranks
     int64_t seed = 1234;
     bool quiet = false;
+    std::string log_level = "info";
     bool force = false;
     std::string summary;
 };
@@ -29,7 +30,7 @@ enum class Request { run, help, dump_config };
 
 class Options {
 public:
-    /// `positional` is the option that words without dashes go to; empty: none are allowed.
+    /// `positional` is the option that words without dashes go to, all of them; empty: none are allowed.
     Options(std::string job, CommonOptions& common, std::string positional = "");
 
     /// For the job to declare its own: `options.add()("model", po::value(&o.model)->required(), "text")`.

@@ -1,6 +1,4 @@
 // prune: cut a model to a target shape, tensor by tensor, every rank its own rows.
-#include <fmt/core.h>
-
 #include <algorithm>
 
 #include "io/publish.hpp"
@@ -132,9 +130,8 @@ int prune(const std::vector<std::string>& arguments, comm::Mpi&) {
         session.results["parameters"] = model::parameter_count(result);
         session.results["architecture"] = model::to_json(result);
         session.results["kept"] = to_json(kept);
-        if (session.talks())
-            fmt::print("{}: {} of {} parameters\n", o.out, model::parameter_count(result),
-                       model::parameter_count(a));
+        session.log().result("{}: {} of {} parameters", o.out, model::parameter_count(result),
+                             model::parameter_count(a));
         return exit_code::done;
     });
 }

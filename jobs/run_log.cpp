@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <vector>
 
 #include "io/publish.hpp"
 #include "src/core/error.hpp"
@@ -29,13 +30,17 @@ std::string lines_up_to(const std::string& path, int64_t last) {
 
 RunLog::RunLog(const Session& session, const std::string& rundir, int64_t resumed_step, int64_t steps,
                int64_t log_every, int64_t tokens_each)
-    : log_every_(log_every),
+    : log_(session.log()),
+      log_every_(log_every),
       tokens_each_(tokens_each),
       first_step_(resumed_step),
       lines_(session.talks() && isatty(STDOUT_FILENO) == 0) {
+    const auto facts = session.facts();
     if (!session.root()) return;
+    io::write_file(rundir + "/facts.json", facts.dump(1) + "\n");
     const std::string path = rundir + "/metrics.jsonl";
     io::write_file(path, lines_up_to(path, resumed_step));
+    events_ = std::make_unique<io::EventFile>(rundir, resumed_step + 1);
     metrics_ = std::fopen(path.c_str(), "a");
     ESPALIER_REQUIRE(metrics_, "{}: cannot be written", path);
     progress_ = std::make_unique<Progress>(
@@ -50,6 +55,19 @@ void RunLog::flush() {
     if (!metrics_) return;
     std::fflush(metrics_);
     fsync(fileno(metrics_));
+    events_->flush();
+}
+
+void RunLog::write_events(const StepReport& r) {
+    std::vector<io::Scalar> scalars{{"loss", r.loss},
+                                    {"lr", r.learning_rate},
+                                    {"grad_norm", r.grad_norm},
+                                    {"tokens_per_second", r.tokens_per_second},
+                                    {"model_flops_per_second", r.flops_per_second}};
+    if (r.kd_loss) scalars.push_back({"kd_loss", *r.kd_loss});
+    if (r.lm_loss) scalars.push_back({"lm_loss", *r.lm_loss});
+    if (r.valid_loss) scalars.push_back({"valid_loss", *r.valid_loss});
+    events_->write(r.step, scalars);
 }
 
 void RunLog::step(const StepReport& r) {
@@ -69,9 +87,9 @@ void RunLog::step(const StepReport& r) {
     ESPALIER_REQUIRE(
         std::fwrite(text.data(), 1, text.size(), metrics_) == text.size() && std::fflush(metrics_) == 0,
         "metrics.jsonl cannot be written; is the disk full?");
+    write_events(r);
     if (lines_ && (r.step % log_every_ == 0 || r.step == r.steps)) {
-        fmt::print("{}\n", megatron_line(r, 1));
-        std::fflush(stdout);
+        log_.info("{}", megatron_line(r, 1));
     }
     progress_->show(static_cast<double>((r.step - first_step_) * tokens_each_),
                     fmt::format("step {}/{} loss {:.4f}", r.step, r.steps, r.loss));

@@ -1,4 +1,5 @@
-// What a training run tells while it goes on: metrics.jsonl, Megatron's log line, a progress bar.
+// What a training run tells while it goes on: metrics.jsonl, TensorBoard's events, Megatron's log line, a
+// progress bar.
 #pragma once
 
 #include <cstdio>
@@ -6,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "io/event_file.hpp"
 #include "jobs/progress.hpp"
 
 namespace espalier::jobs {
@@ -21,20 +23,25 @@ struct StepReport {
     int64_t skipped = 0;              ///< steps so far whose gradient was not finite
 };
 
-/// Does nothing on ranks other than 0.
+/// Rank 0 tells; on other ranks nothing happens after the constructor.
 class RunLog {
 public:
-    /// Keeps the lines of RUNDIR/metrics.jsonl up to `resumed_step` and appends from there.
+    /// Collective. Keeps the lines of RUNDIR/metrics.jsonl up to `resumed_step` and appends from there;
+    /// begins an event file; writes facts.json, which says what this start runs on.
     RunLog(const Session& session, const std::string& rundir, int64_t resumed_step, int64_t steps,
            int64_t log_every, int64_t tokens_each);
     ~RunLog();
 
     void step(const StepReport& report);
-    /// Puts metrics.jsonl on the disk.
+    /// Puts metrics.jsonl and the event file on the disk.
     void flush();
 
 private:
+    void write_events(const StepReport& report);
+
+    Log log_;
     std::FILE* metrics_ = nullptr;
+    std::unique_ptr<io::EventFile> events_;
     std::unique_ptr<Progress> progress_;
     int64_t log_every_, tokens_each_, first_step_;
     bool lines_;  // log lines: where standard output is not the terminal that shows the bar

@@ -28,9 +28,16 @@ std::string cpu_name() {
     return "unknown";
 }
 
+Log log_of(const std::string& job, const CommonOptions& common) {
+    int rank = 0;
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    return Log({"espalier " + job, rank, log_level_from_string(common.log_level),
+                common.quiet ? Quiet::yes : Quiet::no});
+}
+
 /// Where ranks may differ without meaning another run.
 nlohmann::ordered_json comparable(nlohmann::ordered_json options) {
-    for (const char* key : {"threads", "summary", "quiet"}) options.erase(key);
+    for (const char* key : {"threads", "summary", "quiet", "log-level"}) options.erase(key);
     return options;
 }
 
@@ -43,7 +50,7 @@ int64_t peak_memory() {
 }
 
 Session::Session(std::string job, const Options& options, const CommonOptions& common)
-    : job_(std::move(job)), common_(common), resolved_(options.resolved()) {
+    : job_(std::move(job)), common_(common), resolved_(options.resolved()), log_(log_of(job_, common)) {
     ESPALIER_REQUIRE(common.device == "auto" || common.device == "cpu" || common.device == "cuda",
                      "--device {}: choose auto, cpu or cuda", common.device);
     ESPALIER_REQUIRE(
@@ -81,41 +88,48 @@ Session::Session(std::string job, const Options& options, const CommonOptions& c
                          common.dtype);
         dtype_ = common.dtype == "f32" ? DType::f32 : DType::bf16;
     }
+    log_.debug("stage {}, tensor part {}, replica {}, {} threads, {}", topology_.stage(),
+               topology_.tensor.rank(), topology_.data.rank(), context_->threads(), to_string(dtype_));
 }
 
 double Session::seconds() const {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
 }
 
-nlohmann::ordered_json Session::machine_facts() const {
+nlohmann::ordered_json Session::facts() const {
     char host[256] = "";
     gethostname(host, sizeof host - 1);
-    return {{"host", host},
-            {"cpu", cpu_name()},
-            {"cores", std::thread::hardware_concurrency()},
-            {"node_ranks", comm::node_ranks()}};
+    const auto& l = topology_.layout;
+    return {{"version", ESPALIER_VERSION},
+            {"dtype", to_string(dtype_)},
+            {"layout",
+             {{"ranks", world().size()},
+              {"tp", l.tp},
+              {"pp", l.pp},
+              {"dp", l.dp},
+              {"threads", context_->threads()}}},
+            {"build", {{"compiler", __VERSION__}, {"cuda", false}}},
+            {"machine",
+             {{"host", host},
+              {"cpu", cpu_name()},
+              {"cores", std::thread::hardware_concurrency()},
+              {"node_ranks", comm::node_ranks()}}}};
 }
 
 void Session::finish() {
     const double wall = seconds();
     const int64_t peak = world().all_reduce(peak_memory(), comm::Reduction::max);
-    nlohmann::ordered_json facts = machine_facts();
+    const nlohmann::ordered_json about = facts();
+    log_.debug("{:.1f} s, {} MiB at most", wall, peak_memory() >> 20);
     if (!root() || common_.summary.empty()) return;
     nlohmann::ordered_json out{{"job", job_}, {"version", ESPALIER_VERSION}};
     for (const auto& [key, value] : results.items()) out[key] = value;
-    const auto& l = topology_.layout;
-    out["dtype"] = to_string(dtype_);
-    out["layout"] = {{"ranks", world().size()},
-                     {"tp", l.tp},
-                     {"pp", l.pp},
-                     {"dp", l.dp},
-                     {"threads", context_->threads()}};
+    for (const char* key : {"dtype", "layout"}) out[key] = about[key];
     out["wall_seconds"] = wall;
     out["peak_memory_bytes"] = peak;
     out["model_flops"] = model_flops;
     out["options"] = resolved_;
-    out["build"] = {{"compiler", __VERSION__}, {"cuda", false}};
-    out["machine"] = std::move(facts);
+    for (const char* key : {"build", "machine"}) out[key] = about[key];
     io::write_file(common_.summary, out.dump(1) + "\n");
 }
 

@@ -9,6 +9,7 @@
 #include "jobs/options.hpp"
 #include "src/comm/topology.hpp"
 #include "src/core/context.hpp"
+#include "src/core/log.hpp"
 
 namespace espalier::jobs {
 
@@ -25,6 +26,7 @@ public:
     DType dtype() const { return dtype_; }
     bool root() const { return world().rank() == 0; }
     bool talks() const { return root() && !common_.quiet; }
+    const Log& log() const { return log_; }
     const std::string& job() const { return job_; }
     const nlohmann::ordered_json& options() const { return resolved_; }
     double seconds() const;  ///< since the start
@@ -33,15 +35,16 @@ public:
     nlohmann::ordered_json results;
     double model_flops = 0;  ///< of this run over all ranks
 
+    /// Collective. Version, compute type, layout, build and machine.
+    nlohmann::ordered_json facts() const;
     /// Collective. Writes the summary where asked for.
     void finish();
 
 private:
-    nlohmann::ordered_json machine_facts() const;
-
     std::string job_;
     CommonOptions common_;
     nlohmann::ordered_json resolved_;
+    Log log_;
     comm::Topology topology_;
     std::unique_ptr<Context> context_;
     DType dtype_ = DType::f32;

@@ -1,6 +1,4 @@
 // teacher-cache: what the teacher says to each sample of a run to come, so that the run needs no teacher.
-#include <fmt/core.h>
-
 #include "jobs/job.hpp"
 #include "jobs/model_file.hpp"
 #include "jobs/progress.hpp"
@@ -99,9 +97,8 @@ int teacher_cache(const std::vector<std::string>& arguments, comm::Mpi&) {
         session.results["bytes_per_token"] = o.top_k > 0 ? 8 * o.top_k : 2 * a.vocab;
         session.results["tokens_per_second"] = all_tokens / seconds;
         session.model_flops = all_tokens * model::forward_flops_per_token(a, o.seq_len);
-        if (session.talks())
-            fmt::print("{}: {} samples, {} bytes a token\n", o.out, o.samples,
-                       session.results["bytes_per_token"].dump());
+        session.log().result("{}: {} samples, {} bytes a token", o.out, o.samples,
+                             session.results["bytes_per_token"].dump());
         return exit_code::done;
     });
 }

@@ -71,8 +71,7 @@ void tokenize_all(Session& session, const TokenizeOptions& o) {
     writer.finish();
     session.results["documents"] = writer.documents();
     session.results["tokens"] = writer.tokens();
-    if (session.talks())
-        fmt::print("{}: {} documents, {} tokens\n", o.out, writer.documents(), writer.tokens());
+    session.log().result("{}: {} documents, {} tokens", o.out, writer.documents(), writer.tokens());
 }
 
 }  // namespace

@@ -1,8 +1,6 @@
 // The training run: loads, resumes, steps, checkpoints, stops.
 #include "jobs/training.hpp"
 
-#include <fmt/core.h>
-
 #include <array>
 #include <cmath>
 #include <filesystem>
@@ -118,11 +116,10 @@ public:
                      tokens = static_cast<double>((step - first) * o_.global_batch * o_.seq_len);
         summarise(report, step, tokens, seconds);
         if (step < steps_) {
-            if (session_.talks())
-                fmt::print(
-                    "stopped after step {} of {}, checkpoint {}/checkpoints/step-{}.h5; the same command "
-                    "goes on from there\n",
-                    step, steps_, o_.out, saved);
+            session_.log().info(
+                "stopped after step {} of {}, checkpoint {}/checkpoints/step-{}.h5; the same command goes on "
+                "from there",
+                step, steps_, o_.out, saved);
             return exit_code::work_left;
         }
         write_model();
@@ -161,7 +158,7 @@ private:
         const auto state = checkpoints_->read();
         if (!state) return 0;
         skipped_ = state->skipped;
-        if (session_.talks()) fmt::print("going on after step {} of {}\n", state->step, steps_);
+        session_.log().info("going on after step {} of {}", state->step, steps_);
         return state->step;
     }
 
@@ -217,8 +214,7 @@ private:
             ++skipped_;
             ++skipped_in_a_row_;
             if (session_.root())
-                fmt::print(stderr, "espalier: step {}: the gradient is not finite; the step is skipped\n",
-                           step);
+                session_.log().warning("step {}: the gradient is not finite; the step is skipped", step);
         }
         teacher_->end_step(ctx_, step, rate / o_.lr);
         ESPALIER_REQUIRE(skipped_in_a_row_ < most_skips_in_a_row,
@@ -283,7 +279,7 @@ private:
         if (!teacher_->sha256().empty()) history["jobs"].back()["teacher_sha256"] = teacher_->sha256();
         teacher_->write_model(o_.out + "/teacher.h5");
         write_trained(session_, path, *student_file_, *student_, *optimizer_, history);
-        if (session_.talks()) fmt::print("{}\n", path);
+        session_.log().result("{}", path);
     }
 
     Session& session_;

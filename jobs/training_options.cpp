@@ -89,6 +89,7 @@ nlohmann::ordered_json configuration(const Session& session, const ModelFile& st
                             "valid",
                             "valid-every",
                             "log-every",
+                            "log-level",
                             "exit-after-minutes",
                             "exit-after-steps",
                             "model",

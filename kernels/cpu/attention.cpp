@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "kernels/cpu/attention_blocks.hpp"
+#include "kernels/cpu/element.hpp"
 #include "kernels/cpu/vector_math.hpp"
 
 namespace espalier::cpu {
@@ -83,7 +84,7 @@ public:
             const float* const sum = sum_ + i * head_.width;
             const float inverse = 1.0f / running_[i].sum;
 #pragma omp simd
-            for (int64_t d = 0; d < shape_.head_dim; ++d) o[i * stride + d] = T(sum[d] * inverse);
+            for (int64_t d = 0; d < shape_.head_dim; ++d) store(o[i * stride + d], sum[d] * inverse);
             lse[i] = running_[i].max + std::log(running_[i].sum);
         }
     }

@@ -2,6 +2,7 @@
 
 #include "kernels/cpu/attention.hpp"
 #include "kernels/cpu/attention_blocks.hpp"
+#include "kernels/cpu/element.hpp"
 #include "kernels/cpu/vector_math.hpp"
 
 namespace espalier::cpu {
@@ -221,7 +222,7 @@ private:
                 for (int64_t d = 0; d < hd; ++d) total[d] += from[d];
             }
 #pragma omp simd
-            for (int64_t d = 0; d < hd; ++d) to[d] = T(factor * total[d]);
+            for (int64_t d = 0; d < hd; ++d) store(to[d], factor * total[d]);
         };
         for (int64_t h = 0; h < shape_.query_heads; ++h) {
             sum(dq_ + (first + h) * size, s / chunk_ + 1, heads * size, shape_.scale, row + h * hd);

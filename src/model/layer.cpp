@@ -153,7 +153,7 @@ Tensor Layer::forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, c
     return out;
 }
 
-Tensor Layer::backward(Context& ctx, Tensor d_out, const TokenBatch& tokens, const RotaryTable& rotary,
+Tensor Layer::backward(Context& ctx, const Tensor& d_out, const TokenBatch& tokens, const RotaryTable& rotary,
                        const SavedLayer& saved) {
     const int64_t T = tokens.tokens(), Tl = d_out.dim(0), H = a_.hidden, D = shape_.head_dim;
     const DType dtype = d_out.dtype();

@@ -75,8 +75,8 @@ public:
     /// x [Tl, H] -> [Tl, H]
     Tensor forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, const RotaryTable& rotary,
                    const ForwardExtras& extras) const;
-    /// d_out [Tl, H], which it may change -> dx [Tl, H]; every weight's gradient +=.
-    Tensor backward(Context& ctx, Tensor d_out, const TokenBatch& tokens, const RotaryTable& rotary,
+    /// d_out [Tl, H], whose elements it may change -> dx [Tl, H]; every weight's gradient +=.
+    Tensor backward(Context& ctx, const Tensor& d_out, const TokenBatch& tokens, const RotaryTable& rotary,
                     const SavedLayer& saved);
 
     int64_t index() const { return index_; }

@@ -136,7 +136,7 @@ Tensor Transformer::backward(Context& ctx, Tensor d_out, const TokenBatch& token
         SavedLayer kept = std::move(saved.layers[static_cast<size_t>(i - run.begin)]);
         if (saved.recompute == Recompute::full)
             forward_layer(ctx, i, Tensor(kept.x), tokens, {.saved = &kept, .keep_cheap = true});
-        d_out = layers_[place_of(i)].backward(ctx, std::move(d_out), tokens, table, kept);
+        d_out = layers_[place_of(i)].backward(ctx, d_out, tokens, table, kept);
     }
     return d_out;
 }

@@ -186,6 +186,17 @@ TEST_F(BadInput, ForeignCheckpointsThatDoNotFitTheirConfig) {
     expect_refused(import, {"model.safetensors"});
 }
 
+TEST_F(BadInput, ForeignTensorsOfATypeThatCannotBeDecoded) {
+    ASSERT_EQ(espalier({"export", "--model", path("model.h5"), "--out", path("u32"), "--quiet"}).exit_code,
+              0);
+    std::string weights = world().read("u32/model.safetensors");
+    const size_t last = weights.find("model.norm.weight");
+    weights.replace(weights.find("F32", last), 3, "U32");
+    world().write("u32/model.safetensors", weights);
+
+    expect_refused({"import", "--from", path("u32"), "--out", path("o.h5")}, {"model.norm.weight", "U32"});
+}
+
 TEST_F(BadInput, RanksStartedWithDifferentOptions) {
     const auto result = run_process({"mpirun",
                                      "--allow-run-as-root",

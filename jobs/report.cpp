@@ -1,0 +1,36 @@
+// report: one HTML page from the folders of training runs.
+#include "io/publish.hpp"
+#include "jobs/job.hpp"
+#include "jobs/report/page.hpp"
+#include "jobs/session.hpp"
+
+namespace espalier::jobs {
+
+int report(const std::vector<std::string>& arguments, comm::Mpi&) {
+    std::vector<std::string> folders;
+    std::string out;
+    const auto declare = [&](Options& options) {
+        options.add()("runs", po::value(&folders)->required()->multitoken(),
+                      "RUNDIR...: folders of `distill` and `train`")("out", po::value(&out)->required(),
+                                                                     "FILE.html");
+    };
+    const auto body = [&](Session& session, const Options&) {
+        if (!session.root()) return exit_code::done;
+        io::check_output(out, session.common().force);
+        std::vector<RunRecord> runs;
+        auto& results = session.results["runs"] = nlohmann::ordered_json::array();
+        for (const auto& folder : folders) {
+            const auto& run = runs.emplace_back(read_run(folder));
+            results.push_back({{"run", folder}, {"steps", static_cast<int64_t>(run.lines.back().step)}});
+            for (const char* metric : {"loss", "valid_loss"}) {
+                if (const auto value = run.last(metric)) results.back()[metric] = *value;
+            }
+        }
+        io::write_file(out, report_page(runs));
+        session.log().result("{}: {} runs", out, runs.size());
+        return exit_code::done;
+    };
+    return run_job("report", arguments, declare, body, "runs");
+}
+
+}  // namespace espalier::jobs

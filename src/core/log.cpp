@@ -1,0 +1,77 @@
+#include "src/core/log.hpp"
+
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "src/core/error.hpp"
+
+namespace espalier {
+namespace {
+
+spdlog::level::level_enum spdlog_level(LogLevel level) {
+    switch (level) {
+        case LogLevel::debug:
+            return spdlog::level::debug;
+        case LogLevel::info:
+            return spdlog::level::info;
+        case LogLevel::warning:
+            return spdlog::level::warn;
+        case LogLevel::error:
+            return spdlog::level::err;
+    }
+    throw InternalError("unknown log level");
+}
+
+/// Results pass every level but Quiet's.
+constexpr auto result_level = spdlog::level::critical;
+
+/// A % of the text itself is none of spdlog's flags.
+std::string escaped(const std::string& text) {
+    std::string out;
+    for (const char c : text) out += c == '%' ? "%%" : std::string(1, c);
+    return out;
+}
+
+}  // namespace
+
+LogLevel log_level_from_string(const std::string& text) {
+    if (text == "debug") return LogLevel::debug;
+    if (text == "info") return LogLevel::info;
+    if (text == "warning") return LogLevel::warning;
+    ESPALIER_REQUIRE(text == "error", "--log-level {}: choose debug, info, warning or error", text);
+    return LogLevel::error;
+}
+
+// Not in spdlog's registry, which is global. One rank is one thread as far as messages go.
+Log::Log(const LogOptions& options)
+    : out_(std::make_shared<spdlog::logger>("out", std::make_shared<spdlog::sinks::stdout_sink_st>())),
+      err_(std::make_shared<spdlog::logger>("err", std::make_shared<spdlog::sinks::stderr_color_sink_st>())) {
+    const bool quiet = options.quiet == Quiet::yes;
+    out_->set_pattern("%v");
+    out_->set_level(quiet || options.rank != 0 ? spdlog::level::off : spdlog_level(options.level));
+    const std::string rank = options.rank == 0 ? "" : fmt::format(" [rank {}]", options.rank);
+    err_->set_pattern("%^" + escaped(options.program) + rank + ":%$ %v");
+    err_->set_level(quiet ? std::max(spdlog::level::warn, spdlog_level(options.level))
+                          : spdlog_level(options.level));
+    for (const auto& logger : {out_, err_}) logger->flush_on(spdlog::level::trace);
+}
+
+void Log::write_result(std::string_view line) const {
+    out_->log(result_level, line);
+}
+
+void Log::write(LogLevel level, std::string_view line) const {
+    switch (level) {
+        case LogLevel::info:
+            return out_->log(spdlog::level::info, line);
+        case LogLevel::warning:
+            return err_->log(spdlog::level::warn, fmt::format("warning: {}", line));
+        default:
+            return err_->log(spdlog_level(level), line);
+    }
+}
+
+}  // namespace espalier
