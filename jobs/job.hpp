@@ -43,6 +43,8 @@ ESPALIER_JOB(train);
 ESPALIER_JOB(evaluate);
 ESPALIER_JOB(score);
 ESPALIER_JOB(generate);
+ESPALIER_JOB(plan);
+ESPALIER_JOB(cost);
 #undef ESPALIER_JOB
 
 }  // namespace espalier::jobs
