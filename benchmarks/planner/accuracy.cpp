@@ -157,6 +157,10 @@ std::string report(const Study& nemotron, const Study& selene, const Study& sing
         "pairs that contradict each other (tp 4 pp 8: micro-batch 6 faster than 3 and 2 alike; tp 2 pp 16 at "
         "1.7 "
         "times tp 4 pp 16): the worst errors are theirs.\n";
+    out +=
+        "\nConstants at a bound (vTrain: matmul.best 1 with a half_size of 1600 and more, node.efficiency 1 "
+        "with a "
+        "long latency) describe the sizes that were measured, not what endless ones would get.\n";
     out += nemotron.rows_table() + selene.rows_table() + multi.rows_table();
     return out;
 }
