@@ -2,9 +2,9 @@
 #include <cmath>
 
 #include "io/publish.hpp"
-#include "io/strict_json.hpp"
 #include "jobs/foreign_model.hpp"
 #include "jobs/job.hpp"
+#include "jobs/json_file.hpp"
 #include "jobs/model_file.hpp"
 #include "jobs/progress.hpp"
 #include "kernels/elementwise.hpp"
@@ -51,13 +51,7 @@ int init(const std::vector<std::string>& arguments, comm::Mpi&) {
     };
     return run_job("init", arguments, declare, [&](Session& session, const Options&) {
         io::check_output(out, session.common().force);
-        const auto object = io::parse_json(io::read_file(arch, size_t{16} << 20), arch);
-        ESPALIER_REQUIRE(object.is_object(), "{}: not a JSON object", arch);
-        // The whole output of `inspect --json` is welcome too.
-        const auto a = model::architecture_from_json(
-            object.contains("architecture") && object["architecture"].is_object() ? object["architecture"]
-                                                                                  : object,
-            arch);
+        const auto a = read_architecture(arch);
         const DType dtype = parse_store_dtype(store_dtype).value_or(DType::f32);
         const auto parameters = model::parameters(a);
         ModelWriter writer(out, session.world().handle(), a, std::vector<DType>(parameters.size(), dtype),

@@ -20,6 +20,8 @@ constexpr std::array table{
     Job{"evaluate", "loss and perplexity over text, accuracy over multiple choice", evaluate},
     Job{"score", "log-likelihood of continuations", score},
     Job{"generate", "continue a prompt", generate},
+    Job{"plan", "step time, memory and MFU of every layout on a cluster", plan},
+    Job{"cost", "FLOPs, GPU hours and energy of a family: from scratch, and pruned and distilled", cost},
 };
 
 }  // namespace

@@ -45,6 +45,8 @@ ESPALIER_JOB(report);
 ESPALIER_JOB(evaluate);
 ESPALIER_JOB(score);
 ESPALIER_JOB(generate);
+ESPALIER_JOB(plan);
+ESPALIER_JOB(cost);
 #undef ESPALIER_JOB
 
 }  // namespace espalier::jobs

@@ -1,0 +1,180 @@
+// plan: how long a training or distillation step would take on a cluster, for every way to lay it out on the
+// GPUs.
+#include <fmt/core.h>
+
+#include <iostream>
+
+#include "io/publish.hpp"
+#include "jobs/calibrate.hpp"
+#include "jobs/job.hpp"
+#include "jobs/json_file.hpp"
+#include "jobs/model_file.hpp"
+#include "jobs/plan_table.hpp"
+#include "src/core/error.hpp"
+
+namespace espalier::jobs {
+namespace {
+
+struct PlanOptions {
+    std::string model, arch, teacher, teacher_arch, system, out, recompute, optimizer_state = "sharded";
+    int64_t gpus = 0, global_batch = 0, seq_len = 0, micro_batch = 0, top = 10;
+    bool calibrate = false;
+};
+
+void declare(Options& options, PlanOptions& o) {
+    options.add()("model", po::value(&o.model)->default_value(""), "M.h5, the model that is trained")(
+        "arch", po::value(&o.arch)->default_value(""), "or its ARCH.json")(
+        "teacher", po::value(&o.teacher)->default_value(""), "M.h5 of a teacher: a distillation step")(
+        "teacher-arch", po::value(&o.teacher_arch)->default_value(""), "or its ARCH.json")(
+        "system", po::value(&o.system)->default_value(""),
+        "FILE.json that describes the cluster (share/systems, or --calibrate's)")(
+        "gpus", po::value(&o.gpus)->default_value(0), "of the cluster to use")(
+        "global-batch", po::value(&o.global_batch)->default_value(0), "samples of a step")(
+        "seq-len", po::value(&o.seq_len)->default_value(0), "tokens of a sample")(
+        "micro-batch", po::value(&o.micro_batch)->default_value(0),
+        "samples of a forward and backward pass; 0: try all")("recompute",
+                                                              po::value(&o.recompute)->default_value(""),
+                                                              "none, selective or full (default: try all)")(
+        "optimizer-state", po::value(&o.optimizer_state)->default_value(o.optimizer_state),
+        "sharded over replicas (ZeRO-1) or replicated")("top", po::value(&o.top)->default_value(o.top),
+                                                        "lines of the table")(
+        "out", po::value(&o.out)->default_value(""),
+        "FILE.json for all layouts, or for --calibrate's system")(
+        "calibrate", po::bool_switch(&o.calibrate),
+        "measure this machine on these ranks, and write its system to --out");
+}
+
+model::Architecture architecture(const std::string& model, const std::string& arch) {
+    return model.empty() ? read_architecture(arch) : ModelFile(model, MPI_COMM_SELF).architecture();
+}
+
+std::string compute_dtype(const plan::System& system, const CommonOptions& common) {
+    if (!common.dtype.empty()) return common.dtype;
+    return system.peak_flops.count("bf16") ? "bf16" : system.peak_flops.begin()->first;
+}
+
+plan::Step read_step(const PlanOptions& o, const plan::System& system, const CommonOptions& common) {
+    plan::Step step;
+    step.model = architecture(o.model, o.arch);
+    if (!o.teacher.empty() || !o.teacher_arch.empty()) {
+        step.teacher = architecture(o.teacher, o.teacher_arch);
+        ESPALIER_REQUIRE(step.teacher->vocab == step.model.vocab,
+                         "the teacher's vocabulary has {} tokens, the student's {}; they must be the same",
+                         step.teacher->vocab, step.model.vocab);
+    }
+    step.global_batch = o.global_batch;
+    step.seq_len = o.seq_len;
+    step.dtype = compute_dtype(system, common);
+    if (step.dtype == "f32") step.practice.weight_bytes = 4;
+    if (o.optimizer_state == "replicated") step.practice.state = plan::Practice::State::replicated;
+    return step;
+}
+
+plan::Choice read_choice(const PlanOptions& o, const CommonOptions& common, const Options& options) {
+    plan::Choice choice;
+    if (options.given("tp")) choice.tp = common.tp;
+    if (options.given("pp")) choice.pp = common.pp;
+    if (options.given("virtual-stages")) choice.virtual_stages = common.virtual_stages;
+    if (o.micro_batch > 0) choice.micro_batch = o.micro_batch;
+    if (!o.recompute.empty()) {
+        choice.recompute = plan::recompute_from_string(o.recompute);
+        ESPALIER_REQUIRE(choice.recompute, "--recompute {}: choose none, selective or full", o.recompute);
+    }
+    return choice;
+}
+
+void check(const PlanOptions& o, const CommonOptions& common) {
+    ESPALIER_REQUIRE(o.model.empty() != o.arch.empty(),
+                     "give the model as --model M.h5 or as --arch ARCH.json");
+    ESPALIER_REQUIRE(o.teacher.empty() || o.teacher_arch.empty(),
+                     "give the teacher as --teacher M.h5 or as --teacher-arch ARCH.json, not both");
+    ESPALIER_REQUIRE(
+        !o.system.empty(),
+        "missing option --system; share/systems has files for common clusters, and `espalier plan "
+        "--calibrate --out FILE.json` writes one for this machine");
+    for (const auto& [name, value] : {std::pair{"gpus", o.gpus}, std::pair{"global-batch", o.global_batch},
+                                      std::pair{"seq-len", o.seq_len}, std::pair{"top", o.top}})
+        ESPALIER_REQUIRE(value > 0, "--{} {}: it must be at least 1", name, value);
+    ESPALIER_REQUIRE(o.micro_batch >= 0, "--micro-batch {}: it must be at least 1, or 0 to try all",
+                     o.micro_batch);
+    ESPALIER_REQUIRE(common.tp >= 1 && common.pp >= 1 && common.virtual_stages >= 1,
+                     "--tp, --pp and --virtual-stages must be at least 1");
+    ESPALIER_REQUIRE(o.optimizer_state == "sharded" || o.optimizer_state == "replicated",
+                     "--optimizer-state {}: choose sharded or replicated", o.optimizer_state);
+}
+
+void make_plan(Session& session, const PlanOptions& o, const CommonOptions& common, const Options& options) {
+    check(o, common);
+    const auto system = plan::system_from_json(read_json(o.system), o.system);
+    const auto step = read_step(o, system, common);
+    const auto plan = plan::enumerate(system, step, o.gpus, read_choice(o, common, options));
+    if (plan.layouts.empty()) {
+        const auto& p = *plan.nearest_miss;
+        fail(
+            "none of {} layouts fits into {:.1f} GB of {}\n  the nearest, {}, needs {:.1f} GB ({:.1f} "
+            "weights and "
+            "gradients, {:.1f} optimizer, {:.1f} activations, {:.1f} logits); use more --gpus, or leave open "
+            "what "
+            "is fixed of --tp, --pp, --micro-batch, --recompute",
+            plan.tried, (system.memory_bytes - system.reserved_bytes) * 1e-9, system.name,
+            to_string(p.layout), p.memory.sum() * 1e-9, (p.memory.weights + p.memory.gradients) * 1e-9,
+            p.memory.optimizer * 1e-9, p.memory.activations * 1e-9, p.memory.logits * 1e-9);
+    }
+    session.results["gpus"] = o.gpus;
+    session.results["system"] = system.name;
+    session.results["flops_per_step"] = step.flops();
+    session.results["tried"] = plan.tried;
+    session.results["layouts"] = to_json(plan.layouts);
+    if (!o.out.empty())
+        io::write_file(o.out, nlohmann::ordered_json{{"system", plan::to_json(system)},
+                                                     {"options", session.options()},
+                                                     {"layouts", session.results["layouts"]}}
+                                      .dump(1) +
+                                  "\n");
+    if (session.talks())
+        fmt::print("{} x {}, {} x {} tokens a step, {:.3g} FLOP; {} of {} legal layouts fit\n\n{}", o.gpus,
+                   system.name, o.global_batch, o.seq_len, step.flops(), plan.layouts.size(), plan.tried,
+                   table(plan.layouts, static_cast<size_t>(o.top)));
+}
+
+void describe_machine(Session& session, const PlanOptions& o) {
+    ESPALIER_REQUIRE(!o.out.empty(), "--calibrate needs --out FILE.json for what it finds");
+    const auto system = plan::to_json(calibrate(session));
+    session.results["system"] = system;
+    if (!session.root()) return;
+    io::write_file(o.out, system.dump(1) + "\n");
+    if (session.talks()) fmt::print("{}\n", system.dump(1));
+}
+
+}  // namespace
+
+int plan(const std::vector<std::string>& arguments, comm::Mpi&) {
+    PlanOptions o;
+    CommonOptions common;
+    Options options("plan", common);
+    declare(options, o);
+    switch (options.parse(arguments)) {
+        case Request::help:
+            std::cout << options.help();
+            return exit_code::done;
+        case Request::dump_config:
+            std::cout << options.config();
+            return exit_code::done;
+        case Request::run:
+            break;
+    }
+    // The layout is that of the cluster planned for, not of the ranks that plan.
+    CommonOptions here = common;
+    here.tp = here.pp = here.virtual_stages = 1;
+    Session session("plan", options, here);
+    if (!o.out.empty()) io::check_output(o.out, common.force);
+    if (o.calibrate) {
+        describe_machine(session, o);
+    } else if (session.root()) {
+        make_plan(session, o, common, options);
+    }
+    session.finish();
+    return exit_code::done;
+}
+
+}  // namespace espalier::jobs

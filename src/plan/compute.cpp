@@ -1,0 +1,132 @@
+#include "src/plan/compute.hpp"
+
+#include <algorithm>
+
+#include "src/core/exact.hpp"
+#include "src/model/parameters.hpp"
+#include "src/plan/collective.hpp"
+
+namespace espalier::plan {
+namespace {
+
+constexpr double activation_bytes = 2;  // bf16 or f16
+
+/// Kernels of a layer's forward pass: two norms, four products with biases, rotation, attention, activation,
+/// two residual sums, and what frameworks put around them; backward starts twice as many. Only their product
+/// with launch_seconds counts.
+constexpr double launches_forward = 24, launches_backward = 48;
+
+/// Bytes that materialised attention moves for each of its s^2 probabilities: products write and read them,
+/// mask and softmax read and write, dropout reads, writes and keeps a mask.
+constexpr double probability_bytes = 2 + 4 + 5 + 2;
+
+/// Bytes that loss and gradient move for each logit (f32): written, read for the maximum, for the sum, and
+/// for the gradient, which is written and read by its two products.
+constexpr double logit_bytes = 4 * (1 + 1 + 1 + 2 + 2);
+
+double d(int64_t x) {
+    return static_cast<double>(x);
+}
+
+}  // namespace
+
+struct Compute::Parts {
+    double products;     // seconds
+    double attention;    // its products, seconds
+    double softmax;      // traffic of materialised probabilities, seconds
+    double elementwise;  // norms, residuals, activation, rotation, seconds
+    double collective;   // one gather and one scatter of [tokens, hidden], seconds
+};
+
+model::LayerShape local_shape(const model::Architecture& a, int64_t index, int64_t tp) {
+    const model::TensorPart first{narrow<int>(tp), 0};
+    const auto size = [&](model::Axis axis) { return model::local_range(a, index, axis, first).size(); };
+    return {size(model::Axis::query_head), size(model::Axis::kv_head), size(model::Axis::ffn)};
+}
+
+Compute::Compute(const System& system, const Step& step, const Layout& layout)
+    : system_(system),
+      step_(step),
+      layout_(layout),
+      tokens_(d(layout.micro_batch * step.seq_len)),
+      local_tokens_(step.practice.norms == Practice::Norms::split_tokens ? tokens_ / d(layout.tp) : tokens_),
+      tensor_(ring_link(system, {layout.tp, 1})) {}
+
+double Compute::matmul(double m, double n, double k) const {
+    return 2 * m * n * k / (system_.peak(step_.dtype) * system_.matmul.efficiency(m, n, k));
+}
+
+double Compute::traffic(double bytes) const {
+    return bytes / (system_.memory_bandwidth * system_.memory_efficiency);
+}
+
+Compute::Parts Compute::parts(const model::Architecture& a, int64_t index) const {
+    const auto local = local_shape(a, index, layout_.tp);
+    const double h = d(a.hidden), q = d(local.query_heads * a.head_dim), kv = d(local.kv_heads * a.head_dim),
+                 ffn = d(local.ffn), gates = is_gated(a.activation) ? 2 : 1;
+    const bool fused = step_.practice.attention == Practice::Attention::fused;
+    Parts p{};
+    p.products = matmul(tokens_, q + 2 * kv, h) + matmul(tokens_, h, q) + matmul(tokens_, gates * ffn, h) +
+                 matmul(tokens_, h, ffn);
+    // Q K^T and P V, 2 s head_dim each for every query; of a causal mask fused attention computes half.
+    const double attention_flops = 4 * tokens_ * d(step_.seq_len) * q * (fused ? 0.5 : 1);
+    p.attention = attention_flops / (system_.peak(step_.dtype) * system_.attention_efficiency);
+    if (!fused) p.softmax = traffic(probability_bytes * tokens_ * d(step_.seq_len) * d(local.query_heads));
+    // Two norms read and write, two residual sums read two and write one.
+    const double residual_stream =
+        activation_bytes * (2 * 2 + 2 * 3) * h + 2 * step_.practice.dropout_bytes * h;
+    p.elementwise = traffic(local_tokens_ * residual_stream +
+                            activation_bytes * tokens_ * ((gates + 1) * ffn + 2 * (q + kv)));
+    p.collective = all_reduce_seconds(tensor_, layout_.tp, activation_bytes * tokens_ * h);
+    return p;
+}
+
+Seconds Compute::bounded_by_launches(Seconds s, double launches) const {
+    // The host starts kernels ahead of the device; where it is the slower of the two, the device waits.
+    s.compute += std::max(0.0, launches * system_.launch_seconds - s.sum());
+    return s;
+}
+
+Seconds Compute::forward(const Parts& p) const {
+    return bounded_by_launches({p.products + p.attention + p.softmax + p.elementwise, 2 * p.collective},
+                               launches_forward);
+}
+
+Seconds Compute::forward_layer(const model::Architecture& a, int64_t index) const {
+    return forward(parts(a, index));
+}
+
+Passes Compute::layer(const model::Architecture& a, int64_t index) const {
+    const Parts p = parts(a, index);
+    const bool fused = step_.practice.attention == Practice::Attention::fused;
+    Passes out;
+    out.forward = forward(p);
+    // Two products for each of forward's; fused attention computes Q K^T again as well (Dao 2023: 5 products
+    // for 2).
+    out.backward = bounded_by_launches(
+        {2 * p.products + (fused ? 2.5 : 2) * p.attention + 2 * p.softmax + 2 * p.elementwise,
+         2 * p.collective},
+        launches_backward);
+    if (layout_.recompute == Recompute::full) out.backward += out.forward;
+    if (layout_.recompute == Recompute::selective && !fused) out.backward.compute += p.attention + p.softmax;
+    return out;
+}
+
+double Compute::head_product(const model::Architecture& a) const {
+    return matmul(tokens_, d(div_ceil(a.vocab, layout_.tp)), d(a.hidden));
+}
+
+Passes Compute::head() const {
+    const auto& a = step_.model;
+    const double local_logits = tokens_ * d(div_ceil(a.vocab, layout_.tp)),
+                 exchange = all_reduce_seconds(tensor_, layout_.tp, activation_bytes * tokens_ * d(a.hidden));
+    Passes out;
+    out.forward = {head_product(a) + traffic(0.5 * logit_bytes * local_logits), exchange / 2};
+    out.backward = {2 * head_product(a) + traffic(0.5 * logit_bytes * local_logits), exchange / 2};
+    if (step_.teacher)
+        out.forward +=
+            {head_product(*step_.teacher) + traffic(0.5 * logit_bytes * local_logits), exchange / 2};
+    return out;
+}
+
+}  // namespace espalier::plan

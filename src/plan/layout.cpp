@@ -1,0 +1,79 @@
+#include "src/plan/layout.hpp"
+
+#include <algorithm>
+
+#include "src/core/error.hpp"
+
+namespace espalier::plan {
+namespace {
+
+/// The widest split of every layer's heads, neurons and the vocabulary.
+int64_t widest_split(const model::Architecture& a) {
+    int64_t most = a.vocab;
+    for (const auto& l : a.layers) most = std::min({most, l.query_heads, l.ffn});
+    return most;
+}
+
+std::string objection(const model::Architecture& a, const char* who, const Layout& l) {
+    const int64_t most = widest_split(a);
+    if (l.tp > most)
+        return fmt::format("the {} splits into {} parts at most; choose --tp <= {}", who, most, most);
+    if (l.pp * l.virtual_stages > a.depth())
+        return fmt::format(
+            "the {} has {} layers for {} stages x {} chunks; choose --pp x --virtual-stages <= {}", who,
+            a.depth(), l.pp, l.virtual_stages, a.depth());
+    return "";
+}
+
+}  // namespace
+
+std::string_view to_string(Recompute recompute) {
+    switch (recompute) {
+        case Recompute::none:
+            return "none";
+        case Recompute::selective:
+            return "selective";
+        case Recompute::full:
+            return "full";
+    }
+    throw InternalError("unknown recompute");
+}
+
+std::optional<Recompute> recompute_from_string(std::string_view text) {
+    for (const auto r : {Recompute::none, Recompute::selective, Recompute::full})
+        if (text == to_string(r)) return r;
+    return std::nullopt;
+}
+
+std::string to_string(const Layout& l) {
+    return fmt::format("tp {} pp {} v {} dp {} micro-batch {} {}", l.tp, l.pp, l.virtual_stages, l.dp,
+                       l.micro_batch, to_string(l.recompute));
+}
+
+double Step::flops() const {
+    const double student = 3 * model::forward_flops_per_token(model, seq_len),
+                 forward = teacher ? model::forward_flops_per_token(*teacher, seq_len) : 0;
+    return tokens() * (student + forward);
+}
+
+std::string objection(const Step& step, const Layout& l) {
+    if (auto text = objection(step.model, step.teacher ? "student" : "model", l); !text.empty()) return text;
+    if (step.teacher) {
+        if (auto text = objection(*step.teacher, "teacher", l); !text.empty()) return text;
+    }
+    if (step.global_batch % l.dp != 0)
+        return fmt::format("{} replicas do not divide --global-batch {}; choose a multiple of {}", l.dp,
+                           step.global_batch, l.dp);
+    const int64_t samples = step.global_batch / l.dp;
+    if (samples % l.micro_batch != 0)
+        return fmt::format("--micro-batch {} does not divide the {} samples of a replica", l.micro_batch,
+                           samples);
+    if (l.virtual_stages > 1 && l.pp == 1) return "one stage has no use for --virtual-stages; choose 1";
+    if (l.virtual_stages > 1 && samples / l.micro_batch % l.pp != 0)
+        return fmt::format(
+            "with --virtual-stages {} the {} micro-batches of a replica must be a multiple of --pp {}",
+            l.virtual_stages, samples / l.micro_batch, l.pp);
+    return "";
+}
+
+}  // namespace espalier::plan

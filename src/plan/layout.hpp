@@ -1,0 +1,73 @@
+// What is planned: a step of training or distillation, how a program runs it, and how it is laid out on
+// ranks.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "src/model/architecture.hpp"
+
+namespace espalier::plan {
+
+/// What backward computes again instead of keeping (Korthikanti et al., arXiv 2205.05198).
+enum class Recompute {
+    none,       ///< everything is kept, attention's probabilities too
+    selective,  ///< the inside of attention is computed again
+    full,       ///< only a layer's input is kept
+};
+std::string_view to_string(Recompute recompute);
+std::optional<Recompute> recompute_from_string(std::string_view text);
+
+struct Layout {
+    int64_t tp = 1;
+    int64_t pp = 1;
+    int64_t virtual_stages = 1;  ///< model chunks of a pipeline rank
+    int64_t dp = 1;
+    int64_t micro_batch = 1;
+    Recompute recompute = Recompute::selective;
+
+    int64_t ranks() const { return tp * pp * dp; }
+    bool operator==(const Layout&) const = default;
+};
+/// "tp 2 pp 4 v 1 dp 8 micro-batch 2 selective"
+std::string to_string(const Layout& layout);
+
+/// How the program that runs the step does it; the defaults are Espalier's. The others describe published
+/// runs.
+struct Practice {
+    enum class Attention { fused, materialised } attention = Attention::fused;
+    enum class Norms {
+        split_tokens,
+        every_rank
+    } norms = Norms::split_tokens;                                    ///< sequence parallelism or not
+    enum class Head { blocks, whole } head = Head::blocks;            ///< when logits exist
+    enum class State { sharded, replicated } state = State::sharded;  ///< ZeRO-1 or not
+    enum class Gradients { overlapped, after_backward } gradients = Gradients::overlapped;
+    enum class Order { tp_pp_dp, tp_dp_pp } order = Order::tp_pp_dp;  ///< of ranks, the fastest first
+    double gradient_bytes = 4;                                        ///< of a weight, kept and sent
+    double weight_bytes = 2;
+    double dropout_bytes = 0;  ///< of an element's mask
+    /// Gradients and weights travel in buckets of max(bucket, bucket_of_replica dp) weights (Megatron-LM's
+    /// distributed optimizer: 40 M, 1 M); the last one cannot be hidden.
+    double bucket = 40e6;
+    double bucket_of_replica = 1e6;
+};
+
+/// A step: F_t + 3 F_s FLOPs where there is a teacher, 3 F_s without.
+struct Step {
+    model::Architecture model;
+    std::optional<model::Architecture> teacher;
+    int64_t global_batch = 1;
+    int64_t seq_len = 1;
+    std::string dtype = "bf16";
+    Practice practice;
+
+    double tokens() const { return static_cast<double>(global_batch) * static_cast<double>(seq_len); }
+    /// Model FLOPs: nothing recomputed.
+    double flops() const;
+};
+
+/// Empty for a layout that the step can run on, else why not and what to choose instead.
+std::string objection(const Step& step, const Layout& layout);
+
+}  // namespace espalier::plan

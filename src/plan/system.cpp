@@ -1,0 +1,90 @@
+#include "src/plan/system.hpp"
+
+#include <cmath>
+
+#include "src/core/error.hpp"
+#include "src/plan/fields.hpp"
+
+namespace espalier::plan {
+namespace {
+
+using nlohmann::json;
+using nlohmann::ordered_json;
+
+Link link_from_json(const json& object, const std::string& source) {
+    Fields in(object, source);
+    const Link link{in.positive("bandwidth"), in.positive("efficiency", 1), in.optional("latency", 0)};
+    in.refuse_others();
+    return link;
+}
+
+ordered_json link_to_json(const Link& link) {
+    return {{"bandwidth", link.bandwidth}, {"efficiency", link.efficiency}, {"latency", link.latency}};
+}
+
+}  // namespace
+
+double MatmulCurve::efficiency(double m, double n, double k) const {
+    const bool aligned = std::fmod(n, 8) == 0 && std::fmod(k, 8) == 0;
+    return best * (aligned ? 1 : unaligned) / (1 + half_size / std::cbrt(m * n * k));
+}
+
+double System::peak(const std::string& dtype) const {
+    const auto it = peak_flops.find(dtype);
+    if (it != peak_flops.end()) return it->second;
+    std::string known;
+    for (const auto& [known_dtype, value] : peak_flops) known += (known.empty() ? "" : ", ") + known_dtype;
+    fail("{} has no peak for {}; choose --dtype {}", name, dtype, known);
+}
+
+System system_from_json(const json& object, const std::string& source) {
+    Fields in(object, source);
+    System s;
+    s.name = in.text("name");
+    s.source = in.text("source");
+    s.gpus_per_node = in.count("gpus_per_node");
+    s.memory_bytes = in.positive("memory_bytes");
+    s.reserved_bytes = in.optional("reserved_bytes", 0);
+    ESPALIER_REQUIRE(s.reserved_bytes < s.memory_bytes,
+                     "{}: \"reserved_bytes\" {} leaves nothing of \"memory_bytes\" {}", source,
+                     s.reserved_bytes, s.memory_bytes);
+    const json& peaks = in.at("peak_flops");
+    ESPALIER_REQUIRE(peaks.is_object() && !peaks.empty(),
+                     "{}: \"peak_flops\" must be an object such as {{\"bf16\": 989e12}}", source);
+    for (const auto& [dtype, value] : peaks.items())
+        s.peak_flops[dtype] = Fields(peaks, in.where("peak_flops")).positive(dtype);
+    Fields matmul(in.at("matmul"), in.where("matmul"));
+    s.matmul = {matmul.positive("best", 1), matmul.optional("half_size", 0), matmul.positive("unaligned", 1)};
+    matmul.refuse_others();
+    s.attention_efficiency = in.positive("attention_efficiency", 1);
+    s.memory_bandwidth = in.positive("memory_bandwidth");
+    s.memory_efficiency = in.positive("memory_efficiency", 1);
+    s.launch_seconds = in.optional("launch_seconds", 0);
+    s.node = link_from_json(in.at("node"), in.where("node"));
+    s.network = link_from_json(in.at("network"), in.where("network"));
+    s.watts = in.optional("watts", 0);
+    s.price_per_hour = in.optional("price_per_hour", 0);
+    in.refuse_others();
+    return s;
+}
+
+ordered_json to_json(const System& s) {
+    return {{"name", s.name},
+            {"source", s.source},
+            {"gpus_per_node", s.gpus_per_node},
+            {"memory_bytes", s.memory_bytes},
+            {"reserved_bytes", s.reserved_bytes},
+            {"peak_flops", s.peak_flops},
+            {"matmul",
+             {{"best", s.matmul.best}, {"half_size", s.matmul.half_size}, {"unaligned", s.matmul.unaligned}}},
+            {"attention_efficiency", s.attention_efficiency},
+            {"memory_bandwidth", s.memory_bandwidth},
+            {"memory_efficiency", s.memory_efficiency},
+            {"launch_seconds", s.launch_seconds},
+            {"node", link_to_json(s.node)},
+            {"network", link_to_json(s.network)},
+            {"watts", s.watts},
+            {"price_per_hour", s.price_per_hour}};
+}
+
+}  // namespace espalier::plan

@@ -1,0 +1,80 @@
+#include "src/plan/compute.hpp"
+
+#include <gtest/gtest.h>
+
+#include "tests/plan/cases.hpp"
+
+namespace espalier::test {
+namespace {
+
+using plan::Practice;
+using plan::Recompute;
+
+/// Only products take time.
+plan::System only_products() {
+    auto s = round_system();
+    s.memory_bandwidth = 1e30;
+    s.node = {1e30, 1, 0};
+    s.network = s.node;
+    return s;
+}
+
+TEST(Compute, ForwardTakesTheModelsFlops) {
+    const auto system = only_products();
+    const auto step = small_step();
+    const plan::Layout layout{1, 1, 1, 1, 2, Recompute::selective};
+    const plan::Compute compute(system, step, layout);
+
+    double seconds = compute.head().forward.sum();
+    for (int64_t i = 0; i < 4; ++i) seconds += compute.layer(step.model, i).forward.sum();
+
+    EXPECT_NEAR(seconds, 32 * model::forward_flops_per_token(step.model, 16) / 1e12, 1e-15);
+}
+
+TEST(Compute, BackwardOfProductsIsTwiceForwardAndFullRecomputeAddsOne) {
+    auto system = only_products();
+    auto step = small_step();
+    step.practice.attention = Practice::Attention::materialised;
+    const plan::Layout kept{1, 1, 1, 1, 2, Recompute::none}, full{1, 1, 1, 1, 2, Recompute::full};
+
+    const auto a = plan::Compute(system, step, kept).layer(step.model, 0),
+               b = plan::Compute(system, step, full).layer(step.model, 0);
+
+    EXPECT_NEAR(a.backward.sum(), 2 * a.forward.sum(), 1e-18);
+    EXPECT_NEAR(b.backward.sum(), 3 * b.forward.sum(), 1e-18);
+}
+
+TEST(Compute, TensorParallelLayersExchangeTwoAllReducesForward) {
+    const auto system = round_system();
+    const auto step = small_step();
+    const plan::Layout layout{2, 1, 1, 1, 2, Recompute::selective};
+
+    const auto layer = plan::Compute(system, step, layout).layer(step.model, 0);
+
+    // 32 tokens x 8 x 2 bytes = 512: 2 x 1/2 x 512 / 1e9 + 2 x 1e-6, twice.
+    EXPECT_NEAR(layer.forward.tensor, 2 * (512e-9 + 2e-6), 1e-15);
+    EXPECT_NEAR(layer.backward.tensor, layer.forward.tensor, 1e-15);
+}
+
+TEST(Compute, AHostThatStartsKernelsSlowlySetsThePace) {
+    auto system = only_products();
+    system.launch_seconds = 1;
+    const auto step = small_step();
+    const plan::Layout layout{1, 1, 1, 1, 1, Recompute::selective};
+
+    const auto layer = plan::Compute(system, step, layout).layer(step.model, 0);
+
+    EXPECT_GE(layer.forward.sum(), 1);
+    EXPECT_DOUBLE_EQ(layer.backward.sum(), 2 * layer.forward.sum());
+}
+
+TEST(MatmulCurve, ReachesHalfOfTheBestAtHalfSizeAndLessWhereRowsAreUnaligned) {
+    const plan::MatmulCurve curve{0.8, 512, 0.5};
+
+    EXPECT_DOUBLE_EQ(curve.efficiency(512, 512, 512), 0.4);
+    EXPECT_NEAR(curve.efficiency(1e9, 1e9, 1e9), 0.8, 1e-6);
+    EXPECT_NEAR(curve.efficiency(512, 511, 513), 0.2, 1e-6);
+}
+
+}  // namespace
+}  // namespace espalier::test

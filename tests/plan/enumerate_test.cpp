@@ -1,0 +1,83 @@
+#include "src/plan/enumerate.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "src/core/error.hpp"
+#include "tests/plan/cases.hpp"
+
+namespace espalier::test {
+namespace {
+
+using plan::Recompute;
+using testing::HasSubstr;
+
+TEST(Enumerate, SortsByTime) {
+    const auto plan = plan::enumerate(round_system(), small_step(), 4, {});
+
+    ASSERT_GT(plan.layouts.size(), 5u);
+    EXPECT_TRUE(std::is_sorted(plan.layouts.begin(), plan.layouts.end(),
+                               [](const auto& a, const auto& b) { return a.seconds < b.seconds; }));
+}
+
+TEST(Enumerate, UsesEveryGpuInEveryLayout) {
+    for (const auto& p : plan::enumerate(round_system(), small_step(), 4, {}).layouts) {
+        EXPECT_EQ(p.layout.ranks(), 4);
+        EXPECT_EQ(plan::objection(small_step(), p.layout), "");
+    }
+}
+
+TEST(Enumerate, CountsTheLayoutsOfASmallCaseByHand) {
+    // One GPU: micro-batches 1, 2, 4, 8, each with selective and full recompute.
+    EXPECT_EQ(plan::enumerate(round_system(), small_step(), 1, {}).tried, 8);
+}
+
+TEST(Enumerate, KeepsToWhatIsChosen) {
+    const plan::Choice choice{2, 2, 2, 1, Recompute::full};
+
+    const auto plan = plan::enumerate(round_system(), small_step(), 4, choice);
+
+    ASSERT_EQ(plan.layouts.size(), 1u);
+    EXPECT_EQ(plan.layouts[0].layout, (plan::Layout{2, 2, 2, 1, 1, Recompute::full}));
+}
+
+TEST(Enumerate, NamesTheNearestMissWhereNothingFits) {
+    auto system = round_system();
+    system.memory_bytes = 1000;
+
+    const auto plan = plan::enumerate(system, small_step(), 4, {});
+
+    EXPECT_TRUE(plan.layouts.empty());
+    ASSERT_TRUE(plan.nearest_miss.has_value());
+    EXPECT_GT(plan.nearest_miss->memory.sum(), 1000);
+}
+
+std::string refusal(int64_t gpus, const plan::Choice& choice) {
+    try {
+        plan::enumerate(round_system(), small_step(), gpus, choice);
+    } catch (const UserError& e) {
+        return e.what();
+    }
+    return "";
+}
+
+TEST(Enumerate, SaysWhyNoLayoutIsLegal) {
+    EXPECT_THAT(refusal(3, {1, 1, {}, {}, {}}), HasSubstr("--global-batch 8"));
+    EXPECT_THAT(refusal(8, {8, 1, {}, {}, {}}), HasSubstr("--tp <= 4"));
+    EXPECT_THAT(refusal(8, {1, 8, {}, {}, {}}), HasSubstr("--virtual-stages <= 4"));
+    EXPECT_THAT(refusal(4, {3, {}, {}, {}, {}}), HasSubstr("must divide --gpus 4"));
+    EXPECT_THAT(refusal(4, {{}, {}, {}, 3, {}}), HasSubstr("--micro-batch 3"));
+    EXPECT_THAT(refusal(2, {{}, 2, 2, 8, {}}), HasSubstr("multiple of --pp 2"));
+}
+
+TEST(Enumerate, MaterialisedAttentionMayKeepItsProbabilities) {
+    auto step = small_step();
+    step.practice.attention = plan::Practice::Attention::materialised;
+
+    EXPECT_EQ(plan::enumerate(round_system(), step, 1, {}).tried, 12);
+}
+
+}  // namespace
+}  // namespace espalier::test

@@ -1,0 +1,134 @@
+#include "src/plan/memory.hpp"
+
+#include <gtest/gtest.h>
+
+#include "src/model/parameters.hpp"
+#include "tests/plan/cases.hpp"
+
+namespace espalier::test {
+namespace {
+
+using plan::Practice;
+using plan::Recompute;
+
+double local(const model::Architecture& a, const plan::Layout& l, int64_t stage) {
+    return plan::LocalWeights(a, l.tp).of_stage(l, stage);
+}
+
+TEST(LocalWeights, AddUpToTheParameterTable) {
+    const auto a = small_model();
+    ASSERT_EQ(model::parameter_count(a), 4 * 720 + 128 + 136);
+
+    EXPECT_EQ(local(a, {}, 0), model::parameter_count(a));
+    EXPECT_EQ(local(a, {1, 2}, 0), 2 * 720 + 128);
+    EXPECT_EQ(local(a, {1, 2}, 1), 2 * 720 + 136);
+    EXPECT_EQ(local(a, {1, 2, 2}, 1), 2 * 720 + 136);
+}
+
+TEST(LocalWeights, SplitEverythingButNorms) {
+    EXPECT_EQ(local(small_model(), {2}, 0), 4 * (704 / 2 + 16) + 64 + 64 + 8);
+}
+
+TEST(LocalWeights, HoldATiedEmbeddingOnBothEnds) {
+    auto a = small_model();
+    a.tied = true;
+
+    EXPECT_EQ(local(a, {1, 2}, 0), 2 * 720 + 128);
+    EXPECT_EQ(local(a, {1, 2}, 1), 2 * 720 + 128 + 8);
+}
+
+TEST(LocalWeights, CountLayersOfDifferentWidthsEach) {
+    auto a = small_model();
+    a.layers[2].ffn = 16;
+
+    EXPECT_EQ(local(a, {}, 0), model::parameter_count(a));
+}
+
+/// The paper's own form: full attention, MLP of 4 h, dropout.
+plan::Step papers_step(Practice::Norms norms) {
+    plan::Step step = small_step();
+    step.model.layers.assign(4, {4, 4, 32});
+    step.practice.attention = Practice::Attention::materialised;
+    step.practice.norms = norms;
+    step.practice.dropout_bytes = 1;
+    return step;
+}
+
+TEST(Activations, AreThoseOfThePaperWithSequenceParallelism) {
+    const auto step = papers_step(Practice::Norms::split_tokens);
+    const double s = 16, b = 2, h = 8, a = 4, t = 2, sbh = s * b * h;
+    plan::Layout l{2, 1, 1, 1, 2, Recompute::none};
+
+    EXPECT_DOUBLE_EQ(plan::layer_activations(step, l, step.model, 0), sbh / t * (34 + 5 * a * s / h));
+    l.recompute = Recompute::selective;
+    EXPECT_DOUBLE_EQ(plan::layer_activations(step, l, step.model, 0), 34 * sbh / t);
+    l.recompute = Recompute::full;
+    EXPECT_DOUBLE_EQ(plan::layer_activations(step, l, step.model, 0), 2 * sbh / t);
+}
+
+TEST(Activations, AreThoseOfThePaperWithoutSequenceParallelism) {
+    const auto step = papers_step(Practice::Norms::every_rank);
+    const double sbh = 16 * 2 * 8, t = 2;
+    plan::Layout l{2, 1, 1, 1, 2, Recompute::selective};
+
+    EXPECT_DOUBLE_EQ(plan::layer_activations(step, l, step.model, 0), sbh * (10 + 24 / t));
+    l.recompute = Recompute::full;
+    EXPECT_DOUBLE_EQ(plan::layer_activations(step, l, step.model, 0), 2 * sbh);
+}
+
+plan::Memory whole(const plan::Step& step, const plan::Layout& l, int64_t stage) {
+    plan::StepWeights weights(step);
+    return plan::memory(step, l, stage, weights);
+}
+
+TEST(Memory, OfStateIsTwoFourAndTwelveBytesAWeight) {
+    const auto step = small_step();
+    const double n = 4 * 720 + 128 + 136;
+
+    const auto m = whole(step, {1, 1, 1, 4, 1, Recompute::full}, 0);
+
+    EXPECT_DOUBLE_EQ(m.weights, 2 * n);
+    EXPECT_DOUBLE_EQ(m.gradients, 4 * n);
+    EXPECT_DOUBLE_EQ(m.optimizer, 12 * n / 4);
+}
+
+TEST(Memory, AReplicatedOptimizerIsWholeEverywhere) {
+    auto step = small_step();
+    step.practice.state = Practice::State::replicated;
+
+    EXPECT_DOUBLE_EQ(whole(step, {1, 1, 1, 4, 1, Recompute::full}, 0).optimizer, 12.0 * (4 * 720 + 264));
+}
+
+TEST(Memory, TheFirstStageHoldsAsManyMicroBatchesAsThereAreStages) {
+    const auto step = small_step();
+    const plan::Layout l{1, 4, 1, 1, 1, Recompute::selective};
+    const double layer = plan::layer_activations(step, l, step.model, 0);
+
+    EXPECT_DOUBLE_EQ(whole(step, l, 0).activations, 4 * layer);
+    EXPECT_DOUBLE_EQ(whole(step, l, 2).activations, 2 * layer);
+}
+
+TEST(Memory, InterleavingHoldsMoreByTheShareOfThePaper) {
+    const auto step = small_step();
+    const plan::Layout l{1, 2, 2, 1, 1, Recompute::selective};
+    const double layer = plan::layer_activations(step, l, step.model, 0), p = 2, v = 2;
+
+    // L layers (1 + (p - 1) / (p v))
+    EXPECT_DOUBLE_EQ(whole(step, l, 0).activations, 4 * layer * (1 + (p - 1) / (p * v)));
+}
+
+TEST(Memory, ATeacherAddsItsWeightsOnly) {
+    auto step = small_step();
+    const plan::Layout l{1, 1, 1, 1, 1, Recompute::selective};
+    const auto alone = whole(step, l, 0);
+    step.teacher = small_model();
+
+    const auto taught = whole(step, l, 0);
+
+    EXPECT_DOUBLE_EQ(taught.weights, 2 * alone.weights);
+    EXPECT_EQ(taught.gradients, alone.gradients);
+    EXPECT_EQ(taught.optimizer, alone.optimizer);
+}
+
+}  // namespace
+}  // namespace espalier::test

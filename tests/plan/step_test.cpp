@@ -1,0 +1,100 @@
+#include "src/plan/step.hpp"
+
+#include <gtest/gtest.h>
+
+#include "tests/plan/cases.hpp"
+
+namespace espalier::test {
+namespace {
+
+using plan::Recompute;
+
+TEST(Bubble, OfEqualStagesIsPMinusOneOverVM) {
+    const std::vector<double> stages(4, 3.0);
+    const double m = 8, busy = m * 3.0;
+
+    EXPECT_DOUBLE_EQ(plan::bubble_seconds(stages, 1) / busy, 3 / m);
+    EXPECT_DOUBLE_EQ(plan::bubble_seconds(stages, 2) / busy, 3 / (2 * m));
+}
+
+TEST(Bubble, OfUnequalStagesIsWhatTheOthersTakeOnce) {
+    EXPECT_DOUBLE_EQ(plan::bubble_seconds({1, 5, 2}, 1), 3);
+}
+
+TEST(StepFlops, OfDistillationAreTheTeachersForwardAndThreeOfTheStudents) {
+    auto step = small_step();
+    const double f = model::forward_flops_per_token(step.model, 16);
+    EXPECT_DOUBLE_EQ(step.flops(), 8 * 16 * 3 * f);
+
+    step.teacher = small_model();
+
+    EXPECT_DOUBLE_EQ(step.flops(), 8 * 16 * (3 * f + f));
+}
+
+TEST(Predict, APerfectMachineReachesFullUtilisation) {
+    auto system = round_system();
+    system.memory_bandwidth = 1e30;
+    auto step = small_step();
+    // Fused attention computes half of its products again, which model FLOPs do not count.
+    const plan::Layout l{1, 1, 1, 1, 8, Recompute::selective};
+    const double f = model::forward_flops_per_token(step.model, 16), attention = 4 * 2 * 16 * 4 * 2;
+
+    const auto p = plan::predict(system, step, l);
+
+    EXPECT_NEAR(p.mfu, 3 * f / (3 * f + 0.5 * attention), 1e-9);
+    EXPECT_NEAR(p.seconds, p.breakdown.sum(), 1e-15);
+}
+
+TEST(Predict, TheHeadMakesTheLastStageTheSlowest) {
+    auto step = small_step();
+    const plan::Layout l{1, 2, 1, 1, 1, Recompute::selective};
+    const double narrow = plan::predict(round_system(), step, l).seconds;
+    step.model.vocab = 160000;
+
+    const auto wide = plan::predict(round_system(), step, l);
+
+    EXPECT_GT(wide.seconds, 2 * narrow);
+    EXPECT_GT(wide.breakdown.compute, 10 * wide.breakdown.bubble);
+}
+
+TEST(Predict, OverlapHidesTheExchangeOfGradientsButForABucket) {
+    auto step = small_step();
+    step.practice.bucket = 100;
+    step.practice.bucket_of_replica = 0;
+    auto system = round_system();
+    system.node.bandwidth = 1e15;
+    system.node.latency = 0;
+    const plan::Layout l{1, 1, 1, 2, 4, Recompute::selective};
+    const double hidden = plan::predict(system, step, l).breakdown.data;
+    step.practice.gradients = plan::Practice::Gradients::after_backward;
+
+    const double waited_for = plan::predict(system, step, l).breakdown.data;
+
+    EXPECT_NEAR(waited_for / hidden, (4 * 720 + 264) / 100.0, 1e-6);
+}
+
+TEST(Predict, NodesApartMakeDataParallelismSlower) {
+    auto step = small_step();
+    step.practice.gradients = plan::Practice::Gradients::after_backward;
+    const plan::Layout inside{1, 1, 1, 4, 1, Recompute::selective},
+        across{1, 1, 1, 8, 1, Recompute::selective};
+
+    EXPECT_GT(plan::predict(round_system(), step, across).breakdown.data,
+              2 * plan::predict(round_system(), step, inside).breakdown.data);
+}
+
+TEST(Predict, ATeacherAddsItsForwardPass) {
+    auto system = round_system();
+    system.memory_bandwidth = 1e30;
+    auto step = small_step();
+    const plan::Layout l{1, 1, 1, 1, 8, Recompute::selective};
+    const double alone = plan::predict(system, step, l).seconds;
+    step.teacher = small_model();
+
+    const double taught = plan::predict(system, step, l).seconds;
+
+    EXPECT_NEAR(taught - alone, 128 * model::forward_flops_per_token(step.model, 16) / 1e12, 1e-12);
+}
+
+}  // namespace
+}  // namespace espalier::test
