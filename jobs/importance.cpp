@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "io/publish.hpp"
+#include "jobs/depth_task.hpp"
 #include "jobs/job.hpp"
 #include "jobs/model_file.hpp"
 #include "jobs/progress.hpp"
@@ -16,21 +17,26 @@ namespace espalier::jobs {
 namespace {
 
 struct ImportanceOptions {
-    std::string model, out, site = "post", depth = "bi";
+    std::string model, out, site = "post", depth = "bi", depth_task;
     std::vector<std::string> data;
     int64_t samples = 1024, seq_len = 0, micro_batch = 1, depth_block = 0;
 };
 
 prune::PassOptions pass_options(const ImportanceOptions& o, const model::Architecture& a) {
-    prune::PassOptions out{.influence = false, .block = o.depth_block, .loss_without = false};
+    prune::PassOptions out{.influence = false, .block = o.depth_block};
     std::istringstream kinds(o.depth);
     for (std::string kind; std::getline(kinds, kind, ',');) {
-        ESPALIER_REQUIRE(
-            kind == "bi" || kind == "ppl" || kind == "none",
-            "--depth {}: choose bi (block influence), ppl (loss without each layer), bi,ppl or none",
-            o.depth);
+        ESPALIER_REQUIRE(kind == "bi" || kind == "ppl" || kind == "block-ppl" || kind == "none",
+                         "--depth {}: choose bi (block influence), ppl (loss without each layer, and without "
+                         "each block where --depth-block is given), block-ppl (without each block alone), "
+                         "several with commas between, or none",
+                         o.depth);
+        ESPALIER_REQUIRE(kind != "block-ppl" || o.depth_block > 0,
+                         "--depth block-ppl needs --depth-block N, the layers of a block");
         out.influence = out.influence || kind == "bi";
         out.loss_without = out.loss_without || kind == "ppl";
+        out.loss_without_blocks =
+            out.loss_without_blocks || kind == "block-ppl" || (kind == "ppl" && o.depth_block > 0);
     }
     ESPALIER_REQUIRE(o.depth_block >= 0 && o.depth_block <= a.depth(),
                      "--depth-block {}: the model has {} layers; choose between 1 and {}", o.depth_block,
@@ -67,9 +73,13 @@ int importance(const std::vector<std::string>& arguments, comm::Mpi&) {
             "ffn-site", po::value(&o.site)->default_value(o.site),
             "post: what a neuron hands to the down projection; pre: what the up projection gives it")(
             "depth", po::value(&o.depth)->default_value(o.depth),
-            "bi: block influence; ppl: loss without each layer; bi,ppl; none")(
+            "bi: block influence; ppl: loss without each layer, and without each block of --depth-block; "
+            "block-ppl: without each block alone; bi,ppl; none")(
             "depth-block", po::value(&o.depth_block)->default_value(o.depth_block),
-            "N: also the influence of every N contiguous layers");
+            "N: also the influence of every N contiguous layers")(
+            "depth-task", po::value(&o.depth_task)->default_value(o.depth_task),
+            "FILE.jsonl of multiple-choice questions: also the accuracy without each layer, or without each "
+            "block of --depth-block");
     };
     return run_job("importance", arguments, declare, [&](Session& session, const Options&) {
         io::check_output(o.out, session.common().force);
@@ -107,9 +117,13 @@ int importance(const std::vector<std::string>& arguments, comm::Mpi&) {
         outbox.drain();
         sums.add_ranks(session.world());
         const double seconds = session.seconds() - begin;
-        write_scores(session, o.out, a, sums,
-                     {seq, file.sha256(), pass.influence, pass.loss_without, pass.block});
+        ScoresHeader header{seq, file.sha256(), pass, {}};
+        if (!o.depth_task.empty())
+            header.accuracy = depth_accuracy(session, *model, o.depth_task,
+                                             std::max<int64_t>(1, o.depth_block), o.micro_batch);
+        write_scores(session, o.out, a, sums, header);
 
+        if (header.accuracy) session.results["accuracy"] = header.accuracy->whole;
         session.results["tokens"] = static_cast<int64_t>(sums.tokens);
         session.results["tokens_per_second"] = sums.tokens / seconds;
         session.results["loss"] = sums.loss / sums.tokens;

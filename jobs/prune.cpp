@@ -15,7 +15,9 @@ namespace espalier::jobs {
 namespace {
 
 struct PruneOptions {
-    std::string model, importance, out, drop_layers, batch = "l2", sequence = "mean", residual = "off";
+    std::string model, importance, out, drop_layers, batch = "l2", sequence = "mean", residual = "off",
+                                                     depth_by = "bi";
+    bool contiguous = false;
     int64_t hidden = 0, heads = 0, kv_heads = 0, ffn = 0, layers = 0;
 };
 
@@ -79,7 +81,13 @@ int prune(const std::vector<std::string>& arguments, comm::Mpi&) {
             "kv-heads", po::value(&o.kv_heads),
             "KV heads to keep in each layer, with the query heads of their groups")(
             "ffn", po::value(&o.ffn), "neurons to keep in each layer")("layers", po::value(&o.layers),
-                                                                       "layers to keep, by block influence")(
+                                                                       "layers to keep, by --depth-by")(
+            "depth-by", po::value(&o.depth_by)->default_value(o.depth_by),
+            "which layers go: bi, those of lowest block influence; ppl, those without which the loss is "
+            "lowest; "
+            "task, those without which the accuracy is highest")(
+            "contiguous", po::bool_switch(&o.contiguous),
+            "layers go as one contiguous block, which the importance file must have scored (--depth-block)")(
             "drop-layers", po::value(&o.drop_layers)->default_value(o.drop_layers),
             "layers to drop: 16-31 or 3,7,8")("batch-aggregate", po::value(&o.batch)->default_value(o.batch),
                                               "mean, l2 or var over samples")(
@@ -95,12 +103,16 @@ int prune(const std::vector<std::string>& arguments, comm::Mpi&) {
                                          prune::aggregator_from_string(o.sequence, "--seq-aggregate")};
         ModelFile source(o.model, session.world().handle());
         const auto& a = source.architecture();
-        prune::Target target{given(options, "hidden", o.hidden),     given(options, "heads", o.heads),
-                             given(options, "kv-heads", o.kv_heads), given(options, "ffn", o.ffn),
-                             given(options, "layers", o.layers),     {}};
-        if (!o.drop_layers.empty()) target.drop_layers = prune::parse_layers(o.drop_layers, a.depth());
+        prune::Target target{.hidden = given(options, "hidden", o.hidden),
+                             .heads = given(options, "heads", o.heads),
+                             .kv_heads = given(options, "kv-heads", o.kv_heads),
+                             .ffn = given(options, "ffn", o.ffn)};
+        target.depth.layers = given(options, "layers", o.layers);
+        target.depth.by = prune::depth_by_from_string(o.depth_by);
+        target.depth.style = o.contiguous ? prune::DepthStyle::contiguous : prune::DepthStyle::scattered;
+        if (!o.drop_layers.empty()) target.depth.drop = prune::parse_layers(o.drop_layers, a.depth());
         ESPALIER_REQUIRE(
-            target.cuts_width() || target.layers || !target.drop_layers.empty(),
+            target.cuts_width() || target.cuts_depth(),
             "nothing to cut: give a target, --hidden --heads --kv-heads --ffn --layers or --drop-layers");
 
         std::optional<prune::Scores> scores;

@@ -59,15 +59,22 @@ std::vector<Table> tables(const model::Architecture& a, const prune::ScoreSums& 
         for (const double c : cosines) values.push_back(1.0 - c / sums.tokens);
         return values;
     };
-    if (header.influence) add("depth/block_influence", {a.depth()}, {"layer"}, influence(sums.layer_cosine));
-    if (header.block > 0)
-        add("depth/block_influence_blocks", {a.depth() - header.block + 1}, {"first_layer"},
-            influence(sums.block_cosine));
-    if (header.loss_without) {
+    const auto mean = [&](const std::vector<double>& losses) {
         std::vector<double> values;
-        for (const double l : sums.loss_without) values.push_back(l / sums.tokens);
-        add("depth/loss_without", {a.depth()}, {"layer"}, std::move(values));
-    }
+        for (const double l : losses) values.push_back(l / sums.tokens);
+        return values;
+    };
+    const auto& m = header.measured;
+    const auto depth = [&](const char* name, bool blocks, std::vector<double> values) {
+        const auto size = narrow<int64_t>(values.size());
+        add(std::string("depth/") + name + (blocks ? "_blocks" : ""), {size},
+            {blocks ? "first_layer" : "layer"}, std::move(values));
+    };
+    if (m.influence) depth("block_influence", false, influence(sums.layer_cosine));
+    if (m.block > 0) depth("block_influence", true, influence(sums.block_cosine));
+    if (m.loss_without) depth("loss_without", false, mean(sums.loss_without));
+    if (m.loss_without_blocks) depth("loss_without", true, mean(sums.loss_without_blocks));
+    if (header.accuracy) depth("accuracy_without", m.block > 0, header.accuracy->without);
     return out;
 }
 
@@ -91,7 +98,11 @@ void write_scores(Session& session, const std::string& path, const model::Archit
     writer.attribute("seq_len", header.seq_len);
     writer.attribute("loss", sums.loss / sums.tokens);
     writer.attribute("model_sha256", header.model_sha256);
-    if (header.block > 0) writer.attribute("depth_block", header.block);
+    if (header.measured.block > 0) writer.attribute("depth_block", header.measured.block);
+    if (header.accuracy) {
+        writer.attribute("accuracy", header.accuracy->whole);
+        writer.attribute("questions", header.accuracy->questions);
+    }
     writer.attribute("options", session.options().dump());
     if (session.root()) {
         for (const auto& t : content)
@@ -134,8 +145,13 @@ prune::Scores read_scores(Session& session, const std::string& path, const model
     out.neurons = rows("ffn/" + pair.name(), &model::LayerShape::ffn);
     out.heads = rows("heads/" + pair.name(), &model::LayerShape::query_heads);
     out.channels = read("channels/" + pair.name()).second;
-    out.block_influence = read("depth/block_influence").second;
-    out.loss_without = read("depth/loss_without").second;
+    const auto depth = [&](const char* name) {
+        return prune::DepthScores{read(std::string("depth/") + name).second,
+                                  read(std::string("depth/") + name + "_blocks").second};
+    };
+    out.depth = {depth("block_influence"), depth("loss_without"), depth("accuracy_without")};
+    if (reader.has_attribute("depth_block"))
+        out.depth.block = static_cast<int64_t>(reader.number("depth_block"));
     reader.verify();
     prune::check(out, a, path);
     return out;

@@ -1,9 +1,11 @@
 // I.h5: importance of every unit for all nine pairs of aggregators.
 #pragma once
 
-#include "jobs/session.hpp"
-#include "src/prune/scorer.hpp"
+#include <optional>
+
+#include "jobs/depth_task.hpp"
 #include "src/prune/scores.hpp"
+#include "src/prune/scoring_pass.hpp"
 
 namespace espalier::jobs {
 
@@ -12,8 +14,8 @@ constexpr const char* scores_format = "espalier-importance";
 struct ScoresHeader {
     int64_t seq_len = 0;
     std::string model_sha256;
-    bool influence = false, loss_without = false;
-    int64_t block = 0;
+    prune::PassOptions measured;
+    std::optional<DepthAccuracy> accuracy;
 };
 
 /// Collective. sums are over all ranks.

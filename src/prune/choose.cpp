@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <numeric>
-#include <set>
-#include <sstream>
 
 #include "src/core/error.hpp"
 
@@ -55,28 +53,6 @@ void check_heads(const Target& target, const model::LayerShape& layer, const std
         source, group, heads, kv, heads / kv, kv * group);
 }
 
-std::vector<int64_t> layers_to_keep(const model::Architecture& a, const Scores* scores, const Target& target,
-                                    const std::string& source) {
-    if (!target.drop_layers.empty()) {
-        ESPALIER_REQUIRE(!target.layers,
-                         "--layers and --drop-layers exclude each other: one counts, the other names");
-        std::vector<int64_t> out;
-        for (const int64_t l : all(a.depth())) {
-            if (std::find(target.drop_layers.begin(), target.drop_layers.end(), l) ==
-                target.drop_layers.end())
-                out.push_back(l);
-        }
-        ESPALIER_REQUIRE(!out.empty(), "--drop-layers leaves no layer of {}", source);
-        return out;
-    }
-    if (!target.layers || *target.layers == a.depth()) return all(a.depth());
-    ESPALIER_REQUIRE(scores && !scores->block_influence.empty(),
-                     "--layers {}: the importance file holds no block influence; score with --depth bi, or "
-                     "name layers with --drop-layers",
-                     *target.layers);
-    return best(scores->block_influence, *target.layers);
-}
-
 }  // namespace
 
 Kept keep_all(const model::Architecture& a) {
@@ -106,7 +82,7 @@ Kept choose(const model::Architecture& a, const Scores* scores, const Target& ta
         "cutting widths needs scores: give --importance I.h5, made by `espalier importance --model {}`",
         source);
     require_fewer(target.hidden, a.hidden, "--hidden", "channels", source);
-    require_fewer(target.layers, a.depth(), "--layers", "layers", source);
+    require_fewer(target.depth.layers, a.depth(), "--layers", "layers", source);
     for (const auto& l : a.layers) {
         require_fewer(target.heads, l.query_heads, "--heads", "query heads", source);
         require_fewer(target.kv_heads, l.kv_heads, "--kv-heads", "KV heads", source);
@@ -114,7 +90,7 @@ Kept choose(const model::Architecture& a, const Scores* scores, const Target& ta
         check_heads(target, l, source);
     }
     Kept kept = keep_all(a);
-    kept.layers = layers_to_keep(a, scores, target, source);
+    kept.layers = layers_to_keep(a.depth(), scores ? &scores->depth : nullptr, target.depth, source);
     if (target.hidden) kept.channels = best(scores->channels, *target.hidden);
     kept.ffn.clear();
     kept.heads.clear();
@@ -146,30 +122,6 @@ model::Architecture shape(const model::Architecture& a, const Kept& kept) {
                               static_cast<int64_t>(kept.ffn[k].size())});
     }
     return out;
-}
-
-std::vector<int64_t> parse_layers(const std::string& text, int64_t depth) {
-    std::set<int64_t> out;
-    std::istringstream parts(text);
-    for (std::string part; std::getline(parts, part, ',');) {
-        const size_t dash = part.find('-');
-        const auto number = [&](const std::string& digits) {
-            const bool ok = !digits.empty() && digits.size() < 9 &&
-                            digits.find_first_not_of("0123456789") == std::string::npos;
-            ESPALIER_REQUIRE(ok,
-                             "--drop-layers {}: \"{}\" is no layer number or range; for example "
-                             "--drop-layers 16-31 or 3,7,8",
-                             text, part);
-            return static_cast<int64_t>(std::stoll(digits));
-        };
-        const int64_t from = number(part.substr(0, dash)),
-                      to = dash == std::string::npos ? from : number(part.substr(dash + 1));
-        ESPALIER_REQUIRE(from <= to && to < depth, "--drop-layers {}: the model's layers are 0 to {}", text,
-                         depth - 1);
-        for (int64_t l = from; l <= to; ++l) out.insert(l);
-    }
-    ESPALIER_REQUIRE(!out.empty(), "--drop-layers is empty; for example --drop-layers 16-31");
-    return {out.begin(), out.end()};
 }
 
 }  // namespace espalier::prune

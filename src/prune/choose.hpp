@@ -5,15 +5,16 @@
 #include <vector>
 
 #include "src/core/exact.hpp"
-#include "src/prune/scores.hpp"
+#include "src/prune/depth.hpp"
 
 namespace espalier::prune {
 
 /// Widths asked for; what is absent stays as it is.
 struct Target {
-    std::optional<int64_t> hidden, heads, kv_heads, ffn, layers;
-    std::vector<int64_t> drop_layers;  ///< exactly these; not together with layers
+    std::optional<int64_t> hidden = {}, heads = {}, kv_heads = {}, ffn = {};
+    DepthTarget depth = {};
     bool cuts_width() const { return hidden || heads || kv_heads || ffn; }
+    bool cuts_depth() const { return depth.layers || !depth.drop.empty(); }
 };
 
 /// Indices of the source that stay, ascending. Per kept layer: neurons, query heads, KV heads.
@@ -30,16 +31,13 @@ Kept keep_all(const model::Architecture& a);
 std::vector<int64_t> best(const std::vector<double>& scores, int64_t count);
 
 /// Per layer the best neurons, and inside each KV group the best query heads; with fewer KV heads, the groups
-/// with the largest sum of their heads' scores; over the whole network the best channels; with fewer layers,
-/// those of the highest block influence. Throws UserError when the target exceeds the model or its heads do
-/// not fit its groups; `scores` may be null for drop_layers alone. `source` names the model in messages.
+/// with the largest sum of their heads' scores; over the whole network the best channels; layers as depth.hpp
+/// says. Throws UserError when the target exceeds the model or its heads do
+/// not fit its groups; `scores` may be null for a list of layers alone. `source` names the model in messages.
 Kept choose(const model::Architecture& a, const Scores* scores, const Target& target,
             const std::string& source);
 
 /// The architecture that is left.
 model::Architecture shape(const model::Architecture& a, const Kept& kept);
-
-/// "16-31,3": layer numbers and ranges; UserError naming the option for anything else.
-std::vector<int64_t> parse_layers(const std::string& text, int64_t depth);
 
 }  // namespace espalier::prune

@@ -21,11 +21,13 @@ ScoreSums::ScoreSums(const model::Architecture& a, int64_t block)
       channels(2 * a.depth() + 1, a.hidden),
       layer_cosine(static_cast<size_t>(a.depth()), 0.0),
       block_cosine(block > 0 ? static_cast<size_t>(a.depth() - block + 1) : 0, 0.0),
-      loss_without(static_cast<size_t>(a.depth()), 0.0) {}
+      loss_without(static_cast<size_t>(a.depth()), 0.0),
+      loss_without_blocks(block_cosine.size(), 0.0) {}
 
 void ScoreSums::add_ranks(const comm::Communicator& world) {
     for (UnitSums* table : {&neurons, &heads, &channels}) world.all_reduce(table->raw());
-    for (std::vector<double>* list : {&layer_cosine, &block_cosine, &loss_without}) world.all_reduce(*list);
+    for (std::vector<double>* list : {&layer_cosine, &block_cosine, &loss_without, &loss_without_blocks})
+        world.all_reduce(*list);
     for (double* value : {&loss, &tokens, &samples}) world.all_reduce({value, 1});
 }
 

@@ -20,7 +20,8 @@ struct ScoreSums {
     std::vector<double> layer_cosine;  ///< [layers] sum over tokens of cos(input, output)
     std::vector<double> block_cosine;  ///< [layers - block + 1] the same for blocks of layers; empty without
     std::vector<double> loss_without;  ///< [layers] sum over tokens of the loss without the layer
-    double loss = 0;                   ///< sum over tokens
+    std::vector<double> loss_without_blocks;  ///< the same without each block; as block_cosine
+    double loss = 0;                          ///< sum over tokens
     double tokens = 0;
     double samples = 0;
 

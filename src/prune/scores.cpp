@@ -29,8 +29,11 @@ void check(const Scores& scores, const model::Architecture& a, const std::string
         check_row(scores.heads[static_cast<size_t>(l)], shape.query_heads, "head", l, source);
     }
     check_row(scores.channels, a.hidden, "channel", -1, source);
-    for (const auto* list : {&scores.block_influence, &scores.loss_without}) {
-        if (!list->empty()) check_row(*list, a.depth(), "depth", -1, source);
+    const auto& d = scores.depth;
+    for (const auto* measure : {&d.influence, &d.loss_without, &d.accuracy_without}) {
+        if (!measure->layers.empty()) check_row(measure->layers, a.depth(), "depth", -1, source);
+        if (!measure->blocks.empty())
+            check_row(measure->blocks, a.depth() - d.block + 1, "depth block", -1, source);
     }
 }
 

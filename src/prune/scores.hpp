@@ -7,12 +7,24 @@
 
 namespace espalier::prune {
 
+/// One measure of what the model is without a layer, or without a contiguous block of layers (by its first).
+struct DepthScores {
+    std::vector<double> layers;  ///< [layers]; empty where not measured
+    std::vector<double> blocks;  ///< [layers - block + 1]; empty where not measured
+};
+
+struct DepthTable {
+    DepthScores influence;         ///< 1 - E[cos(input, output)]: low where a layer changes little
+    DepthScores loss_without;      ///< low where it is not missed
+    DepthScores accuracy_without;  ///< high where it is not missed
+    int64_t block = 0;             ///< layers of a block
+};
+
 struct Scores {
     std::vector<std::vector<double>> neurons;  ///< [layer][neuron]
     std::vector<std::vector<double>> heads;    ///< [layer][query head]
     std::vector<double> channels;              ///< [hidden], the sum over all norms
-    std::vector<double> block_influence;       ///< [layer]; empty where not measured
-    std::vector<double> loss_without;          ///< [layer]; empty where not measured
+    DepthTable depth;
 };
 
 /// Throws UserError, naming `source`, when the scores are not for a model of this shape.

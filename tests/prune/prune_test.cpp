@@ -20,7 +20,7 @@ Scores scores_of(const Architecture& a, uint64_t seed) {
         s.heads.push_back(test::random_values(l.query_heads, seed++));
     }
     s.channels = test::random_values(a.hidden, seed++);
-    s.block_influence = test::random_values(a.depth(), seed++);
+    s.depth.influence.layers = test::random_values(a.depth(), seed++);
     return s;
 }
 
@@ -35,8 +35,7 @@ TEST(Choose, KeepsTheBestHeadsInsideTheBestGroups) {
     Scores s = scores_of(a, 1);
     s.heads[0] = {9, 1, 2, 3, 4, 5};  // group sums 10, 5, 9
 
-    const Kept kept = choose(
-        a, &s, {.hidden = {}, .heads = 2, .kv_heads = 2, .ffn = {}, .layers = {}, .drop_layers = {}}, "m");
+    const Kept kept = choose(a, &s, {.heads = 2, .kv_heads = 2}, "m");
 
     EXPECT_EQ(kept.kv_heads[0], (std::vector<int64_t>{0, 2}));
     EXPECT_EQ(kept.heads[0], (std::vector<int64_t>{0, 5}));
@@ -48,8 +47,7 @@ TEST(Choose, FewerKvHeadsAloneTakeTheirQueryHeadsAlong) {
     Scores s = scores_of(a, 1);
     s.heads[0] = {1, 1, 5, 5, 2, 2};
 
-    const Kept kept = choose(
-        a, &s, {.hidden = {}, .heads = {}, .kv_heads = 1, .ffn = {}, .layers = {}, .drop_layers = {}}, "m");
+    const Kept kept = choose(a, &s, {.kv_heads = 1}, "m");
 
     EXPECT_EQ(kept.heads[0], (std::vector<int64_t>{2, 3}));
 }
@@ -57,19 +55,29 @@ TEST(Choose, FewerKvHeadsAloneTakeTheirQueryHeadsAlong) {
 TEST(Choose, DropsTheLayersOfLowestInfluence) {
     const Architecture a = test::tiny_llama();
     Scores s = scores_of(a, 1);
-    s.block_influence = {0.4, 0.1, 0.3, 0.2};
+    s.depth.influence.layers = {0.4, 0.1, 0.3, 0.2};
 
-    EXPECT_EQ(
-        choose(a, &s, {.hidden = {}, .heads = {}, .kv_heads = {}, .ffn = {}, .layers = 2, .drop_layers = {}},
-               "m")
-            .layers,
-        (std::vector<int64_t>{0, 2}));
-    EXPECT_EQ(
-        choose(a, nullptr,
-               {.hidden = {}, .heads = {}, .kv_heads = {}, .ffn = {}, .layers = {}, .drop_layers = {1, 2}},
-               "m")
-            .layers,
-        (std::vector<int64_t>{0, 3}));
+    EXPECT_EQ(choose(a, &s, {.depth = {.layers = 2}}, "m").layers, (std::vector<int64_t>{0, 2}));
+    EXPECT_EQ(choose(a, nullptr, {.depth = {.drop = {1, 2}}}, "m").layers, (std::vector<int64_t>{0, 3}));
+}
+
+TEST(Choose, DropsTheLayersThatTheChosenMeasureMissesLeast) {
+    const Architecture a = test::tiny_llama();
+    Scores s = scores_of(a, 1);
+    s.depth.loss_without = {{3.0, 9.0, 2.0, 5.0}, {4.0, 3.0, 3.5}};
+    s.depth.accuracy_without = {{0.5, 0.25, 0.5, 0.75}, {0.25, 0.5, 0.5}};
+    s.depth.block = 2;
+    const auto kept = [&](DepthBy by, DepthStyle style) {
+        return choose(a, &s, {.depth = {.layers = 2, .by = by, .style = style}}, "m").layers;
+    };
+
+    EXPECT_EQ(kept(DepthBy::loss, DepthStyle::scattered), (std::vector<int64_t>{1, 3}));
+    EXPECT_EQ(kept(DepthBy::accuracy, DepthStyle::scattered), (std::vector<int64_t>{0, 1}));
+    EXPECT_EQ(kept(DepthBy::loss, DepthStyle::contiguous), (std::vector<int64_t>{0, 3}));
+    EXPECT_EQ(kept(DepthBy::accuracy, DepthStyle::contiguous), (std::vector<int64_t>{0, 1}));
+    EXPECT_THROW(kept(DepthBy::influence, DepthStyle::contiguous), UserError);  // no blocks measured
+    s.depth.block = 3;
+    EXPECT_THROW(kept(DepthBy::loss, DepthStyle::contiguous), UserError);  // blocks of another width
 }
 
 TEST(Choose, RefusesWhatTheModelLacksAndSaysWhatFits) {
@@ -84,16 +92,10 @@ TEST(Choose, RefusesWhatTheModelLacksAndSaysWhatFits) {
         return "";
     };
 
-    EXPECT_NE(message({.hidden = {}, .heads = 5, .kv_heads = {}, .ffn = {}, .layers = {}, .drop_layers = {}})
-                  .find("--heads <= 4"),
-              std::string::npos);
-    EXPECT_NE(message({.hidden = {}, .heads = 3, .kv_heads = {}, .ffn = {}, .layers = {}, .drop_layers = {}})
-                  .find("not a multiple of --kv-heads 2"),
-              std::string::npos);
-    EXPECT_NE(message({.hidden = 0, .heads = {}, .kv_heads = {}, .ffn = {}, .layers = {}, .drop_layers = {}}),
-              "");
-    EXPECT_NE(message({.hidden = {}, .heads = 4, .kv_heads = 1, .ffn = {}, .layers = {}, .drop_layers = {}}),
-              "");
+    EXPECT_NE(message({.heads = 5}).find("--heads <= 4"), std::string::npos);
+    EXPECT_NE(message({.heads = 3}).find("not a multiple of --kv-heads 2"), std::string::npos);
+    EXPECT_NE(message({.hidden = 0}), "");
+    EXPECT_NE(message({.heads = 4, .kv_heads = 1}), "");
 }
 
 TEST(ParseLayers, ReadsRangesAndLists) {
@@ -166,9 +168,7 @@ TEST(Cut, OfNeuronsAndHeadsComputesWhatTheMaskedModelDoes) {
         Context ctx{{Device::cpu, 1}};
         const Scores s = scores_of(a, 9);
         const int64_t kv = a.layers[0].kv_heads;
-        const Kept kept = choose(
-            a, &s, {.hidden = {}, .heads = kv, .kv_heads = {}, .ffn = 10, .layers = {}, .drop_layers = {}},
-            "m");
+        const Kept kept = choose(a, &s, {.heads = kv, .ffn = 10}, "m");
         model::Transformer whole(ctx, a, {}, DType::f32, model::Gradients::none),
             small(ctx, shape(a, kept), {}, DType::f32, model::Gradients::none);
         test::randomise(whole, 6);
@@ -184,9 +184,7 @@ TEST(Cut, OfNeuronsAndHeadsComputesWhatTheMaskedModelDoes) {
 TEST(Cut, OfLayersSkipsThem) {
     const Architecture a = test::tiny_llama();
     Context ctx{{Device::cpu, 1}};
-    const Kept kept =
-        choose(a, nullptr,
-               {.hidden = {}, .heads = {}, .kv_heads = {}, .ffn = {}, .layers = {}, .drop_layers = {1}}, "m");
+    const Kept kept = choose(a, nullptr, {.depth = {.drop = {1}}}, "m");
     model::Transformer whole(ctx, a, {}, DType::f32, model::Gradients::none),
         small(ctx, shape(a, kept), {}, DType::f32, model::Gradients::none);
     test::randomise(whole, 6);
