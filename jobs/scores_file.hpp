@@ -22,9 +22,10 @@ struct ScoresHeader {
 void write_scores(Session& session, const std::string& path, const model::Architecture& a,
                   const prune::ScoreSums& sums, const ScoresHeader& header);
 
-/// Collective; scores for one pair. Throws UserError when the file is of another model than `model_sha256`.
+/// Collective; scores for one pair. `sha256` becomes the file's content hash. Throws UserError when the file
+/// is of another model than `model_sha256`.
 prune::Scores read_scores(Session& session, const std::string& path, const model::Architecture& a,
                           prune::AggregatorPair pair, const std::string& model_sha256,
-                          const std::string& model_path);
+                          const std::string& model_path, std::string& sha256);
 
 }  // namespace espalier::jobs

@@ -20,11 +20,18 @@ struct DepthTable {
     int64_t block = 0;             ///< layers of a block
 };
 
+/// Of each dim of each head, [layer][head * head_dim + dim]; no layers where not measured.
+struct HeadDimScores {
+    std::vector<std::vector<double>> queries, keys;  ///< as handed to attention
+    std::vector<std::vector<double>> outputs;        ///< as handed to the output projection
+};
+
 struct Scores {
     std::vector<std::vector<double>> neurons;  ///< [layer][neuron]
     std::vector<std::vector<double>> heads;    ///< [layer][query head]
     std::vector<double> channels;              ///< [hidden], the sum over all norms
     DepthTable depth;
+    HeadDimScores head_dims;
 };
 
 /// Throws UserError, naming `source`, when the scores are not for a model of this shape.
