@@ -50,10 +50,7 @@ void evaluate_stream(Session& session, const EvaluateOptions& o, model::Transfor
 
 void evaluate_choices(Session& session, const EvaluateOptions& o, model::Transformer& model) {
     const auto questions = read_choices(o.requests, model.architecture().vocab);
-    std::vector<evaluate::LikelihoodRequest> requests;
-    for (const auto& q : questions) {
-        for (const auto& choice : q.choices) requests.push_back({q.context, choice.ids});
-    }
+    const auto requests = choice_requests(questions);
     Progress progress(session, "evaluate", static_cast<double>(requests.size()), "requests");
     const auto results =
         evaluate::likelihoods(session.context(), model, session.topology(), requests, o.micro_batch,

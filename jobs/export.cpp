@@ -149,6 +149,11 @@ int export_model(const std::vector<std::string>& arguments, comm::Mpi&) {
         if (!session.root())
             writer = std::make_unique<io::SafetensorsWriter>(folder.path(), layout, io::FileRole::join);
 
+        const double begin = session.seconds();
+        double bytes = 0;  // read and written, over all ranks
+        for (size_t i = 0; i < sources.size(); ++i)
+            bytes += static_cast<double>(sources[i].parameter.size()) *
+                     static_cast<double>(size_of(sources[i].stored) + size_of(tensors[i].dtype));
         Progress progress(session, "export", static_cast<double>(model::parameter_count(a)), "weights");
         double done = 0;
         for (size_t i = 0; i < sources.size(); ++i) {
@@ -176,6 +181,7 @@ int export_model(const std::vector<std::string>& arguments, comm::Mpi&) {
 
         session.results["parameters"] = model::parameter_count(a);
         session.results["files"] = files;
+        session.results["bytes_per_second"] = bytes / (session.seconds() - begin);
         session.log().result("{}: {} parameters in {} files", out, model::parameter_count(a), files.size());
         return exit_code::done;
     });

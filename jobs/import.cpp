@@ -114,6 +114,11 @@ int import_model(const std::vector<std::string>& arguments, comm::Mpi&) {
         for (const auto& o : origins) dtypes.push_back(stored.value_or(o.dtype));
         ModelWriter writer(out, session.world().handle(), source.architecture, dtypes,
                            session.common().force);
+        const double begin = session.seconds();
+        double bytes = 0;  // read and written, over all ranks
+        for (size_t i = 0; i < parameters.size(); ++i)
+            bytes += static_cast<double>(parameters[i].size()) *
+                     static_cast<double>(size_of(origins[i].dtype) + size_of(dtypes[i]));
         Progress progress(session, "import", static_cast<double>(model::parameter_count(source.architecture)),
                           "weights");
         double done = 0;
@@ -139,6 +144,7 @@ int import_model(const std::vector<std::string>& arguments, comm::Mpi&) {
         session.results["parameters"] = model::parameter_count(source.architecture);
         session.results["architecture"] = model::to_json(source.architecture);
         session.results["sha256"] = sha256;
+        session.results["bytes_per_second"] = bytes / (session.seconds() - begin);
         session.log().result("{}: {} parameters", out, model::parameter_count(source.architecture));
         return exit_code::done;
     });

@@ -82,6 +82,14 @@ std::vector<Question> read_choices(const std::string& path, int64_t vocab) {
     return out;
 }
 
+std::vector<evaluate::LikelihoodRequest> choice_requests(const std::vector<Question>& questions) {
+    std::vector<evaluate::LikelihoodRequest> out;
+    for (const auto& q : questions) {
+        for (const auto& choice : q.choices) out.push_back({q.context, choice.ids});
+    }
+    return out;
+}
+
 Accuracy choice_accuracy(const std::vector<Question>& questions,
                          const std::vector<evaluate::Likelihood>& results) {
     Accuracy out;

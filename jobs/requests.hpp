@@ -25,6 +25,9 @@ struct Question {
 };
 std::vector<Question> read_choices(const std::string& path, int64_t vocab);
 
+/// Every choice of every question, in order.
+std::vector<evaluate::LikelihoodRequest> choice_requests(const std::vector<Question>& questions);
+
 struct Accuracy {
     double plain = 0;       ///< the likeliest choice is the answer
     double normalised = 0;  ///< the likeliest by its length is

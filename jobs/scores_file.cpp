@@ -24,14 +24,29 @@ struct Table {
     std::vector<double> values;
 };
 
-/// Rows shorter than the widest end in NaN.
+/// Rows shorter than the widest end in NaN. `each`: columns of one unit.
 void pad(std::vector<double>& values, const model::Architecture& a, int64_t columns,
-         int64_t model::LayerShape::*width) {
+         int64_t model::LayerShape::*width, int64_t each = 1) {
     for (int64_t l = 0; l < a.depth(); ++l) {
-        for (int64_t c = a.layers[static_cast<size_t>(l)].*width; c < columns; ++c)
+        for (int64_t c = a.layers[static_cast<size_t>(l)].*width * each; c < columns; ++c)
             values[static_cast<size_t>(l * columns + c)] = std::numeric_limits<double>::quiet_NaN();
     }
 }
+
+/// Tables of the dims of heads: [layers, heads, head_dim].
+struct HeadDimTable {
+    const char* name;
+    const char* axis;
+    prune::UnitSums prune::ScoreSums::*sums;
+    std::vector<std::vector<double>> prune::HeadDimScores::*scores;
+    int64_t model::LayerShape::*heads;
+};
+constexpr HeadDimTable head_dim_tables[]{
+    {"queries", "query_head", &prune::ScoreSums::queries, &prune::HeadDimScores::queries,
+     &model::LayerShape::query_heads},
+    {"keys", "kv_head", &prune::ScoreSums::keys, &prune::HeadDimScores::keys, &model::LayerShape::kv_heads},
+    {"head_outputs", "query_head", &prune::ScoreSums::outputs, &prune::HeadDimScores::outputs,
+     &model::LayerShape::query_heads}};
 
 std::vector<Table> tables(const model::Architecture& a, const prune::ScoreSums& sums,
                           const ScoresHeader& header) {
@@ -54,20 +69,38 @@ std::vector<Table> tables(const model::Architecture& a, const prune::ScoreSums& 
         add("channels/" + pair.name(), {a.hidden}, {"hidden"}, std::move(channels));
         add("channels_by_norm/" + pair.name(), {2 * a.depth() + 1, a.hidden}, {"norm", "hidden"}, by_norm);
     }
+    for (const auto& t : head_dim_tables) {
+        const prune::UnitSums& units = sums.*t.sums;
+        if (units.rows() == 0) continue;
+        for (const auto& pair : all_pairs()) {
+            auto values = units.scores(pair, samples);
+            pad(values, a, units.columns(), t.heads, a.head_dim);
+            add(fmt::format("{}/{}", t.name, pair.name()),
+                {a.depth(), units.columns() / a.head_dim, a.head_dim}, {"layer", t.axis, "head_dim"},
+                std::move(values));
+        }
+    }
     const auto influence = [&](const std::vector<double>& cosines) {
         std::vector<double> values;
         for (const double c : cosines) values.push_back(1.0 - c / sums.tokens);
         return values;
     };
-    if (header.influence) add("depth/block_influence", {a.depth()}, {"layer"}, influence(sums.layer_cosine));
-    if (header.block > 0)
-        add("depth/block_influence_blocks", {a.depth() - header.block + 1}, {"first_layer"},
-            influence(sums.block_cosine));
-    if (header.loss_without) {
+    const auto mean = [&](const std::vector<double>& losses) {
         std::vector<double> values;
-        for (const double l : sums.loss_without) values.push_back(l / sums.tokens);
-        add("depth/loss_without", {a.depth()}, {"layer"}, std::move(values));
-    }
+        for (const double l : losses) values.push_back(l / sums.tokens);
+        return values;
+    };
+    const auto& m = header.measured;
+    const auto depth = [&](const char* name, bool blocks, std::vector<double> values) {
+        const auto size = narrow<int64_t>(values.size());
+        add(std::string("depth/") + name + (blocks ? "_blocks" : ""), {size},
+            {blocks ? "first_layer" : "layer"}, std::move(values));
+    };
+    if (m.influence) depth("block_influence", false, influence(sums.layer_cosine));
+    if (m.block > 0) depth("block_influence", true, influence(sums.block_cosine));
+    if (m.loss_without) depth("loss_without", false, mean(sums.loss_without));
+    if (m.loss_without_blocks) depth("loss_without", true, mean(sums.loss_without_blocks));
+    if (header.accuracy) depth("accuracy_without", m.block > 0, header.accuracy->without);
     return out;
 }
 
@@ -91,7 +124,11 @@ void write_scores(Session& session, const std::string& path, const model::Archit
     writer.attribute("seq_len", header.seq_len);
     writer.attribute("loss", sums.loss / sums.tokens);
     writer.attribute("model_sha256", header.model_sha256);
-    if (header.block > 0) writer.attribute("depth_block", header.block);
+    if (header.measured.block > 0) writer.attribute("depth_block", header.measured.block);
+    if (header.accuracy) {
+        writer.attribute("accuracy", header.accuracy->whole);
+        writer.attribute("questions", header.accuracy->questions);
+    }
     writer.attribute("options", session.options().dump());
     if (session.root()) {
         for (const auto& t : content)
@@ -101,8 +138,8 @@ void write_scores(Session& session, const std::string& path, const model::Archit
 }
 
 prune::Scores read_scores(Session& session, const std::string& path, const model::Architecture& a,
-                          AggregatorPair pair, const std::string& model_sha256,
-                          const std::string& model_path) {
+                          AggregatorPair pair, const std::string& model_sha256, const std::string& model_path,
+                          std::string& sha256) {
     io::TensorFileReader reader(path, session.world().handle(), scores_format);
     ESPALIER_REQUIRE(reader.text("model_sha256") == model_sha256,
                      "{}: these are scores of another model than {} (its content has another hash); score "
@@ -116,26 +153,37 @@ prune::Scores read_scores(Session& session, const std::string& path, const model
         return std::pair{spec->shape,
                          std::vector<double>(values.data<double>(), values.data<double>() + values.size())};
     };
-    const auto rows = [&](const std::string& name, int64_t model::LayerShape::*width) {
+    const auto rows = [&](const std::string& name, int64_t model::LayerShape::*width, int64_t each = 1) {
         const auto [shape, values] = read(name);
-        ESPALIER_REQUIRE(shape.size() == 2 && shape[0] == a.depth(),
+        ESPALIER_REQUIRE(shape.size() >= 2 && shape[0] == a.depth(),
                          "{}: the table {} is missing or misshapen", path, name);
         std::vector<std::vector<double>> out;
+        const int64_t columns = element_count(shape) / shape[0];
         for (int64_t l = 0; l < shape[0]; ++l) {
-            const int64_t n = a.layers[static_cast<size_t>(l)].*width;
-            ESPALIER_REQUIRE(n <= shape[1], "{}: the table {} has {} columns, layer {} needs {}", path, name,
-                             shape[1], l, n);
-            const double* row = values.data() + l * shape[1];
+            const int64_t n = a.layers[static_cast<size_t>(l)].*width * each;
+            ESPALIER_REQUIRE(n <= columns, "{}: the table {} has {} columns, layer {} needs {}", path, name,
+                             columns, l, n);
+            const double* row = values.data() + l * columns;
             out.emplace_back(row, row + n);
         }
         return out;
     };
+    sha256 = reader.content_sha256();
     prune::Scores out;
     out.neurons = rows("ffn/" + pair.name(), &model::LayerShape::ffn);
     out.heads = rows("heads/" + pair.name(), &model::LayerShape::query_heads);
     out.channels = read("channels/" + pair.name()).second;
-    out.block_influence = read("depth/block_influence").second;
-    out.loss_without = read("depth/loss_without").second;
+    const auto depth = [&](const char* name) {
+        return prune::DepthScores{read(std::string("depth/") + name).second,
+                                  read(std::string("depth/") + name + "_blocks").second};
+    };
+    out.depth = {depth("block_influence"), depth("loss_without"), depth("accuracy_without")};
+    if (reader.has_attribute("depth_block"))
+        out.depth.block = static_cast<int64_t>(reader.number("depth_block"));
+    for (const auto& t : head_dim_tables) {
+        const std::string name = fmt::format("{}/{}", t.name, pair.name());
+        if (reader.find(name)) out.head_dims.*t.scores = rows(name, t.heads, a.head_dim);
+    }
     reader.verify();
     prune::check(out, a, path);
     return out;

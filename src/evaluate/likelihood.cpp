@@ -30,7 +30,7 @@ Prepared prepare(const LikelihoodRequest& r, int64_t max_positions) {
 /// Scores a micro-batch on the last stage: only the rows of hidden states that predict a continuation meet
 /// the head.
 void score(Context& ctx, const model::Transformer& model, const Tensor& hidden, int64_t seq,
-           const std::vector<Prepared>& batch, std::vector<Likelihood*>& results) {
+           const std::vector<Prepared>& batch, const std::vector<Likelihood*>& results) {
     std::vector<int32_t> rows, labels;
     for (size_t b = 0; b < batch.size(); ++b) {
         const auto& p = batch[b];
@@ -63,6 +63,22 @@ void score(Context& ctx, const model::Transformer& model, const Tensor& hidden, 
 std::vector<Likelihood> likelihoods(Context& ctx, model::Transformer& model, const comm::Topology& topology,
                                     const std::vector<LikelihoodRequest>& requests, int64_t micro_batch,
                                     const std::function<void(int64_t done)>& progress) {
+    model::Outbox outbox;
+    const auto forward = [&](const model::TokenBatch& tokens, const auto& emit) {
+        const Tensor hidden = model::forward_pipeline(ctx, model, topology, tokens, outbox);
+        if (hidden) emit(0, hidden);
+    };
+    auto results = likelihoods(ctx, model, topology, requests, micro_batch, 1, forward, progress);
+    outbox.drain();
+    return std::move(results.front());
+}
+
+std::vector<std::vector<Likelihood>> likelihoods(Context& ctx, const model::Transformer& model,
+                                                 const comm::Topology& topology,
+                                                 const std::vector<LikelihoodRequest>& requests,
+                                                 int64_t micro_batch, int64_t variants,
+                                                 const ForwardVariants& forward,
+                                                 const std::function<void(int64_t done)>& progress) {
     const int64_t max_positions = model.architecture().max_positions;
     std::vector<size_t> order(requests.size());
     std::iota(order.begin(), order.end(), size_t{0});
@@ -71,17 +87,16 @@ std::vector<Likelihood> likelihoods(Context& ctx, model::Transformer& model, con
     };
     std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return length(a) > length(b); });
 
-    std::vector<Likelihood> results(requests.size());
-    model::Outbox outbox;
+    std::vector<std::vector<Likelihood>> results(static_cast<size_t>(variants),
+                                                 std::vector<Likelihood>(requests.size()));
     const auto step = static_cast<size_t>(micro_batch), replicas = static_cast<size_t>(topology.layout.dp);
     for (size_t begin = step * static_cast<size_t>(topology.data.rank()); begin < order.size();
          begin += step * replicas) {
+        const size_t end = std::min(begin + step, order.size());
         std::vector<Prepared> batch;
-        std::vector<Likelihood*> into;
         size_t longest = 0;
-        for (size_t i = begin; i < std::min(begin + step, order.size()); ++i) {
+        for (size_t i = begin; i < end; ++i) {
             batch.push_back(prepare(requests[order[i]], max_positions));
-            into.push_back(&results[order[i]]);
             longest = std::max(longest, batch.back().tokens.size());
         }
         const int64_t seq = narrow<int64_t>(longest) - 1;
@@ -91,22 +106,27 @@ std::vector<Likelihood> likelihoods(Context& ctx, model::Transformer& model, con
             ids.resize(ids.size() + (longest - p.tokens.size()), 0);
         }
         const auto tokens = model::make_batch(ctx, ids, narrow<int64_t>(batch.size()), seq);
-        const Tensor hidden = model::forward_pipeline(ctx, model, topology, tokens, outbox);
-        if (hidden) score(ctx, model, hidden, seq, batch, into);
-        progress(static_cast<int64_t>(std::min(begin + step, order.size())));
+        forward(tokens, [&](int64_t variant, const Tensor& hidden) {
+            std::vector<Likelihood*> into;
+            for (size_t i = begin; i < end; ++i)
+                into.push_back(&results.at(static_cast<size_t>(variant))[order[i]]);
+            score(ctx, model, hidden, seq, batch, into);
+        });
+        progress(static_cast<int64_t>(end));
     }
-    outbox.drain();
 
     // Every result stands on the ranks of one replica's last stage; one of them speaks for it.
-    std::vector<double> flat(2 * results.size(), 0.0);
-    if (topology.last_stage() && topology.tensor.rank() == 0) {
-        for (size_t i = 0; i < results.size(); ++i) {
-            flat[2 * i] = results[i].log_likelihood;
-            flat[2 * i + 1] = results[i].is_greedy ? 1.0 : 0.0;
+    for (auto& of_variant : results) {
+        std::vector<double> flat(2 * of_variant.size(), 0.0);
+        if (topology.last_stage() && topology.tensor.rank() == 0) {
+            for (size_t i = 0; i < of_variant.size(); ++i) {
+                flat[2 * i] = of_variant[i].log_likelihood;
+                flat[2 * i + 1] = of_variant[i].is_greedy ? 1.0 : 0.0;
+            }
         }
+        topology.world.all_reduce(flat);
+        for (size_t i = 0; i < of_variant.size(); ++i) of_variant[i] = {flat[2 * i], flat[2 * i + 1] != 0.0};
     }
-    topology.world.all_reduce(flat);
-    for (size_t i = 0; i < results.size(); ++i) results[i] = {flat[2 * i], flat[2 * i + 1] != 0.0};
     return results;
 }
 

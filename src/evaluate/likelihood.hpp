@@ -26,4 +26,17 @@ std::vector<Likelihood> likelihoods(Context& ctx, model::Transformer& model, con
                                     const std::vector<LikelihoodRequest>& requests, int64_t micro_batch,
                                     const std::function<void(int64_t done)>& progress);
 
+/// Sends a micro-batch through variants of a model. Collective over one replica; on its last stage each
+/// variant's final hidden states [T, H] go to `emit`.
+using ForwardVariants = std::function<void(
+    const model::TokenBatch& tokens, const std::function<void(int64_t variant, const Tensor& hidden)>& emit)>;
+
+/// The same for several variants that share the model's head: results [variant][request].
+std::vector<std::vector<Likelihood>> likelihoods(Context& ctx, const model::Transformer& model,
+                                                 const comm::Topology& topology,
+                                                 const std::vector<LikelihoodRequest>& requests,
+                                                 int64_t micro_batch, int64_t variants,
+                                                 const ForwardVariants& forward,
+                                                 const std::function<void(int64_t done)>& progress);
+
 }  // namespace espalier::evaluate

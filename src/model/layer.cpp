@@ -103,6 +103,7 @@ Tensor Layer::forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, c
     // 4  queries and keys turned by their positions
     rotate(ctx, qkv, rotary.cosines, rotary.sines, tokens.positions, shape_.query_heads + shape_.kv_heads, D,
            Rotation::forward);
+    if (extras.observer) extras.observer->attention_input(ctx, index_, tokens, qkv);
     // 5  o [T, q]
     Tensor o = ctx.empty({T, q}, dtype), lse;
     if (extras.cache) {

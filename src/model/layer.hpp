@@ -40,6 +40,8 @@ public:
     virtual ~Observer() = default;
     virtual void norm_output(Context&, int64_t /*index: 2 layer, 2 layer + 1, 2 depth for the final norm*/,
                              const TokenBatch&, const Tensor& /*[T, H]*/) {}
+    /// Queries and keys turned by their positions: [T, (q + 2 kv) head_dim].
+    virtual void attention_input(Context&, int64_t /*layer*/, const TokenBatch&, const Tensor& /*qkv*/) {}
     virtual void heads(Context&, int64_t /*layer*/, const TokenBatch&, const Tensor& /*[T, q head_dim]*/) {}
     /// before: [T, ffn or 2 ffn] as handed to the activation; after: [T, ffn].
     virtual void neurons(Context&, int64_t /*layer*/, const TokenBatch&, const Tensor& /*before*/,

@@ -2,19 +2,13 @@
 
 #include <algorithm>
 #include <numeric>
-#include <set>
-#include <sstream>
 
 #include "src/core/error.hpp"
+#include "src/prune/head_dim.hpp"
+#include "src/prune/heads.hpp"
 
 namespace espalier::prune {
 namespace {
-
-std::vector<int64_t> all(int64_t count) {
-    std::vector<int64_t> out(static_cast<size_t>(count));
-    std::iota(out.begin(), out.end(), int64_t{0});
-    return out;
-}
 
 void require_fewer(std::optional<int64_t> wanted, int64_t has, const char* option, const char* what,
                    const std::string& source) {
@@ -24,76 +18,38 @@ void require_fewer(std::optional<int64_t> wanted, int64_t has, const char* optio
                      option, *wanted, source, has, what, option, has);
 }
 
-/// KV groups and the query heads in them that stay, of one layer.
-void choose_heads(const std::vector<double>& scores, int64_t group, int64_t kv_heads, int64_t heads_each,
-                  std::vector<int64_t>& heads, std::vector<int64_t>& groups) {
-    const auto first = [&](int64_t g) { return scores.begin() + g * group; };
-    std::vector<double> sums;
-    for (int64_t g = 0; g < static_cast<int64_t>(scores.size()) / group; ++g)
-        sums.push_back(std::accumulate(first(g), first(g + 1), 0.0));
-    groups = best(sums, kv_heads);
-    for (const int64_t g : groups) {
-        for (const int64_t h : best({first(g), first(g + 1)}, heads_each)) heads.push_back(g * group + h);
+void check_target(const model::Architecture& a, const Target& target, const std::string& source) {
+    require_fewer(target.hidden, a.hidden, "--hidden", "channels", source);
+    require_fewer(target.depth.layers, a.depth(), "--layers", "layers", source);
+    require_fewer(target.head_dim, a.head_dim, "--head-dim", "dims in a head", source);
+    ESPALIER_REQUIRE(target.residual == HeadResidual::off || target.heads,
+                     "--head-residual: no query heads go; give --heads, or --head-residual off");
+    for (const auto& l : a.layers) {
+        require_fewer(target.heads, l.query_heads, "--heads", "query heads", source);
+        require_fewer(target.kv_heads, l.kv_heads, "--kv-heads", "KV heads", source);
+        require_fewer(target.ffn, l.ffn, "--ffn", "neurons in a layer", source);
+        check_heads(l, target.heads, target.kv_heads, target.residual, source);
     }
-}
-
-void check_heads(const Target& target, const model::LayerShape& layer, const std::string& source) {
-    const int64_t group = layer.query_heads / layer.kv_heads, kv = target.kv_heads.value_or(layer.kv_heads);
-    if (!target.heads && !target.kv_heads) return;
-    const int64_t heads = target.heads.value_or(kv * group);
-    if (heads % kv == 0 && heads / kv <= group) return;
-    if (heads % kv != 0) {
-        const int64_t below = heads / kv * kv, above = below + kv;
-        fail(
-            "{} has {} KV groups of {} query heads; --heads {} is not a multiple of --kv-heads {}.\n  choose "
-            "--heads {}{}, or cut groups too: --kv-heads and --heads so that one divides the other",
-            source, layer.kv_heads, group, heads, kv, below > 0 ? fmt::format("{} or ", below) : "", above);
-    }
-    fail(
-        "{} has {} query heads in each KV group; --heads {} with --kv-heads {} would need {}.\n  choose "
-        "--heads <= {}, or keep more groups",
-        source, group, heads, kv, heads / kv, kv * group);
-}
-
-std::vector<int64_t> layers_to_keep(const model::Architecture& a, const Scores* scores, const Target& target,
-                                    const std::string& source) {
-    if (!target.drop_layers.empty()) {
-        ESPALIER_REQUIRE(!target.layers,
-                         "--layers and --drop-layers exclude each other: one counts, the other names");
-        std::vector<int64_t> out;
-        for (const int64_t l : all(a.depth())) {
-            if (std::find(target.drop_layers.begin(), target.drop_layers.end(), l) ==
-                target.drop_layers.end())
-                out.push_back(l);
-        }
-        ESPALIER_REQUIRE(!out.empty(), "--drop-layers leaves no layer of {}", source);
-        return out;
-    }
-    if (!target.layers || *target.layers == a.depth()) return all(a.depth());
-    ESPALIER_REQUIRE(scores && !scores->block_influence.empty(),
-                     "--layers {}: the importance file holds no block influence; score with --depth bi, or "
-                     "name layers with --drop-layers",
-                     *target.layers);
-    return best(scores->block_influence, *target.layers);
 }
 
 }  // namespace
 
-Kept keep_all(const model::Architecture& a) {
-    Kept kept{all(a.hidden), all(a.depth()), {}, {}, {}};
-    for (const auto& l : a.layers) {
-        kept.ffn.push_back(all(l.ffn));
-        kept.heads.push_back(all(l.query_heads));
-        kept.kv_heads.push_back(all(l.kv_heads));
-    }
-    return kept;
+std::vector<int64_t> first_of(int64_t count) {
+    std::vector<int64_t> out(static_cast<size_t>(count));
+    std::iota(out.begin(), out.end(), int64_t{0});
+    return out;
 }
 
-std::vector<int64_t> best(const std::vector<double>& scores, int64_t count) {
-    auto order = all(static_cast<int64_t>(scores.size()));
+std::vector<int64_t> ranked(const std::vector<double>& scores) {
+    auto order = first_of(static_cast<int64_t>(scores.size()));
     std::stable_sort(order.begin(), order.end(), [&](int64_t x, int64_t y) {
         return scores[static_cast<size_t>(x)] > scores[static_cast<size_t>(y)];
     });
+    return order;
+}
+
+std::vector<int64_t> best(const std::vector<double>& scores, int64_t count) {
+    auto order = ranked(scores);
     order.resize(static_cast<size_t>(count));
     std::sort(order.begin(), order.end());
     return order;
@@ -105,71 +61,31 @@ Kept choose(const model::Architecture& a, const Scores* scores, const Target& ta
         scores || !target.cuts_width(),
         "cutting widths needs scores: give --importance I.h5, made by `espalier importance --model {}`",
         source);
-    require_fewer(target.hidden, a.hidden, "--hidden", "channels", source);
-    require_fewer(target.layers, a.depth(), "--layers", "layers", source);
-    for (const auto& l : a.layers) {
-        require_fewer(target.heads, l.query_heads, "--heads", "query heads", source);
-        require_fewer(target.kv_heads, l.kv_heads, "--kv-heads", "KV heads", source);
-        require_fewer(target.ffn, l.ffn, "--ffn", "neurons in a layer", source);
-        check_heads(target, l, source);
-    }
+    check_target(a, target, source);
     Kept kept = keep_all(a);
-    kept.layers = layers_to_keep(a, scores, target, source);
+    kept.layers = layers_to_keep(a.depth(), scores ? &scores->depth : nullptr, target.depth, source);
     if (target.hidden) kept.channels = best(scores->channels, *target.hidden);
     kept.ffn.clear();
     kept.heads.clear();
     kept.kv_heads.clear();
+    kept.residual = target.residual;
     for (const int64_t l : kept.layers) {
         const auto at = static_cast<size_t>(l);
         const auto& width = a.layers[at];
-        kept.ffn.push_back(target.ffn ? best(scores->neurons[at], *target.ffn) : all(width.ffn));
-        auto& heads = kept.heads.emplace_back();
-        auto& groups = kept.kv_heads.emplace_back();
+        kept.ffn.push_back(target.ffn ? best(scores->neurons[at], *target.ffn) : first_of(width.ffn));
         if (!target.heads && !target.kv_heads) {
-            heads = all(width.query_heads);
-            groups = all(width.kv_heads);
+            kept.heads.push_back(first_of(width.query_heads));
+            kept.kv_heads.push_back(first_of(width.kv_heads));
             continue;
         }
-        const int64_t kv = target.kv_heads.value_or(width.kv_heads), group = a.group(l);
-        choose_heads(scores->heads[at], group, kv, target.heads.value_or(kv * group) / kv, heads, groups);
+        auto heads = choose_heads(scores->heads[at], width, target.heads, target.kv_heads, target.residual);
+        kept.heads.push_back(std::move(heads.query));
+        kept.kv_heads.push_back(std::move(heads.kv));
+        if (target.residual != HeadResidual::off) kept.pairs.push_back(std::move(heads.pairs));
     }
+    if (target.head_dim && *target.head_dim < a.head_dim)
+        choose_head_dims(a, scores->head_dims, *target.head_dim, source, kept);
     return kept;
-}
-
-model::Architecture shape(const model::Architecture& a, const Kept& kept) {
-    model::Architecture out = a;
-    out.hidden = static_cast<int64_t>(kept.channels.size());
-    out.layers.clear();
-    for (size_t k = 0; k < kept.layers.size(); ++k) {
-        out.layers.push_back({static_cast<int64_t>(kept.heads[k].size()),
-                              static_cast<int64_t>(kept.kv_heads[k].size()),
-                              static_cast<int64_t>(kept.ffn[k].size())});
-    }
-    return out;
-}
-
-std::vector<int64_t> parse_layers(const std::string& text, int64_t depth) {
-    std::set<int64_t> out;
-    std::istringstream parts(text);
-    for (std::string part; std::getline(parts, part, ',');) {
-        const size_t dash = part.find('-');
-        const auto number = [&](const std::string& digits) {
-            const bool ok = !digits.empty() && digits.size() < 9 &&
-                            digits.find_first_not_of("0123456789") == std::string::npos;
-            ESPALIER_REQUIRE(ok,
-                             "--drop-layers {}: \"{}\" is no layer number or range; for example "
-                             "--drop-layers 16-31 or 3,7,8",
-                             text, part);
-            return static_cast<int64_t>(std::stoll(digits));
-        };
-        const int64_t from = number(part.substr(0, dash)),
-                      to = dash == std::string::npos ? from : number(part.substr(dash + 1));
-        ESPALIER_REQUIRE(from <= to && to < depth, "--drop-layers {}: the model's layers are 0 to {}", text,
-                         depth - 1);
-        for (int64_t l = from; l <= to; ++l) out.insert(l);
-    }
-    ESPALIER_REQUIRE(!out.empty(), "--drop-layers is empty; for example --drop-layers 16-31");
-    return {out.begin(), out.end()};
 }
 
 }  // namespace espalier::prune

@@ -1,45 +1,35 @@
 // Which units of a model stay: a pure function of its shape, its scores and the target.
 #pragma once
 
-#include <optional>
-#include <vector>
-
 #include "src/core/exact.hpp"
-#include "src/prune/scores.hpp"
+#include "src/prune/depth.hpp"
+#include "src/prune/kept.hpp"
 
 namespace espalier::prune {
 
 /// Widths asked for; what is absent stays as it is.
 struct Target {
-    std::optional<int64_t> hidden, heads, kv_heads, ffn, layers;
-    std::vector<int64_t> drop_layers;  ///< exactly these; not together with layers
-    bool cuts_width() const { return hidden || heads || kv_heads || ffn; }
+    std::optional<int64_t> hidden = {}, heads = {}, kv_heads = {}, ffn = {}, head_dim = {};
+    DepthTarget depth = {};
+    HeadResidual residual = HeadResidual::off;
+    bool cuts_width() const { return hidden || heads || kv_heads || ffn || head_dim; }
+    bool cuts_depth() const { return depth.layers || !depth.drop.empty(); }
 };
 
-/// Indices of the source that stay, ascending. Per kept layer: neurons, query heads, KV heads.
-struct Kept {
-    std::vector<int64_t> channels;
-    std::vector<int64_t> layers;
-    std::vector<std::vector<int64_t>> ffn, heads, kv_heads;
-};
+/// 0 .. count - 1.
+std::vector<int64_t> first_of(int64_t count);
 
-/// Everything, as a starting point.
-Kept keep_all(const model::Architecture& a);
-
+/// All indices, best first; of equal ones the lower.
+std::vector<int64_t> ranked(const std::vector<double>& scores);
 /// The best `count` of scores, ascending; of equal ones the lower indices.
 std::vector<int64_t> best(const std::vector<double>& scores, int64_t count);
 
 /// Per layer the best neurons, and inside each KV group the best query heads; with fewer KV heads, the groups
-/// with the largest sum of their heads' scores; over the whole network the best channels; with fewer layers,
-/// those of the highest block influence. Throws UserError when the target exceeds the model or its heads do
-/// not fit its groups; `scores` may be null for drop_layers alone. `source` names the model in messages.
+/// with the largest sum of their heads' scores; over the whole network the best channels; layers as depth.hpp
+/// says, dims of heads as head_dim.hpp says. Throws UserError when the target exceeds the model or its heads
+/// do not fit its groups; `scores` may be null for a list of layers alone. `source` names the model in
+/// messages.
 Kept choose(const model::Architecture& a, const Scores* scores, const Target& target,
             const std::string& source);
-
-/// The architecture that is left.
-model::Architecture shape(const model::Architecture& a, const Kept& kept);
-
-/// "16-31,3": layer numbers and ranges; UserError naming the option for anything else.
-std::vector<int64_t> parse_layers(const std::string& text, int64_t depth);
 
 }  // namespace espalier::prune

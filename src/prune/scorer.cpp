@@ -15,17 +15,23 @@ int64_t widest(const model::Architecture& a, int64_t model::LayerShape::*width) 
 
 }  // namespace
 
-ScoreSums::ScoreSums(const model::Architecture& a, int64_t block)
+ScoreSums::ScoreSums(const model::Architecture& a, int64_t block, HeadDimSums dims)
     : neurons(a.depth(), widest(a, &model::LayerShape::ffn)),
       heads(a.depth(), widest(a, &model::LayerShape::query_heads)),
       channels(2 * a.depth() + 1, a.hidden),
+      queries(dims == HeadDimSums::keep ? a.depth() : 0, heads.columns() * a.head_dim),
+      keys(queries.rows(), widest(a, &model::LayerShape::kv_heads) * a.head_dim),
+      outputs(queries.rows(), queries.columns()),
       layer_cosine(static_cast<size_t>(a.depth()), 0.0),
       block_cosine(block > 0 ? static_cast<size_t>(a.depth() - block + 1) : 0, 0.0),
-      loss_without(static_cast<size_t>(a.depth()), 0.0) {}
+      loss_without(static_cast<size_t>(a.depth()), 0.0),
+      loss_without_blocks(block_cosine.size(), 0.0) {}
 
 void ScoreSums::add_ranks(const comm::Communicator& world) {
-    for (UnitSums* table : {&neurons, &heads, &channels}) world.all_reduce(table->raw());
-    for (std::vector<double>* list : {&layer_cosine, &block_cosine, &loss_without}) world.all_reduce(*list);
+    for (UnitSums* table : {&neurons, &heads, &channels, &queries, &keys, &outputs})
+        world.all_reduce(table->raw());
+    for (std::vector<double>* list : {&layer_cosine, &block_cosine, &loss_without, &loss_without_blocks})
+        world.all_reduce(*list);
     for (double* value : {&loss, &tokens, &samples}) world.all_reduce({value, 1});
 }
 
@@ -47,11 +53,31 @@ void Scorer::norm_output(Context& ctx, int64_t index, const model::TokenBatch& t
     add(ctx, sums_.channels, index, mine.begin, full, mine, tokens);
 }
 
+void Scorer::attention_input(Context& ctx, int64_t layer, const model::TokenBatch& tokens,
+                             const Tensor& qkv) {
+    if (sums_.queries.rows() == 0) return;
+    const int64_t dims = a_.head_dim;
+    const Range heads = model::local_range(a_, layer, model::Axis::query_head, part_),
+                held = model::local_range(a_, layer, model::Axis::kv_head, part_);
+    const int64_t first_key = heads.size() * dims;
+    add(ctx, sums_.queries, layer, heads.begin * dims, qkv, {0, first_key}, tokens);
+    // Of a KV head that several ranks hold, the lowest of them counts it.
+    const int64_t counted =
+        part_.rank == 0
+            ? 0
+            : model::local_range(a_, layer, model::Axis::kv_head, {part_.size, part_.rank - 1}).end;
+    const int64_t own = std::min(std::max<int64_t>(0, counted - held.begin), held.size());
+    add(ctx, sums_.keys, layer, (held.begin + own) * dims, qkv,
+        {first_key + own * dims, first_key + held.size() * dims}, tokens);
+}
+
 void Scorer::heads(Context& ctx, int64_t layer, const model::TokenBatch& tokens, const Tensor& o) {
     const Range mine = model::local_range(a_, layer, model::Axis::query_head, part_);
     Tensor norms = ctx.empty({tokens.tokens(), mine.size()}, DType::f32);
     head_norms(ctx, o, mine.size(), norms);
     add(ctx, sums_.heads, layer, mine.begin, norms, {0, mine.size()}, tokens);
+    if (sums_.outputs.rows() > 0)
+        add(ctx, sums_.outputs, layer, mine.begin * a_.head_dim, o, {0, mine.size() * a_.head_dim}, tokens);
 }
 
 void Scorer::neurons(Context& ctx, int64_t layer, const model::TokenBatch& tokens, const Tensor& before,

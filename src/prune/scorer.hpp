@@ -10,17 +10,22 @@ namespace espalier::prune {
 /// Where a neuron is measured: what it hands to the down projection, or what the up projection gives it.
 enum class NeuronSite { after_activation, before_activation };
 
+/// Whether the dims of heads are scored too.
+enum class HeadDimSums { none, keep };
+
 /// Everything a scoring pass sums up; parts of it are zero until ranks are added.
 struct ScoreSums {
-    explicit ScoreSums(const model::Architecture& a, int64_t block);
+    ScoreSums(const model::Architecture& a, int64_t block, HeadDimSums dims = HeadDimSums::none);
 
     UnitSums neurons;                  ///< [layers, widest ffn]
     UnitSums heads;                    ///< [layers, most query heads]
     UnitSums channels;                 ///< [2 layers + 1, hidden]
+    UnitSums queries, keys, outputs;   ///< [layers, most heads * head_dim]; no rows where not asked for
     std::vector<double> layer_cosine;  ///< [layers] sum over tokens of cos(input, output)
     std::vector<double> block_cosine;  ///< [layers - block + 1] the same for blocks of layers; empty without
     std::vector<double> loss_without;  ///< [layers] sum over tokens of the loss without the layer
-    double loss = 0;                   ///< sum over tokens
+    std::vector<double> loss_without_blocks;  ///< the same without each block; as block_cosine
+    double loss = 0;                          ///< sum over tokens
     double tokens = 0;
     double samples = 0;
 
@@ -36,6 +41,8 @@ public:
 
     void norm_output(Context& ctx, int64_t index, const model::TokenBatch& tokens,
                      const Tensor& full) override;
+    void attention_input(Context& ctx, int64_t layer, const model::TokenBatch& tokens,
+                         const Tensor& qkv) override;
     void heads(Context& ctx, int64_t layer, const model::TokenBatch& tokens, const Tensor& o) override;
     void neurons(Context& ctx, int64_t layer, const model::TokenBatch& tokens, const Tensor& before,
                  const Tensor& after) override;

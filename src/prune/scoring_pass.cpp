@@ -23,19 +23,19 @@ public:
           layers_(model.placement().layers()) {}
 
     /// The plain forward pass; keeps the input of every layer of this stage (and of `history` layers before
-    /// it).
-    double forward(Scorer& scorer, int64_t history) {
+    /// it). The final hidden states [T, H] on the last stage.
+    Tensor forward(model::Observer* observer, int64_t history) {
         Tensor x = model::enter_stage(ctx_, model_, topology_, tokens_);
         receive_history(history);
         for (int64_t l = layers_.begin; l < layers_.end; ++l) {
             inputs_.push_back(x);
-            x = model_.forward_layer(ctx_, l, x, tokens_, {.observer = &scorer});
+            x = model_.forward_layer(ctx_, l, x, tokens_, {.observer = observer});
         }
         output_ = x;
-        if (topology_.last_stage()) return loss(model_.final_hidden(ctx_, x, tokens_, nullptr, &scorer));
+        if (topology_.last_stage()) return model_.final_hidden(ctx_, x, tokens_, nullptr, observer);
         pass_on(x, 0);
         send_history(history);
-        return 0;
+        return {};
     }
 
     void add_cosines(const PassOptions& options, ScoreSums& sums) {
@@ -49,28 +49,40 @@ public:
         }
     }
 
-    /// A variant for each layer of the model left out, in the order of the layers: those of earlier stages
-    /// arrive, those of this stage start from the kept inputs, and all go on to the next.
-    void add_losses_without(ScoreSums& sums) {
-        for (int64_t left_out = 0; left_out < layers_.end; ++left_out) {
+    /// The model without layers [first, first + width), for each first in turn, up to the final norm:
+    /// variants of earlier stages arrive, those whose first missing layer is of this stage start from its
+    /// kept input, and all go on to the next. The last stage hands [T, H] of each to `emit`.
+    void without(int64_t width, const EmitVariant& emit) {
+        const int64_t starts = model_.architecture().depth() - width + 1;
+        for (int64_t first = 0; first < std::min(starts, layers_.end); ++first) {
             Tensor x;
-            int64_t from = layers_.begin;
-            if (left_out < layers_.begin) {
+            if (first < layers_.begin) {
                 x = ctx_.empty({model::local_tokens(topology_, tokens_), model_.architecture().hidden},
                                model_.dtype());
                 topology_.pipeline.receive(x, topology_.stage() - 1, variant_tag).wait();
             } else {
-                x = input(left_out);
-                from = left_out + 1;
+                x = input(first);
             }
-            for (int64_t l = from; l < layers_.end; ++l) x = model_.forward_layer(ctx_, l, x, tokens_, {});
+            for (int64_t l = std::max(first + width, layers_.begin); l < layers_.end; ++l)
+                x = model_.forward_layer(ctx_, l, x, tokens_, {});
             if (topology_.last_stage()) {
-                sums.loss_without[static_cast<size_t>(left_out)] +=
-                    loss(model_.final_hidden(ctx_, x, tokens_));
+                emit(first, model_.final_hidden(ctx_, x, tokens_));
             } else {
                 pass_on(x, variant_tag);
             }
         }
+    }
+
+    void add_losses_without(int64_t width, std::vector<double>& into) {
+        without(width, [&](int64_t first, const Tensor& hidden) {
+            into[static_cast<size_t>(first)] += loss(hidden);
+        });
+    }
+
+    /// Sum over tokens; on one tensor parallel rank, so that adding ranks counts it once.
+    double loss(const Tensor& hidden) {
+        const auto losses = model::token_losses(ctx_, model_, hidden, labels_);
+        return topology_.tensor.rank() == 0 ? std::accumulate(losses.begin(), losses.end(), 0.0) : 0.0;
     }
 
 private:
@@ -98,17 +110,11 @@ private:
             pass_on(input(l), history_tag);
     }
 
-    /// Sum over tokens; on one tensor parallel rank, so that adding ranks counts it once.
-    double loss(const Tensor& hidden) {
-        const auto losses = model::token_losses(ctx_, model_, hidden, labels_);
-        return topology_.tensor.rank() == 0 ? std::accumulate(losses.begin(), losses.end(), 0.0) : 0.0;
-    }
-
     Context& ctx_;
     model::Transformer& model_;
     const comm::Topology& topology_;
     const model::TokenBatch& tokens_;
-    const Tensor& labels_;
+    Tensor labels_;
     model::Outbox& outbox_;
     Range layers_;
     std::vector<Tensor> inputs_;  // [Tl, H] of the last layers of this stage and those before it
@@ -121,13 +127,24 @@ void scoring_pass(Context& ctx, model::Transformer& model, const comm::Topology&
                   const model::TokenBatch& tokens, const Tensor& labels, const PassOptions& options,
                   Scorer& scorer, ScoreSums& sums, model::Outbox& outbox) {
     Pass pass(ctx, model, topology, tokens, labels, outbox);
-    sums.loss += pass.forward(scorer, std::max<int64_t>(0, options.block - 1));
+    const Tensor hidden = pass.forward(&scorer, std::max<int64_t>(0, options.block - 1));
+    if (hidden) sums.loss += pass.loss(hidden);
     pass.add_cosines(options, sums);
-    if (options.loss_without) pass.add_losses_without(sums);
+    if (options.loss_without) pass.add_losses_without(1, sums.loss_without);
+    if (options.loss_without_blocks) pass.add_losses_without(options.block, sums.loss_without_blocks);
     if (topology.last_stage() && topology.tensor.rank() == 0) {
         sums.tokens += static_cast<double>(tokens.tokens());
         sums.samples += static_cast<double>(tokens.batch);
     }
+}
+
+void pass_without(Context& ctx, model::Transformer& model, const comm::Topology& topology,
+                  const model::TokenBatch& tokens, int64_t width, model::Outbox& outbox,
+                  const EmitVariant& emit) {
+    Pass pass(ctx, model, topology, tokens, {}, outbox);
+    const Tensor hidden = pass.forward(nullptr, 0);
+    if (hidden) emit(model.architecture().depth() - width + 1, hidden);
+    pass.without(width, emit);
 }
 
 }  // namespace espalier::prune

@@ -1,22 +1,40 @@
 // One micro-batch of calibration text through all stages: activations, block influence, and the loss without
-// each layer.
+// layers.
 #pragma once
+
+#include <functional>
 
 #include "src/model/stage.hpp"
 #include "src/prune/scorer.hpp"
+#include "src/prune/scores.hpp"
 
 namespace espalier::prune {
 
+/// Leaving out layers costs about depth / 2 forward passes per kind: what comes before the missing layers is
+/// shared.
 struct PassOptions {
-    bool influence = true;      ///< cos between a layer's input and output (Men et al. 2024)
-    int64_t block = 0;          ///< > 0: the same for contiguous blocks of this many layers
-    bool loss_without = false;  ///< the loss with each layer left out; costs about layers / 2 forward passes,
-                                ///< since what comes before the missing layer is shared
+    bool influence = true;             ///< cos between a layer's input and output (Men et al. 2024)
+    int64_t block = 0;                 ///< > 0: the same for contiguous blocks of this many layers
+    bool loss_without = false;         ///< the loss with each layer left out
+    bool loss_without_blocks = false;  ///< the loss with each contiguous block of `block` layers left out
 };
 
 /// Collective over one replica. Adds to `sums` what this rank saw. labels [T] i32.
 void scoring_pass(Context& ctx, model::Transformer& model, const comm::Topology& topology,
                   const model::TokenBatch& tokens, const Tensor& labels, const PassOptions& options,
                   Scorer& scorer, ScoreSums& sums, model::Outbox& outbox);
+
+/// What `sums`, over all ranks, say for one pair of aggregators. Depth as far as it was measured.
+Scores scores_of(const ScoreSums& sums, const PassOptions& measured, const model::Architecture& a,
+                 AggregatorPair pair);
+
+/// Called on the last stage with the final hidden states [T, H] of a variant of the model.
+using EmitVariant = std::function<void(int64_t variant, const Tensor& hidden)>;
+
+/// Collective over one replica: the model without layers [v, v + width) as variant v, for every v from 0 to
+/// depth - width, and before them the whole model as variant depth - width + 1.
+void pass_without(Context& ctx, model::Transformer& model, const comm::Topology& topology,
+                  const model::TokenBatch& tokens, int64_t width, model::Outbox& outbox,
+                  const EmitVariant& emit);
 
 }  // namespace espalier::prune

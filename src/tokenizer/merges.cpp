@@ -40,7 +40,7 @@ const MergeTable::Merge* MergeTable::find(int32_t left, int32_t right) const {
     return found == merges_.end() ? nullptr : &found->second;
 }
 
-void MergeTable::apply(std::vector<int32_t>& ids) const {
+void MergeTable::apply(std::vector<int32_t>& ids, std::vector<int32_t>* made) const {
     const auto count = static_cast<int32_t>(ids.size());
     std::vector<Symbol> symbols(count);
     for (int32_t i = 0; i < count; ++i) symbols[i] = {ids[i], i - 1, i + 1 < count ? i + 1 : nowhere};
@@ -63,6 +63,7 @@ void MergeTable::apply(std::vector<int32_t>& ids) const {
         if (left.id != best.left || left.next == nowhere || symbols[left.next].id != best.right) continue;
         Symbol& right = symbols[left.next];
         left.id = best.result;
+        if (made) made->push_back(best.result);
         left.next = right.next;
         right.id = gone;
         if (left.next != nowhere) symbols[left.next].previous = best.at;

@@ -14,8 +14,9 @@ public:
     void add(int32_t left, int32_t right, uint32_t rank, int32_t result);
 
     /// Applies merges to `ids` until none applies: always the one of lowest rank, the leftmost such. In
-    /// O(n log n) for n ids.
-    void apply(std::vector<int32_t>& ids) const;
+    /// O(n log n) for n ids. `made`, where given, gets the result of every merge in the order they were
+    /// applied.
+    void apply(std::vector<int32_t>& ids, std::vector<int32_t>* made = nullptr) const;
 
 private:
     struct Merge {

@@ -103,6 +103,18 @@ TEST_F(BadInput, TargetsThatTheModelDoesNotHave) {
     expect_refused(with({"--heads", "4"}), {"4", "--kv-heads 3"});
     expect_refused(with({"--hidden", "25"}), {"--hidden", "24"});
     expect_refused(with({"--layers", "0"}), {"--layers 0"});
+    expect_refused(with({"--head-dim", "9"}), {"--head-dim", "8"});
+    expect_refused(with({"--head-dim", "4"}), {"importance --head-dims"});
+    expect_refused(with({"--head-residual", "best"}), {"--head-residual best", "paper"});
+    expect_refused(with({"--ffn", "8", "--head-residual", "paper"}), {"--heads"});
+    expect_refused(with({"--heads", "3", "--kv-heads", "3", "--head-residual", "both"}), {"both"});
+    expect_refused(with({"--kv-heads", "2", "--heads", "2", "--head-residual", "laco"}), {"whole groups"});
+    expect_refused(with({"--hidden", "8", "--iterations", "2"}), {"--iterations 2", "--data"});
+    expect_refused(with({"--hidden", "8", "--iterations", "0", "--data", path("tokens")}),
+                   {"--iterations 0"});
+    expect_refused(with({"--drop-layers", "1", "--iterations", "2", "--data", path("tokens")}),
+                   {"--drop-layers"});
+    expect_refused(with({"--vocab", "98", "--vocab-data", path("tokens")}), {"--vocab 98", "97"});
     expect_refused(with({"--drop-layers", "2-9"}), {"--drop-layers", "0 to 3"});
     expect_refused(prune, {"nothing to cut"});
     expect_refused({"prune", "--model", path("model.h5"), "--hidden", "8", "--out", path("o.h5")},

@@ -1,0 +1,118 @@
+#include "jobs/prune_options.hpp"
+
+#include "src/core/error.hpp"
+
+namespace espalier::jobs {
+
+void declare(PruneOptions& o, Options& options) {
+    auto& c = o.iterative.calibration;
+    options.add()("model", po::value(&o.model)->required(), "M.h5")(
+        "importance", po::value(&o.importance)->default_value(o.importance),
+        "I.h5 of this model; needed for all but --drop-layers and --vocab, unless --data is there to score "
+        "by")("out", po::value(&o.out)->required(), "S.h5");
+    options.add()("hidden", po::value(&o.hidden), "channels to keep")("heads", po::value(&o.heads),
+                                                                      "query heads to keep in each layer")(
+        "kv-heads", po::value(&o.kv_heads),
+        "KV heads to keep in each layer, with the query heads of their groups")(
+        "ffn", po::value(&o.ffn), "neurons to keep in each layer")(
+        "head-dim", po::value(&o.head_dim), "dims to keep of each head; needs `importance --head-dims`")(
+        "layers", po::value(&o.layers), "layers to keep, by --depth-by")(
+        "depth-by", po::value(&o.depth_by)->default_value(o.depth_by),
+        "which layers go: bi, those of lowest block influence; ppl, those without which the loss is lowest; "
+        "task, those without which the accuracy is highest")(
+        "contiguous", po::bool_switch(&o.contiguous),
+        "layers go as one contiguous block, which the importance file must have scored (--depth-block)")(
+        "drop-layers", po::value(&o.drop_layers)->default_value(o.drop_layers),
+        "layers to drop: 16-31 or 3,7,8");
+    options.add()("vocab", po::value(&o.vocab), "tokens to keep, the most frequent ones of --vocab-data")(
+        "vocab-data", po::value(&o.vocab_data)->multitoken(), "PREFIX... of token files to count tokens in")(
+        "vocab-ids", po::value(&o.vocab_ids)->default_value(o.vocab_ids),
+        "FILE of the token ids to keep, instead of --vocab");
+    options.add()("batch-aggregate", po::value(&o.batch)->default_value(o.batch),
+                  "mean, l2 or var over samples")("seq-aggregate",
+                                                  po::value(&o.sequence)->default_value(o.sequence),
+                                                  "mean, l2 or var along each sample")(
+        "head-residual", po::value(&o.residual)->default_value(o.residual),
+        "what a kept query head takes over from a dropped one of its group: off, nothing; paper, kept + "
+        "(kept - "
+        "dropped); laco, kept + (dropped - kept)");
+    options.add()("iterations", po::value(&o.iterative.steps)->default_value(o.iterative.steps),
+                  "T: cut in T equal steps, scoring what is left before each")(
+        "data", po::value(&c.data)->multitoken(), "PREFIX, or WEIGHT PREFIX pairs, to score by")(
+        "samples", po::value(&c.samples)->default_value(c.samples), "calibration samples")(
+        "seq-len", po::value(&c.seq_len)->default_value(c.seq_len),
+        "tokens of a sample; 0: the model's positions, at most 4096")(
+        "micro-batch", po::value(&c.micro_batch)->default_value(c.micro_batch), "samples at a time");
+    options.add()(
+        "check", po::value(&o.check)->default_value(o.check),
+        "PREFIX of token files: compare the cut model's logits with the whole one's, the rest silenced")(
+        "check-tolerance", po::value(&o.check_tolerance)->default_value(o.check_tolerance),
+        "largest difference allowed, over the logits' root mean square; 0: 1e-3, or 5e-2 where bf16 weights "
+        "are combined");
+}
+
+namespace {
+
+std::optional<int64_t> value_if(const Options& options, const char* name, int64_t value) {
+    return options.given(name) ? std::optional(value) : std::nullopt;
+}
+
+}  // namespace
+
+prune::Target target_of(const PruneOptions& o, const Options& given, int64_t depth) {
+    prune::Target out{.hidden = value_if(given, "hidden", o.hidden),
+                      .heads = value_if(given, "heads", o.heads),
+                      .kv_heads = value_if(given, "kv-heads", o.kv_heads),
+                      .ffn = value_if(given, "ffn", o.ffn),
+                      .head_dim = value_if(given, "head-dim", o.head_dim)};
+    out.residual = prune::head_residual_from_string(o.residual);
+    out.depth.layers = value_if(given, "layers", o.layers);
+    out.depth.by = prune::depth_by_from_string(o.depth_by);
+    out.depth.style = o.contiguous ? prune::DepthStyle::contiguous : prune::DepthStyle::scattered;
+    if (!o.drop_layers.empty()) out.depth.drop = prune::parse_layers(o.drop_layers, depth);
+    return out;
+}
+
+VocabularyTarget vocabulary_of(const PruneOptions& o, const Options& given) {
+    return {value_if(given, "vocab", o.vocab), o.vocab_data, o.vocab_ids};
+}
+
+prune::AggregatorPair pair_of(const PruneOptions& o) {
+    return {prune::aggregator_from_string(o.batch, "--batch-aggregate"),
+            prune::aggregator_from_string(o.sequence, "--seq-aggregate")};
+}
+
+nlohmann::ordered_json to_json(const prune::Kept& kept, const model::Architecture& source) {
+    using nlohmann::ordered_json;
+    ordered_json out{{"channels", kept.channels},
+                     {"layers", kept.layers},
+                     {"ffn", kept.ffn},
+                     {"heads", kept.heads},
+                     {"kv_heads", kept.kv_heads}};
+    if (std::ssize(kept.vocab) < source.vocab) out["vocab"] = kept.vocab;
+    const auto dims = [&](const std::vector<int64_t> prune::HeadDims::*list) {
+        auto layers = ordered_json::array();
+        for (const auto& groups : kept.head_dims) {
+            auto layer = ordered_json::array();
+            for (const auto& group : groups) layer.push_back(group.*list);
+            layers.push_back(std::move(layer));
+        }
+        return layers;
+    };
+    if (!kept.head_dims.empty()) {
+        out["query_key_dims"] = dims(&prune::HeadDims::query_key);
+        out["value_dims"] = dims(&prune::HeadDims::value);
+    }
+    if (!kept.pairs.empty()) {
+        auto layers = ordered_json::array();
+        for (const auto& pairs : kept.pairs) {
+            auto layer = ordered_json::array();
+            for (const auto& p : pairs) layer.push_back({p.kept, p.dropped});
+            layers.push_back(std::move(layer));
+        }
+        out["head_pairs"] = std::move(layers);
+    }
+    return out;
+}
+
+}  // namespace espalier::jobs

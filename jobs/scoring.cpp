@@ -1,0 +1,55 @@
+#include "jobs/scoring.hpp"
+
+#include "jobs/progress.hpp"
+#include "jobs/tokens.hpp"
+#include "src/core/error.hpp"
+
+namespace espalier::jobs {
+
+void check(Calibration& c, const model::Architecture& a) {
+    ESPALIER_REQUIRE(c.samples >= 1 && c.micro_batch >= 1 && c.seq_len >= 0,
+                     "--samples and --micro-batch must be at least 1");
+    if (c.seq_len == 0) c.seq_len = std::min<int64_t>(a.max_positions, 4096);
+    ESPALIER_REQUIRE(c.seq_len <= a.max_positions,
+                     "--seq-len {}: the model has {} positions; choose --seq-len <= {}", c.seq_len,
+                     a.max_positions, a.max_positions);
+}
+
+std::pair<model::TokenBatch, Tensor> read_batch(Context& ctx, const data::Samples& samples, int64_t first,
+                                                int64_t count) {
+    const int64_t seq = samples.seq_len();
+    std::vector<int32_t> ids, sample(static_cast<size_t>(seq + 1));
+    Tensor labels = ctx.empty({count * seq}, DType::i32);
+    for (int64_t i = 0; i < count; ++i) {
+        samples.read(first + i, sample);
+        ids.insert(ids.end(), sample.begin(), sample.end() - 1);
+        std::copy(sample.begin() + 1, sample.end(), labels.data<int32_t>() + i * seq);
+    }
+    return {model::make_batch(ctx, ids, count, seq), labels};
+}
+
+data::Samples open_samples(const Session& session, const Calibration& c, int64_t vocab) {
+    return {open_data(c.data, vocab), c.samples, c.seq_len, static_cast<uint32_t>(session.common().seed)};
+}
+
+prune::ScoreSums score_samples(Session& session, model::Transformer& model, const data::Samples& samples,
+                               const Calibration& c, const ScoringOptions& options) {
+    const auto& topology = session.topology();
+    prune::ScoreSums sums(model.architecture(), options.pass.block, options.head_dims);
+    prune::Scorer scorer(model, options.site, sums);
+    const Range mine = split_evenly(c.samples, topology.layout.dp, topology.data.rank());
+    Progress progress(session, options.what, static_cast<double>(c.samples * c.seq_len), "tokens");
+    model::Outbox outbox;
+    for (int64_t first = mine.begin; first < mine.end; first += c.micro_batch) {
+        const int64_t count = std::min(c.micro_batch, mine.end - first);
+        const auto [tokens, labels] = read_batch(session.context(), samples, first, count);
+        prune::scoring_pass(session.context(), model, topology, tokens, labels, options.pass, scorer, sums,
+                            outbox);
+        progress.show(static_cast<double>((first + count - mine.begin) * c.seq_len * topology.layout.dp));
+    }
+    outbox.drain();
+    sums.add_ranks(session.world());
+    return sums;
+}
+
+}  // namespace espalier::jobs

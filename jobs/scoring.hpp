@@ -1,0 +1,39 @@
+// Importance from calibration samples: the pass that importance makes once and an iterative cut several
+// times.
+#pragma once
+
+#include "jobs/session.hpp"
+#include "src/data/samples.hpp"
+#include "src/prune/scoring_pass.hpp"
+
+namespace espalier::jobs {
+
+struct Calibration {
+    std::vector<std::string> data;  ///< as --data
+    int64_t samples = 1024;
+    int64_t seq_len = 0;  ///< 0: the model's positions, at most 4096
+    int64_t micro_batch = 1;
+};
+
+/// Throws UserError for numbers that do not fit the model; fills in seq_len.
+void check(Calibration& calibration, const model::Architecture& a);
+
+struct ScoringOptions {
+    prune::PassOptions pass = {};
+    prune::NeuronSite site = prune::NeuronSite::after_activation;
+    prune::HeadDimSums head_dims = prune::HeadDimSums::none;
+    const char* what = "importance";  ///< for the progress bar
+};
+
+/// Collective. Sums over all ranks of the first samples in Megatron's order; each replica takes its share.
+prune::ScoreSums score_samples(Session& session, model::Transformer& model, const data::Samples& samples,
+                               const Calibration& calibration, const ScoringOptions& options);
+
+/// The samples of a calibration, for a model of this vocabulary.
+data::Samples open_samples(const Session& session, const Calibration& calibration, int64_t vocab);
+
+/// Samples [first, first + count) as one micro-batch, and their labels.
+std::pair<model::TokenBatch, Tensor> read_batch(Context& ctx, const data::Samples& samples, int64_t first,
+                                                int64_t count);
+
+}  // namespace espalier::jobs

@@ -1,0 +1,50 @@
+// A byte-level BPE tokenizer with fewer tokens: which may go, and its files with the others renumbered.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace espalier::tokenizer {
+
+/// Which tokens depend on which. A text's pieces are bytes, joined by merges; with every token come the
+/// tokens that it is merged from, so that in a smaller vocabulary the same merges lead to it.
+class VocabularyCut {
+public:
+    /// Of a model without a tokenizer: every id stands for itself.
+    VocabularyCut() = default;
+    /// UserError for a tokenizer.json that is not byte-level BPE.
+    explicit VocabularyCut(std::string_view tokenizer_json);
+
+    /// Tokens that always stay, ascending: those for single bytes, the unknown token, every added token.
+    const std::vector<int64_t>& required() const { return required_; }
+
+    /// The `count` ids, ascending, that stay of a model's frequencies.size(): the required and `also` ones,
+    /// then the most frequent (of equal ones the lower) with what they are merged from. Tokens that no merges
+    /// lead to, and ids without a token, come last. UserError naming --vocab when `count` has no room for the
+    /// first.
+    std::vector<int64_t> most_frequent(const std::vector<double>& frequencies, int64_t count,
+                                       const std::vector<int64_t>& also) const;
+
+    /// UserError naming a token that ids (ascending) lack: a required one, or one that another is merged
+    /// from.
+    void check(const std::vector<int64_t>& ids, const std::string& source) const;
+
+private:
+    const std::vector<int64_t>& parts(int64_t id) const;
+    std::string name(int64_t id) const;
+
+    std::vector<int64_t> required_;
+    std::vector<std::vector<int64_t>>
+        parts_;                       ///< [id] tokens on the way to it, itself last; empty: none lead
+    std::vector<std::string> names_;  ///< [id]
+};
+
+/// File of a tokenizer with the ids `kept` (ascending) renumbered 0, 1, ... and the others gone:
+/// tokenizer.json, tokenizer_config.json, added_tokens.json, generation_config.json; others hold no ids and
+/// come back as they are.
+std::string renumbered_file(const std::string& name, const std::string& content,
+                            const std::vector<int64_t>& kept);
+
+}  // namespace espalier::tokenizer
