@@ -57,9 +57,8 @@ void check_result(Session& session, ModelFile& source, const Chosen& chosen, con
     session.results["check_tolerance"] = check.tolerance;
     session.results["check_loss"] = check.loss;
     session.results["check_masked_loss"] = check.masked_loss;
-    if (session.talks())
-        fmt::print("check: largest difference {:.2e} of the logits, loss {:.4f} against {:.4f}\n",
-                   check.max_error, check.loss, check.masked_loss);
+    session.log().result("check: largest difference {:.2e} of the logits, loss {:.4f} against {:.4f}",
+                         check.max_error, check.loss, check.masked_loss);
     if (check.passed()) return;
     if (session.root()) std::filesystem::remove(o.out);
     throw InternalError(fmt::format(
@@ -105,9 +104,8 @@ int prune(const std::vector<std::string>& arguments, comm::Mpi&) {
             session.results["architecture"] = model::to_json(result);
             session.results["kept"] = to_json(chosen.kept, a);
             if (!o.check.empty()) check_result(session, source, chosen, o);
-            if (session.talks())
-                fmt::print("{}: {} of {} parameters\n", o.out, model::parameter_count(result),
-                           model::parameter_count(a));
+            session.log().result("{}: {} of {} parameters", o.out, model::parameter_count(result),
+                                 model::parameter_count(a));
             return exit_code::done;
         });
 }

@@ -44,7 +44,8 @@ std::string table(const Row& head, const std::vector<Row>& rows, const char* kin
 }
 
 std::string number(const std::optional<double>& value, fmt::format_string<const double&> format = "{:.4f}") {
-    return value ? fmt::format(format, *value) : "–";
+    const double known = value.value_or(0);  // GCC 12 takes *value for uninitialised
+    return value ? fmt::format(format, known) : "–";
 }
 
 std::string swatch(const std::vector<RunRecord>& runs, size_t i) {
