@@ -180,11 +180,11 @@ model::Architecture masked_architecture(const model::Architecture& source, const
 
 void mask(model::Transformer& model, const model::Architecture& source, const Kept& kept) {
     Mask mask(model, source, kept);
-    const auto& placement = model.placement();
-    if (placement.first_stage) mask.embedding();
-    const Range layers = placement.layers();
+    // What this rank does not have, it has no entry of.
+    mask.embedding();
+    const Range layers = model.placement().layers();
     for (int64_t l = layers.begin; l < layers.end; ++l) mask.layer(l);
-    if (placement.last_stage) mask.final_norm();
+    mask.final_norm();
 }
 
 Kept keep_all_but_combine(const model::Architecture& source, const Kept& kept) {
