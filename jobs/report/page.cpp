@@ -44,8 +44,7 @@ std::string table(const Row& head, const std::vector<Row>& rows, const char* kin
 }
 
 std::string number(const std::optional<double>& value, fmt::format_string<const double&> format = "{:.4f}") {
-    const double known = value.value_or(0);  // GCC 12 takes *value for uninitialised
-    return value ? fmt::format(format, known) : "–";
+    return value ? fmt::format(format, *value) : "–";
 }
 
 std::string swatch(const std::vector<RunRecord>& runs, size_t i) {
@@ -103,7 +102,8 @@ std::string final_figures(const std::vector<RunRecord>& runs) {
                      first = r.lines.front().values.contains("seconds") ? r.lines.front().values.at("seconds")
                                                                         : 0;
         const auto value = compared(r);
-        const auto rate = seconds > first ? std::optional(tokens / (seconds - first)) : std::nullopt;
+        // From the end of the first step on.
+        const std::string rate = seconds > first ? fmt::format("{:.0f}", tokens / (seconds - first)) : "–";
         std::string bar = "–";
         if (value) {
             bar = fmt::format("<span class=\"bar c{}\" style=\"width:{:.1f}em\"></span> {:+.4f}", i % colours,
@@ -112,8 +112,8 @@ std::string final_figures(const std::vector<RunRecord>& runs) {
         rows.push_back({swatch(runs, i), escape_html(r.job), r.finished ? "finished" : "unfinished",
                         fmt::format("{:.0f}", r.lines.back().step), short_number(r.lines.back().tokens),
                         number(r.last("loss")), number(r.late_mean("loss")), number(r.late_mean("kd_loss")),
-                        number(r.late_mean("lm_loss")), number(r.last("valid_loss")), bar,
-                        number(rate, "{:.0f}"), number(r.last("skipped_steps"), "{:.0f}")});
+                        number(r.late_mean("lm_loss")), number(r.last("valid_loss")), bar, rate,
+                        number(r.last("skipped_steps"), "{:.0f}")});
     }
     return table({"run", "job", "state", "steps", "tokens", "loss, last step", "loss, last tenth",
                   "divergence, last tenth", "cross entropy, last tenth", "held-out loss",
