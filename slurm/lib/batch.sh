@@ -49,7 +49,9 @@ batch_main() {
     elif [[ $job == candidate ]]; then
         [[ -n ${SLURM_ARRAY_TASK_ID:-} ]] || refuse "a candidate is one element of a job array: sbatch --array=0-N"
         run_candidate "$stage_folder" "$SLURM_ARRAY_TASK_ID" || code=$?
-        [[ $code -ne 0 ]] || { load_stage "$stage_folder" && candidate_finished; }
+        # Its steps were stages of their own; back to the array's.
+        load_stage "$(dirname "$config")"
+        [[ $code -ne 0 ]] || candidate_finished
     elif [[ -e $stage_folder/stage.env ]]; then
         run_stage "$stage_folder" || code=$?
     else

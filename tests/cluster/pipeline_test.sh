@@ -39,7 +39,7 @@ passed() { echo "ok, $((SECONDS - began)) s: $*"; began=$SECONDS; }
 
 # wait_until WHAT COMMAND...: the deadline is for a hung cluster, not a measure.
 wait_until() {
-    local what=$1 deadline=$((SECONDS + 150))
+    local what=$1 deadline=$((SECONDS + 120))
     shift
     until "$@"; do
         [[ $SECONDS -lt $deadline ]] || fail "gave up waiting until $what"
