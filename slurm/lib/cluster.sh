@@ -13,6 +13,7 @@ load_cluster() {
     cluster_file=$1
     [[ -e $cluster_file ]] || cluster_file=$slurm_folder/clusters/$1.env
     [[ -r $cluster_file ]] || refuse "cluster $1: there is no $cluster_file; known: $(known_clusters) (or a path to an .env file)"
+    cluster_file=$(realpath "$cluster_file") # ranks start in another folder
     check_cluster_file "$cluster_file"
     # shellcheck source=/dev/null
     source "$cluster_file"
