@@ -3,6 +3,7 @@
 # Nothing of it reaches the machine's own network, and only processes that were started here are ended.
 # shellcheck shell=bash
 
+PATH=$PATH:/usr/sbin:/sbin # where the daemons are
 cluster_nodes=(n0 n1 n2 n3)
 cluster_tag=esp$$
 
@@ -10,7 +11,7 @@ cluster_tag=esp$$
 cluster_obstacle() {
     local program
     for program in slurmctld slurmd sbatch munged ip nsenter unshare; do
-        command -v "$program" > /dev/null || { echo "$program is not installed (scripts/install brings it)"; return; }
+        command -v "$program" > /dev/null || { echo "$program is not installed (scripts/install --with-cluster brings it)"; return; }
     done
     [[ $EUID -eq 0 ]] || { echo "namespaces and slurmd need root"; return; }
     unshare --net --mount --uts --pid --fork ip link add espalier type bridge 2> /dev/null ||
