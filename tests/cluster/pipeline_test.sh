@@ -43,7 +43,7 @@ wait_until() {
     shift
     until "$@"; do
         [[ $SECONDS -lt $deadline ]] || fail "gave up waiting until $what"
-        sleep 0.2
+        sleep 0.4 # polling costs the ranks their cores
     done
 }
 
