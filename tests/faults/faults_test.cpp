@@ -18,10 +18,10 @@ std::vector<double> losses(const TinyWorld& world, const std::string& run) {
     return out;
 }
 
-/// 24 steps, each with a checkpoint.
+/// 160 steps, each with a checkpoint.
 std::vector<std::string> long_run(const TinyWorld& world, const std::string& out) {
     auto arguments = distill_arguments(world, out, {"--tp", "2", "--checkpoint-every", "1"});
-    *std::find(arguments.begin(), arguments.end(), "384") = "1536";
+    *std::find(arguments.begin(), arguments.end(), "384") = "10240";
     return arguments;
 }
 
@@ -37,9 +37,9 @@ TEST(Faults, ARunWhoseRankDiesEndsNonZeroAndGoesOnBitForBit) {
     };
     ASSERT_EQ(run_process(mpirun("whole"), {"OMP_NUM_THREADS=1"}).exit_code, 0);
     const auto whole = losses(world, "whole");
-    ASSERT_EQ(whole.size(), 24U);
+    ASSERT_EQ(whole.size(), 160U);
 
-    for (const int step : {1, 3, 8, 17}) {
+    for (const int step : {1, 10, 40, 90}) {
         std::vector<std::string> killed{KILL_A_RANK, world.path("run/metrics.jsonl"), std::to_string(step),
                                         world.path("run")};
         const auto command = mpirun("run");

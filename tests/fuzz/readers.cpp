@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <map>
 
 #include "io/gguf.hpp"
@@ -48,8 +49,18 @@ public:
         return path.string();
     }
 
+    /// The same in the folder itself: HDF5 wants the path of what it opens.
+    std::string write_there(const std::string& name, const std::string& bytes) {
+        const auto path = (folder_ / name).string();
+        std::ofstream out(path, std::ios::binary | std::ios::trunc);
+        if (!out.write(bytes.data(), static_cast<std::streamsize>(bytes.size())).flush())
+            throw InternalError("cannot write " + path);
+        return path;
+    }
+
 private:
-    fs::path folder_ = fs::temp_directory_path() / ("espalier-fuzz-" + std::to_string(::getpid()));
+    fs::path folder_ = (fs::is_directory("/dev/shm") ? fs::path("/dev/shm") : fs::temp_directory_path()) /
+                       ("espalier-fuzz-" + std::to_string(::getpid()));
     std::map<std::string, int> descriptors_;
 };
 
@@ -171,7 +182,7 @@ void read_token_index(const std::string& bytes) {
 
 // Without TensorFileWriter, which wants MPI: what it would write, by the same calls.
 std::vector<std::string> tensor_file_seeds() {
-    const std::string path = files().write("seed.h5", "");
+    const std::string path = files().write_there("seed.h5", "");
     {
         const auto file = io::hdf5::create_file(path);
         const auto group = io::hdf5::require_group(file, "parameters");
@@ -203,7 +214,7 @@ std::vector<std::string> tensor_file_seeds() {
 
 void read_tensor_file(const std::string& bytes) {
     H5garbage_collect();
-    io::deserialised(io::serialised(io::read_catalogue(files().write("m.h5", bytes))));
+    io::deserialised(io::serialised(io::read_catalogue(files().write_there("m.h5", bytes))));
 }
 
 std::vector<std::string> architecture_seeds() {

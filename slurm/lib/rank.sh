@@ -1,0 +1,19 @@
+#!/bin/bash
+# Starts one rank: srun runs it once a task, so that what differs between tasks is expanded there and not by the batch shell.
+# usage: rank.sh CLUSTER.env|"" COMMAND...
+set -euo pipefail
+case ${1:-} in --help | -h) sed -n '2,3s/^# //p' "$0"; exit 0 ;; esac
+[[ $# -ge 2 ]] || { sed -n '2,3s/^# //p' "$0" >&2; exit 2; }
+cluster_file=$1
+shift
+if [[ -n $cluster_file ]]; then
+    # shellcheck source=/dev/null
+    source "$cluster_file"
+fi
+# Tasks that no process manager introduced to each other would each be a job of one rank.
+if [[ ${SLURM_STEP_NUM_TASKS:-1} -gt 1 && -z ${PMIX_RANK:-}${PMI_RANK:-}${PMI_FD:-}${FLUX_TASK_RANK:-} ]]; then
+    [[ ${SLURM_PROCID:-0} -ne 0 ]] || echo "rank.sh: $SLURM_STEP_NUM_TASKS tasks without PMI or PMIx would be as many jobs of one rank; set mpi in the cluster's file (\`srun --mpi=list\` shows the choice)" >&2
+    exit 2
+fi
+if declare -F rank_environment > /dev/null; then rank_environment; fi
+exec "$@"

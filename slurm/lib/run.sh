@@ -1,0 +1,88 @@
+# For sourcing: one stage, under whichever launcher. A stage is a folder:
+#   job.ini       options of the espalier job        stage.env    job, output, hash, espalier, cluster
+#   summary.json  its results                        log          everything it said, appended
+#   done          the hash of what it was made from; there only when the stage is done
+#   attempts      a line for each start that died: how far the run was, and the exit code
+# shellcheck shell=bash disable=SC2154
+
+# load_stage FOLDER: job, output, hash, espalier, cluster of stage.env
+load_stage() {
+    stage_folder=$1
+    [[ -r $stage_folder/stage.env ]] || refuse "$stage_folder: no stage of a pipeline (stage.env is missing)"
+    # shellcheck source=/dev/null
+    source "$stage_folder/stage.env"
+}
+
+# is_done FOLDER HASH OUTPUT
+is_done() { [[ -e $1/done && $(< "$1/done") == "$2" && -e $3 ]]; }
+
+# How far a run is: the name of its newest whole checkpoint.
+progress_mark() {
+    if [[ -d ${1:-} && -e $1/latest ]]; then head -n 1 "$1/latest"; else echo start; fi
+}
+
+finish_stage() {
+    [[ -e $output ]] || {
+        say "the job ended well but $output is missing; not taken as done"
+        return 1
+    }
+    echo "$hash" | publish "$stage_folder/done"
+    rm -f "$stage_folder/attempts"
+}
+
+# What an exit code of the job means to a launcher. Prints one word:
+#   done   again (work is left, or the job died and may go on)   give-up
+# Three deaths in a row at the same checkpoint are enough.
+judge() {
+    local code=$1 at attempts=$2 run=${3:-} deaths
+    case $code in
+        0) echo "done" ;;
+        3) echo again ;;
+        2) echo give-up ;;
+        *)
+            at=$(progress_mark "$run")
+            echo "$at $code" >> "$attempts"
+            deaths=$(awk -v at="$at" '$1 == at { n++; next } { n = 0 } END { print n + 0 }' "$attempts")
+            if [[ $deaths -lt 3 ]]; then echo again; else echo give-up; fi
+            ;;
+    esac
+}
+
+# run_stage FOLDER: runs it with launch COMMAND..., unless it is done. Returns 0 done, 3 to be started again, else give up.
+run_stage() {
+    local code=0 verdict run=""
+    load_stage "$1"
+    if is_done "$stage_folder" "$hash" "$output"; then
+        say "$(basename "$stage_folder"): done already"
+        return 0
+    fi
+    case $job in
+        train | distill)
+            run=$(dirname "$output")
+            # model.h5 appears by rename, as a run's last act: a start that died between it and its marker was done.
+            if [[ -e $output && -e $stage_folder/started && $(< "$stage_folder/started") == "$hash" ]]; then
+                finish_stage
+                return 0
+            fi
+            ;;
+    esac
+    echo "$hash" | publish "$stage_folder/started"
+    if [[ $job == choose ]]; then
+        choose_candidate || code=$?
+    else
+        launch "$espalier" "$job" --config "$stage_folder/job.ini" || code=$?
+    fi
+    verdict=$(judge "$code" "$stage_folder/attempts" "$run")
+    case $verdict in
+        done) finish_stage ;;
+        again)
+            [[ $code -eq 3 ]] || say "$job ended with $code at $(progress_mark "$run"); it goes on from there"
+            return 3
+            ;;
+        *)
+            say "$job ended with $code; not started again (what it said is above)"
+            if [[ $code -eq 0 || $code -eq 3 ]]; then return 1; fi
+            return "$code"
+            ;;
+    esac
+}

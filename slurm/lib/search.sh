@@ -1,0 +1,39 @@
+# For sourcing: candidates of a search as a job array. Each is cut, retrained and evaluated; the best by loss goes on.
+# shellcheck shell=bash disable=SC2154
+
+count_candidates() { python3 -c 'import json, sys; print(len(json.load(open(sys.argv[1]))["candidates"]))' "$1"; }
+
+# run_candidate FOLDER K: the three steps of candidate K, each a stage of its own in FOLDER/K, as FOLDER/<step>.ini and
+# <step>.env (with @K@ for the number) say.
+run_candidate() {
+    local folder=$1 k=$2 step code
+    # shellcheck source=/dev/null
+    source "$folder/stage.env"
+    if [[ $k -ge $(count_candidates "$candidates") ]]; then
+        say "candidate $k: the search found fewer"
+        return 0
+    fi
+    for step in prune distill evaluate; do
+        mkdir -p "$folder/$k/$step"
+        sed "s|@K@|$k|g" "$folder/$step.ini" | publish "$folder/$k/$step/job.ini"
+        sed "s|@K@|$k|g" "$folder/$step.env" | publish "$folder/$k/$step/stage.env"
+        code=0
+        run_stage "$folder/$k/$step" || code=$?
+        [[ $code -eq 0 ]] || return "$code"
+    done
+}
+
+# The best candidate's cut becomes the model to distil.
+choose_candidate() {
+    local k count best="" least="" loss
+    count=$(count_candidates "$candidates") || return
+    [[ $count -le $array ]] || count=$array
+    for ((k = 0; k < count; ++k)); do
+        loss=$(json_value "$candidate_folder/$k/evaluate/summary.json" loss)
+        [[ -n $loss ]] || { say "candidate $k has no loss yet: $candidate_folder/$k/evaluate/summary.json"; return 1; }
+        if [[ -z $least ]] || awk -v a="$loss" -v b="$least" 'BEGIN { exit !(a < b) }'; then best=$k least=$loss; fi
+    done
+    [[ -n $best ]] || { say "$candidates: the search found no candidate; widen [search]"; return 2; }
+    say "candidate $best is the best of $count: loss $least"
+    ln -sfn "$candidate_folder/$best/pruned.h5" "$output"
+}

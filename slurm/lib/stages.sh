@@ -1,0 +1,306 @@
+# For sourcing: the one list of stages that both launchers go through, read off a pipeline's INI file.
+# shellcheck shell=bash disable=SC2154
+
+# add_stage reads its options at the end of a pipe, and must run in this shell.
+shopt -s lastpipe
+
+declare -ga stages
+declare -gA stage_job stage_needs stage_output stage_options stage_hash stage_section
+
+resource_keys="nodes ranks-per-node cpus-per-rank gpus-per-node time partition account qos constraint signal links at-once requeue"
+
+# load_pipeline FILE: checks it and fills the table. Relative paths count from the file's folder.
+load_pipeline() {
+    [[ -r ${1:-} ]] || refuse "${1:-the pipeline\'s file} cannot be read"
+    pipeline_file=$(realpath "$1")
+    pipeline_base=$(dirname "$pipeline_file")
+    read_ini "$pipeline_file"
+    check_pipeline
+    run_folder=$(path_of "${ini[pipeline.out]}")
+    espalier=${ini[pipeline.espalier]:-${ESPALIER:-}}
+    if [[ -n $espalier ]]; then
+        [[ $espalier != */* ]] || espalier=$(path_of "$espalier")
+    else
+        espalier=$project/build/release/espalier
+    fi
+    espalier=$(command -v "$espalier") || refuse "the program $espalier is not there; scripts/build makes it, or name it as [pipeline] espalier"
+    load_cluster "${ini[pipeline.cluster]:-}"
+    list_stages
+    local name
+    for name in "${stages[@]}"; do stage_hash[$name]=$(hash_stage "$name"); done
+}
+
+path_of() { if [[ $1 == /* ]]; then echo "$1"; else realpath -m "$pipeline_base/$1"; fi; }
+
+check_pipeline() {
+    local section name
+    local known="pipeline data import tokenize importance search prune correct distill evaluate export resources"
+    for section in "${ini_sections[@]}"; do
+        name=${section#resources.}
+        [[ " $known " == *" $name "* ]] || refuse "$pipeline_file: unknown section [$section]; there are: $known, and [resources.<one of them>]"
+    done
+    check_keys pipeline model out espalier cluster
+    check_keys data train valid
+    for section in "${ini_sections[@]}"; do
+        # shellcheck disable=SC2086 # a list of words
+        [[ $section != resources* ]] || check_keys "$section" $resource_keys
+    done
+    for name in model out; do [[ -n ${ini[pipeline.$name]:-} ]] || refuse "$pipeline_file: [pipeline] $name is missing"; done
+    for section in importance distill; do has_section "$section" || refuse "$pipeline_file: section [$section] is missing"; done
+    has_section prune || has_section search || refuse "$pipeline_file: [prune] with a shape, or [search] for one, is missing"
+    for name in train valid; do
+        [[ -z ${ini[data.$name]:-} || -z ${ini[tokenize.$name]:-} ]] ||
+            refuse "$pipeline_file: $name comes from [data] (token files) or from [tokenize] (text), not from both"
+    done
+    [[ -n ${ini[data.train]:-}${ini[tokenize.train]:-} ]] ||
+        refuse "$pipeline_file: nothing to train on: name token files as [data] train, or text as [tokenize] train"
+    for name in "${ini_keys[@]}"; do
+        case ${name##*.} in
+            teacher | student | from | summary | config | resume | force | quiet | dump-config | help | importance | candidates | candidate)
+                refuse "[${name%.*}] ${name##*.}: the pipeline sets this itself" ;;
+            model | out) [[ $name == pipeline.* ]] || refuse "[${name%.*}] ${name##*.}: the pipeline sets this itself" ;;
+        esac
+    done
+}
+
+# options_of SECTION [KEY TO LEAVE OUT]...: its lines as the job reads them.
+options_of() {
+    local section=$1 key value
+    shift
+    for key in "${ini_keys[@]}"; do
+        [[ ${key%.*} == "$section" && " $* " != *" ${key##*.} "* ]] || continue
+        while IFS= read -r value; do echo "${key##*.} = $value"; done <<< "${ini[$key]}"
+    done
+}
+
+# words_as KEY VALUE: one line a word, paths made absolute; numbers are weights of a blend.
+words_as() {
+    local word
+    for word in $2; do
+        [[ $word =~ ^[0-9.]+$ ]] || word=$(path_of "$word")
+        echo "$1 = $word"
+    done
+}
+
+# text_as KEY PATTERN: one line a file that fits.
+text_as() {
+    local pattern file found=no
+    for pattern in $2; do
+        while IFS= read -r file; do
+            [[ -e $file ]] || continue
+            echo "$1 = $file"
+            found=yes
+        done < <(compgen -G "$(path_of "$pattern")" | LC_ALL=C sort)
+    done
+    [[ $found == yes ]] || refuse "[tokenize]: no file fits \"$2\""
+}
+
+# resource STAGE KEY: [resources.<section>], else [resources], else nothing.
+resource() {
+    local value=${ini[resources.$1.$2]:-${ini[resources.${stage_section[$1]:-$1}.$2]:-${ini[resources.$2]:-}}}
+    echo "$value"
+}
+
+# add_stage NAME SECTION JOB NEEDS OUTPUT < OPTIONS
+add_stage() {
+    stages+=("$1")
+    stage_section[$1]=$2 stage_job[$1]=$3 stage_needs[$1]=$4 stage_output[$1]=$5
+    stage_options[$1]=$(cat)
+}
+
+# A fifth of a number of [distill]: the teacher's peak rate (arXiv 2408.11796: one fifth of that of its training).
+fifth_of() { [[ -z ${ini[distill.$1]:-} ]] || awk -v key="$1" -v x="${ini[distill.$1]}" 'BEGIN { printf "%s = %.9g\n", key, x / 5 }'; }
+
+list_stages() {
+    local run=$run_folder model=$run_folder/model.h5 source student=$run_folder/pruned.h5 teacher train="" valid="" tokens="" held=""
+    local need_model=import need_teacher
+    source=$(path_of "${ini[pipeline.model]}")
+    [[ -e $source ]] || refuse "[pipeline] model: $source is not there"
+
+    if [[ $source == *.h5 ]]; then
+        model=$source need_model=""
+    else
+        { options_of import; echo "from = $source"; echo "out = $model"; } | add_stage import import import "" "$model"
+    fi
+
+    train=$(words_as data "${ini[data.train]:-}") valid=$(words_as "" "${ini[data.valid]:-}")
+    valid=${valid# = }
+    local part lines
+    for part in train valid; do
+        [[ -n ${ini[tokenize.$part]:-} ]] || continue
+        lines=$(text_as input "${ini[tokenize.$part]}") || exit
+        { options_of tokenize train valid; [[ -n ${ini[tokenize.tokenizer]:-} ]] || echo "tokenizer = $model"; echo "$lines"; echo "out = $run/$part"; } |
+            add_stage "tokenize-$part" tokenize tokenize "$need_model" "$run/$part.idx"
+        if [[ $part == train ]]; then train="data = $run/train" tokens=tokenize-train; else valid=$run/valid held=tokenize-valid; fi
+    done
+
+    { options_of importance; echo "model = $model"; echo "$train"; echo "out = $run/importance.h5"; } |
+        add_stage importance importance importance "$need_model $tokens" "$run/importance.h5"
+
+    teacher=$model need_teacher=$need_model
+    if has_section correct; then
+        {
+            [[ -n ${ini[correct.lr]:-} ]] || fifth_of lr
+            [[ -n ${ini[correct.min-lr]:-} ]] || fifth_of min-lr
+            inherit correct seq-len global-batch micro-batch warmup-steps
+            options_of correct
+            echo "model = $model"; echo "$train"; echo "out = $run/teacher"
+        } | add_stage correct correct train "$need_model $tokens" "$run/teacher/model.h5"
+        teacher=$run/teacher/model.h5 need_teacher=correct
+    fi
+
+    local need_student=prune
+    list_shape_stages
+
+    {
+        options_of distill
+        echo "teacher = $teacher"; echo "student = $student"; echo "$train"
+        [[ -z $valid ]] || echo "valid = $valid"
+        echo "out = $run/student"
+    } | add_stage distill distill distill "$need_student $need_teacher $tokens $held" "$run/student/model.h5"
+
+    if [[ -n $valid ]]; then
+        evaluate_stage evaluate-teacher "$teacher" "$need_teacher $held"
+        evaluate_stage evaluate-student "$run/student/model.h5" "distill $held"
+    fi
+    { options_of export; echo "model = $run/student/model.h5"; echo "out = $run/export"; } | add_stage export export export distill "$run/export/config.json"
+}
+
+# inherit SECTION KEY...: what the section leaves open, as [distill] has it.
+inherit() {
+    local section=$1 key
+    shift
+    for key in "$@"; do
+        [[ -n ${ini[$section.$key]:-} || -z ${ini[distill.$key]:-} ]] || echo "$key = ${ini[distill.$key]}"
+    done
+}
+
+evaluate_stage() { # NAME MODEL NEEDS
+    { inherit evaluate seq-len; options_of evaluate; echo "model = $2"; echo "data = $valid"; } |
+        add_stage "$1" evaluate evaluate "$3" "$run/stages/$1/summary.json"
+}
+
+# From a fixed shape, a search that ranks by itself, or a search whose candidates are a job array, to pruned.h5.
+list_shape_stages() {
+    local list=$run/candidates.json array=${ini[search.array]:-}
+    if ! has_section search; then
+        { options_of prune; echo "model = $model"; echo "importance = $run/importance.h5"; echo "out = $student"; } |
+            add_stage prune prune prune "$need_model importance" "$student"
+        return
+    fi
+    [[ -n ${ini[search.retrain-tokens]:-} ]] || refuse "[search]: retrain-tokens is missing: how long each candidate learns before it is ranked"
+    if [[ -z $array ]]; then
+        { options_of search; echo "model = $model"; echo "importance = $run/importance.h5"; echo "$train"; echo "out = $list"; } |
+            add_stage search search search "$need_model importance $tokens" "$list"
+        { options_of prune; echo "model = $model"; echo "importance = $run/importance.h5"; echo "candidates = $list"; echo "candidate = 0"; echo "out = $student"; } |
+            add_stage prune prune prune search "$student"
+        return
+    fi
+    [[ $array =~ ^[1-9][0-9]*$ ]] || refuse "[search] array = $array: how many candidates at most, a number"
+    [[ -n $valid ]] || refuse "[search] array: candidates are ranked by their loss on held-out text; name it as [data] valid or [tokenize] valid"
+    need_student=choose
+    { options_of search array retrain-tokens; echo "model = $model"; echo "out = $list"; } | add_stage search search search "$need_model" "$list"
+    candidate_folder=$run/stages/candidates
+    add_stage candidates search candidate "search importance $tokens $held" "$candidate_folder/job.ini" < <(candidate_options)
+    echo "rank = $list" | add_stage choose search choose candidates "$student"
+}
+
+# The steps of one candidate, @K@ its number, joined into one text; write_stage splits it again.
+candidate_options() {
+    echo "[prune]"
+    options_of prune
+    echo "model = $model"; echo "importance = $run/importance.h5"; echo "candidates = $list"; echo "candidate = @K@"
+    echo "out = $candidate_folder/@K@/pruned.h5"
+    echo "[distill]"
+    options_of distill tokens checkpoint-every
+    echo "tokens = ${ini[search.retrain-tokens]}"
+    echo "teacher = $model"; echo "student = $candidate_folder/@K@/pruned.h5"; echo "$train"; echo "out = $candidate_folder/@K@/run"
+    echo "[evaluate]"
+    inherit evaluate seq-len
+    options_of evaluate
+    echo "model = $candidate_folder/@K@/run/model.h5"; echo "data = $valid"
+}
+
+# What a stage is made from: its options but for layout and limits, its inputs from outside, and its needs' hashes. The
+# run's own place is no part of it: a folder that was moved is as done as before.
+hash_stage() {
+    local name=$1 need path
+    local limits='tp|pp|virtual-stages|threads|device|micro-batch|checkpoint-every|keep|log-every|valid-every|exit-after-[a-z]+'
+    {
+        echo "${stage_job[$name]}"
+        grep -vE "^($limits) = " <<< "${stage_options[$name]//"$run_folder"/RUN}"
+        for need in ${stage_needs[$name]}; do echo "${stage_hash[$need]}"; done
+        while IFS= read -r path; do
+            [[ $path != "$run_folder"/* ]] || continue
+            find "$path" "$path.bin" "$path.idx" -maxdepth 1 -type f -printf '%p %s %T@\n' 2> /dev/null | LC_ALL=C sort || true
+        done < <(sed -n 's/^\(from\|model\|input\|data\|valid\|tokenizer\|requests\) = \(\/.*\)/\2/p' <<< "${stage_options[$name]}")
+    } | sha256sum | cut -c 1-16
+}
+
+stage_folder_of() { echo "$run_folder/stages/$1"; }
+stage_done() { is_done "$(stage_folder_of "$1")" "${stage_hash[$1]}" "${stage_output[$1]}"; }
+
+# The pair of files that run_stage reads.
+write_job() { # INI ENV JOB HASH OUTPUT SUMMARY FORCE OPTIONS
+    { echo "[$3]"; echo "$8"; echo "summary = $6"; [[ $7 == no ]] || echo "force = true"; } | publish "$1"
+    printf '%s=%q\n' job "$3" hash "$4" output "$5" espalier "$espalier" cluster "$cluster_file" | publish "$2"
+}
+
+# Writes the folder of a stage. Outputs of single-shot jobs are replaced: a stage without its marker is not done.
+write_stage() {
+    local name=$1 folder job=${stage_job[$1]} hash=${stage_hash[$1]} force=yes step k
+    folder=$(stage_folder_of "$name")
+    mkdir -p "$folder"
+    case $job in train | distill) force=no ;; esac
+    write_job "$folder/job.ini" "$folder/stage.env" "$job" "$hash" "${stage_output[$name]}" "$folder/summary.json" "$force" "${stage_options[$name]}"
+    [[ $job == candidate || $job == choose ]] || return 0
+    printf '%s=%q\n' candidates "$run_folder/candidates.json" array "${ini[search.array]}" candidate_folder "$candidate_folder" >> "$folder/stage.env"
+    [[ $job == candidate ]] || return 0
+    k=$folder/@K@
+    for step in prune distill evaluate; do
+        force=yes
+        case $step in
+            prune) output=$k/pruned.h5 ;;
+            distill) output=$k/run/model.h5 force=no ;;
+            evaluate) output=$k/evaluate/summary.json ;;
+        esac
+        write_job "$folder/$step.ini" "$folder/$step.env" "$step" "$hash" "$output" "$k/$step/summary.json" "$force" \
+            "$(sed -n "/^\[$step\]/,/^\[/{/^\[/!p}" <<< "${stage_options[$name]}")"
+    done
+}
+
+# Asks the program itself whether it understands the options of the stages that are not done. Prints what is wrong.
+check_options() {
+    local name job message code file
+    file=$(mktemp)
+    for name in "${stages[@]}"; do
+        job=${stage_job[$name]} code=0
+        if [[ $job == candidate || $job == choose ]] || stage_done "$name"; then continue; fi
+        { echo "[$job]"; echo "${stage_options[$name]}"; } > "$file"
+        message=$("$espalier" "$job" --dump-config --config "$file" 2>&1 > /dev/null) || code=$?
+        # Another code than 2: it cannot run on this machine; the job itself will say what it thinks.
+        [[ $code -ne 2 ]] || sed -n "s|$file: ||; s/^espalier[^:]*: /[${stage_section[$name]}] /p" <<< "$message" | head -n 3
+    done
+    rm -f "$file"
+}
+
+# check_layout NAME RANKS: the ranks fill whole replicas.
+check_layout() {
+    local tp pp
+    tp=$(option_of "$1" tp) pp=$(option_of "$1" pp)
+    [[ $(($2 % (${tp:-1} * ${pp:-1}))) -eq 0 ]] ||
+        refuse "$1: $2 ranks cannot form replicas of tp ${tp:-1} x pp ${pp:-1}; change them in [${stage_section[$1]}], or nodes and ranks-per-node in [resources.${stage_section[$1]}]"
+}
+
+option_of() { sed -n "s/^$2 = //p" <<< "${stage_options[$1]}" | tail -n 1; }
+
+# A run in training cannot change what it learns from half way.
+check_started() {
+    local name folder
+    for name in "${stages[@]}"; do
+        folder=$(stage_folder_of "$name")
+        case ${stage_job[$name]} in train | distill) ;; *) continue ;; esac
+        [[ ! -e $folder/started || $(< "$folder/started") == "${stage_hash[$name]}" ]] ||
+            refuse "$name: $(dirname "${stage_output[$name]}") was begun with other settings or inputs; choose another [pipeline] out, or remove that folder and $folder to begin it anew"
+    done
+}

@@ -1,0 +1,105 @@
+# For sourcing: the table of a pipeline's stages.
+# shellcheck shell=bash disable=SC2154
+
+# The newest Slurm job of a stage, and its state as the controller knows it; both empty where there is none.
+stage_job_id() { tail -n 1 "$(stage_folder_of "$1")/jobs" 2> /dev/null || true; }
+declare -gA queue_state
+read_queue() {
+    local id state
+    command -v squeue > /dev/null || return 0
+    while read -r id state; do queue_state[${id%%_*}]=$state; done < <(squeue --noheader --me --format='%i %T:%r' 2> /dev/null)
+}
+in_queue() { local id; id=$(stage_job_id "$1"); [[ -n $id && -n ${queue_state[$id]:-} ]]; }
+
+state_of() {
+    local name=$1 folder id
+    folder=$(stage_folder_of "$name")
+    id=$(stage_job_id "$name")
+    if stage_done "$name"; then
+        echo "done"
+    elif [[ -n $id && -n ${queue_state[$id]:-} ]]; then
+        case ${queue_state[$id]} in
+            PENDING:Dependency) echo waiting ;;
+            PENDING:BeginTime) echo requeued ;;
+            PENDING:*) echo "queued (${queue_state[$id]#*:})" ;;
+            *) echo "${queue_state[$id]%%:*}" | tr '[:upper:]' '[:lower:]' ;;
+        esac
+    elif [[ -e $folder/running && -d /proc/$(< "$folder/running") ]]; then
+        echo running
+    elif [[ -e $folder/cancelled ]]; then
+        echo cancelled
+    elif [[ -e $folder/started && $(< "$folder/started") != "${stage_hash[$name]}" ]]; then
+        echo "other settings"
+    elif [[ -e $folder/started ]]; then
+        echo "stopped"
+    else
+        echo "-"
+    fi
+}
+
+# Prints progress|rate|ETA of a stage, from a run's metrics or the last line of progress in its log.
+progress_of() {
+    local name=$1 folder run line count finished
+    folder=$(stage_folder_of "$name")
+    case ${stage_job[$name]} in
+        train | distill)
+            run=$(dirname "${stage_output[$name]}")
+            line=$(tail -n 1 "$run/metrics.jsonl" 2> /dev/null) || true
+            awk -v line="$line" -v tokens="$(option_of "$name" tokens)" -v step_tokens="$(($(option_of "$name" global-batch) * $(option_of "$name" seq-len)))" '
+                function value(key) { return match(line, "\"" key "\":[-+.0-9e]+") ? substr(line, RSTART + length(key) + 3, RLENGTH - length(key) - 3) + 0 : 0 }
+                BEGIN {
+                    steps = int((tokens + step_tokens - 1) / step_tokens); step = value("step"); rate = value("tokens_per_second")
+                    left = "-"
+                    if (rate > 0) { eta = (steps - step) * step_tokens / rate; left = sprintf("%d:%02d:%02d", int(eta / 3600), int(eta / 60) % 60, int(eta) % 60) }
+                    printf("step %d/%d, loss %.4g|%.0f tokens/s|%s\n", step, steps, value("loss"), rate, left)
+                }'
+            ;;
+        candidate)
+            count=${ini[search.array]}
+            finished=$(find "$folder" -path '*/evaluate/done' 2> /dev/null | wc -l)
+            echo "$finished of at most $count candidates|-|-"
+            ;;
+        *)
+            line=$(grep -aE '^[a-z]+ +[0-9]+ % ' "$folder/log" 2> /dev/null | tail -n 1) || true
+            if [[ $line =~ ^[a-z]+\ +([0-9]+\ %)\ [^\|]*\|\ ([^\|]*)\ \|\ (ETA\ )?([0-9:dh\ ]+) ]]; then
+                if [[ -n ${BASH_REMATCH[3]} ]]; then
+                    echo "${BASH_REMATCH[1]}|${BASH_REMATCH[2]}|${BASH_REMATCH[4]}"
+                else
+                    echo "${BASH_REMATCH[1]}|${BASH_REMATCH[2]}|-"
+                fi
+            else
+                echo "-|-|-"
+            fi
+            ;;
+    esac
+}
+
+# What a stage that is done has to say for itself.
+result_of() {
+    local summary wall key value text=""
+    summary=$(stage_folder_of "$1")/summary.json
+    for key in loss parameters tokens; do
+        value=$(json_value "$summary" "$key")
+        [[ -z $value ]] || { text="$key $value"; break; }
+    done
+    wall=$(json_value "$summary" wall_seconds)
+    value=$(json_value "$summary" tokens_per_second)
+    echo "${text:-done}|$(if [[ -n $value ]]; then printf '%.0f tokens/s' "$value"; else echo -; fi)|$(if [[ -n $wall ]]; then echo "took $(duration "$wall")"; else echo -; fi)"
+}
+
+print_status() {
+    local name state detail progress rate eta
+    read_queue
+    printf '%-18s %-22s %-34s %-16s %-12s %s\n' STAGE STATE PROGRESS RATE ETA "LOG (in $run_folder/stages)"
+    for name in "${stages[@]}"; do
+        state=$(state_of "$name")
+        case $state in
+            done) detail=$(result_of "$name") ;;
+            - | waiting) detail="-|-|-" ;;
+            *) detail=$(progress_of "$name") ;;
+        esac
+        IFS='|' read -r progress rate eta <<< "$detail"
+        [[ $state == "done" || $state == running || $state == completing ]] || { rate=- eta=-; }
+        printf '%-18s %-22s %-34s %-16s %-12s %s\n' "$name" "$state" "$progress" "$rate" "$eta" "$name/log"
+    done
+}

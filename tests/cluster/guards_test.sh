@@ -1,0 +1,106 @@
+#!/usr/bin/env bash
+# What the scripts of slurm/ and scripts/pipeline refuse, and a pipeline under mpirun: whole, gone on with, and interrupted.
+# usage: guards_test.sh ESPALIER FOLDER
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+project=$(cd "$here/../.." && pwd)
+source "$here/tiny_world.sh"
+[[ $# -eq 2 ]] || { sed -n '3s/^# //p' "$0" >&2; exit 2; }
+espalier=$(realpath "$1") folder=$(realpath -m "$2")
+world=$folder/world
+unset "${!SLURM_@}" 2> /dev/null || true
+rm -rf "$folder"
+mkdir -p "$folder"
+cd "$folder"
+
+failures=0
+complain() { echo "FAILED: $*" >&2; failures=$((failures + 1)); }
+
+# refuses WORDS COMMAND...: with exit code 2 and a message that has the words
+refuses() {
+    local words=$1 code=0
+    shift
+    "$@" > said.txt 2>&1 || code=$?
+    [[ $code -eq 2 ]] || complain "exit code $code instead of 2: $*"
+    grep -qF -- "$words" said.txt || complain "no \"$words\" in what was said by: $* ($(head -n 3 said.txt))"
+}
+# with EDIT: a pipeline's file, changed by sed
+with() {
+    sed "$1" "$world/tiny.ini" > "$world/changed.ini"
+    echo "$world/changed.ini"
+}
+dry() { "$project/slurm/pipeline" --dry-run "$@"; }
+
+make_world "$world" "$espalier"
+write_pipeline "$world/tiny.ini" runs/tiny 2048
+sed -i 's/^nodes = 4/nodes = 2/' "$world/tiny.ini"
+
+# Every script explains itself and refuses what it does not know.
+for script in slurm/pipeline slurm/preflight scripts/pipeline slurm/*.sbatch slurm/lib/rank.sh slurm/lib/preflight.sbatch; do
+    for path in "$project"/$script; do
+        "$path" --help > help.txt 2>&1 || complain "$path --help fails"
+        grep -q 'usage:' help.txt || complain "$path --help has no usage"
+        refuses "" "$path" --bogus
+    done
+done
+for path in "$project"/slurm/*.sbatch; do
+    grep -q -- '--open-mode=append' "$path" || complain "$path: a requeued job would truncate its log"
+    refuses "not inside a Slurm job" "$path" "$world/tiny.ini"
+done
+# What differs between ranks must not be expanded by the batch shell.
+if grep -nE '\$\{?SLURM_(PROCID|LOCALID)' "$project"/slurm/*.sbatch "$project"/slurm/lib/{batch,run,search}.sh; then complain "a rank's variable in a batch script"; fi
+
+refuses "unknown section [prun]" dry "$(with 's/^\[prune\]/[prun]/')"
+refuses "unknown key modle" dry "$(with 's/^model = hf/modle = hf/')"
+refuses "unknown key node" dry "$(with 's/^nodes = 2/node = 2/')"
+refuses "unrecognised option 'hiden'" dry "$(with 's/^hidden/hiden/')"
+refuses "the pipeline sets this itself" dry "$(with 's/^hidden = 40/hidden = 40\nimportance = x.h5/')"
+refuses "neither [section] nor key = value" dry "$(with 's/^hidden = 40/hidden 40/')"
+refuses "no file fits" dry "$(with 's|text/train|text/trian|')"
+refuses "is not there" dry "$(with 's/^model = hf/model = hq/')"
+refuses "cannot form replicas" dry "$(with 's/^ranks-per-node = 2/ranks-per-node = 3/')"
+refuses "share 1 GPUs" dry "$(with 's/^nodes = 2/nodes = 2\ngpus-per-node = 1/')"
+refuses "told to stop at once" dry "$(with 's/^nodes = 2/nodes = 2\nsignal = 300/')"
+refuses "there is no" dry "$(with 's/^cluster = .*/cluster = nowhere/')"
+refuses "an .env file" dry "$(with 's/^cluster = .*/cluster = nowhere/')"
+refuses "not from both" dry "$(with 's/^\[tokenize\]/[data]\ntrain = x\n[tokenize]/')"
+printf 'ranks_per_node=2\nexport CUDA_VISIBLE_DEVICES=$SLURM_LOCALID\n' > "$world/early.env"
+refuses "known to ranks only" dry "$(with "s|^cluster = .*|cluster = $world/early.env|")"
+printf 'ranks_pernode=2\n' > "$world/unknown.env"
+refuses "unknown key ranks_pernode" dry "$(with "s|^cluster = .*|cluster = $world/unknown.env|")"
+for cluster in "$project"/slurm/clusters/*.env; do
+    dry "$(with "s|^cluster = .*|cluster = $(basename "$cluster" .env)|; s/^ranks-per-node = 2/ranks-per-node = 4/")" > said.txt || complain "$cluster cannot be planned with"
+done
+SLURM_STEP_NUM_TASKS=4 SLURM_PROCID=0 refuses "4 tasks without PMI" "$project/slurm/lib/rank.sh" "" true
+
+# A search as a job array, planned only.
+searching=$(with 's/^\[prune\]/[search]\narray = 8\nretrain-tokens = 1024\nparams = 6e4\n[resources.search]\nnodes = 2\n[prune]/; /^hidden = /d; /^ffn = /d; /^layers = /d')
+dry "$searching" > said.txt
+grep -q '^candidates=.*afterok:$search.*--array=0-7%8' said.txt || complain "the search's candidates are no job array: $(cat said.txt)"
+grep -q '^distill=.*afterok:$choose' said.txt || complain "distillation does not wait for the choice"
+dry "$(with 's/^\[correct\]/[resources.distill]\nlinks = 3\n[correct]/')" > said.txt
+[[ $(grep -c '^distill=' said.txt) -eq 3 ]] || complain "three links are not three jobs"
+
+# The same file under mpirun.
+local_pipeline() { "$project/scripts/pipeline" --ranks 4 "$@"; }
+local_pipeline "$world/tiny.ini" > run.txt 2>&1 || complain "scripts/pipeline failed: $(tail -n 5 run.txt)"
+[[ -e $world/runs/tiny/export/config.json ]] || complain "nothing was exported"
+refuses "holds a pipeline already" local_pipeline "$world/tiny.ini"
+local_pipeline --resume "$world/tiny.ini" > run.txt 2>&1
+[[ $(grep -c ': done$' run.txt) -eq 10 ]] || complain "going on ran what was done: $(cat run.txt)"
+# Another length of training is another run; a stage without its marker is done again.
+refuses "begun with other settings" local_pipeline --resume "$(with 's/^tokens = 2048/tokens = 4096/')"
+rm "$world/runs/tiny/stages/prune/done"
+local_pipeline --resume "$world/tiny.ini" > run.txt 2>&1 || complain "pruning again failed: $(tail -n 5 run.txt)"
+grep -q 'prune on 4 ranks' run.txt || complain "a stage without its marker was taken as done"
+# Links that end with 3 follow each other, and end where one long run does.
+cp -r "$world/runs/tiny" "$world/runs/linked"
+rm -rf "$world/runs/linked"/{student,export} "$world/runs/linked"/stages/{distill,evaluate-student,export}
+sed 's|runs/tiny|runs/linked|; s/^checkpoint-every/exit-after-steps = 2\ncheckpoint-every/' "$world/tiny.ini" > "$world/linked.ini"
+local_pipeline --resume "$world/linked.ini" > run.txt 2>&1 || complain "a run in links failed: $(tail -n 5 run.txt)"
+[[ $(grep -c '^going on after step' "$world/runs/linked/stages/distill/log") -eq 2 ]] || complain "the run did not come in three links"
+losses() { sed 's/"lr".*//' "$world/runs/$1/student/metrics.jsonl"; }
+cmp <(losses tiny) <(losses linked) || complain "links have other losses than one run"
+
+[[ $failures -eq 0 ]] || exit 1
+echo "all guards hold"

@@ -1,0 +1,197 @@
+#!/usr/bin/env bash
+# The pipeline on a real Slurm cluster of four nodes: whole, and with its distillation stopped by time limits, a dead node,
+# a cut link, scancel and a preemption. Each ends with the same losses and weights as the undisturbed one, bit for bit.
+# usage: pipeline_test.sh ESPALIER FOLDER [whole|time_limit|faults|job_array]...      exit code 77: this machine cannot run a cluster; the reason is printed
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+project=$(cd "$here/../.." && pwd)
+source "$here/cluster.sh"
+source "$here/tiny_world.sh"
+usage() { sed -n '2,4s/^# \{0,1\}//p' "$0"; }
+case ${1:-} in --help | -h) usage; exit 0 ;; esac
+[[ $# -ge 2 ]] || { usage >&2; exit 2; }
+espalier=$(realpath "$1") folder=$(realpath -m "$2")
+program=$espalier
+shift 2
+parts=("${@:-whole}")
+[[ $# -gt 0 ]] || parts=(whole time_limit faults job_array)
+
+obstacle=$(cluster_obstacle)
+if [[ -n $obstacle ]]; then
+    echo "skipped: $obstacle"
+    exit 77
+fi
+
+rm -rf "$folder"
+mkdir -p "$folder"
+world=$folder/world
+cd "$folder"
+trap cluster_stop EXIT
+trap 'exit 130' INT TERM
+
+fail() {
+    echo "FAILED: $*" >&2
+    on_head squeue --long >&2 || true
+    tail -n 30 "$world"/runs/*/stages/distill/log "$folder"/cluster/slurmctld.log >&2 || true
+    exit 1
+}
+passed() { echo "ok, $((SECONDS - began)) s: $*"; began=$SECONDS; }
+
+# wait_until WHAT COMMAND...: the deadline is for a hung cluster, not a measure.
+wait_until() {
+    local what=$1 deadline=$((SECONDS + 120))
+    shift
+    until "$@"; do
+        [[ $SECONDS -lt $deadline ]] || fail "gave up waiting until $what"
+        sleep 0.4 # polling costs the ranks their cores
+    done
+}
+
+pipeline() { on_head "$project/slurm/pipeline" "$@"; }
+all_done() { queue_is_empty && [[ $(pipeline status "$world/$1.ini" | tail -n +2 | awk '$2 != "done"' | wc -l) -eq 0 ]]; }
+queue_is_empty() { [[ -z $(on_head squeue --noheader) ]]; }
+steps_of() { wc -l 2> /dev/null < "$world/runs/$1/student/metrics.jsonl" || echo 0; }
+has_steps() { [[ $(steps_of "$1") -ge $2 ]]; }
+starts_of() { grep -c 'distill.sbatch: job' "$world/runs/$1/stages/distill/log" 2> /dev/null || echo 0; }
+has_started() { [[ $(starts_of "$1") -ge $2 ]]; }
+node_is_down() { [[ $(on_head sinfo --noheader --nodes="$1" --partition=main --format=%t) == down* ]]; }
+distill_is() { [[ $(on_head squeue --noheader --name="$1.distill" --format=%T) == "$2" ]]; }
+
+# Ranks of a run's distillation, which are this test's own: their command line names its folder.
+ranks_of() {
+    local pid
+    for pid in $(pgrep -x "$(basename "$program")"); do
+        [[ $(tr '\0' '\n' 2> /dev/null < "/proc/$pid/cmdline") != *"$world/runs/$1/stages/distill/job.ini"* ]] || echo "$pid"
+    done
+}
+# Held still, a run on a fast machine does not end before what is to befall it.
+hold() { wait_until "$1 stands still" stop_ranks "$1"; }
+stop_ranks() {
+    local pids
+    pids=$(ranks_of "$1")
+    [[ -n $pids ]] || return 1
+    xargs kill -STOP <<< "$pids" 2> /dev/null || true
+}
+release() { ranks_of "$1" | xargs -r kill -CONT 2> /dev/null || true; }
+# Slurm's warning waits for a stopped rank (SIGUSR1 is the tenth bit), or has let it run on to its end already.
+saw_sigterm() { ranks_have_signal "$1" 0x4000 || has_started "$1" 5; }
+warned() { ranks_have_signal "$1" || has_started "$1" "$2"; }
+ranks_have_signal() {
+    local pid bits=${2:-0x200}
+    for pid in $(ranks_of "$1"); do
+        if [[ $((0x$(awk '$1 == "ShdPnd:" { print $2 }' "/proc/$pid/status" 2> /dev/null || echo 0) & bits)) -ne 0 ]]; then return 0; fi
+    done
+    return 1
+}
+
+# What was learned, without the times.
+losses_of() { sed 's/"lr".*"grad_norm"/"grad_norm"/; s/,"seconds".*//' "$world/runs/$1/student/metrics.jsonl"; }
+weights_of() { "$espalier" inspect "$world/runs/$1/student/model.h5" --json | grep -o '"content_sha256": "[0-9a-f]*"'; }
+same_as_whole() {
+    cmp <(losses_of whole) <(losses_of "$1") || fail "$1: other losses than the undisturbed run's"
+    [[ -n $(weights_of "$1") && $(weights_of whole) == "$(weights_of "$1")" ]] || fail "$1: other weights than the undisturbed run's"
+}
+
+# A pipeline whose first stages are those of the undisturbed one, done already.
+begin_like_whole() {
+    cp -r "$world/runs/whole" "$world/runs/$1"
+    rm -rf "$world/runs/$1"/{student,export} "$world/runs/$1"/stages/{distill,evaluate-student,export}
+    write_pipeline "$world/$1.ini" "runs/$1" 81920
+    shift
+    cat >> "$world/$1.ini"
+}
+
+test_whole() {
+    write_pipeline "$world/whole.ini" runs/whole 81920
+    pipeline "$world/whole.ini" > whole.txt
+    wait_until "the whole pipeline is done" all_done whole
+    [[ -e $world/runs/whole/export/config.json ]] || fail "nothing was exported"
+    [[ $(pipeline --resume "$world/whole.ini" | grep -vc ': done$') -eq 0 ]] || fail "--resume submitted what is done"
+    if pipeline "$world/whole.ini" 2> refused.txt; then fail "a pipeline was submitted over another"; fi
+    passed "$(wc -l < whole.txt) stages were submitted and are done; going on submits none"
+}
+
+test_time_limit() {
+    local limit
+    printf '\n[resources.distill]\nnodes = 4\ntime = 1\nsignal = 20\n' | begin_like_whole limited limited
+    pipeline --resume "$world/limited.ini" > limited.txt
+    submissions=$((submissions + 1))
+    for limit in 1 2; do
+        wait_until "link $limit of the limited run learns" has_steps limited $(($(steps_of limited) + 3))
+        hold limited
+        wait_until "the time limit is announced" warned limited $((limit + 1))
+        release limited
+        wait_until "the job starts again" has_started limited $((limit + 1))
+    done
+    wait_until "the limited run is done" all_done limited
+    same_as_whole limited
+    passed "a distillation whose time limit was hit twice ends as the undisturbed one"
+}
+
+test_faults() {
+    : | begin_like_whole unlucky unlucky
+    pipeline --resume "$world/unlucky.ini" > unlucky.txt
+    submissions=$((submissions + 2)) # the second after scancel
+
+    wait_until "the run learns" has_steps unlucky 22
+    cluster_power_off n3
+    kills=$((kills + 1))
+    wait_until "the dead node is noticed" node_is_down n3
+    cluster_power_on n3
+    wait_until "the job starts again" has_started unlucky 2
+    passed "a node died at step $(steps_of unlucky): the job was queued again"
+
+    wait_until "the run learns on" has_steps unlucky $(($(steps_of unlucky) + 3))
+    cluster_cut n1
+    kills=$((kills + 1))
+    wait_until "the lost node is noticed" node_is_down n1
+    cluster_join n1
+    wait_until "the job starts again" has_started unlucky 3
+    passed "a link was cut: the job was queued again"
+
+    wait_until "the run learns on" has_steps unlucky $(($(steps_of unlucky) + 3))
+    hold unlucky
+    pipeline cancel "$world/unlucky.ini" > /dev/null
+    release unlucky
+    kills=$((kills + 1))
+    wait_until "the queue is empty" queue_is_empty
+    [[ ! -e $world/runs/unlucky/stages/distill/done && ! -e $world/runs/unlucky/student/model.h5 ]] || fail "a cancelled stage was taken as done"
+    pipeline status "$world/unlucky.ini" > status.txt
+    grep -q 'distill  *cancelled' status.txt || fail "status does not know what was cancelled"
+    pipeline --resume "$world/unlucky.ini" > resumed.txt
+    wait_until "the job starts again" has_started unlucky 4
+    passed "scancel: nothing was taken as done, and --resume went on"
+
+    wait_until "the run learns on" has_steps unlucky $(($(steps_of unlucky) + 3))
+    hold unlucky
+    on_head sbatch --parsable --partition=urgent --nodes=4 --ntasks-per-node=2 --exclusive --output=/dev/null --wrap=true > /dev/null
+    kills=$((kills + 1))
+    wait_until "the job is told to give way" saw_sigterm unlucky
+    release unlucky
+    wait_until "the preempted job starts again" has_started unlucky 5
+    wait_until "the run is done" all_done unlucky
+    same_as_whole unlucky
+    passed "preempted, it went on; after a dead node, a cut link, scancel and preemption it ends as the undisturbed run"
+}
+
+# A search is planned by the program; this one's three shapes stand in a file.
+test_job_array() {
+    write_pipeline "$world/array.ini" runs/array 8192
+    sed -i 's/^\[prune\]/[search]\narray = 4\nretrain-tokens = 2048\nparams = 60e3\n\n[prune]/; /^hidden = /d; /^ffn = /d; /^layers = /d' "$world/array.ini"
+    sed -i "s|^espalier = .*|espalier = $here/espalier_with_candidates|" "$world/array.ini"
+    printf '\n[resources.search]\nnodes = 2\nat-once = 2\n' >> "$world/array.ini"
+    ESPALIER_UNDER_TEST=$espalier pipeline "$world/array.ini" > array.txt
+    wait_until "the search's pipeline is done" all_done array
+    best=$(readlink "$world/runs/array/pruned.h5")
+    [[ $best == */candidates/[0-2]/pruned.h5 ]] || fail "no candidate was chosen: $best"
+    passed "a job array of four elements ranked the three candidates that there are; $(grep -ho 'candidate . is the best.*' "$world/runs/array/stages/choose/log")"
+}
+
+kills=0 submissions=0 began=$SECONDS
+make_world "$world" "$espalier"
+cluster_start "$folder/cluster" "$project" "$folder" "$(dirname "$espalier")"
+passed "four nodes are up"
+for part in "${parts[@]}"; do "test_$part"; done
+# Every start but the first of a submission was a requeue.
+starts=$(cat "$world"/runs/{limited,unlucky}/stages/distill/log 2> /dev/null | grep -c 'distill.sbatch: job' || true)
+echo "survived: $kills kills (a node, a link, scancel, a preemption) and $((starts - submissions)) requeues, in $SECONDS s"
