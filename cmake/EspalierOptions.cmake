@@ -15,10 +15,10 @@ endif()
 
 add_library(espalier_flags INTERFACE)
 target_compile_options(espalier_flags INTERFACE
-    -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Werror
-    -march=${ESPALIER_CPU_BASELINE} -fno-math-errno
+    "$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wpedantic;-Wshadow;-Wconversion;-Wno-sign-conversion;-Werror>"
+    "$<$<COMPILE_LANGUAGE:CXX>:-march=${ESPALIER_CPU_BASELINE};-fno-math-errno>"
     # GCC 12 warns of overlaps in std::string's own code at -O3 (GCC bug 105651).
-    $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)
+    $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-restrict>)
 target_include_directories(espalier_flags INTERFACE ${PROJECT_SOURCE_DIR})
 target_compile_definitions(espalier_flags INTERFACE
     ESPALIER_VERSION="${PROJECT_VERSION}"

@@ -4,6 +4,8 @@
 #include <utility>
 
 #include "kernels/cpu/activation.hpp"
+#include "kernels/cuda/activation.hpp"
+#include "src/core/has_cuda.hpp"
 
 namespace espalier {
 namespace {
@@ -40,6 +42,9 @@ void activate(Context& ctx, Activation activation, const Tensor& u, Tensor& y) {
     const auto [rows, n] = y.dims<2>();
     expect_input(activation, u, rows, n);
     expect_dtype(y, u.dtype(), "y");
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu()) return cuda::activate(ctx, activation, u, y);
+    }
     cpu::activate(ctx, activation, u, y);
 }
 
@@ -49,6 +54,9 @@ void activate_backward(Context& ctx, Activation activation, const Tensor& dy, co
     expect_dtype(dy, u.dtype(), "dy");
     expect_shape(du, u.shape(), "du");
     expect_dtype(du, u.dtype(), "du");
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu()) return cuda::activate_backward(ctx, activation, dy, u, du);
+    }
     cpu::activate_backward(ctx, activation, dy, u, du);
 }
 

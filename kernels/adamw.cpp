@@ -1,6 +1,8 @@
 #include "kernels/adamw.hpp"
 
 #include "kernels/cpu/adamw.hpp"
+#include "kernels/cuda/adamw.hpp"
+#include "src/core/has_cuda.hpp"
 
 namespace espalier {
 
@@ -16,6 +18,9 @@ void adamw(Context& ctx, const AdamWOptions& options, const Tensor& gradient, Te
     expect_shape(second, {n}, "second");
     expect_dtype(second, DType::f32, "second");
     expect_shape(parameter, {n}, "parameter");
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu()) return cuda::adamw(ctx, options, gradient, master, first, second, parameter);
+    }
     cpu::adamw(ctx, options, gradient, master, first, second, parameter);
 }
 

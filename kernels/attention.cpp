@@ -1,6 +1,8 @@
 #include "kernels/attention.hpp"
 
 #include "kernels/cpu/attention.hpp"
+#include "kernels/cuda/attention.hpp"
+#include "src/core/has_cuda.hpp"
 
 namespace espalier {
 namespace {
@@ -35,6 +37,9 @@ void attention(Context& ctx, const Tensor& qkv, const AttentionShape& shape, Ten
     expect_shape(qkv, {tokens, queries + 2 * shape.kv_heads * shape.head_dim}, "qkv");
     expect(o, {tokens, queries}, qkv.dtype(), "o");
     expect(lse, {shape.batch, shape.query_heads, shape.seq}, DType::f32, "lse");
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu()) return cuda::attention(ctx, qkv, shape, o, lse);
+    }
     cpu::attention(ctx, qkv, shape, o, lse);
 }
 
@@ -47,6 +52,9 @@ void attention_backward(Context& ctx, const Tensor& d_o, const Tensor& qkv, cons
     expect(o, {tokens, queries}, qkv.dtype(), "o");
     expect(lse, {shape.batch, shape.query_heads, shape.seq}, DType::f32, "lse");
     expect(dqkv, qkv.shape(), qkv.dtype(), "dqkv");
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu()) return cuda::attention_backward(ctx, d_o, qkv, o, lse, shape, dqkv);
+    }
     cpu::attention_backward(ctx, d_o, qkv, o, lse, shape, dqkv);
 }
 
@@ -64,6 +72,9 @@ void attention_cached(Context& ctx, const Tensor& q, const Tensor& keys, const T
     expect(keys, {capacity, shape.kv_heads * shape.head_dim}, q.dtype(), "keys");
     expect(values, {capacity, shape.kv_heads * shape.head_dim}, q.dtype(), "values");
     expect(o, q.shape(), q.dtype(), "o");
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu()) return cuda::attention_cached(ctx, q, keys, values, length, shape, o);
+    }
     cpu::attention_cached(ctx, q, keys, values, length, shape, o);
 }
 

@@ -4,6 +4,8 @@
 #include <utility>
 
 #include "kernels/cpu/divergence.hpp"
+#include "kernels/cuda/divergence.hpp"
+#include "src/core/has_cuda.hpp"
 
 namespace espalier {
 namespace {
@@ -41,6 +43,9 @@ void softmax_statistics(Context& ctx, const Tensor& logits, float tau, Tensor& s
     const auto [rows, vocab] = logits.dims<2>();
     expect_dtype(logits, DType::f32, "logits");
     expect(stats, {rows, 2}, DType::f32, "stats");
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu()) return cuda::softmax_statistics(ctx, logits, tau, stats);
+    }
     cpu::softmax_statistics(ctx, logits, tau, stats);
 }
 
@@ -48,6 +53,9 @@ void softmax_combine(Context& ctx, const Tensor& all, Tensor& lse) {
     const auto [parts, rows, two] = all.dims<3>();
     expect(all, {parts, rows, 2}, DType::f32, "all");
     expect(lse, {rows}, DType::f32, "lse");
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu()) return cuda::softmax_combine(ctx, all, lse);
+    }
     cpu::softmax_combine(ctx, all, lse);
 }
 
@@ -57,6 +65,9 @@ void label_logits(Context& ctx, const Tensor& logits, const Tensor& labels, int6
     expect_dtype(logits, DType::f32, "logits");
     expect(labels, {rows}, DType::i32, "labels");
     expect(labelled, {rows}, DType::f32, "labelled");
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu()) return cuda::label_logits(ctx, logits, labels, first_id, labelled);
+    }
     cpu::label_logits(ctx, logits, labels, first_id, labelled);
 }
 
@@ -68,6 +79,9 @@ void divergence_sums(Context& ctx, Divergence kind, const Tensor& teacher, const
     expect(lse_t, {rows}, DType::f32, "lse_t");
     expect(lse_s, {rows}, DType::f32, "lse_s");
     expect(sums, {rows, divergence_sum_count}, DType::f32, "sums");
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu()) return cuda::divergence_sums(ctx, kind, teacher, student, lse_t, lse_s, tau, sums);
+    }
     cpu::divergence_sums(ctx, kind, teacher, student, lse_t, lse_s, tau, sums);
 }
 
@@ -75,6 +89,9 @@ void divergence_loss(Context& ctx, Divergence kind, const Tensor& sums, Tensor& 
     const auto [rows] = loss.dims<1>();
     expect(sums, {rows, divergence_sum_count}, DType::f32, "sums");
     expect_dtype(loss, DType::f32, "loss");
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu()) return cuda::divergence_loss(ctx, kind, sums, loss);
+    }
     cpu::divergence_loss(ctx, kind, sums, loss);
 }
 
@@ -95,6 +112,11 @@ void logit_gradient(Context& ctx, const LogitGradient& what, const Tensor& teach
     }
     expect(row_weights, {rows}, DType::f32, "row_weights");
     expect_shape(d_logits, {rows, vocab}, "d_logits");
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu())
+            return cuda::logit_gradient(ctx, what, teacher, student, lse_t, lse_s, sums, lse_1, labels,
+                                        row_weights, d_logits);
+    }
     cpu::logit_gradient(ctx, what, teacher, student, lse_t, lse_s, sums, lse_1, labels, row_weights,
                         d_logits);
 }
@@ -103,6 +125,9 @@ void row_argmax(Context& ctx, const Tensor& logits, int64_t first_id, Tensor& be
     const auto [rows, vocab] = logits.dims<2>();
     expect_dtype(logits, DType::f32, "logits");
     expect(best, {rows, 2}, DType::f32, "best");
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu()) return cuda::row_argmax(ctx, logits, first_id, best);
+    }
     cpu::row_argmax(ctx, logits, first_id, best);
 }
 

@@ -1,6 +1,8 @@
 #include "kernels/elementwise.hpp"
 
 #include "kernels/cpu/elementwise.hpp"
+#include "kernels/cuda/elementwise.hpp"
+#include "src/core/has_cuda.hpp"
 
 namespace espalier {
 
@@ -9,30 +11,48 @@ void add(Context& ctx, const Tensor& a, const Tensor& b, Tensor& out) {
     expect_dtype(b, a.dtype(), "b");
     expect_shape(out, a.shape(), "out");
     expect_dtype(out, a.dtype(), "out");
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu()) return cuda::add(ctx, a, b, out);
+    }
     cpu::add(ctx, a, b, out);
 }
 
 void accumulate(Context& ctx, const Tensor& part, Tensor& sum) {
     expect_shape(part, sum.shape(), "part");
     expect_dtype(sum, DType::f32, "sum");
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu()) return cuda::accumulate(ctx, part, sum);
+    }
     cpu::accumulate(ctx, part, sum);
 }
 
 void scale(Context& ctx, float factor, Tensor& x) {
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu()) return cuda::scale(ctx, factor, x);
+    }
     cpu::scale(ctx, factor, x);
 }
 
 void convert(Context& ctx, const Tensor& x, Tensor& out) {
     expect_shape(out, x.shape(), "out");
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu()) return cuda::convert(ctx, x, out);
+    }
     cpu::convert(ctx, x, out);
 }
 
 void fill(Context& ctx, float value, Tensor& x) {
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu()) return cuda::fill(ctx, value, x);
+    }
     cpu::fill(ctx, value, x);
 }
 
 double square_sum(Context& ctx, const Tensor& x) {
     expect_dtype(x, DType::f32, "x");
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu()) return cuda::square_sum(ctx, x);
+    }
     return cpu::square_sum(ctx, x);
 }
 

@@ -1,6 +1,8 @@
 #include "kernels/embedding.hpp"
 
 #include "kernels/cpu/embedding.hpp"
+#include "kernels/cuda/embedding.hpp"
+#include "src/core/has_cuda.hpp"
 
 namespace espalier {
 
@@ -10,6 +12,9 @@ void embed(Context& ctx, const Tensor& ids, const Tensor& table, int64_t first_i
     expect_dtype(ids, DType::i32, "ids");
     expect_shape(out, {tokens, n}, "out");
     expect_dtype(out, table.dtype(), "out");
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu()) return cuda::embed(ctx, ids, table, first_id, out);
+    }
     cpu::embed(ctx, ids, table, first_id, out);
 }
 
@@ -19,6 +24,9 @@ void embed_backward(Context& ctx, const Tensor& dout, const Tensor& ids, int64_t
     expect_dtype(ids, DType::i32, "ids");
     expect_shape(dout, {tokens, n}, "dout");
     expect_dtype(dtable, DType::f32, "dtable");
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu()) return cuda::embed_backward(ctx, dout, ids, first_id, dtable);
+    }
     cpu::embed_backward(ctx, dout, ids, first_id, dtable);
 }
 

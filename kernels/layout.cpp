@@ -1,6 +1,8 @@
 #include "kernels/layout.hpp"
 
 #include "kernels/cpu/layout.hpp"
+#include "kernels/cuda/layout.hpp"
+#include "src/core/has_cuda.hpp"
 
 namespace espalier {
 
@@ -15,6 +17,9 @@ void copy_columns(Context& ctx, const Tensor& from, int64_t from_column, Tensor&
                                         from_column, to_string(from.shape()), to_column,
                                         to_string(to.shape())));
     }
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu()) return cuda::copy_columns(ctx, from, from_column, to, to_column, count);
+    }
     cpu::copy_columns(ctx, from, from_column, to, to_column, count);
 }
 
@@ -23,6 +28,9 @@ void gather_rows(Context& ctx, const Tensor& x, const Tensor& index, Tensor& out
     expect_dtype(index, DType::i32, "index");
     expect_dtype(out, x.dtype(), "out");
     expect_shape(out, {index.size(), n}, "out");
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu()) return cuda::gather_rows(ctx, x, index, out);
+    }
     cpu::gather_rows(ctx, x, index, out);
 }
 

@@ -1,6 +1,8 @@
 #include "kernels/matmul.hpp"
 
 #include "kernels/cpu/matmul.hpp"
+#include "kernels/cuda/matmul.hpp"
+#include "src/core/has_cuda.hpp"
 
 namespace espalier {
 namespace {
@@ -24,6 +26,9 @@ void matmul(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias, 
     expect_factor(w, {n, k}, x.dtype(), "w");
     if (bias) expect_factor(bias, {n}, x.dtype(), "bias");
     expect_result(y, {m, n}, x.dtype(), "y");
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu()) return cuda::matmul(ctx, x, w, bias, y, store);
+    }
     cpu::matmul(ctx, x, w, bias, y, store);
 }
 
@@ -32,6 +37,9 @@ void matmul_backward_input(Context& ctx, const Tensor& dy, const Tensor& w, Tens
     const int64_t k = w.dim(1);
     expect_factor(w, {n, k}, dy.dtype(), "w");
     expect_result(dx, {m, k}, dy.dtype(), "dx");
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu()) return cuda::matmul_backward_input(ctx, dy, w, dx, store);
+    }
     cpu::matmul_backward_input(ctx, dy, w, dx, store);
 }
 
@@ -41,6 +49,9 @@ void matmul_backward_weight(Context& ctx, const Tensor& dy, const Tensor& x, Ten
     expect_factor(x, {m, k}, dy.dtype(), "x");
     expect_shape(dw, {n, k}, "dw");
     expect_dtype(dw, DType::f32, "dw");
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu()) return cuda::matmul_backward_weight(ctx, dy, x, dw);
+    }
     cpu::matmul_backward_weight(ctx, dy, x, dw);
 }
 
@@ -48,10 +59,14 @@ void bias_backward(Context& ctx, const Tensor& dy, Tensor& dbias) {
     const int64_t n = dy.dims<2>()[1];
     expect_shape(dbias, {n}, "dbias");
     expect_dtype(dbias, DType::f32, "dbias");
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu()) return cuda::bias_backward(ctx, dy, dbias);
+    }
     cpu::bias_backward(ctx, dy, dbias);
 }
 
-bool has_native_matmul(const Context&, DType dtype) {
+bool has_native_matmul(const Context& ctx, DType dtype) {
+    if (ctx.on_gpu()) return true;
     return cpu::has_native_matmul(dtype);
 }
 

@@ -1,6 +1,8 @@
 #include "kernels/norm.hpp"
 
 #include "kernels/cpu/norm.hpp"
+#include "kernels/cuda/norm.hpp"
+#include "src/core/has_cuda.hpp"
 
 namespace espalier {
 
@@ -17,6 +19,9 @@ void norm(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bia
     expect_dtype(y, x.dtype(), "y");
     expect_shape(stats, {rows, 2}, "stats");
     expect_dtype(stats, DType::f32, "stats");
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu()) return cuda::norm(ctx, x, weight, bias, options, y, stats);
+    }
     cpu::norm(ctx, x, weight, bias, options, y, stats);
 }
 
@@ -36,6 +41,9 @@ void norm_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor
     if (dbias) {
         expect_shape(dbias, {n}, "dbias");
         expect_dtype(dbias, DType::f32, "dbias");
+    }
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu()) return cuda::norm_backward(ctx, dy, x, weight, stats, options, dx, dweight, dbias);
     }
     cpu::norm_backward(ctx, dy, x, weight, stats, options, dx, dweight, dbias);
 }

@@ -1,6 +1,8 @@
 #include "kernels/rotary.hpp"
 
 #include "kernels/cpu/rotary.hpp"
+#include "kernels/cuda/rotary.hpp"
+#include "src/core/has_cuda.hpp"
 
 namespace espalier {
 
@@ -17,6 +19,9 @@ void rotate(Context& ctx, Tensor& x, const Tensor& cosines, const Tensor& sines,
     expect_dtype(sines, DType::f32, "sines");
     expect_shape(positions, {tokens}, "positions");
     expect_dtype(positions, DType::i32, "positions");
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu()) return cuda::rotate(ctx, x, cosines, sines, positions, heads, head_dim, rotation);
+    }
     cpu::rotate(ctx, x, cosines, sines, positions, heads, head_dim, rotation);
 }
 

@@ -1,6 +1,8 @@
 #include "kernels/statistics.hpp"
 
 #include "kernels/cpu/statistics.hpp"
+#include "kernels/cuda/statistics.hpp"
+#include "src/core/has_cuda.hpp"
 
 namespace espalier {
 
@@ -14,6 +16,9 @@ void moments(Context& ctx, const Tensor& x, int64_t samples, Range columns, Tens
     }
     expect_shape(moments, {samples, 3, columns.size()}, "moments");
     expect_dtype(moments, DType::f32, "moments");
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu()) return cuda::moments(ctx, x, samples, columns, moments);
+    }
     cpu::moments(ctx, x, samples, columns, moments);
 }
 
@@ -24,6 +29,9 @@ void head_norms(Context& ctx, const Tensor& o, int64_t heads, Tensor& norms) {
     }
     expect_shape(norms, {rows, heads}, "norms");
     expect_dtype(norms, DType::f32, "norms");
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu()) return cuda::head_norms(ctx, o, heads, norms);
+    }
     cpu::head_norms(ctx, o, heads, norms);
 }
 
@@ -31,6 +39,9 @@ double cosine_sum(Context& ctx, const Tensor& a, const Tensor& b) {
     const auto [rows, n] = a.dims<2>();
     expect_shape(b, {rows, n}, "b");
     expect_dtype(b, a.dtype(), "b");
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu()) return cuda::cosine_sum(ctx, a, b);
+    }
     return cpu::cosine_sum(ctx, a, b);
 }
 

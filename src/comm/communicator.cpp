@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <cstring>
 #include <optional>
+#include <utility>
 
 #include "kernels/elementwise.hpp"
 #include "src/comm/mpi.hpp"
 #include "src/comm/shared_memory.hpp"
+#include "src/core/has_cuda.hpp"
 
 namespace espalier::comm {
 
@@ -16,8 +18,11 @@ struct Communicator::State {
     int size = 1;
     bool one_node = false;
     std::optional<SharedMemory> shared;  // made at first use: most communicators move little
+    device::Stream compute = nullptr;
+    std::shared_ptr<DeviceGroup> on_device;  // where attached
 
     ~State() {
+        on_device.reset();
         shared.reset();
         int finalized = 0;
         MPI_Finalized(&finalized);
@@ -63,6 +68,14 @@ int64_t row_size(const Tensor& x) {
     return n;
 }
 
+/// Elements of the ranks' parts of `rows` rows of `width` elements.
+std::vector<size_t> counts_of(int64_t rows, int size, int64_t width) {
+    std::vector<size_t> counts;
+    for (int r = 0; r < size; ++r)
+        counts.push_back(static_cast<size_t>(split_evenly(rows, size, r).size() * width));
+    return counts;
+}
+
 struct Counts {
     std::vector<int> counts, offsets;
 };
@@ -79,12 +92,18 @@ Counts mpi_counts(std::span<const size_t> offsets) {
 }  // namespace
 
 Request::~Request() {
+    if constexpr (has_cuda) {
+        if (on_ && std::uncaught_exceptions() == 0) device::order(on_, compute_);
+    }
     // An exception is on its way and the peer may never answer; main ends the job.
     if (request_ != MPI_REQUEST_NULL && std::uncaught_exceptions() == 0)
         MPI_Wait(&request_, MPI_STATUS_IGNORE);
 }
 
 void Request::wait() {
+    if constexpr (has_cuda) {
+        if (on_) device::order(std::exchange(on_, nullptr), compute_);
+    }
     if (request_ != MPI_REQUEST_NULL) CHECK_MPI(MPI_Wait(&request_, MPI_STATUS_IGNORE));
     tensor_ = {};
 }
@@ -128,8 +147,22 @@ MPI_Comm Communicator::handle() const {
     return state_ ? state_->handle : MPI_COMM_SELF;
 }
 
+void Communicator::attach([[maybe_unused]] Context& ctx, [[maybe_unused]] Neighbours neighbours) const {
+    if constexpr (has_cuda) {
+        if (!state_ || !ctx.on_gpu()) return;
+        state_->compute = ctx.stream();
+        state_->on_device = std::make_shared<DeviceGroup>(state_->handle, ctx.stream(), neighbours);
+    }
+}
+
 void Communicator::all_reduce(Context& ctx, Tensor& x, Reduction reduction) const {
     if (!state_ || x.size() == 0) return;
+    if constexpr (has_cuda) {
+        if (x.device() == Device::cuda) {
+            return state_->on_device->all_reduce(
+                x, reduction == Reduction::sum ? DeviceGroup::Operation::sum : DeviceGroup::Operation::max);
+        }
+    }
     if (reduction == Reduction::max || !state_->one_node) {
         Tensor wide = x.dtype() == DType::bf16 ? ctx.empty(x.shape(), DType::f32) : x;
         if (x.dtype() == DType::bf16) convert(ctx, x, wide);
@@ -149,6 +182,12 @@ Tensor Communicator::all_gather(Context& ctx, const Tensor& part, int64_t rows) 
     Shape shape = part.shape();
     shape.at(0) = rows;
     Tensor whole = ctx.empty(std::move(shape), part.dtype());
+    if constexpr (has_cuda) {
+        if (part.device() == Device::cuda) {
+            state_->on_device->all_gather(part, whole, counts_of(rows, size(), row_size(whole)));
+            return whole;
+        }
+    }
     const size_t width = static_cast<size_t>(row_size(whole)) * size_of(part.dtype());
     const auto offsets = offsets_of(rows, size(), width);
     if (state_->one_node) {
@@ -170,6 +209,12 @@ Tensor Communicator::reduce_scatter(Context& ctx, const Tensor& whole) const {
     Shape shape = whole.shape();
     shape[0] = my_rows(*this, rows).size();
     Tensor part = ctx.empty(std::move(shape), whole.dtype());
+    if constexpr (has_cuda) {
+        if (whole.device() == Device::cuda) {
+            state_->on_device->reduce_scatter(whole, part, counts_of(rows, size(), row_size(whole)));
+            return part;
+        }
+    }
     const auto offsets = offsets_of(rows, size(), static_cast<size_t>(row_size(whole)));
     if (state_->one_node) {
         state_->memory().reduce_scatter(whole.dtype(), whole.raw(), part.raw(), offsets, ctx.threads());
@@ -257,12 +302,18 @@ Tensor Communicator::gather_equal(Context& ctx, const Tensor& part) const {
 }
 
 Request Communicator::send(const Tensor& x, int to, int tag) const {
+    if constexpr (has_cuda) {
+        if (x.device() == Device::cuda) return {x, state_->on_device->send(x, to), state_->compute};
+    }
     MPI_Request request = MPI_REQUEST_NULL;
     CHECK_MPI(MPI_Isend(x.raw(), narrow<int>(x.size()), mpi_type(x.dtype()), to, tag, handle(), &request));
     return {x, request};
 }
 
 Request Communicator::receive(Tensor& x, int from, int tag) const {
+    if constexpr (has_cuda) {
+        if (x.device() == Device::cuda) return {x, state_->on_device->receive(x, from), state_->compute};
+    }
     MPI_Request request = MPI_REQUEST_NULL;
     CHECK_MPI(MPI_Irecv(x.raw(), narrow<int>(x.size()), mpi_type(x.dtype()), from, tag, handle(), &request));
     return {x, request};

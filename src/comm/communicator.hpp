@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "src/comm/nccl.hpp"
 #include "src/core/context.hpp"
 #include "src/core/exact.hpp"
 
@@ -16,11 +17,14 @@ namespace espalier::comm {
 
 enum class Reduction { sum, max };
 
-/// A message on its way. Keeps the tensor's memory; wait() or the destructor ends it.
+/// A message on its way. Keeps the tensor's memory; wait() or the destructor ends it: on the processor the
+/// message is then done, on a device everything put on the compute stream from then on comes after it.
 class Request {
 public:
     Request() = default;
     Request(Tensor tensor, MPI_Request request) : tensor_(std::move(tensor)), request_(request) {}
+    Request(Tensor tensor, device::Stream on, device::Stream compute)
+        : tensor_(std::move(tensor)), on_(on), compute_(compute) {}
     Request(Request&& other) noexcept { swap(other); }
     Request& operator=(Request&& other) noexcept {
         swap(other);
@@ -35,20 +39,28 @@ private:
     void swap(Request& other) noexcept {
         std::swap(tensor_, other.tensor_);
         std::swap(request_, other.request_);
+        std::swap(on_, other.on_);
+        std::swap(compute_, other.compute_);
     }
     Tensor tensor_;
     MPI_Request request_ = MPI_REQUEST_NULL;
+    device::Stream on_ = nullptr;  // of a message on a device
+    device::Stream compute_ = nullptr;
 };
 
 /// Handle; copies share. All operations are collective over the communicator's ranks, which call them in the
 /// same order with matching arguments. Sums run in f32 (f64 for f64) in the order of ranks where all ranks
 /// share a node, so that every rank has the same bits; over a network MPI's order holds, the same from run to
-/// run on one layout.
+/// run on one layout. Tensors of a device go through NCCL (whose order holds, and which rounds sums of bf16
+/// at every step) on the context's stream, those of the processor through memory or MPI.
 class Communicator {
 public:
     Communicator() = default;
     /// Takes over `handle`, which is freed with the last copy; a communicator of one rank is the serial case.
     explicit Communicator(MPI_Comm handle);
+
+    /// Collective, before the first operation on tensors of a device; nothing where ctx is the processor's.
+    void attach(Context& ctx, Neighbours neighbours = Neighbours::none) const;
 
     int rank() const;
     int size() const;

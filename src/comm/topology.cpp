@@ -34,13 +34,38 @@ Topology make_topology(int tp, int pp) {
     return t;
 }
 
-int node_ranks() {
+void attach(const Topology& t, Context& ctx) {
+    t.world.attach(ctx);
+    t.tensor.attach(ctx);
+    t.pipeline.attach(ctx, Neighbours::ring);
+    t.data.attach(ctx);
+    t.ends.attach(ctx);
+}
+
+namespace {
+
+struct Place {
+    int rank = 0, size = 1;
+};
+
+Place on_node() {
     MPI_Comm node = MPI_COMM_NULL;
     CHECK_MPI(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node));
-    int size = 1;
-    CHECK_MPI(MPI_Comm_size(node, &size));
+    Place out;
+    CHECK_MPI(MPI_Comm_rank(node, &out.rank));
+    CHECK_MPI(MPI_Comm_size(node, &out.size));
     CHECK_MPI(MPI_Comm_free(&node));
-    return size;
+    return out;
+}
+
+}  // namespace
+
+int node_ranks() {
+    return on_node().size;
+}
+
+int node_rank() {
+    return on_node().rank;
 }
 
 }  // namespace espalier::comm

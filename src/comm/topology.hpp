@@ -30,7 +30,11 @@ struct Topology {
 /// multiple of tp * pp.
 Topology make_topology(int tp, int pp);
 
-/// Ranks of this program on this node.
+/// Makes the grid's communicators ready for tensors of ctx's device. Collective; nothing on the processor.
+void attach(const Topology& topology, Context& ctx);
+
+/// Ranks of this program on this node, and this one's place among them.
 int node_ranks();
+int node_rank();
 
 }  // namespace espalier::comm

@@ -8,13 +8,34 @@
 #include <mutex>
 #include <vector>
 
+#include "src/core/device.hpp"
 #include "src/core/exact.hpp"
+#include "src/core/has_cuda.hpp"
 
 namespace espalier {
+
+/// Where a pool's blocks come from.
+enum class Source { host, device };
+
+namespace {
+
+constexpr size_t huge_page = size_t{2} << 20;
+
+/// Blocks of the device and of large host tensors begin where vectors and pages do.
+std::byte* allocate_on_host(size_t size, size_t alignment) {
+    const size_t align = size >= 2 * huge_page ? huge_page : alignment;
+    void* block = std::aligned_alloc(align, div_ceil(size, align) * align);
+    if (!block) throw std::bad_alloc();
+    if (align == huge_page) madvise(block, size, MADV_HUGEPAGE);
+    return static_cast<std::byte*>(block);
+}
+
+}  // namespace
 
 /// Blocks by size, kept for the next tensor of that size.
 class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
 public:
+    explicit MemoryPool(Source source) : source_(source) {}
     ~MemoryPool() { trim(); }
 
     std::shared_ptr<std::byte> get(size_t bytes) {
@@ -26,7 +47,7 @@ public:
     void trim() {
         const std::lock_guard lock(mutex_);
         for (auto& [size, blocks] : free_) {
-            for (std::byte* block : blocks) std::free(block);
+            for (std::byte* block : blocks) release(block);
             held_ -= size * blocks.size();
         }
         free_.clear();
@@ -36,8 +57,6 @@ public:
 
 private:
     static constexpr size_t alignment = 64;
-    static constexpr size_t huge_page = size_t{2} << 20;
-
     /// Size classes an eighth apart, so that shapes that vary a little share their blocks.
     static size_t rounded(size_t bytes) {
         size_t step = alignment;
@@ -56,11 +75,27 @@ private:
             }
             held_ += size;
         }
-        const size_t align = size >= 2 * huge_page ? huge_page : alignment;
-        void* block = std::aligned_alloc(align, div_ceil(size, align) * align);
-        if (!block) throw std::bad_alloc();
-        if (align == huge_page) madvise(block, size, MADV_HUGEPAGE);
-        return static_cast<std::byte*>(block);
+        if constexpr (has_cuda) {
+            if (source_ == Source::device) return allocate_on_device(size);
+        }
+        return allocate_on_host(size, alignment);
+    }
+
+    /// Blocks of other sizes that nobody uses make room before memory is said to be out.
+    std::byte* allocate_on_device(size_t size) {
+        try {
+            return device::allocate(size);
+        } catch (const UserError&) {
+            trim();
+            return device::allocate(size);
+        }
+    }
+
+    void release(std::byte* block) const noexcept {
+        if constexpr (has_cuda) {
+            if (source_ == Source::device) return device::release(block);
+        }
+        std::free(block);
     }
 
     void put(std::byte* block, size_t size) noexcept {
@@ -68,30 +103,114 @@ private:
         free_[size].push_back(block);
     }
 
+    Source source_;
     std::mutex mutex_;
     std::map<size_t, std::vector<std::byte*>> free_;
     size_t held_ = 0;
 };
 
-Context::Context(ContextOptions options) : options_(options), pool_(std::make_shared<MemoryPool>()) {
-    omp_set_num_threads(options_.threads);
+namespace {
+
+void expect_same(const Tensor& x, const Tensor& host) {
+    expect_shape(host, x.shape(), "host");
+    expect_dtype(host, x.dtype(), "host");
 }
 
-Context::~Context() = default;
+}  // namespace
+
+Context::Context(ContextOptions options)
+    : options_(options), host_pool_(std::make_shared<MemoryPool>(Source::host)), pool_(host_pool_) {
+    omp_set_num_threads(options_.threads);
+    if (options_.device == Device::cpu) return;
+    if constexpr (has_cuda) {
+        device::select(options_.device_index);
+        stream_ = device::make_stream();
+        pool_ = std::make_shared<MemoryPool>(Source::device);
+    } else {
+        fail(
+            "--device cuda: this build has no CUDA back end; use --device cpu, or build with "
+            "ESPALIER_CUDA=ON");
+    }
+}
+
+Context::~Context() {
+    resources_.clear();
+    if constexpr (has_cuda) {
+        if (stream_) device::destroy(stream_);
+    }
+}
 
 Tensor Context::empty(Shape shape, DType dtype) {
+    if (!on_gpu()) return empty_on_host(std::move(shape), dtype);
     const size_t bytes = static_cast<size_t>(element_count(shape)) * size_of(dtype);
-    auto memory = pool_->get(bytes);
+    Tensor out(pool_->get(bytes), std::move(shape), dtype, Device::cuda);
 #ifdef ESPALIER_DEBUG
-    std::memset(memory.get(), 0xff, bytes);
+    if constexpr (has_cuda) device::set_bytes(out.raw(), 0xff, bytes, stream_);
 #endif
-    return Tensor(std::move(memory), std::move(shape), dtype, options_.device);
+    return out;
+}
+
+Tensor Context::empty_on_host(Shape shape, DType dtype) {
+    const size_t bytes = static_cast<size_t>(element_count(shape)) * size_of(dtype);
+    Tensor out(host_pool_->get(bytes), std::move(shape), dtype);
+#ifdef ESPALIER_DEBUG
+    std::memset(out.raw(), 0xff, bytes);
+#endif
+    return out;
 }
 
 Tensor Context::zeros(Shape shape, DType dtype) {
     Tensor out = empty(std::move(shape), dtype);
+    if constexpr (has_cuda) {
+        if (on_gpu()) {
+            device::set_bytes(out.raw(), 0, out.bytes(), stream_);
+            return out;
+        }
+    }
     std::memset(out.raw(), 0, out.bytes());
     return out;
+}
+
+Tensor Context::to_device(const Tensor& host) {
+    if (!on_gpu() || host.device() == Device::cuda) return host;
+    Tensor out = empty(host.shape(), host.dtype());
+    write(host, out);
+    return out;
+}
+
+Tensor Context::to_host(const Tensor& x) {
+    if (x.device() == Device::cpu) return x;
+    Tensor out = empty_on_host(x.shape(), x.dtype());
+    read(x, out);
+    return out;
+}
+
+void Context::read(const Tensor& x, Tensor& host) {
+    expect_same(x, host);
+    if constexpr (has_cuda) {
+        if (on_gpu() && x.device() == Device::cuda) {
+            device::copy(host.raw(), x.raw(), x.bytes(), device::Copy::to_host, stream_);
+            return wait();
+        }
+    }
+    std::memcpy(host.raw(), x.raw(), x.bytes());
+}
+
+void Context::write(const Tensor& host, Tensor& x) {
+    expect_same(x, host);
+    if constexpr (has_cuda) {
+        if (on_gpu() && x.device() == Device::cuda) {
+            device::copy(x.raw(), host.raw(), x.bytes(), device::Copy::to_device, stream_);
+            return;
+        }
+    }
+    std::memcpy(x.raw(), host.raw(), x.bytes());
+}
+
+void Context::wait() const {
+    if constexpr (has_cuda) {
+        if (on_gpu()) device::wait(stream_);
+    }
 }
 
 size_t Context::pooled_bytes() const {

@@ -7,16 +7,25 @@
 
 #include "src/core/tensor.hpp"
 
+struct CUstream_st;
+
 namespace espalier {
 
 class MemoryPool;
 
 struct ContextOptions {
     Device device = Device::cpu;
-    int threads = 1;  ///< OpenMP threads of this rank
+    int threads = 1;       ///< OpenMP threads of this rank
+    int device_index = 0;  ///< of the GPU, where device is cuda
 };
 
 /// One per rank, made in the job and passed down. Not for use from several threads at once.
+///
+/// On a GPU every kernel is put on stream() and returns at once; results reach the processor through
+/// to_host(), which waits for them, and nothing else may look into a device tensor. Memory that goes back to
+/// the pool is given out again in stream order, so that a tensor may go out of scope while kernels that use
+/// it are still to run; whoever uses it on another stream keeps the handle until device::order() has brought
+/// the streams together.
 class Context {
 public:
     explicit Context(ContextOptions options);
@@ -32,6 +41,21 @@ public:
     /// pool when the last handle is gone, so that a step allocates from the system only the first time.
     Tensor empty(Shape shape, DType dtype);
     Tensor zeros(Shape shape, DType dtype);
+    /// The same on the processor, whatever the device.
+    Tensor empty_on_host(Shape shape, DType dtype);
+
+    /// A tensor of the processor on this context's device, and the way back; the tensor itself where it is
+    /// there already. `host` may change on return.
+    Tensor to_device(const Tensor& host);
+    Tensor to_host(const Tensor& x);
+    /// Sets x from a tensor of the processor of the same shape and dtype, or sets that from x.
+    void read(const Tensor& x, Tensor& host);
+    void write(const Tensor& host, Tensor& x);
+
+    /// Where kernels run; null on a CPU.
+    CUstream_st* stream() const { return stream_; }
+    /// Waits for all of it.
+    void wait() const;
 
     /// Bytes the pool holds from the system, in use or not.
     size_t pooled_bytes() const;
@@ -48,7 +72,9 @@ public:
 
 private:
     ContextOptions options_;
-    std::shared_ptr<MemoryPool> pool_;
+    CUstream_st* stream_ = nullptr;
+    std::shared_ptr<MemoryPool> host_pool_;
+    std::shared_ptr<MemoryPool> pool_;  // of the device; the host's where that is the device
     std::unordered_map<std::type_index, std::shared_ptr<void>> resources_;
 };
 

@@ -21,7 +21,7 @@ protected:
 
     RowCase case_ = std::get<0>(GetParam());
     DType dtype_ = std::get<1>(GetParam());
-    Context ctx_{{Device::cpu, 2}};
+    Context ctx_{on_test_device(2)};
 };
 
 TEST_P(Activate, MatchesReference) {
@@ -32,7 +32,8 @@ TEST_P(Activate, MatchesReference) {
         activate(ctx_, activation, tensor_of(ctx_, u, {case_.rows, input_width(activation, case_.n)}, dtype_),
                  y);
 
-        EXPECT_TRUE(near_all(y, reference::activate(activation, u, case_.n), tolerance(Device::cpu, dtype_)))
+        EXPECT_TRUE(
+            near_all(y, reference::activate(activation, u, case_.n), tolerance(test_device(), dtype_)))
             << to_string(activation);
     }
 }
@@ -49,7 +50,7 @@ TEST_P(Activate, BackwardMatchesReferenceInPlaceToo) {
         activate_backward(ctx_, activation, d, in, in);
 
         EXPECT_TRUE(near_all(du, reference::activate_backward(activation, dy, u, case_.n),
-                             tolerance(Device::cpu, dtype_)))
+                             tolerance(test_device(), dtype_)))
             << to_string(activation);
         EXPECT_TRUE(same_bits(in, du)) << to_string(activation);
     }
@@ -79,7 +80,7 @@ INSTANTIATE_TEST_SUITE_P(SmallCases, ActivateReference,
                          parameter_name);
 
 TEST(ActivationTails, StayFiniteFarFromZero) {
-    Context ctx({});
+    Context ctx(on_test_device());
     const Values u{-1e4, -200, -88, 88, 200, 1e4};
     for (const Activation activation : {Activation::gelu, Activation::silu}) {
         Tensor x = tensor_of(ctx, u, {1, 6}, DType::f32), y = ctx.empty({1, 6}, DType::f32);
@@ -102,7 +103,7 @@ TEST(ActivationNames, ReadBackAsThemselves) {
 }
 
 TEST(ActivationChecks, RefuseAnInputWithoutItsGate) {
-    Context ctx({});
+    Context ctx(on_test_device());
     Tensor u = ctx.zeros({2, 4}, DType::f32), y = ctx.zeros({2, 4}, DType::f32);
 
     EXPECT_THROW(activate(ctx, Activation::swiglu, u, y), InternalError);

@@ -22,7 +22,7 @@ class AdamW : public testing::TestWithParam<std::tuple<RowCase, DType>> {};
 TEST_P(AdamW, FollowsReferenceOverThreeSteps) {
     const auto [c, dtype] = GetParam();
     const Shape shape{c.size()};
-    Context ctx({Device::cpu, 2});
+    Context ctx(on_test_device(2));
     Values w = rounded_to(DType::f32, random_values(c.size(), 1));
     Values m(w.size()), v(w.size());
     Tensor master = tensor_of(ctx, w, shape, DType::f32), parameter = ctx.empty(shape, dtype);
@@ -34,7 +34,7 @@ TEST_P(AdamW, FollowsReferenceOverThreeSteps) {
         adamw(ctx, typical(step), tensor_of(ctx, g, shape, DType::f32), master, first, second, parameter);
     }
 
-    const auto allowed = tolerance(Device::cpu, DType::f32);
+    const auto allowed = tolerance(test_device(), DType::f32);
     EXPECT_TRUE(near_all(master, w, allowed));
     EXPECT_TRUE(near_all(first, m, allowed));
     EXPECT_TRUE(near_all(second, v, allowed));
@@ -46,7 +46,7 @@ INSTANTIATE_TEST_SUITE_P(Cases, AdamW,
                          parameter_name);
 
 TEST(AdamWByHand, MovesByTheRateAgainstTheSignInItsFirstStep) {
-    Context ctx({});
+    Context ctx(on_test_device());
     AdamWOptions options;
     options.learning_rate = 0.5f;
     options.eps = 0;
@@ -55,11 +55,11 @@ TEST(AdamWByHand, MovesByTheRateAgainstTheSignInItsFirstStep) {
 
     adamw(ctx, options, tensor_of(ctx, {4, -0.25}, {2}, DType::f32), master, first, second, master);
 
-    EXPECT_TRUE(near_all(master, {0.5, 1.5}, tolerance(Device::cpu, DType::f32)));
+    EXPECT_TRUE(near_all(master, {0.5, 1.5}, tolerance(test_device(), DType::f32)));
 }
 
 TEST(AdamWByHand, DecaysWeightsThatHaveNoGradient) {
-    Context ctx({});
+    Context ctx(on_test_device());
     AdamWOptions options;
     options.learning_rate = 0.5f;
     options.weight_decay = 0.25f;
@@ -72,7 +72,7 @@ TEST(AdamWByHand, DecaysWeightsThatHaveNoGradient) {
 }
 
 TEST(AdamWChecks, RefuseStepZero) {
-    Context ctx({});
+    Context ctx(on_test_device());
     Tensor t = ctx.zeros({1}, DType::f32);
 
     EXPECT_THROW(adamw(ctx, typical(0), t, t, t, t, t), InternalError);

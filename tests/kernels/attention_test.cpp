@@ -54,7 +54,7 @@ protected:
     int64_t tokens_ = shape_.batch * shape_.seq, width_ = shape_.query_heads * shape_.head_dim;
     Values qkv_ = rounded_to(dtype_, random_values(tokens_* qkv_columns(shape_), 1));
     Values d_o_ = rounded_to(dtype_, random_values(tokens_* width_, 2));
-    Context ctx_{{Device::cpu, 2}};
+    Context ctx_{on_test_device(2)};
 };
 
 TEST_P(Attention, MatchesReference) {
@@ -64,8 +64,8 @@ TEST_P(Attention, MatchesReference) {
     attention(ctx_, tensor(qkv_, {tokens_, qkv_columns(shape_)}), shape_, o, lse);
 
     const auto expected = reference::attention(qkv_, shape_);
-    EXPECT_TRUE(near_all(o, expected.o, tolerance(Device::cpu, dtype_)));
-    EXPECT_TRUE(near_all(lse, expected.lse, tolerance(Device::cpu, DType::f32)));
+    EXPECT_TRUE(near_all(o, expected.o, tolerance(test_device(), dtype_)));
+    EXPECT_TRUE(near_all(lse, expected.lse, tolerance(test_device(), DType::f32)));
 }
 
 TEST_P(Attention, BackwardMatchesReference) {
@@ -79,7 +79,7 @@ TEST_P(Attention, BackwardMatchesReference) {
     const auto expected = reference::attention_backward(d_o_, qkv_, values_of(o), shape_);
     // Four sums follow each other: scores, the gradient of p, that less its mean, and the gradients
     // themselves.
-    EXPECT_TRUE(near_all(dqkv, expected, tolerance(Device::cpu, dtype_).times(4)));
+    EXPECT_TRUE(near_all(dqkv, expected, tolerance(test_device(), dtype_).times(4)));
 }
 
 TEST_P(Attention, ReferenceGradientIsAFiniteDifference) {
@@ -98,7 +98,7 @@ INSTANTIATE_TEST_SUITE_P(Cases, Attention,
                          parameter_name);
 
 TEST(AttentionByHand, WeighsTheValuesOfTheVisibleKeys) {
-    Context ctx({});
+    Context ctx(on_test_device());
     AttentionShape shape = make(1, 2, 1, 1, 1, 1);
     shape.scale = 1.0f;
     const double log3 = std::log(3.0);
@@ -107,12 +107,12 @@ TEST(AttentionByHand, WeighsTheValuesOfTheVisibleKeys) {
 
     attention(ctx, qkv, shape, o, lse);
 
-    EXPECT_TRUE(near_all(o, {2, 0.25 * 2 + 0.75 * 10}, tolerance(Device::cpu, DType::f32)));
-    EXPECT_TRUE(near_all(lse, {0, std::log(4.0)}, tolerance(Device::cpu, DType::f32)));
+    EXPECT_TRUE(near_all(o, {2, 0.25 * 2 + 0.75 * 10}, tolerance(test_device(), DType::f32)));
+    EXPECT_TRUE(near_all(lse, {0, std::log(4.0)}, tolerance(test_device(), DType::f32)));
 }
 
 TEST(AttentionSoftmax, StandsScoresThatOverflowAnExponential) {
-    Context ctx({});
+    Context ctx(on_test_device());
     const AttentionShape shape = make(1, 250, 1, 1, 4, 1);
     const Values qkv = rounded_to(DType::f32, random_values(250 * 12, 1, 30.0));  // scores around +-1000
     Tensor o = ctx.empty({250, 4}, DType::f32), lse = ctx.empty({1, 1, 250}, DType::f32);
@@ -128,7 +128,7 @@ TEST(AttentionBackward, IsTheSameForAnyThreadCount) {
     const AttentionShape shape = make(2, 330, 4, 2, 20, 2);
     const int64_t tokens = 2 * 330;
     const auto gradient = [&](int threads) {
-        Context ctx({Device::cpu, threads});
+        Context ctx(on_test_device(threads));
         const Tensor qkv = tensor_of(ctx, random_values(tokens * 160, 1), {tokens, 160}, DType::f32);
         const Tensor d_o = tensor_of(ctx, random_values(tokens * 80, 2), {tokens, 80}, DType::f32);
         Tensor o = ctx.empty({tokens, 80}, DType::f32), lse = ctx.empty({2, 4, 330}, DType::f32);
@@ -147,7 +147,7 @@ TEST(AttentionBackward, IsTheSameForAnyThreadCount) {
 class AttentionCached : public testing::TestWithParam<DType> {};
 
 TEST_P(AttentionCached, MatchesReferenceAndReadsNothingBeyondTheLength) {
-    Context ctx({Device::cpu, 2});
+    Context ctx(on_test_device(2));
     for (const int64_t window : {0, 3, 100}) {
         for (const int64_t tokens : {1, 5, 61}) {
             const AttentionShape shape = make(1, tokens, 3, 2, 11, 2, 1, window);
@@ -162,7 +162,7 @@ TEST_P(AttentionCached, MatchesReferenceAndReadsNothingBeyondTheLength) {
                              tensor_of(ctx, values, {capacity, width}, GetParam()), length, shape, o);
 
             const auto expected = reference::attention_cached(q, keys, values, length, shape);
-            EXPECT_TRUE(near_all(o, expected, tolerance(Device::cpu, GetParam())));
+            EXPECT_TRUE(near_all(o, expected, tolerance(test_device(), GetParam())));
         }
     }
 }
@@ -171,7 +171,7 @@ INSTANTIATE_TEST_SUITE_P(Types, AttentionCached, testing::ValuesIn(float_types),
                          [](const auto& type) { return std::string(to_string(type.param)); });
 
 TEST(AttentionCachedTokens, EqualTheLastRowsOfTheWholeSequence) {
-    Context ctx({Device::cpu, 2});
+    Context ctx(on_test_device(2));
     const int64_t seq = 70, heads = 4, kv = 2, hd = 16, tokens = 3, columns = (heads + 2 * kv) * hd;
     const Values qkv = rounded_to(DType::f32, random_values(seq * columns, 1));
     Tensor whole = ctx.empty({seq, heads * hd}, DType::f32), lse = ctx.empty({1, heads, seq}, DType::f32);
@@ -191,11 +191,12 @@ TEST(AttentionCachedTokens, EqualTheLastRowsOfTheWholeSequence) {
                      tensor_of(ctx, values, {seq, kv * hd}, DType::f32), seq,
                      make(1, tokens, heads, kv, hd, 2), o);
 
-    EXPECT_TRUE(near_all(o, values_of(whole.rows(seq - tokens, tokens)), tolerance(Device::cpu, DType::f32)));
+    EXPECT_TRUE(
+        near_all(o, values_of(whole.rows(seq - tokens, tokens)), tolerance(test_device(), DType::f32)));
 }
 
 TEST(AttentionChecks, RefuseQueryHeadsWithoutAKvHead) {
-    Context ctx({});
+    Context ctx(on_test_device());
     const AttentionShape shape =
         make(1, 2, 3, 1, 4, 3, 1);  // heads 1, 2 and 3 of groups of 3: the last is alone
     Tensor qkv = ctx.zeros({2, 20}, DType::f32), o = ctx.zeros({2, 12}, DType::f32);

@@ -50,7 +50,7 @@ protected:
     }
 
     VocabularyCase case_ = GetParam();
-    Context ctx_{{Device::cpu, 2}};
+    Context ctx_{on_test_device(2)};
     Values teacher_ = rounded_to(DType::f32, random_values(case_.size(), 1, 3.0));
     Values student_ = rounded_to(DType::f32, sum_of(random_values(case_.size(), 2), teacher_));
     std::vector<int32_t> labels_;
@@ -64,7 +64,7 @@ TEST_P(Vocabulary, LogSumExpMatchesReferenceWholeAndSplit) {
 
         const Tensor lse = logits.log_sum_exp(Side::student, case_.tau);
 
-        EXPECT_TRUE(near_all(lse, expected, tolerance(Device::cpu, DType::f32)));
+        EXPECT_TRUE(near_all(lse, expected, tolerance(test_device(), DType::f32)));
     }
 }
 
@@ -171,7 +171,7 @@ INSTANTIATE_TEST_SUITE_P(SmallCases, VocabularyReference,
                          testing::ValuesIn(up_to(small_size, vocabulary_cases)), parameter_name);
 
 TEST(SoftmaxStatistics, AreMinusInfinityAndZeroWithoutColumns) {
-    Context ctx({});
+    Context ctx(on_test_device());
     Tensor stats = ctx.empty({2, 2}, DType::f32), best = ctx.empty({2, 2}, DType::f32);
     const Tensor none = ctx.empty({2, 0}, DType::f32);
     constexpr double infinity = std::numeric_limits<double>::infinity();
@@ -184,7 +184,7 @@ TEST(SoftmaxStatistics, AreMinusInfinityAndZeroWithoutColumns) {
 }
 
 TEST(SoftmaxStatistics, SurviveLogitsThatWouldOverflow) {
-    Context ctx({});
+    Context ctx(on_test_device());
     const Tensor z = tensor_of(ctx, {1e4, 1e4, -1e4}, {1, 3}, DType::f32);
     Tensor stats = ctx.empty({1, 2}, DType::f32);
 
@@ -194,7 +194,7 @@ TEST(SoftmaxStatistics, SurviveLogitsThatWouldOverflow) {
 }
 
 TEST(RowArgmax, TakesTheLowestIdOnATie) {
-    Context ctx({});
+    Context ctx(on_test_device());
     Tensor best = ctx.empty({1, 2}, DType::f32);
 
     row_argmax(ctx, tensor_of(ctx, {1, 7, 3, 7}, {1, 4}, DType::f32), 100, best);

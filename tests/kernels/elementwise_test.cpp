@@ -12,7 +12,7 @@ protected:
     RowCase case_ = std::get<0>(GetParam());
     DType dtype_ = std::get<1>(GetParam());
     Shape shape_{case_.rows, case_.n};
-    Context ctx_{{Device::cpu, 2}};
+    Context ctx_{on_test_device(2)};
     Values a_ = rounded_to(dtype_, random_values(case_.size(), 1));
     Values b_ = rounded_to(dtype_, random_values(case_.size(), 2));
 };
@@ -77,7 +77,7 @@ TEST(SquareSum, IsADoubleSumAndTheSameForAnyThreadCount) {
     const int64_t n = 300'007;
     const Values x = rounded_to(DType::f32, random_values(n, 1));
     const auto sum = [&](int threads) {
-        Context ctx({Device::cpu, threads});
+        Context ctx(on_test_device(threads));
         return square_sum(ctx, tensor_of(ctx, x, {n}, DType::f32));
     };
 
@@ -89,7 +89,7 @@ TEST(SquareSum, IsADoubleSumAndTheSameForAnyThreadCount) {
 }
 
 TEST(SquareSum, DoesNotOverflowWhereF32Would) {
-    Context ctx({});
+    Context ctx(on_test_device());
 
     EXPECT_NEAR(square_sum(ctx, tensor_of(ctx, {1e30, 1e30}, {2}, DType::f32)), 2e60, 1e54);
     EXPECT_EQ(square_sum(ctx, ctx.zeros({0}, DType::f32)), 0.0);

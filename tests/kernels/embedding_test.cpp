@@ -23,7 +23,7 @@ protected:
 
     EmbeddingCase case_ = std::get<0>(GetParam());
     DType dtype_ = std::get<1>(GetParam());
-    Context ctx_{{Device::cpu, 2}};
+    Context ctx_{on_test_device(2)};
     std::vector<int32_t> ids_;
 };
 
@@ -45,13 +45,13 @@ TEST_P(Embedding, BackwardAddsUpEveryOccurrenceOfAnId) {
                    dtable);
 
     const Values gradient = reference::embed_backward(dout, ids_, case_.vocab, case_.n, case_.first_id);
-    EXPECT_TRUE(near_all(dtable, sum_of(before, gradient), tolerance(Device::cpu, DType::f32)));
+    EXPECT_TRUE(near_all(dtable, sum_of(before, gradient), tolerance(test_device(), DType::f32)));
 }
 
 TEST_P(Embedding, BackwardIsTheSameForAnyThreadCount) {
     const Values dout = random_values(case_.tokens * case_.n, 2);
     const auto gradient = [&](int threads) {
-        Context ctx({Device::cpu, threads});
+        Context ctx(on_test_device(threads));
         Tensor dtable = ctx.zeros({case_.vocab, case_.n}, DType::f32);
         embed_backward(ctx, tensor_of(ctx, dout, {case_.tokens, case_.n}, dtype_), ids(ctx), case_.first_id,
                        dtable);

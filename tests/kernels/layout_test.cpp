@@ -7,7 +7,7 @@ namespace {
 
 TEST(CopyColumns, MovesABandAndLeavesTheRest) {
     for (const DType dtype : float_types) {
-        Context ctx({Device::cpu, 2});
+        Context ctx(on_test_device(2));
         const Tensor from = tensor_of(ctx, {1, 2, 3, 4, 5, 6}, {2, 3}, dtype);
         Tensor to = tensor_of(ctx, Values(8, 9), {2, 4}, dtype);
 
@@ -19,7 +19,7 @@ TEST(CopyColumns, MovesABandAndLeavesTheRest) {
 
 TEST(GatherRows, TakesRowsInTheOrderOfTheIndexAndMayRepeatThem) {
     for (const DType dtype : float_types) {
-        Context ctx({Device::cpu, 2});
+        Context ctx(on_test_device(2));
         const Tensor x = tensor_of(ctx, {1, 2, 3, 4, 5, 6}, {3, 2}, dtype);
         const Tensor index = tensor_of(ctx, {2, 0, 2}, {3}, DType::i32);
         Tensor out = ctx.empty({3, 2}, dtype);

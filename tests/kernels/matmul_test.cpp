@@ -23,7 +23,7 @@ constexpr std::array matmul_cases{
 
 /// What a sum of products of this type is compared with; a bf16 result is f32 or rounded once.
 Tolerance tolerance_of(const Tensor& result) {
-    return tolerance(Device::cpu, result.dtype());
+    return tolerance(test_device(), result.dtype());
 }
 
 class Matmul : public testing::TestWithParam<std::tuple<MatmulCase, DType>> {
@@ -42,7 +42,7 @@ protected:
     Values w_ = rounded_to(dtype_, random_values(n_* k_, 2));
     Values bias_ = rounded_to(dtype_, random_values(n_, 3));
     Values dy_ = rounded_to(dtype_, random_values(m_* n_, 4));
-    Context ctx_{{Device::cpu, 2}};
+    Context ctx_{on_test_device(2)};
 };
 
 TEST_P(Matmul, OverwritesWithTheProductAndTheBias) {
@@ -156,7 +156,7 @@ TEST(OneDnnMatmul, TransposesAccumulatesAndAddsABiasAlsoOnTheSecondCall) {
 
 TEST(BiasBackward, SumsAlikeForAnyThreadCount) {
     const auto sum = [&](int threads) {
-        Context ctx({Device::cpu, threads});
+        Context ctx(on_test_device(threads));
         Tensor dbias = ctx.zeros({301}, DType::f32);
         bias_backward(ctx, tensor_of(ctx, random_values(333 * 301, 1), {333, 301}, DType::f32), dbias);
         return dbias;
@@ -169,7 +169,7 @@ TEST(BiasBackward, SumsAlikeForAnyThreadCount) {
 }
 
 TEST(MatmulChecks, RefuseFactorsThatDoNotFit) {
-    Context ctx({});
+    Context ctx(on_test_device());
     Tensor y = ctx.zeros({2, 3}, DType::f32), rounded = ctx.zeros({2, 3}, DType::bf16);
     const Tensor x = ctx.zeros({2, 4}, DType::f32), w = ctx.zeros({3, 4}, DType::f32);
 

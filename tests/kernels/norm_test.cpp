@@ -36,7 +36,7 @@ protected:
     RowCase case_ = std::get<0>(GetParam());
     DType dtype_ = std::get<1>(GetParam());
     Shape shape_{case_.rows, case_.n};
-    Context ctx_{{Device::cpu, 2}};
+    Context ctx_{on_test_device(2)};
 };
 
 TEST_P(Norm, MatchesReferenceAndKeepsItsStatistics) {
@@ -52,9 +52,9 @@ TEST_P(Norm, MatchesReferenceAndKeepsItsStatistics) {
             const auto s = reference::norm_stats(&in.x[i * case_.n], case_.n, options);
             expected_stats.insert(expected_stats.end(), {s.mean, s.rstd});
         }
-        EXPECT_TRUE(
-            near_all(y, reference::norm(in.x, in.weight, in.bias, options), tolerance(Device::cpu, dtype_)));
-        EXPECT_TRUE(near_all(stats, expected_stats, tolerance(Device::cpu, DType::f32)));
+        EXPECT_TRUE(near_all(y, reference::norm(in.x, in.weight, in.bias, options),
+                             tolerance(test_device(), dtype_)));
+        EXPECT_TRUE(near_all(stats, expected_stats, tolerance(test_device(), DType::f32)));
     }
 }
 
@@ -73,8 +73,8 @@ TEST_P(Norm, BackwardAddsWhatReferenceSays) {
                       dbias);
 
         const auto expected = reference::norm_backward(in.dy, in.x, in.weight, options);
-        const auto f32 = tolerance(Device::cpu, DType::f32);
-        EXPECT_TRUE(near_all(dx, sum_of(in.dx, expected.dx), tolerance(Device::cpu, dtype_)));
+        const auto f32 = tolerance(test_device(), DType::f32);
+        EXPECT_TRUE(near_all(dx, sum_of(in.dx, expected.dx), tolerance(test_device(), dtype_)));
         EXPECT_TRUE(near_all(dweight, sum_of(in.dweight, expected.dweight), f32));
         if (has_bias) {
             EXPECT_TRUE(near_all(dbias, sum_of(in.dbias, expected.dbias), f32));
@@ -111,7 +111,7 @@ INSTANTIATE_TEST_SUITE_P(SmallCases, NormReference,
                          parameter_name);
 
 TEST(NormInPlace, OverwritesItsInputWithTheSameResult) {
-    Context ctx({Device::cpu, 2});
+    Context ctx(on_test_device(2));
     const Shape shape{5, 37};
     Tensor x = tensor_of(ctx, random_values(5 * 37, 1), shape, DType::f32);
     const Tensor weight = tensor_of(ctx, random_values(37, 2), {37}, DType::f32);
@@ -126,7 +126,7 @@ TEST(NormInPlace, OverwritesItsInputWithTheSameResult) {
 TEST(NormBackward, SumsWeightGradientsAlikeForAnyThreadCount) {
     const int64_t rows = 333, n = 301;
     const auto weight_gradient = [&](int threads) {
-        Context ctx({Device::cpu, threads});
+        Context ctx(on_test_device(threads));
         const Tensor x = tensor_of(ctx, random_values(rows * n, 1), {rows, n}, DType::f32);
         const Tensor dy = tensor_of(ctx, random_values(rows * n, 2), {rows, n}, DType::f32);
         const Tensor weight = tensor_of(ctx, random_values(n, 3), {n}, DType::f32);
@@ -143,7 +143,7 @@ TEST(NormBackward, SumsWeightGradientsAlikeForAnyThreadCount) {
 }
 
 TEST(NormChecks, RefuseAWeightOfAnotherWidth) {
-    Context ctx({});
+    Context ctx(on_test_device());
     Tensor x = ctx.zeros({2, 4}, DType::f32), stats = ctx.zeros({2, 2}, DType::f32);
 
     EXPECT_THROW(norm(ctx, x, ctx.zeros({3}, DType::f32), Tensor(), {}, x, stats), InternalError);

@@ -7,6 +7,7 @@
 
 #include "tests/kernels/cases.hpp"
 #include "tests/support/compare.hpp"
+#include "tests/support/device.hpp"
 
 namespace espalier::test {
 

@@ -35,7 +35,7 @@ protected:
 
     RotaryCase case_ = std::get<0>(GetParam());
     DType dtype_ = std::get<1>(GetParam());
-    Context ctx_{{Device::cpu, 2}};
+    Context ctx_{on_test_device(2)};
     Values cosines_, sines_;
     std::vector<int32_t> positions_;
 };
@@ -51,7 +51,7 @@ TEST_P(Rotary, MatchesReferenceBothWays) {
 
         rotate(ctx_, turned, cosines, sines, positions, case_.heads, case_.head_dim, rotation);
 
-        EXPECT_TRUE(near_all(turned, expected(x, rotation), tolerance(Device::cpu, dtype_)));
+        EXPECT_TRUE(near_all(turned, expected(x, rotation), tolerance(test_device(), dtype_)));
     }
 }
 
@@ -75,7 +75,7 @@ INSTANTIATE_TEST_SUITE_P(SmallCases, RotaryReference,
                          parameter_name);
 
 TEST(RotaryByHand, TurnsAPairByAQuarter) {
-    Context ctx({});
+    Context ctx(on_test_device());
     Tensor x = tensor_of(ctx, {3, 5, 7, 11}, {1, 4}, DType::f32);  // pairs (3, 7) and (5, 11)
     const Tensor cosines = tensor_of(ctx, {0, 1}, {1, 2}, DType::f32);
     const Tensor sines = tensor_of(ctx, {1, 0}, {1, 2}, DType::f32);
@@ -87,7 +87,7 @@ TEST(RotaryByHand, TurnsAPairByAQuarter) {
 }
 
 TEST(RotaryChecks, RefuseMorePairsThanAHeadHas) {
-    Context ctx({});
+    Context ctx(on_test_device());
     Tensor x = ctx.zeros({1, 4}, DType::f32);
     const Tensor table = ctx.zeros({1, 3}, DType::f32), positions = ctx.zeros({1}, DType::i32);
 

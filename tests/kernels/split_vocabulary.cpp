@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "kernels/elementwise.hpp"
+
 namespace espalier::test {
 namespace {
 
@@ -46,8 +48,7 @@ Tensor SplitVocabulary::sums(Divergence kind, float tau) {
     for (size_t part = 0; part < student_.size(); ++part) {
         Tensor sums = ctx_.empty(total.shape(), DType::f32);
         divergence_sums(ctx_, kind, teacher_[part], student_[part], lse_t, lse_s, tau, sums);
-        for (size_t i = 0; i < total.span<float>().size(); ++i)
-            total.data<float>()[i] += sums.data<float>()[i];
+        accumulate(ctx_, sums, total);
     }
     return total;
 }

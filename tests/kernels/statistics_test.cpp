@@ -18,7 +18,7 @@ TEST_P(Moments, MatchReferenceForAnyThreadCount) {
     const Values expected = reference::moments(x, c.n, c.samples, c.columns);
     Tensor first;
     for (const int threads : {1, 2, 5}) {
-        Context ctx({Device::cpu, threads});
+        Context ctx(on_test_device(threads));
         Tensor out = ctx.empty({c.samples, 3, c.columns.size()}, DType::f32);
 
         moments(ctx, tensor_of(ctx, x, {c.samples * c.seq, c.n}, dtype), c.samples, c.columns, out);
@@ -36,7 +36,7 @@ INSTANTIATE_TEST_SUITE_P(Cases, Moments,
                          parameter_name);
 
 TEST(MomentsByHand, AreTheSumsOfMagnitudesSquaresAndValuesOfEachSample) {
-    Context ctx({});
+    Context ctx(on_test_device());
     const Tensor x = tensor_of(ctx, {9, 1, 9, -2, 9, 3, 9, -4}, {4, 2}, DType::f32);
     Tensor out = ctx.empty({2, 3, 1}, DType::f32);
 
@@ -46,7 +46,7 @@ TEST(MomentsByHand, AreTheSumsOfMagnitudesSquaresAndValuesOfEachSample) {
 }
 
 TEST(MomentsChecks, RefuseRowsThatAreNoWholeSamples) {
-    Context ctx({});
+    Context ctx(on_test_device());
     Tensor x = ctx.zeros({5, 2}, DType::f32), out = ctx.zeros({2, 3, 2}, DType::f32);
 
     EXPECT_THROW(moments(ctx, x, 2, {0, 2}, out), InternalError);
@@ -56,7 +56,7 @@ class RowStatistics : public testing::TestWithParam<std::tuple<RowCase, DType>> 
 protected:
     RowCase case_ = std::get<0>(GetParam());
     DType dtype_ = std::get<1>(GetParam());
-    Context ctx_{{Device::cpu, 2}};
+    Context ctx_{on_test_device(2)};
 };
 
 TEST_P(RowStatistics, HeadNormsMatchReference) {
@@ -73,7 +73,7 @@ TEST_P(RowStatistics, CosineSumMatchesReferenceForAnyThreadCount) {
     const Values a = rounded_to(dtype_, random_values(case_.size(), 1));
     const Values b = rounded_to(dtype_, sum_of(a, random_values(case_.size(), 2)));
     const auto sum = [&](int threads) {
-        Context ctx({Device::cpu, threads});
+        Context ctx(on_test_device(threads));
         const Shape shape{case_.rows, case_.n};
         return cosine_sum(ctx, tensor_of(ctx, a, shape, dtype_), tensor_of(ctx, b, shape, dtype_));
     };
@@ -90,7 +90,7 @@ INSTANTIATE_TEST_SUITE_P(Cases, RowStatistics,
                          parameter_name);
 
 TEST(HeadNormsByHand, AreThreeFourFive) {
-    Context ctx({});
+    Context ctx(on_test_device());
     Tensor norms = ctx.empty({1, 2}, DType::f32);
 
     head_norms(ctx, tensor_of(ctx, {3, 4, 0, -2}, {1, 4}, DType::f32), 2, norms);
@@ -99,7 +99,7 @@ TEST(HeadNormsByHand, AreThreeFourFive) {
 }
 
 TEST(CosineSumByHand, CountsAZeroRowAsNothing) {
-    Context ctx({});
+    Context ctx(on_test_device());
     const Tensor a = tensor_of(ctx, {1, 0, 0, 0, 3, 0}, {3, 2}, DType::f32);
     const Tensor b = tensor_of(ctx, {2, 0, 1, 1, -1, 0}, {3, 2}, DType::f32);
 

@@ -30,6 +30,9 @@ declare -A seen_in=(
     [boost/program_options]="jobs"
     [oneapi/]="kernels/cpu"
     [dnnl]="kernels/cpu"
+    [cuda_]="src/core kernels/cuda"
+    [cublas]="kernels/cuda"
+    [nccl.h]="src/comm"
 )
 
 # Sets `part` to the part of the map that a path belongs to.

@@ -45,6 +45,11 @@ expect found src/model/a.cpp '<hdf5.h>'
 expect found src/distill/a.cpp '<mpi.h>'
 expect found io/self.cpp '<vector>' '"io/self.hpp"'
 
+expect found src/model/a.cpp '<cuda_runtime.h>'
+expect found kernels/a.cpp '<cublasLt.h>'
+expect found kernels/cuda/a.cpp '<nccl.h>'
+
+expect nothing kernels/cuda/a.cu '<cuda_bf16.h>' '"src/core/context.hpp"'
 expect nothing src/core/a.cpp '<vector>' '"src/core/error.hpp"'
 expect nothing kernels/a.cpp '"src/core/tensor.hpp"' '"kernels/cpu/norm.hpp"'
 expect nothing src/comm/a.cpp '<mpi.h>' '"kernels/elementwise.hpp"'

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "src/core/random.hpp"
+#include "tests/support/device.hpp"
 
 namespace espalier::test {
 namespace {
@@ -101,8 +102,9 @@ testing::AssertionResult same_bits(const Tensor& actual, const Tensor& expected)
                               to_string(expected.dtype()), to_string(expected.shape()));
     }
     const size_t size = size_of(actual.dtype());
+    const Tensor left = on_host(actual), right = on_host(expected);
     for (size_t i = 0; i < static_cast<size_t>(actual.size()); ++i) {
-        if (std::memcmp(actual.raw() + i * size, expected.raw() + i * size, size) != 0) {
+        if (std::memcmp(left.raw() + i * size, right.raw() + i * size, size) != 0) {
             return testing::AssertionFailure()
                    << fmt::format("element {} is {:.9g}, expected exactly {:.9g}", i, values_of(actual)[i],
                                   values_of(expected)[i]);
@@ -113,19 +115,20 @@ testing::AssertionResult same_bits(const Tensor& actual, const Tensor& expected)
 
 Values values_of(const Tensor& tensor) {
     Values out;
+    const Tensor host = on_host(tensor);
     visit_any(tensor.dtype(), [&]<class T>(T) {
-        for (const T value : tensor.span<T>()) out.push_back(to_double(value));
+        for (const T value : host.span<T>()) out.push_back(to_double(value));
     });
     return out;
 }
 
 Tensor tensor_of(Context& ctx, const Values& values, Shape shape, DType dtype) {
-    Tensor out = ctx.empty(std::move(shape), dtype);
+    Tensor out = ctx.empty_on_host(std::move(shape), dtype);
     if (out.size() != std::ssize(values)) throw InternalError("tensor_of: values do not fill the shape");
     visit_any(dtype, [&]<class T>(T) {
         for (size_t i = 0; i < values.size(); ++i) out.data<T>()[i] = from_double<T>(values[i]);
     });
-    return out;
+    return ctx.to_device(out);
 }
 
 Values rounded_to(DType dtype, Values values) {

@@ -23,7 +23,7 @@ testing::AssertionResult near_each(const Values& actual, const Values& expected,
 /// Same shape, dtype and bits.
 testing::AssertionResult same_bits(const Tensor& actual, const Tensor& expected);
 
-/// The elements of a tensor on the host, of any dtype, as double.
+/// The elements of a tensor of any dtype and device, as double.
 Values values_of(const Tensor& tensor);
 /// A tensor of these values, rounded to dtype (f32, bf16, i32 or f64).
 Tensor tensor_of(Context& ctx, const Values& values, Shape shape, DType dtype);

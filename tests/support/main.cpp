@@ -7,6 +7,9 @@
 #include <cstdlib>
 #include <string>
 
+#include "src/core/device.hpp"
+#include "src/core/has_cuda.hpp"
+#include "tests/support/device.hpp"
 #include "tests/support/leaks.hpp"
 #include "tests/support/watchdog.hpp"
 
@@ -69,7 +72,22 @@ int verdict(int run_result, int rank) {
     return worst;
 }
 
+constexpr int skipped = 77;
+
+/// Whether the device that is to be tested is here; says so where it is not.
+bool has_test_device() {
+    if (test_device() == Device::cpu) return true;
+    try {
+        if constexpr (has_cuda) return device::count() > 0;
+        std::printf("skipped: this build has no CUDA back end\n");
+    } catch (const std::exception& error) {
+        std::printf("skipped: %s\n", error.what());
+    }
+    return false;
+}
+
 int run(int argc, char** argv) {
+    if (!has_test_device()) return skipped;
     int rank = 0;
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);

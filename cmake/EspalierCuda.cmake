@@ -1,0 +1,56 @@
+# What stands behind --device cuda: nothing, the CUDA toolkit, or (for tests) this processor.
+#   AUTO  ON where nvcc, cuBLASLt and NCCL are found, else OFF
+#   ON    nvcc and the libraries; an error where they are missing
+#   OFF   a build without device
+#   HOST  the same sources compiled by the C++ compiler over tests/cuda_on_host: needs no toolkit, finds out-of-bounds
+#         accesses, missing barriers and unwritten memory, and is far too slow for anything but tests
+set(ESPALIER_CUDA AUTO CACHE STRING "CUDA back end: AUTO, ON, OFF, or HOST (on the processor, for tests)")
+set_property(CACHE ESPALIER_CUDA PROPERTY STRINGS AUTO ON OFF HOST)
+set(ESPALIER_CUDA_ARCHITECTURES 90 CACHE STRING "Compute capabilities to compile for: 80 (A100), 90 (H100), 100 (B200)")
+if(NOT ESPALIER_CUDA MATCHES "^(AUTO|ON|OFF|HOST)$")
+    message(FATAL_ERROR "ESPALIER_CUDA=${ESPALIER_CUDA}: choose AUTO, ON, OFF or HOST")
+endif()
+
+set(ESPALIER_CUDA_BACKEND none)
+if(ESPALIER_CUDA STREQUAL HOST)
+    set(ESPALIER_CUDA_BACKEND host)
+elseif(NOT ESPALIER_CUDA STREQUAL OFF)
+    include(CheckLanguage)
+    check_language(CUDA)
+    if(CMAKE_CUDA_COMPILER)
+        find_package(CUDAToolkit)
+        find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS} NO_CACHE)
+        find_library(NCCL_LIBRARY nccl HINTS ${CUDAToolkit_LIBRARY_DIR} NO_CACHE)
+    endif()
+    if(TARGET CUDA::cublasLt AND NCCL_INCLUDE_DIR AND NCCL_LIBRARY)
+        set(ESPALIER_CUDA_BACKEND toolkit)
+        set(CMAKE_CUDA_ARCHITECTURES ${ESPALIER_CUDA_ARCHITECTURES})
+        set(CMAKE_CUDA_STANDARD 20)
+        set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+        if(CCACHE)
+            set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE})
+        endif()
+        enable_language(CUDA)
+        # fmt takes nvcc for a compiler without constexpr functions and then calls them in constant expressions.
+        target_compile_definitions(espalier_flags INTERFACE $<$<COMPILE_LANGUAGE:CUDA>:FMT_USE_CONSTEXPR=1>)
+    elseif(ESPALIER_CUDA STREQUAL ON)
+        message(FATAL_ERROR "ESPALIER_CUDA=ON needs nvcc (found: ${CMAKE_CUDA_COMPILER}), cuBLASLt and NCCL (found: "
+            "${NCCL_LIBRARY}); put the toolkit's bin folder into PATH, or configure with ESPALIER_CUDA=OFF")
+    endif()
+endif()
+message(STATUS "CUDA back end: ${ESPALIER_CUDA_BACKEND}")
+
+if(ESPALIER_CUDA_BACKEND STREQUAL none)
+    target_compile_definitions(espalier_flags INTERFACE ESPALIER_HAS_CUDA=false)
+else()
+    target_compile_definitions(espalier_flags INTERFACE ESPALIER_HAS_CUDA=true)
+endif()
+
+# The back end that an executable links: the toolkit's, or the processor's where its target property
+# ESPALIER_ON_HOST says so. Everything above src/core is compiled once for both.
+set(espalier_backend)
+if(ESPALIER_CUDA_BACKEND STREQUAL host)
+    set(espalier_backend espalier_cuda_on_host)
+elseif(ESPALIER_CUDA_BACKEND STREQUAL toolkit)
+    set(espalier_backend $<IF:$<BOOL:$<TARGET_PROPERTY:ESPALIER_ON_HOST>>,espalier_cuda_on_host,espalier_cuda>)
+endif()

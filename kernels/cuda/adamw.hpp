@@ -1,0 +1,11 @@
+// AdamW on the GPU; contracts and checks are those of kernels/adamw.hpp.
+#pragma once
+
+#include "kernels/adamw.hpp"
+
+namespace espalier::cuda {
+
+void adamw(Context& ctx, const AdamWOptions& options, const Tensor& gradient, Tensor& master, Tensor& first,
+           Tensor& second, Tensor& parameter);
+
+}  // namespace espalier::cuda

@@ -1,0 +1,14 @@
+// Attention on the GPU; contracts and checks are those of kernels/attention.hpp.
+#pragma once
+
+#include "kernels/attention.hpp"
+
+namespace espalier::cuda {
+
+void attention(Context& ctx, const Tensor& qkv, const AttentionShape& shape, Tensor& o, Tensor& lse);
+void attention_backward(Context& ctx, const Tensor& d_o, const Tensor& qkv, const Tensor& o,
+                        const Tensor& lse, const AttentionShape& shape, Tensor& dqkv);
+void attention_cached(Context& ctx, const Tensor& q, const Tensor& keys, const Tensor& values, int64_t length,
+                      const AttentionShape& shape, Tensor& o);
+
+}  // namespace espalier::cuda

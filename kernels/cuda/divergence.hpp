@@ -1,0 +1,20 @@
+// Losses over a vocabulary on the GPU; contracts and checks are those of kernels/divergence.hpp.
+#pragma once
+
+#include "kernels/divergence.hpp"
+
+namespace espalier::cuda {
+
+void softmax_statistics(Context& ctx, const Tensor& logits, float tau, Tensor& stats);
+void softmax_combine(Context& ctx, const Tensor& all, Tensor& lse);
+void label_logits(Context& ctx, const Tensor& logits, const Tensor& labels, int64_t first_id,
+                  Tensor& labelled);
+void divergence_sums(Context& ctx, Divergence kind, const Tensor& teacher, const Tensor& student,
+                     const Tensor& lse_t, const Tensor& lse_s, float tau, Tensor& sums);
+void divergence_loss(Context& ctx, Divergence kind, const Tensor& sums, Tensor& loss);
+void logit_gradient(Context& ctx, const LogitGradient& what, const Tensor& teacher, const Tensor& student,
+                    const Tensor& lse_t, const Tensor& lse_s, const Tensor& sums, const Tensor& lse_1,
+                    const Tensor& labels, const Tensor& row_weights, Tensor& d_logits);
+void row_argmax(Context& ctx, const Tensor& logits, int64_t first_id, Tensor& best);
+
+}  // namespace espalier::cuda

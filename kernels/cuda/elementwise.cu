@@ -1,0 +1,151 @@
+// Sums, scalings and conversions. Each moves its operands once: at 3.35 TB/s an H100 adds 10^8 bf16 in 0.18
+// ms. A thread moves one pack; 256 threads a block leave the registers for 8 blocks on a multiprocessor.
+#include "kernels/cuda/elementwise.hpp"
+
+#include "kernels/cuda/element.cuh"
+#include "kernels/cuda/reduce.cuh"
+
+namespace espalier::cuda {
+namespace {
+
+constexpr int threads = 256;
+
+template <int N, class F>
+__global__ void each(int64_t count, F f) {
+    const int64_t i = (int64_t{blockIdx.x} * threads + threadIdx.x) * N;
+    if (i + N <= count) {
+        f.template at<N>(i);
+    } else {
+        for (int64_t j = i; j < count; ++j) f.template at<1>(j);
+    }
+}
+
+template <class F, class... Pointers>
+void for_each(Context& ctx, int64_t count, F f, const Pointers*... operands) {
+    with_pack(aligned(operands...), [&]<int N>() {
+        launch(each<N, F>, blocks_for(count, threads * N), threads, 0, ctx.stream(), count, f);
+    });
+}
+
+template <class T>
+struct Add {
+    const T* a;
+    const T* b;
+    T* out;
+    template <int N>
+    __device__ void at(int64_t i) const {
+        float x[N], y[N];
+        load<N>(a + i, x);
+        load<N>(b + i, y);
+        for (int j = 0; j < N; ++j) x[j] += y[j];
+        store<N>(out + i, x);
+    }
+};
+
+template <class T>
+struct Accumulate {
+    const T* part;
+    float* sum;
+    template <int N>
+    __device__ void at(int64_t i) const {
+        float x[N], y[N];
+        load<N>(part + i, x);
+        load<N>(sum + i, y);
+        for (int j = 0; j < N; ++j) y[j] += x[j];
+        store<N>(sum + i, y);
+    }
+};
+
+template <class T>
+struct Scale {
+    float factor;
+    T* x;
+    template <int N>
+    __device__ void at(int64_t i) const {
+        float v[N];
+        load<N>(x + i, v);
+        for (int j = 0; j < N; ++j) v[j] *= factor;
+        store<N>(x + i, v);
+    }
+};
+
+template <class From, class To>
+struct Convert {
+    const From* from;
+    To* to;
+    template <int N>
+    __device__ void at(int64_t i) const {
+        float v[N];
+        load<N>(from + i, v);
+        store<N>(to + i, v);
+    }
+};
+
+template <class T>
+struct Fill {
+    float value;
+    T* x;
+    template <int N>
+    __device__ void at(int64_t i) const {
+        float v[N];
+        for (int j = 0; j < N; ++j) v[j] = value;
+        store<N>(x + i, v);
+    }
+};
+
+/// Elements whose squares one block sums; the result does not depend on the number of multiprocessors.
+constexpr int64_t squares_per_block = 65536;
+
+__global__ void block_squares(int64_t count, const float* x, double* sums) {
+    const int64_t begin = blockIdx.x * squares_per_block;
+    const int64_t end = begin + squares_per_block < count ? begin + squares_per_block : count;
+    double sum = 0;
+    for (int64_t i = begin + threadIdx.x; i < end; i += threads) sum += double{x[i]} * double{x[i]};
+    sum = reduce_block<Sum, threads>(sum);
+    if (threadIdx.x == 0) sums[blockIdx.x] = sum;
+}
+
+}  // namespace
+
+void add(Context& ctx, const Tensor& a, const Tensor& b, Tensor& out) {
+    visit_elements(out.dtype(), [&]<class T>(T) {
+        for_each(ctx, out.size(), Add<T>{data<T>(a), data<T>(b), data<T>(out)}, a.raw(), b.raw(), out.raw());
+    });
+}
+
+void accumulate(Context& ctx, const Tensor& part, Tensor& sum) {
+    visit_elements(part.dtype(), [&]<class T>(T) {
+        for_each(ctx, sum.size(), Accumulate<T>{data<T>(part), data<float>(sum)}, part.raw(), sum.raw());
+    });
+}
+
+void scale(Context& ctx, float factor, Tensor& x) {
+    visit_elements(x.dtype(), [&]<class T>(T) {
+        for_each(ctx, x.size(), Scale<T>{factor, data<T>(x)}, x.raw());
+    });
+}
+
+void convert(Context& ctx, const Tensor& x, Tensor& out) {
+    visit_elements(x.dtype(), [&]<class From>(From) {
+        visit_elements(out.dtype(), [&]<class To>(To) {
+            for_each(ctx, out.size(), Convert<From, To>{data<From>(x), data<To>(out)}, x.raw(), out.raw());
+        });
+    });
+}
+
+void fill(Context& ctx, float value, Tensor& x) {
+    visit_elements(x.dtype(), [&]<class T>(T) {
+        for_each(ctx, x.size(), Fill<T>{value, data<T>(x)}, x.raw());
+    });
+}
+
+double square_sum(Context& ctx, const Tensor& x) {
+    const Tensor sums = ctx.empty({div_ceil(x.size(), squares_per_block)}, DType::f64);
+    launch(block_squares, narrow<unsigned>(sums.size()), threads, 0, ctx.stream(), x.size(), data<float>(x),
+           data<double>(sums));
+    double total = 0;
+    for (const double sum : ctx.to_host(sums).span<double>()) total += sum;
+    return total;
+}
+
+}  // namespace espalier::cuda

@@ -1,0 +1,15 @@
+// Sums, scalings and conversions on the GPU; contracts and checks are those of kernels/elementwise.hpp.
+#pragma once
+
+#include "kernels/elementwise.hpp"
+
+namespace espalier::cuda {
+
+void add(Context& ctx, const Tensor& a, const Tensor& b, Tensor& out);
+void accumulate(Context& ctx, const Tensor& part, Tensor& sum);
+void scale(Context& ctx, float factor, Tensor& x);
+void convert(Context& ctx, const Tensor& x, Tensor& out);
+void fill(Context& ctx, float value, Tensor& x);
+double square_sum(Context& ctx, const Tensor& x);
+
+}  // namespace espalier::cuda

@@ -1,0 +1,69 @@
+// Token embedding. Forward moves a row for each token. Backward must add up all occurrences of an id in a
+// fixed order without atomics: the block of an id's first occurrence looks through the tokens after it and
+// adds their rows; 8192 tokens are 32 KiB of ids, which stay in the first-level cache while the rows come
+// from memory.
+#include "kernels/cuda/embedding.hpp"
+
+#include "kernels/cuda/element.cuh"
+#include "kernels/cuda/reduce.cuh"
+
+namespace espalier::cuda {
+namespace {
+
+constexpr int threads = 256;
+
+template <class T>
+__global__ void look_up(const int32_t* ids, const T* table, int64_t vocab, int64_t n, int64_t first_id,
+                        T* out) {
+    const int64_t row = ids[blockIdx.x] - first_id;
+    const bool here = row >= 0 && row < vocab;
+    for (int64_t j = threadIdx.x; j < n; j += threads) {
+        store(out + blockIdx.x * n + j, here ? to_float(table[row * n + j]) : 0.0f);
+    }
+}
+
+template <class T>
+__global__ void add_rows(const T* dout, const int32_t* ids, int64_t tokens, int64_t vocab, int64_t n,
+                         int64_t first_id, float* dtable) {
+    const int64_t me = blockIdx.x;
+    const int32_t id = ids[me];
+    const int64_t row = id - first_id;
+    if (row < 0 || row >= vocab) return;
+    int earlier = 0;
+    for (int64_t i = threadIdx.x; i < me; i += threads) earlier |= ids[i] == id;
+    if (reduce_block<Max, threads>(earlier) != 0) return;
+
+    __shared__ unsigned matches[threads / warp];  // of the next `threads` tokens, a bit each
+    float* const sum = dtable + row * n;
+    for (int64_t begin = me; begin < tokens; begin += threads) {
+        const int64_t i = begin + threadIdx.x;
+        const unsigned found = __ballot_sync(whole_warp, i < tokens && ids[i] == id);
+        if (threadIdx.x % warp == 0) matches[threadIdx.x / warp] = found;
+        __syncthreads();
+        for (int w = 0; w < threads / warp; ++w) {
+            for (unsigned left = matches[w]; left != 0; left &= left - 1) {
+                const int64_t token = begin + w * warp + __ffs(static_cast<int>(left)) - 1;
+                for (int64_t j = threadIdx.x; j < n; j += threads) sum[j] += to_float(dout[token * n + j]);
+            }
+        }
+        __syncthreads();
+    }
+}
+
+}  // namespace
+
+void embed(Context& ctx, const Tensor& ids, const Tensor& table, int64_t first_id, Tensor& out) {
+    visit_elements(table.dtype(), [&]<class T>(T) {
+        launch(look_up<T>, narrow<unsigned>(ids.size()), threads, 0, ctx.stream(), data<int32_t>(ids),
+               data<T>(table), table.dim(0), table.dim(1), first_id, data<T>(out));
+    });
+}
+
+void embed_backward(Context& ctx, const Tensor& dout, const Tensor& ids, int64_t first_id, Tensor& dtable) {
+    visit_elements(dout.dtype(), [&]<class T>(T) {
+        launch(add_rows<T>, narrow<unsigned>(ids.size()), threads, 0, ctx.stream(), data<T>(dout),
+               data<int32_t>(ids), ids.size(), dtable.dim(0), dtable.dim(1), first_id, data<float>(dtable));
+    });
+}
+
+}  // namespace espalier::cuda

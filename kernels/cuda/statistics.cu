@@ -1,0 +1,108 @@
+// Activation statistics; every activation is read once. A block of moments has 32 columns, a lane each, and 8
+// warps that share the rows: 4096 channels of 4 samples are 512 blocks, 4 on each multiprocessor.
+#include "kernels/cuda/statistics.hpp"
+
+#include "kernels/cuda/element.cuh"
+#include "kernels/cuda/reduce.cuh"
+
+namespace espalier::cuda {
+namespace {
+
+constexpr int threads = 256;
+constexpr int row_groups = threads / warp;
+/// Rows that a thread sums in f32 before they join the double.
+constexpr int run = 16;
+
+template <class T>
+__global__ void column_moments(const T* x, int64_t seq, int64_t n, int64_t first, int64_t columns,
+                               float* moments) {
+    __shared__ double sums[3][row_groups][warp];
+    const int lane = static_cast<int>(threadIdx.x) % warp, group = static_cast<int>(threadIdx.x) / warp;
+    const int64_t column = int64_t{blockIdx.x} * warp + lane;
+    double total[3] = {};
+    if (column < columns) {
+        const T* const top = x + blockIdx.y * seq * n + first + column;
+        for (int64_t begin = group; begin < seq; begin += run * row_groups) {
+            float part[3] = {};
+            for (int64_t row = begin; row < seq && row < begin + run * row_groups; row += row_groups) {
+                const float v = to_float(top[row * n]);
+                part[0] += fabsf(v);
+                part[1] += v * v;
+                part[2] += v;
+            }
+            for (int k = 0; k < 3; ++k) total[k] += double{part[k]};
+        }
+    }
+    for (int k = 0; k < 3; ++k) sums[k][group][lane] = total[k];
+    __syncthreads();
+    if (group < 3 && column < columns) {
+        double sum = 0;
+        for (int g = 0; g < row_groups; ++g) sum += sums[group][g][lane];
+        moments[(blockIdx.y * 3 + group) * columns + column] = static_cast<float>(sum);
+    }
+}
+
+/// A warp has a head.
+template <class T>
+__global__ void norms_of_heads(int64_t count, const T* o, int64_t head_dim, float* norms) {
+    const int64_t head = int64_t{blockIdx.x} * row_groups + threadIdx.x / warp;
+    float squares = 0;
+    if (head < count) {
+        for (int64_t j = threadIdx.x % warp; j < head_dim; j += warp) {
+            const float v = to_float(o[head * head_dim + j]);
+            squares += v * v;
+        }
+    }
+    squares = reduce_warp<Sum>(squares);
+    if (head < count && threadIdx.x % warp == 0) norms[head] = sqrtf(squares);
+}
+
+/// A block has a row; a thread's share is short enough for f32.
+template <class T>
+__global__ void row_cosines(const T* a, const T* b, int64_t n, double* cosines) {
+    const int64_t row = blockIdx.x * n;
+    float aa = 0, bb = 0, ab = 0;
+    for (int64_t j = threadIdx.x; j < n; j += threads) {
+        const float u = to_float(a[row + j]), v = to_float(b[row + j]);
+        aa += u * u;
+        bb += v * v;
+        ab += u * v;
+    }
+    const double uu = reduce_block<Sum, threads>(double{aa}), vv = reduce_block<Sum, threads>(double{bb});
+    const double uv = reduce_block<Sum, threads>(double{ab});
+    if (threadIdx.x == 0) cosines[blockIdx.x] = uu > 0 && vv > 0 ? uv / (sqrt(uu) * sqrt(vv)) : 0.0;
+}
+
+}  // namespace
+
+void moments(Context& ctx, const Tensor& x, int64_t samples, Range columns, Tensor& moments) {
+    if (samples == 0) return;
+    const int64_t seq = x.dim(0) / samples;
+    visit_elements(x.dtype(), [&]<class T>(T) {
+        launch(column_moments<T>, {blocks_for(columns.size(), warp), narrow<unsigned>(samples)}, threads, 0,
+               ctx.stream(), data<T>(x), seq, x.dim(1), columns.begin, columns.size(), data<float>(moments));
+    });
+}
+
+void head_norms(Context& ctx, const Tensor& o, int64_t heads, Tensor& norms) {
+    if (heads == 0) return;
+    const int64_t count = norms.size();
+    visit_elements(o.dtype(), [&]<class T>(T) {
+        launch(norms_of_heads<T>, blocks_for(count, row_groups), threads, 0, ctx.stream(), count, data<T>(o),
+               o.dim(1) / heads, data<float>(norms));
+    });
+}
+
+double cosine_sum(Context& ctx, const Tensor& a, const Tensor& b) {
+    const int64_t rows = a.dim(0);
+    const Tensor cosines = ctx.empty({rows}, DType::f64);
+    visit_elements(a.dtype(), [&]<class T>(T) {
+        launch(row_cosines<T>, narrow<unsigned>(rows), threads, 0, ctx.stream(), data<T>(a), data<T>(b),
+               a.dim(1), data<double>(cosines));
+    });
+    double sum = 0;
+    for (const double cosine : ctx.to_host(cosines).span<double>()) sum += cosine;
+    return sum;
+}
+
+}  // namespace espalier::cuda

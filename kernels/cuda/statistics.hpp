@@ -1,0 +1,12 @@
+// Activation statistics on the GPU; contracts and checks are those of kernels/statistics.hpp.
+#pragma once
+
+#include "kernels/statistics.hpp"
+
+namespace espalier::cuda {
+
+void moments(Context& ctx, const Tensor& x, int64_t samples, Range columns, Tensor& moments);
+void head_norms(Context& ctx, const Tensor& o, int64_t heads, Tensor& norms);
+double cosine_sum(Context& ctx, const Tensor& a, const Tensor& b);
+
+}  // namespace espalier::cuda

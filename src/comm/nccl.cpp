@@ -1,0 +1,186 @@
+#include "src/comm/nccl.hpp"
+
+#include <nccl.h>
+
+#include <map>
+#include <utility>
+
+#include "src/comm/mpi.hpp"
+#include "src/core/error.hpp"
+
+namespace espalier::comm {
+namespace {
+
+void check_nccl(ncclResult_t code, const char* call) {
+    if (code == ncclSuccess) return;
+    throw InternalError(
+        fmt::format("{} failed: {}; NCCL_DEBUG=WARN makes it say more", call, ncclGetErrorString(code)));
+}
+#define CHECK_NCCL(call) check_nccl((call), #call)
+
+ncclDataType_t type_of(DType dtype) {
+    switch (dtype) {
+        case DType::f32:
+            return ncclFloat32;
+        case DType::f64:
+            return ncclFloat64;
+        case DType::bf16:
+            return ncclBfloat16;
+        case DType::i32:
+            return ncclInt32;
+        case DType::u8:
+            return ncclUint8;
+    }
+    throw InternalError("unknown dtype");
+}
+
+/// A communicator and the stream that its operations run on.
+class Channel {
+public:
+    Channel(const ncclUniqueId& id, int size, int rank) {
+        CHECK_NCCL(ncclCommInitRank(&comm_, size, id, rank));
+        stream_ = device::make_stream();
+    }
+    ~Channel() {
+        if (stream_) device::destroy(stream_);
+        // While an exception unwinds the other ranks are elsewhere, and destroying waits for them.
+        if (comm_) std::uncaught_exceptions() == 0 ? ncclCommDestroy(comm_) : ncclCommAbort(comm_);
+    }
+    Channel(const Channel&) = delete;
+    Channel& operator=(const Channel&) = delete;
+    ncclComm_t comm() const { return comm_; }
+    device::Stream stream() const { return stream_; }
+
+private:
+    ncclComm_t comm_ = nullptr;
+    device::Stream stream_ = nullptr;
+};
+
+bool all_equal(std::span<const size_t> counts) {
+    for (const size_t count : counts) {
+        if (count != counts[0]) return false;
+    }
+    return true;
+}
+
+/// Operations that NCCL sees as one.
+class Group {
+public:
+    Group() { CHECK_NCCL(ncclGroupStart()); }
+    void end() { CHECK_NCCL(ncclGroupEnd()); }
+};
+
+}  // namespace
+
+struct DeviceGroup::State {
+    MPI_Comm mpi = MPI_COMM_NULL;
+    device::Stream compute = nullptr;
+    int rank = 0, size = 1;
+    std::unique_ptr<Channel> all;
+    std::map<std::pair<int, int>, std::unique_ptr<Channel>> messages;  // by sender and receiver
+
+    /// Collective over all ranks; those outside of members get nothing.
+    std::unique_ptr<Channel> connect(const std::vector<int>& members) const {
+        ncclUniqueId id{};
+        if (rank == members[0]) CHECK_NCCL(ncclGetUniqueId(&id));
+        CHECK_MPI(MPI_Bcast(&id, sizeof id, MPI_BYTE, members[0], mpi));
+        for (size_t i = 0; i < members.size(); ++i) {
+            if (members[i] == rank)
+                return std::make_unique<Channel>(id, static_cast<int>(members.size()), static_cast<int>(i));
+        }
+        return nullptr;
+    }
+
+    void connect_messages(int from, int to) {
+        if (messages.count({from, to})) return;
+        if (auto channel = connect({from, to})) messages[{from, to}] = std::move(channel);
+    }
+
+    /// f(communicator, stream) between what compute holds now and what comes later.
+    template <class F>
+    void collective(F&& f) {
+        device::order(compute, all->stream());
+        f(all->comm(), all->stream());
+        device::order(all->stream(), compute);
+    }
+};
+
+DeviceGroup::DeviceGroup(MPI_Comm comm, device::Stream compute, Neighbours neighbours)
+    : state_(std::make_unique<State>()) {
+    State& s = *state_;
+    s.mpi = comm;
+    s.compute = compute;
+    CHECK_MPI(MPI_Comm_rank(comm, &s.rank));
+    CHECK_MPI(MPI_Comm_size(comm, &s.size));
+    std::vector<int> everybody;
+    for (int r = 0; r < s.size; ++r) everybody.push_back(r);
+    s.all = s.connect(everybody);
+    if (neighbours == Neighbours::none) return;
+    for (int r = 0; r < s.size; ++r) {
+        s.connect_messages(r, (r + 1) % s.size);
+        s.connect_messages((r + 1) % s.size, r);
+    }
+}
+
+DeviceGroup::~DeviceGroup() = default;
+
+void DeviceGroup::all_reduce(Tensor& x, Operation operation) {
+    state_->collective([&](ncclComm_t comm, device::Stream stream) {
+        CHECK_NCCL(ncclAllReduce(x.raw(), x.raw(), static_cast<size_t>(x.size()), type_of(x.dtype()),
+                                 operation == Operation::sum ? ncclSum : ncclMax, comm, stream));
+    });
+}
+
+void DeviceGroup::all_gather(const Tensor& part, Tensor& whole, std::span<const size_t> counts) {
+    const ncclDataType_t type = type_of(part.dtype());
+    state_->collective([&](ncclComm_t comm, device::Stream stream) {
+        if (all_equal(counts)) {
+            CHECK_NCCL(ncclAllGather(part.raw(), whole.raw(), counts[0], type, comm, stream));
+            return;
+        }
+        Group group;
+        std::byte* to = whole.raw();
+        for (int r = 0; r < state_->size; ++r) {
+            const size_t count = counts[static_cast<size_t>(r)];
+            CHECK_NCCL(ncclBroadcast(part.raw(), to, count, type, r, comm, stream));
+            to += count * size_of(part.dtype());
+        }
+        group.end();
+    });
+}
+
+void DeviceGroup::reduce_scatter(const Tensor& whole, Tensor& part, std::span<const size_t> counts) {
+    const ncclDataType_t type = type_of(whole.dtype());
+    state_->collective([&](ncclComm_t comm, device::Stream stream) {
+        if (all_equal(counts)) {
+            CHECK_NCCL(ncclReduceScatter(whole.raw(), part.raw(), counts[0], type, ncclSum, comm, stream));
+            return;
+        }
+        Group group;
+        const std::byte* from = whole.raw();
+        for (int r = 0; r < state_->size; ++r) {
+            const size_t count = counts[static_cast<size_t>(r)];
+            CHECK_NCCL(ncclReduce(from, part.raw(), count, type, ncclSum, r, comm, stream));
+            from += count * size_of(whole.dtype());
+        }
+        group.end();
+    });
+}
+
+device::Stream DeviceGroup::send(const Tensor& x, int to) {
+    const auto& channel = *state_->messages.at({state_->rank, to});
+    device::order(state_->compute, channel.stream());
+    CHECK_NCCL(ncclSend(x.raw(), static_cast<size_t>(x.size()), type_of(x.dtype()), 1, channel.comm(),
+                        channel.stream()));
+    return channel.stream();
+}
+
+device::Stream DeviceGroup::receive(Tensor& x, int from) {
+    const auto& channel = *state_->messages.at({from, state_->rank});
+    device::order(state_->compute, channel.stream());
+    CHECK_NCCL(ncclRecv(x.raw(), static_cast<size_t>(x.size()), type_of(x.dtype()), 0, channel.comm(),
+                        channel.stream()));
+    return channel.stream();
+}
+
+}  // namespace espalier::comm

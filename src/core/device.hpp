@@ -1,0 +1,52 @@
+// The accelerator as src/core sees it: memory, streams, events. Implemented in device_cuda.cpp where
+// has_cuda; this header is free of CUDA's, so that everybody may include it.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+struct CUstream_st;
+struct CUevent_st;
+
+namespace espalier::device {
+
+using Stream = CUstream_st*;  ///< what CUDA calls cudaStream_t
+
+/// What the machine has.
+struct Facts {
+    std::string name;
+    std::string bus_id;  ///< the same for two ranks exactly when they share a device
+    int major = 0;       ///< compute capability
+    int minor = 0;
+    size_t memory = 0;  ///< bytes
+};
+
+/// Number of devices; throws UserError, with what to do, where there is no driver or no device.
+int count();
+Facts facts(int index);
+/// Makes device `index` this process's; throws UserError where it is missing or older than what the build was
+/// compiled for.
+void select(int index);
+
+/// Device memory. Throws UserError with what is free where it does not suffice.
+std::byte* allocate(size_t bytes);
+void release(std::byte* memory) noexcept;
+/// Host memory that copies can read and write while the processor goes on.
+std::byte* allocate_pinned(size_t bytes);
+void release_pinned(std::byte* memory) noexcept;
+
+Stream make_stream();
+void destroy(Stream stream) noexcept;
+/// Waits until everything put on the stream is done; errors of kernels surface here.
+void wait(Stream stream);
+/// The same for every stream.
+void wait_for_all();
+/// Work put on `later` from now on starts when what is on `earlier` now is done.
+void order(Stream earlier, Stream later);
+
+enum class Copy { to_device, to_host, on_device };
+/// Asynchronous on the stream; from pageable host memory the source may change on return.
+void copy(std::byte* to, const std::byte* from, size_t bytes, Copy direction, Stream stream);
+void set_bytes(std::byte* to, int value, size_t bytes, Stream stream);
+
+}  // namespace espalier::device

@@ -1,0 +1,139 @@
+#include <cuda_runtime.h>
+
+#include "src/core/cuda_check.hpp"
+#include "src/core/device.hpp"
+#include "src/core/error.hpp"
+
+namespace espalier {
+
+void check_cuda(cudaError_t code, const char* call) {
+    if (code == cudaSuccess) return;
+    throw InternalError(
+        fmt::format("{} failed: {} ({})", call, cudaGetErrorString(code), cudaGetErrorName(code)));
+}
+
+namespace device {
+namespace {
+
+/// bf16 tensor cores and everything the kernels use begin with Ampere.
+constexpr int oldest_major = 8;
+
+/// An event that orders streams and keeps no time; it may be destroyed before the work is done.
+class Mark {
+public:
+    Mark() { CHECK_CUDA(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming)); }
+    ~Mark() { cudaEventDestroy(event_); }
+    Mark(const Mark&) = delete;
+    Mark& operator=(const Mark&) = delete;
+    cudaEvent_t get() const { return event_; }
+
+private:
+    cudaEvent_t event_ = nullptr;
+};
+
+}  // namespace
+
+int count() {
+    int devices = 0;
+    const cudaError_t code = cudaGetDeviceCount(&devices);
+    ESPALIER_REQUIRE(
+        code != cudaErrorInsufficientDriver,
+        "--device cuda: there is no NVIDIA driver here, or it is older than this program's CUDA {}; "
+        "install a newer driver (see `nvidia-smi`), or use --device cpu",
+        CUDART_VERSION / 1000);
+    ESPALIER_REQUIRE(
+        code != cudaErrorNoDevice && (code != cudaSuccess || devices > 0),
+        "--device cuda: the driver sees no device; ask the batch system for one (--gpus-per-node), look at "
+        "CUDA_VISIBLE_DEVICES, or use --device cpu");
+    CHECK_CUDA(code);
+    return devices;
+}
+
+Facts facts(int index) {
+    cudaDeviceProp properties{};
+    CHECK_CUDA(cudaGetDeviceProperties(&properties, index));
+    char bus[32] = {};
+    CHECK_CUDA(cudaDeviceGetPCIBusId(bus, sizeof bus, index));
+    return {properties.name, bus, properties.major, properties.minor, properties.totalGlobalMem};
+}
+
+void select(int index) {
+    const int devices = count();
+    ESPALIER_REQUIRE(index < devices, "--device cuda: device {} of {}; start at most {} ranks a node", index,
+                     devices, devices);
+    const Facts found = facts(index);
+    ESPALIER_REQUIRE(found.major >= oldest_major,
+                     "--device cuda: {} has compute capability {}.{}; the kernels need {}.0 (A100) or newer: "
+                     "use --device cpu",
+                     found.name, found.major, found.minor, oldest_major);
+    CHECK_CUDA(cudaSetDevice(index));
+}
+
+std::byte* allocate(size_t bytes) {
+    void* memory = nullptr;
+    const cudaError_t code = cudaMalloc(&memory, bytes);
+    if (code == cudaErrorMemoryAllocation) {
+        size_t free = 0, total = 0;
+        cudaGetLastError();  // the error is dealt with
+        cudaMemGetInfo(&free, &total);
+        fail(
+            "out of device memory: {} MiB wanted, {} of {} MiB free; use a smaller --micro-batch or "
+            "--seq-len, or "
+            "more ranks (--tp, --pp)",
+            bytes >> 20, free >> 20, total >> 20);
+    }
+    CHECK_CUDA(code);
+    return static_cast<std::byte*>(memory);
+}
+
+void release(std::byte* memory) noexcept {
+    cudaFree(memory);
+}
+
+std::byte* allocate_pinned(size_t bytes) {
+    void* memory = nullptr;
+    CHECK_CUDA(cudaMallocHost(&memory, bytes));
+    return static_cast<std::byte*>(memory);
+}
+
+void release_pinned(std::byte* memory) noexcept {
+    cudaFreeHost(memory);
+}
+
+Stream make_stream() {
+    cudaStream_t stream = nullptr;
+    CHECK_CUDA(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+    return stream;
+}
+
+void destroy(Stream stream) noexcept {
+    cudaStreamDestroy(stream);
+}
+
+void wait(Stream stream) {
+    CHECK_CUDA(cudaStreamSynchronize(stream));
+}
+
+void wait_for_all() {
+    CHECK_CUDA(cudaDeviceSynchronize());
+}
+
+void order(Stream earlier, Stream later) {
+    const Mark mark;
+    CHECK_CUDA(cudaEventRecord(mark.get(), earlier));
+    CHECK_CUDA(cudaStreamWaitEvent(later, mark.get(), 0));
+}
+
+void copy(std::byte* to, const std::byte* from, size_t bytes, Copy direction, Stream stream) {
+    const cudaMemcpyKind kind = direction == Copy::to_device ? cudaMemcpyHostToDevice
+                                : direction == Copy::to_host ? cudaMemcpyDeviceToHost
+                                                             : cudaMemcpyDeviceToDevice;
+    if (bytes > 0) CHECK_CUDA(cudaMemcpyAsync(to, from, bytes, kind, stream));
+}
+
+void set_bytes(std::byte* to, int value, size_t bytes, Stream stream) {
+    if (bytes > 0) CHECK_CUDA(cudaMemsetAsync(to, value, bytes, stream));
+}
+
+}  // namespace device
+}  // namespace espalier

@@ -1,0 +1,236 @@
+// A device communicates while the processor goes on; here the processor must do it. So an operation runs when
+// it is put on its stream, with everything that the stream holds before it. All is made of messages between
+// ranks of MPI_COMM_WORLD, a tag for each communicator.
+#include <mpi.h>
+#include <nccl.h>
+
+#include <deque>
+#include <vector>
+
+#include "src/core/bfloat16.hpp"
+#include "tests/cuda_on_host/runtime.hpp"
+
+struct ncclComm {
+    int rank = 0, tag = 0;
+    std::vector<int> world;  // ranks in MPI_COMM_WORLD
+    int size() const { return static_cast<int>(world.size()); }
+};
+
+namespace espalier::rig {
+namespace {
+
+/// What stands in a ncclUniqueId.
+struct Meeting {
+    int host;  // rank in MPI_COMM_WORLD of the communicator's rank 0
+    int tag;
+};
+
+size_t size_of(ncclDataType_t type) {
+    switch (type) {
+        case ncclUint8:
+            return 1;
+        case ncclBfloat16:
+            return 2;
+        case ncclFloat64:
+            return 8;
+        default:
+            return 4;
+    }
+}
+
+using Bytes = std::vector<char>;
+
+struct Message {
+    Bytes content;
+    MPI_Request request = MPI_REQUEST_NULL;
+};
+
+/// Sends without waiting for the receiver; forgets what has arrived.
+void send(const ncclComm& comm, int to, const void* from, size_t bytes) {
+    static std::deque<Message> on_their_way;
+    const char* begin = static_cast<const char*>(from);
+    Message& message = on_their_way.emplace_back();
+    message.content.assign(begin, begin + bytes);
+    MPI_Isend(message.content.data(), static_cast<int>(bytes), MPI_BYTE, comm.world[static_cast<size_t>(to)],
+              comm.tag, MPI_COMM_WORLD, &message.request);
+    for (int arrived = 1; arrived && !on_their_way.empty();) {
+        MPI_Test(&on_their_way.front().request, &arrived, MPI_STATUS_IGNORE);
+        if (arrived) on_their_way.pop_front();
+    }
+}
+
+void receive(const ncclComm& comm, int from, void* to, size_t bytes) {
+    MPI_Recv(to, static_cast<int>(bytes), MPI_BYTE, comm.world[static_cast<size_t>(from)], comm.tag,
+             MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+}
+
+template <class T>
+void join(T* sum, const T* part, size_t count, ncclRedOp_t op) {
+    for (size_t i = 0; i < count; ++i) {
+        if constexpr (std::is_same_v<T, bfloat16>) {
+            const auto a = static_cast<float>(sum[i]), b = static_cast<float>(part[i]);
+            sum[i] = bfloat16(op == ncclSum ? a + b : std::max(a, b));
+        } else {
+            sum[i] = op == ncclSum ? static_cast<T>(sum[i] + part[i]) : std::max(sum[i], part[i]);
+        }
+    }
+}
+
+void join(void* sum, const void* part, size_t count, ncclDataType_t type, ncclRedOp_t op) {
+    const auto as = [&]<class T>(T) { join(static_cast<T*>(sum), static_cast<const T*>(part), count, op); };
+    switch (type) {
+        case ncclFloat32:
+            return as(float{});
+        case ncclFloat64:
+            return as(double{});
+        case ncclBfloat16:
+            return as(bfloat16{});
+        case ncclInt32:
+            return as(int32_t{});
+        case ncclUint8:
+            return as(uint8_t{});
+    }
+}
+
+/// to, on root alone, = the reduction in the order of the ranks.
+void reduce(const ncclComm& comm, const void* from, void* to, size_t count, ncclDataType_t type,
+            ncclRedOp_t op, int root) {
+    const size_t bytes = count * size_of(type);
+    if (comm.rank != root) return send(comm, root, from, bytes);
+    Bytes sum, part(bytes);
+    for (int r = 0; r < comm.size(); ++r) {
+        if (r == root) {
+            std::memcpy(part.data(), from, bytes);
+        } else {
+            receive(comm, r, part.data(), bytes);
+        }
+        if (r == 0) {
+            sum = part;
+        } else {
+            join(sum.data(), part.data(), count, type, op);
+        }
+    }
+    std::memcpy(to, sum.data(), bytes);
+}
+
+void broadcast(const ncclComm& comm, const void* from, void* to, size_t bytes, int root) {
+    if (comm.rank != root) return receive(comm, root, to, bytes);
+    for (int r = 0; r < comm.size(); ++r) {
+        if (r != root) send(comm, r, from, bytes);
+    }
+    if (to != from) std::memcpy(to, from, bytes);
+}
+
+template <class F>
+ncclResult_t run(cudaStream_t stream, F f) {
+    submit(stream, f);
+    finish(stream);
+    return ncclSuccess;
+}
+
+}  // namespace
+}  // namespace espalier::rig
+
+using namespace espalier::rig;
+
+const char* ncclGetErrorString(ncclResult_t code) {
+    return code == ncclSuccess ? "no error" : "invalid usage";
+}
+
+ncclResult_t ncclGetUniqueId(ncclUniqueId* id) {
+    static int made = 0;
+    Meeting meeting{};
+    MPI_Comm_rank(MPI_COMM_WORLD, &meeting.host);
+    meeting.tag = 20000 + 1000 * meeting.host + made++;
+    std::memcpy(id->internal, &meeting, sizeof meeting);
+    return ncclSuccess;
+}
+
+ncclResult_t ncclCommInitRank(ncclComm_t* out, int ranks, ncclUniqueId id, int rank) {
+    Meeting meeting;
+    std::memcpy(&meeting, id.internal, sizeof meeting);
+    auto* comm = new ncclComm{rank, meeting.tag, std::vector<int>(static_cast<size_t>(ranks))};
+    int me = 0;
+    MPI_Comm_rank(MPI_COMM_WORLD, &me);
+    if (rank == 0) {
+        comm->world[0] = me;
+        for (int r = 1; r < ranks; ++r) {
+            int who[2];
+            MPI_Recv(who, 2, MPI_INT, MPI_ANY_SOURCE, meeting.tag, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+            comm->world[static_cast<size_t>(who[0])] = who[1];
+        }
+        for (int r = 1; r < ranks; ++r) {
+            MPI_Send(comm->world.data(), ranks, MPI_INT, comm->world[static_cast<size_t>(r)], meeting.tag,
+                     MPI_COMM_WORLD);
+        }
+    } else {
+        const int who[2] = {rank, me};
+        MPI_Send(who, 2, MPI_INT, meeting.host, meeting.tag, MPI_COMM_WORLD);
+        MPI_Recv(comm->world.data(), ranks, MPI_INT, meeting.host, meeting.tag, MPI_COMM_WORLD,
+                 MPI_STATUS_IGNORE);
+    }
+    *out = comm;
+    return ncclSuccess;
+}
+
+ncclResult_t ncclCommDestroy(ncclComm_t comm) {
+    delete comm;
+    return ncclSuccess;
+}
+ncclResult_t ncclCommAbort(ncclComm_t comm) {
+    return ncclCommDestroy(comm);
+}
+ncclResult_t ncclGroupStart() {
+    return ncclSuccess;
+}
+ncclResult_t ncclGroupEnd() {
+    return ncclSuccess;
+}
+
+ncclResult_t ncclAllReduce(const void* from, void* to, size_t count, ncclDataType_t type, ncclRedOp_t op,
+                           ncclComm_t comm, cudaStream_t stream) {
+    return run(stream, [=] {
+        reduce(*comm, from, to, count, type, op, 0);
+        broadcast(*comm, to, to, count * size_of(type), 0);
+    });
+}
+
+ncclResult_t ncclReduce(const void* from, void* to, size_t count, ncclDataType_t type, ncclRedOp_t op,
+                        int root, ncclComm_t comm, cudaStream_t stream) {
+    return run(stream, [=] { reduce(*comm, from, to, count, type, op, root); });
+}
+
+ncclResult_t ncclReduceScatter(const void* from, void* to, size_t count, ncclDataType_t type, ncclRedOp_t op,
+                               ncclComm_t comm, cudaStream_t stream) {
+    return run(stream, [=] {
+        for (int r = 0; r < comm->size(); ++r) {
+            reduce(*comm, static_cast<const char*>(from) + static_cast<size_t>(r) * count * size_of(type), to,
+                   count, type, op, r);
+        }
+    });
+}
+
+ncclResult_t ncclBroadcast(const void* from, void* to, size_t count, ncclDataType_t type, int root,
+                           ncclComm_t comm, cudaStream_t stream) {
+    return run(stream, [=] { broadcast(*comm, from, to, count * size_of(type), root); });
+}
+
+ncclResult_t ncclAllGather(const void* from, void* to, size_t count, ncclDataType_t type, ncclComm_t comm,
+                           cudaStream_t stream) {
+    return run(stream, [=] {
+        const size_t bytes = count * size_of(type);
+        for (int r = 0; r < comm->size(); ++r) {
+            broadcast(*comm, from, static_cast<char*>(to) + static_cast<size_t>(r) * bytes, bytes, r);
+        }
+    });
+}
+
+ncclResult_t ncclSend(const void* from, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
+                      cudaStream_t stream) {
+    return run(stream, [=] { send(*comm, peer, from, count * size_of(type)); });
+}
+
+ncclResult_t ncclRecv(void* to, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
+                      cudaStream_t stream) {
+    return run(stream, [=] { receive(*comm, peer, to, count * size_of(type)); });
+}

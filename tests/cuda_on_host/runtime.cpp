@@ -1,0 +1,203 @@
+#include "tests/cuda_on_host/runtime.hpp"
+
+#include <cstdio>
+#include <cstdlib>
+#include <deque>
+#include <memory>
+#include <set>
+#include <stdexcept>
+#include <string>
+
+#include "tests/cuda_on_host/device_memory.hpp"
+
+namespace espalier::rig {
+
+/// Work in order, and how much of it is done.
+struct Queue {
+    std::deque<std::function<void()>> work;
+    uint64_t submitted = 0;
+    uint64_t done = 0;
+
+    void run_until(uint64_t count) {
+        const Reach reach;
+        while (done < count) {
+            const auto next = std::move(work.front());
+            work.pop_front();
+            ++done;
+            next();
+        }
+    }
+};
+
+}  // namespace espalier::rig
+
+struct CUstream_st {
+    std::shared_ptr<espalier::rig::Queue> queue = std::make_shared<espalier::rig::Queue>();
+};
+
+struct CUevent_st {
+    std::shared_ptr<espalier::rig::Queue> queue;
+    uint64_t at = 0;
+};
+
+namespace espalier::rig {
+namespace {
+
+std::set<cudaStream_t>& streams() {
+    static std::set<cudaStream_t> all;
+    return all;
+}
+
+/// What the machine is to look like: it has ESPALIER_RIG_DEVICES devices, none without it; for tests of their
+/// absence ESPALIER_RIG_MACHINE = no-driver, old-card.
+bool machine_is(const char* what) {
+    const char* machine = std::getenv("ESPALIER_RIG_MACHINE");
+    return machine && std::string(machine) == what;
+}
+
+}  // namespace
+
+void submit(cudaStream_t stream, std::function<void()> work) {
+    stream->queue->work.push_back(std::move(work));
+    ++stream->queue->submitted;
+}
+
+void finish(cudaStream_t stream) {
+    stream->queue->run_until(stream->queue->submitted);
+}
+
+void expect_launchable(Index grid, Index block, size_t shared_bytes) {
+    constexpr unsigned most_threads = 1024, most_rows = 65535;
+    constexpr size_t most_shared = 227 << 10;
+    if (block.x * block.y * block.z > most_threads || block.z > 64 || grid.x > 0x7fffffffU ||
+        grid.y > most_rows || grid.z > most_rows || shared_bytes > most_shared) {
+        throw std::runtime_error("a launch that no device takes: grid " + std::to_string(grid.x) + " x " +
+                                 std::to_string(grid.y) + " x " + std::to_string(grid.z) +
+                                 ", shared memory " + std::to_string(shared_bytes));
+    }
+}
+
+}  // namespace espalier::rig
+
+using espalier::rig::machine_is;
+
+const char* cudaGetErrorString(cudaError_t code) {
+    return code == cudaErrorMemoryAllocation ? "out of memory" : "an error of the stand-in runtime";
+}
+const char* cudaGetErrorName(cudaError_t code) {
+    return code == cudaErrorMemoryAllocation ? "cudaErrorMemoryAllocation" : "cudaErrorUnknown";
+}
+cudaError_t cudaGetLastError() {
+    return cudaSuccess;
+}
+
+cudaError_t cudaGetDeviceCount(int* count) {
+    *count = 0;
+    if (machine_is("no-driver")) return cudaErrorInsufficientDriver;
+    const char* devices = std::getenv("ESPALIER_RIG_DEVICES");
+    *count = devices ? std::atoi(devices) : 0;
+    return *count > 0 ? cudaSuccess : cudaErrorNoDevice;
+}
+
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
+    *properties = {"a processor in place of a GPU", espalier::rig::memory_limit(),
+                   machine_is("old-card") ? 7 : 9, 0, 132};
+    return cudaSuccess;
+}
+
+cudaError_t cudaDeviceGetPCIBusId(char* text, int length, int device) {
+    std::snprintf(text, static_cast<size_t>(length), "0000:%02x:00.0", static_cast<unsigned>(device));
+    return cudaSuccess;
+}
+
+cudaError_t cudaSetDevice(int) {
+    return cudaSuccess;
+}
+
+cudaError_t cudaDeviceSynchronize() {
+    for (const cudaStream_t stream : espalier::rig::streams()) espalier::rig::finish(stream);
+    return cudaSuccess;
+}
+
+cudaError_t cudaMalloc(void** memory, size_t bytes) {
+    *memory = espalier::rig::allocate(bytes);
+    return *memory || bytes == 0 ? cudaSuccess : cudaErrorMemoryAllocation;
+}
+
+cudaError_t cudaFree(void* memory) {
+    if (!std::uncaught_exceptions()) cudaDeviceSynchronize();
+    espalier::rig::release(memory);
+    return cudaSuccess;
+}
+
+cudaError_t cudaMallocHost(void** memory, size_t bytes) {
+    *memory = std::malloc(bytes);
+    return *memory ? cudaSuccess : cudaErrorMemoryAllocation;
+}
+
+cudaError_t cudaFreeHost(void* memory) {
+    std::free(memory);
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
+    *total = espalier::rig::memory_limit();
+    *free = *total - espalier::rig::memory_used();
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t stream) {
+    if (kind == cudaMemcpyHostToDevice) {
+        // Pageable memory is read before the call returns.
+        auto staged = std::make_shared<std::string>(static_cast<const char*>(from), bytes);
+        espalier::rig::submit(stream, [=] { std::memcpy(to, staged->data(), bytes); });
+    } else {
+        espalier::rig::submit(stream, [=] { std::memcpy(to, from, bytes); });
+    }
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {
+    espalier::rig::submit(stream, [=] { std::memset(to, value, bytes); });
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+    *stream = new CUstream_st;
+    espalier::rig::streams().insert(*stream);
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+    if (!std::uncaught_exceptions()) espalier::rig::finish(stream);
+    espalier::rig::streams().erase(stream);
+    delete stream;
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+    espalier::rig::finish(stream);
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+    espalier::rig::submit(stream, [queue = event->queue, at = event->at] { queue->run_until(at); });
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+    *event = new CUevent_st;
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+    delete event;
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+    event->queue = stream->queue;
+    event->at = stream->queue->submitted;
+    return cudaSuccess;
+}

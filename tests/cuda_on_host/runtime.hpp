@@ -1,0 +1,28 @@
+// Streams and device memory of the stand-in runtime, as its other parts use them.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <functional>
+
+namespace espalier::rig {
+
+/// Puts work on a stream; it runs when somebody waits for it, so that what is used before its event is not
+/// there yet.
+void submit(cudaStream_t stream, std::function<void()> work);
+/// Runs what the stream holds.
+void finish(cudaStream_t stream);
+
+/// While one of these lives, the processor may touch device memory.
+class Reach {
+public:
+    Reach();
+    ~Reach();
+    Reach(const Reach&) = delete;
+    Reach& operator=(const Reach&) = delete;
+};
+
+/// Throws where a grid, block or shared memory is larger than an H100's.
+void expect_launchable(Index grid, Index block, size_t shared_bytes);
+
+}  // namespace espalier::rig
