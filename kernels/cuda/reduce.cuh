@@ -31,10 +31,9 @@ __device__ T reduce_warp(T value) {
 }
 
 /// Every thread gets the reduction over a block of `threads` (a power of two of warps, one dimension). All
-/// threads call it; two barriers, so that it may be called again at once. Static, so that its shared memory
-/// is the translation unit's.
+/// threads call it; two barriers, so that it may be called again at once.
 template <class Op, int threads, class T>
-static __device__ T reduce_block(T value) {
+__device__ T reduce_block(T value) {
     static_assert(threads % warp == 0);
     constexpr int warps = threads / warp;
     __shared__ T parts[warps];

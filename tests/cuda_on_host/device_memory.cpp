@@ -56,6 +56,7 @@ public:
         const Reach reach;
         ASAN_UNPOISON_MEMORY_REGION(found->first, found->second);
         std::memset(found->first, 0xff, found->second);
+        give_back(found->first, found->second);
         ASAN_POISON_MEMORY_REGION(found->first, found->second);
         sizes_.erase(found);
     }
@@ -69,6 +70,14 @@ public:
     size_t used() const { return used_; }
 
 private:
+    /// The system gets the pages that lie within a freed block.
+    static void give_back(char* block, size_t bytes) {
+        constexpr uintptr_t page = 4096;
+        const uintptr_t begin = (reinterpret_cast<uintptr_t>(block) + page - 1) / page * page;
+        const uintptr_t end = (reinterpret_cast<uintptr_t>(block) + bytes) / page * page;
+        if (end > begin) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+    }
+
     char* base_ = nullptr;
     size_t next_ = 0;
     size_t used_ = 0;

@@ -12,6 +12,8 @@
 #include <utility>
 #include <vector>
 
+#include "tests/cuda_on_host/shared_variables.hpp"
+
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
@@ -43,12 +45,6 @@ espalier_switch_stack:
     ret
 .size espalier_switch_stack, .-espalier_switch_stack
 )");
-
-// Static shared variables of all kernels stand in one section of the program.
-extern "C" {
-extern char __start_espalier_shared[] __attribute__((weak));
-extern char __stop_espalier_shared[] __attribute__((weak));
-}
 
 namespace espalier::rig {
 namespace {
@@ -177,9 +173,9 @@ void abandon([[maybe_unused]] Machine& m, [[maybe_unused]] unsigned threads) {
     m.ready.clear();
 }
 
-/// NaN in every float that a kernel might read before it is written. Redzones lie between the variables.
-__attribute__((no_sanitize_address)) void poison_static_shared() {
-    for (volatile char* p = __start_espalier_shared; p < __stop_espalier_shared; ++p) *p = '\xff';
+/// NaN in every float that a kernel might read before it is written.
+void poison_static_shared() {
+    for (const auto variable : shared_variables()) std::memset(variable.data(), 0xff, variable.size());
 }
 
 void run_block(Machine& m, Index block, size_t shared_bytes) {

@@ -15,7 +15,7 @@
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 #define __align__(n) __attribute__((aligned(n)))
-#define __shared__ static __attribute__((section("espalier_shared")))
+#define __shared__ static
 
 #define CUDART_VERSION 13000
 
