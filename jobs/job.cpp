@@ -12,6 +12,7 @@ constexpr std::array table{
     Job{"inspect", "what a file is: architecture, tensors, provenance, checksums", inspect},
     Job{"tokenize", "text or JSONL -> Megatron token files", tokenize},
     Job{"importance", "how much every neuron, head, channel and layer matters", importance},
+    Job{"search", "shapes under a budget, cut, distilled for a while and ranked", search},
     Job{"prune", "cut a model to a target shape", prune},
     Job{"distill", "train a student after a teacher", distill},
     Job{"train", "train a model on text", train},

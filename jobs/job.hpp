@@ -37,6 +37,7 @@ ESPALIER_JOB(init);
 ESPALIER_JOB(inspect);
 ESPALIER_JOB(tokenize);
 ESPALIER_JOB(importance);
+ESPALIER_JOB(search);
 ESPALIER_JOB(prune);
 ESPALIER_JOB(distill);
 ESPALIER_JOB(train);

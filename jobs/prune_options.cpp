@@ -1,5 +1,6 @@
 #include "jobs/prune_options.hpp"
 
+#include "jobs/candidates_file.hpp"
 #include "src/core/error.hpp"
 
 namespace espalier::jobs {
@@ -23,7 +24,11 @@ void declare(PruneOptions& o, Options& options) {
         "contiguous", po::bool_switch(&o.contiguous),
         "layers go as one contiguous block, which the importance file must have scored (--depth-block)")(
         "drop-layers", po::value(&o.drop_layers)->default_value(o.drop_layers),
-        "layers to drop: 16-31 or 3,7,8");
+        "layers to drop: 16-31 or 3,7,8")("candidate", po::value(&o.candidate),
+                                          "K: the shape at position K, from 0, of the list in --candidates, "
+                                          "instead of naming widths and layers")(
+        "candidates", po::value(&o.candidates)->default_value(o.candidates),
+        "CANDIDATES.json of `espalier search`; a ranked one begins with the best");
     options.add()("vocab", po::value(&o.vocab), "tokens to keep, the most frequent ones of --vocab-data")(
         "vocab-data", po::value(&o.vocab_data)->multitoken(), "PREFIX... of token files to count tokens in")(
         "vocab-ids", po::value(&o.vocab_ids)->default_value(o.vocab_ids),
@@ -69,6 +74,18 @@ prune::Target target_of(const PruneOptions& o, const Options& given, int64_t dep
     out.depth.layers = value_if(given, "layers", o.layers);
     out.depth.by = prune::depth_by_from_string(o.depth_by);
     out.depth.style = o.contiguous ? prune::DepthStyle::contiguous : prune::DepthStyle::scattered;
+    if (given.given("candidate") || !o.candidates.empty()) {
+        ESPALIER_REQUIRE(given.given("candidate") && !o.candidates.empty() && o.drop_layers.empty() &&
+                             !out.hidden && !out.heads && !out.kv_heads && !out.ffn && !out.depth.layers,
+                         "--candidate K and --candidates FILE go together, and stand for widths and layers; "
+                         "leave the others out");
+        const auto shape = read_candidate(o.candidates, o.candidate);
+        out.hidden = shape.hidden;
+        out.heads = shape.heads;
+        out.kv_heads = shape.kv_heads;
+        out.ffn = shape.ffn;
+        out.depth.layers = shape.layers;
+    }
     if (!o.drop_layers.empty()) out.depth.drop = prune::parse_layers(o.drop_layers, depth);
     return out;
 }

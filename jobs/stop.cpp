@@ -8,6 +8,7 @@ namespace {
 
 // A signal handler can reach nothing but a global.
 volatile std::sig_atomic_t signalled = 0;
+int living = 0;  // StopRequests; the outermost begins and ends the handling
 
 extern "C" void note_signal(int) {
     signalled = 1;
@@ -16,12 +17,14 @@ extern "C" void note_signal(int) {
 }  // namespace
 
 StopRequests::StopRequests() {
+    if (living++ > 0) return;
     signalled = 0;
     std::signal(SIGTERM, note_signal);
     std::signal(SIGUSR1, note_signal);
 }
 
 StopRequests::~StopRequests() {
+    if (--living > 0) return;
     std::signal(SIGTERM, SIG_DFL);
     std::signal(SIGUSR1, SIG_DFL);
 }

@@ -13,7 +13,8 @@ struct StopLimits {
     std::string file;    ///< its existence stops the run
 };
 
-/// While one lives, SIGTERM and SIGUSR1 ask for a stop instead of ending the process.
+/// While one lives, SIGTERM and SIGUSR1 ask for a stop instead of ending the process. A job that runs others
+/// has one around theirs: what is asked for in one of them holds for the rest.
 class StopRequests {
 public:
     StopRequests();

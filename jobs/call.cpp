@@ -1,0 +1,36 @@
+#include "jobs/call.hpp"
+
+#include <filesystem>
+
+#include "io/publish.hpp"
+#include "jobs/job.hpp"
+#include "src/core/error.hpp"
+
+namespace espalier::jobs {
+
+CallResult call_job(Session& session, comm::Mpi& mpi, const std::string& name,
+                    std::vector<std::string> arguments, const std::string& summary_file) {
+    const auto& common = session.common();
+    for (const auto& [option, value] : {std::pair<const char*, std::string>{"--device", common.device},
+                                        {"--dtype", std::string(to_string(session.dtype()))},
+                                        {"--tp", std::to_string(common.tp)},
+                                        {"--pp", std::to_string(common.pp)},
+                                        {"--threads", std::to_string(common.threads)},
+                                        {"--seed", std::to_string(common.seed)},
+                                        {"--summary", summary_file}})
+        arguments.insert(arguments.end(), {option, value});
+    arguments.emplace_back("--quiet");
+
+    CallResult out;
+    out.exit_code = find_job(name)->run(arguments, mpi);
+    std::string summary;
+    if (session.root()) {
+        summary = io::read_file(summary_file);
+        std::filesystem::remove(summary_file);
+    }
+    out.summary = nlohmann::json::parse(session.world().broadcast(std::move(summary)));
+    if (out.summary.contains("model_flops")) session.model_flops += out.summary["model_flops"].get<double>();
+    return out;
+}
+
+}  // namespace espalier::jobs

@@ -1,0 +1,39 @@
+#include "jobs/candidates_file.hpp"
+
+#include "jobs/json_file.hpp"
+#include "src/core/error.hpp"
+#include "src/model/architecture_json.hpp"
+
+namespace espalier::jobs {
+
+nlohmann::ordered_json to_json(const search::Candidate& candidate, int64_t number) {
+    const auto& s = candidate.shape;
+    nlohmann::ordered_json out{{"candidate", number},
+                               {"layers", s.layers},
+                               {"hidden", s.hidden},
+                               {"heads", s.heads},
+                               {"kv_heads", s.kv_heads},
+                               {"ffn", s.ffn},
+                               {"parameters", candidate.cost.parameters},
+                               {"memory_bytes", candidate.cost.memory_bytes},
+                               {"flops_per_token", candidate.cost.flops_per_token},
+                               {"loads_as", nullptr}};
+    if (candidate.loads_as) out["loads_as"] = model::to_string(*candidate.loads_as);
+    return out;
+}
+
+search::Shape read_candidate(const std::string& path, int64_t k) {
+    const auto file = read_json(path);
+    ESPALIER_REQUIRE(file.is_object() && file.contains("candidates") && file["candidates"].is_array(),
+                     "{}: no list \"candidates\"; `espalier search --out` writes such a file", path);
+    const auto& list = file["candidates"];
+    const auto count = static_cast<int64_t>(list.size());
+    ESPALIER_REQUIRE(count > 0, "{}: the list of candidates is empty", path);
+    ESPALIER_REQUIRE(k >= 0 && k < count, "--candidate {}: {} has {} candidates; choose between 0 and {}", k,
+                     path, count, count - 1);
+    const model::FieldReader entry(list[static_cast<size_t>(k)], fmt::format("{}, candidate {}", path, k));
+    return {entry.integer("layers"), entry.integer("hidden"), entry.integer("heads"),
+            entry.integer("kv_heads"), entry.integer("ffn")};
+}
+
+}  // namespace espalier::jobs

@@ -1,0 +1,310 @@
+// search: enumerate shapes under a budget; cut, measure and distil each; rank them.
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "io/journal.hpp"
+#include "io/publish.hpp"
+#include "io/sha256.hpp"
+#include "jobs/candidate_run.hpp"
+#include "jobs/candidates_file.hpp"
+#include "jobs/job.hpp"
+#include "jobs/json_file.hpp"
+#include "jobs/progress.hpp"
+#include "jobs/search_results.hpp"
+#include "jobs/stop.hpp"
+#include "jobs/tokens.hpp"
+#include "src/core/error.hpp"
+#include "src/distill/loss_terms.hpp"
+#include "src/prune/aggregate.hpp"
+
+namespace espalier::jobs {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::ordered_json;
+
+/// What all jobs of one search have in common: options but for layout, limits and places.
+ordered_json settings(const Session& session, const SearchOptions& o, const ModelFile* model) {
+    ordered_json out = session.options();
+    for (const char* key : {"tp", "pp", "virtual-stages", "threads", "device", "quiet", "log-level", "force",
+                            "summary", "out", "candidate", "exit-after-minutes", "checkpoint-every",
+                            "micro-batch", "recompute", "model", "importance", "dtype"})
+        out.erase(key);
+    if (model) out["model_sha256"] = model->sha256();
+    if (!o.measures()) return out;
+    out["dtype"] = to_string(session.dtype());
+    out["importance_sha256"] = io::sha256_of_file(o.importance);
+    return out;
+}
+
+class Search {
+public:
+    Search(Session& session, comm::Mpi& mpi, const SearchOptions& o, const model::Architecture& source,
+           std::vector<search::Candidate> candidates)
+        : session_(session),
+          mpi_(mpi),
+          o_(o),
+          source_(source),
+          candidates_(std::move(candidates)),
+          folder_(o.training.out + ".runs"),
+          results_(session, folder_ + "/results.jsonl") {
+        const auto& t = o.training;
+        if (o.retrains()) {
+            const int64_t steps = div_ceil(t.tokens, t.global_batch * t.seq_len);
+            rungs_ =
+                search::rungs(std::ssize(candidates_), steps, std::max<int64_t>(1, t.valid_every), o.rungs);
+        }
+    }
+
+    /// Makes the folder, or goes on in it when it is of the same search.
+    void open(const ordered_json& settings) {
+        if (session_.root()) {
+            if (session_.common().force) fs::remove_all(folder_);
+            fs::create_directories(folder_);
+            fs::remove(folder_ + "/stop");  // of the stop that this start ends
+            const std::string path = folder_ + "/settings.json";
+            io::append_line(path, settings.dump(), [](const std::string&) { return true; });
+            const auto there = ordered_json::parse(io::read_lines(path).at(0), nullptr, false);
+            for (const auto& [key, value] : settings.items())
+                ESPALIER_REQUIRE(there.is_object() && there.contains(key) && there[key] == value,
+                                 "{}: holds a search with another --{}; go on with the same options, choose "
+                                 "another --out, or start over with --force",
+                                 folder_, key);
+        }
+        session_.world().barrier();
+    }
+
+    /// Everything that this job is to do; whether nothing is left for anybody.
+    bool run() {
+        std::vector<int64_t> entrants;
+        for (int64_t k = 0; k < std::ssize(candidates_); ++k) entrants.push_back(k);
+        for (const int64_t k : entrants) {
+            if (!measure(k, 0)) return false;
+        }
+        for (const int64_t step : rungs_) {
+            for (const int64_t k : entrants) {
+                if (!measure(k, step)) return false;
+            }
+            const auto better = search::survivors(entrants, results_.read()[step]);
+            if (!better) return false;
+            if (o_.candidate < 0) drop_others(entrants, *better);
+            entrants = *better;
+        }
+        return results_.read()[0].size() == candidates_.size();
+    }
+
+    /// Whether this run ended because somebody wished it, or because others are at work on what is left.
+    bool stopped() const { return stopped_; }
+    const std::vector<int64_t>& busy() const { return busy_; }
+
+    /// All that is known, the best candidate first; candidates not measured yet are left out.
+    ordered_json ranked() const {
+        const auto by_steps = results_.read();
+        auto out = ordered_json::array();
+        for (const int64_t k : search::ranking(by_steps)) {
+            ordered_json entry = to_json(candidates_.at(static_cast<size_t>(k)), k);
+            for (const auto& [step, losses] : by_steps) {
+                if (!losses.contains(k)) continue;
+                entry["loss"] = losses.at(k);
+                if (step == 0) entry["loss_after_cut"] = losses.at(k);
+                entry["steps"] = step;
+                entry["tokens"] = step * o_.training.global_batch * o_.training.seq_len;
+                if (step > 0) entry["losses"][std::to_string(step)] = losses.at(k);
+            }
+            out.push_back(std::move(entry));
+        }
+        return out;
+    }
+
+    /// Removes what only a search under way needs: all, or with retraining all but the records and the models
+    /// that were trained to the end.
+    void tidy() {
+        std::vector<int64_t> all;
+        for (int64_t k = 0; k < std::ssize(candidates_); ++k) all.push_back(k);
+        if (o_.retrains()) {
+            drop_others(all, {});
+        } else if (session_.root()) {
+            fs::remove_all(folder_);
+        }
+    }
+    /// After bad input, where nothing was measured yet.
+    void remove_if_empty() const {
+        if (session_.root() && io::read_lines(folder_ + "/results.jsonl").empty()) fs::remove_all(folder_);
+    }
+
+    const std::vector<int64_t>& rungs() const { return rungs_; }
+
+private:
+    std::string folder_of(int64_t k) const { return fmt::format("{}/candidate-{}", folder_, k); }
+    CandidateRun candidate(int64_t k) {
+        return {session_, mpi_, o_, source_, candidates_.at(static_cast<size_t>(k)).shape, folder_of(k)};
+    }
+
+    /// Held by rank 0; nothing on the others.
+    std::optional<io::Descriptor> lock_folder(int64_t k) const {
+        if (!session_.root()) return std::nullopt;
+        fs::create_directories(folder_of(k));
+        return io::try_lock(folder_of(k) + "/lock");
+    }
+
+    /// One piece of work, unless it is done or another job's; false when this job is to end here.
+    bool measure(int64_t k, int64_t step) {
+        if (o_.candidate >= 0 && k != o_.candidate) return true;
+        const auto known = [&] {
+            const auto by_steps = results_.read();
+            return by_steps.contains(step) && by_steps.at(step).contains(k);
+        };
+        if (known()) return true;
+        const auto lock = lock_folder(k);
+        if (session_.world().all_reduce(lock ? 1 : 0, comm::Reduction::max) == 0) {
+            busy_.push_back(k);
+            return true;
+        }
+        if (known()) return true;  // by whoever held the lock
+        auto run = candidate(k);
+        const auto loss = step == 0 ? std::optional(run.loss_after_cut()) : run.train_to(step);
+        if (loss) {
+            results_.add(k, step, *loss);
+            report(k, step, *loss);
+        }
+        if (step == 0 && !o_.retrains()) run.drop_state();
+        const bool wish =
+            stop_.wanted(session_, {o_.training.exit_after_minutes, 0, folder_ + "/stop"}, step);
+        stopped_ = session_.world().all_reduce(wish || !loss ? 1 : 0, comm::Reduction::max) == 1;
+        return !stopped_;
+    }
+
+    void report(int64_t k, int64_t step, double loss) const {
+        if (!session_.talks()) return;
+        fmt::print("candidate {:3} ({}): loss {:.4f} {}\n", k,
+                   to_string(candidates_.at(static_cast<size_t>(k)).shape), loss,
+                   step == 0 ? "after the cut" : fmt::format("after {} steps", step));
+        std::fflush(stdout);
+    }
+
+    void drop_others(const std::vector<int64_t>& entrants, const std::vector<int64_t>& kept) {
+        for (const int64_t k : entrants) {
+            if (std::find(kept.begin(), kept.end(), k) == kept.end()) candidate(k).drop_state();
+        }
+    }
+
+    Session& session_;
+    comm::Mpi& mpi_;
+    const SearchOptions& o_;
+    const model::Architecture& source_;
+    std::vector<search::Candidate> candidates_;
+    std::string folder_;
+    SearchResults results_;
+    std::vector<int64_t> rungs_, busy_;
+    StopRequests stop_;
+    bool stopped_ = false;
+};
+
+void print_table(const Session& session, const ordered_json& candidates) {
+    if (!session.talks()) return;
+    fmt::print("{:>4} {:>15} {:>7} {:>7} {:>6} {:>4} {:>7}  {:<9} {}\n", "", "parameters", "layers", "hidden",
+               "heads", "kv", "ffn", "loads as", "loss");
+    for (const auto& c : candidates) {
+        fmt::print("{:>4} {:>15} {:>7} {:>7} {:>6} {:>4} {:>7}  {:<9} {}\n", c["candidate"].get<int64_t>(),
+                   c["parameters"].get<int64_t>(), c["layers"].get<int64_t>(), c["hidden"].get<int64_t>(),
+                   c["heads"].get<int64_t>(), c["kv_heads"].get<int64_t>(), c["ffn"].get<int64_t>(),
+                   c["loads_as"].is_null() ? "-" : c["loads_as"].get<std::string>(),
+                   c.contains("loss") ? fmt::format("{:.4f}", as_loss(c["loss"])) : "");
+    }
+}
+
+/// The file and the summary's list; K of `prune --candidate K` counts in it.
+void write(Session& session, const std::string& out, const ordered_json& candidates, ordered_json settings) {
+    session.results["candidates"] = candidates;
+    print_table(session, candidates);
+    if (!session.root()) return;
+    ordered_json file{
+        {"format", "espalier-candidates"}, {"candidates", candidates}, {"settings", std::move(settings)}};
+    io::write_file(out, file.dump(1) + "\n");
+}
+
+/// Bad input is told before the first cut.
+void check_training(SearchOptions& o, const Session& session, const model::Architecture& a) {
+    auto& t = o.training;
+    if (t.seq_len == 0) t.seq_len = std::min<int64_t>(a.max_positions, 2048);
+    ESPALIER_REQUIRE(t.seq_len <= a.max_positions,
+                     "--seq-len {}: the model has {} positions; choose --seq-len <= {}", t.seq_len,
+                     a.max_positions, a.max_positions);
+    ESPALIER_REQUIRE(t.micro_batch > 0, "--micro-batch {}: it must be positive", t.micro_batch);
+    prune::aggregator_from_string(o.batch, "--batch-aggregate");
+    prune::aggregator_from_string(o.sequence, "--seq-aggregate");
+    const auto sources = open_data(t.data, a.vocab);
+    if (!t.valid.empty()) open_data({t.valid}, a.vocab);
+    if (!o.retrains()) return;
+    check(t);
+    distill::parse_loss_terms(t.loss, t.temperature, t.top_k);
+    const int64_t steps = div_ceil(t.tokens, t.global_batch * t.seq_len);
+    data::Samples(sources, steps * t.global_batch, t.seq_len, static_cast<uint32_t>(session.common().seed));
+}
+
+int measure_all(Session& session, comm::Mpi& mpi, const SearchOptions& o, const ModelFile& model,
+                const std::vector<search::Candidate>& candidates) {
+    const auto count = std::ssize(candidates);
+    ESPALIER_REQUIRE(o.candidate < count, "--candidate {}: there are {}; choose between 0 and {}",
+                     o.candidate, count, count - 1);
+    Search search(session, mpi, o, model.architecture(), candidates);
+    bool complete = false;
+    const auto same = settings(session, o, &model);
+    search.open(same);
+    try {
+        complete = search.run();
+    } catch (const UserError&) {
+        search.remove_if_empty();
+        throw;
+    }
+    auto ranked = search.ranked();
+    session.results["rungs"] = search.rungs();
+    if (o.candidate < 0 && complete) {
+        write(session, o.training.out, ranked, same);
+        search.tidy();
+        return exit_code::done;
+    }
+    session.results["candidates"] = ranked;
+    if (search.stopped()) {
+        if (session.talks()) fmt::print("stopped; the same command goes on from there\n");
+        return exit_code::work_left;
+    }
+    if (o.candidate >= 0) return exit_code::done;
+    if (session.talks())
+        fmt::print("other jobs are at work on {} of the candidates; start again when they have ended\n",
+                   search.busy().size());
+    return exit_code::work_left;
+}
+
+}  // namespace
+
+int search(const std::vector<std::string>& arguments, comm::Mpi& mpi) {
+    SearchOptions o;
+    return run_job(
+        "search", arguments, [&](Options& options) { declare(o, options); },
+        [&](Session& session, const Options& options) {
+            check(o, options);
+            io::check_output(o.training.out, session.common().force);
+            const auto space = space_of(o);
+            const auto budget = budget_of(o, options);
+            const auto loaders = o.loadable_only ? search::Loaders::required : search::Loaders::any;
+            std::optional<ModelFile> model;
+            if (!o.model.empty()) model.emplace(o.model, session.world().handle());
+            const auto a = model ? model->architecture() : read_architecture(o.arch);
+            const auto candidates = search::enumerate(a, space, budget, use_of(o, a), loaders);
+            session.results["count"] = candidates.size();
+            if (o.measures()) {
+                check_training(o, session, a);
+                return measure_all(session, mpi, o, *model, candidates);
+            }
+            auto list = ordered_json::array();
+            for (size_t k = 0; k < candidates.size(); ++k)
+                list.push_back(to_json(candidates[k], static_cast<int64_t>(k)));
+            write(session, o.training.out, list, settings(session, o, model ? &*model : nullptr));
+            return exit_code::done;
+        });
+}
+
+}  // namespace espalier::jobs

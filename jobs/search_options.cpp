@@ -1,0 +1,165 @@
+#include "jobs/search_options.hpp"
+
+#include <cmath>
+#include <sstream>
+
+#include "src/core/error.hpp"
+
+namespace espalier::jobs {
+namespace {
+
+/// "29,30": numbers with commas between.
+std::vector<double> numbers(const std::string& text, const char* option) {
+    std::vector<double> out;
+    std::istringstream parts(text);
+    for (std::string part; std::getline(parts, part, ',');) {
+        size_t used = 0;
+        double value = 0;
+        try {
+            value = std::stod(part, &used);
+        } catch (const std::exception&) {
+            used = 0;
+        }
+        ESPALIER_REQUIRE(used > 0 && used == part.size(),
+                         "{} {}: \"{}\" is no number; give numbers with commas between, as in {} 24,32",
+                         option, text, part, option);
+        out.push_back(value);
+    }
+    return out;
+}
+
+std::vector<int64_t> integers(const std::string& text, const char* option) {
+    std::vector<int64_t> out;
+    for (const double v : numbers(text, option)) {
+        ESPALIER_REQUIRE(v == std::floor(v) && std::abs(v) < 1e15, "{} {}: {} is no whole number", option,
+                         text, v);
+        out.push_back(static_cast<int64_t>(v));
+    }
+    return out;
+}
+
+void declare_space(SearchOptions& o, Options& options) {
+    options.add()("params", po::value(&o.params), "parameters wanted")(
+        "tolerance", po::value(&o.tolerance)->default_value(o.tolerance), "of --params, as a fraction")(
+        "params-min", po::value(&o.params_min), "parameters, instead of --params")(
+        "params-max", po::value(&o.params_max), "")("max-memory", po::value(&o.max_memory),
+                                                    "bytes of weights and of the cache of keys and values")(
+        "max-flops", po::value(&o.max_flops), "of a token's forward pass")(
+        "memory-dtype", po::value(&o.memory_dtype)->default_value(o.memory_dtype), "of weights and cache")(
+        "memory-batch", po::value(&o.memory_batch)->default_value(o.memory_batch), "sequences in the cache")(
+        "memory-seq-len", po::value(&o.memory_seq_len)->default_value(o.memory_seq_len),
+        "tokens of each, for --max-flops too; 0: the model's positions, at most 4096");
+    options.add()("layers", po::value(&o.layers)->default_value(o.layers),
+                  "list, as in 29,30,31,32; all lists: empty for one derived from the model")(
+        "hidden", po::value(&o.hidden)->default_value(o.hidden), "list")(
+        "heads", po::value(&o.heads)->default_value(o.heads), "list")(
+        "kv-heads", po::value(&o.kv_heads)->default_value(o.kv_heads), "list")(
+        "ffn", po::value(&o.ffn)->default_value(o.ffn), "list of neurons in a layer")(
+        "ffn-ratio", po::value(&o.ffn_ratio)->default_value(o.ffn_ratio),
+        "list of neurons over hidden, to the nearest multiple of 8")(
+        "loadable-only", po::bool_switch(&o.loadable_only), "only shapes that transformers loads");
+}
+
+void declare_ranking(SearchOptions& o, Options& options) {
+    auto& t = o.training;
+    t.global_batch = 8;
+    options.add()("importance", po::value(&o.importance)->default_value(o.importance),
+                  "I.h5 of the model: cuts every candidate and measures its loss")(
+        "data", po::value(&t.data)->multitoken(), "PREFIX, or WEIGHT PREFIX pairs")(
+        "valid", po::value(&t.valid)->default_value(t.valid),
+        "PREFIX of the token files that losses are measured on; default: the end of --data")(
+        "batch-aggregate", po::value(&o.batch)->default_value(o.batch), "as in prune")(
+        "seq-aggregate", po::value(&o.sequence)->default_value(o.sequence), "as in prune")(
+        "retrain-tokens", po::value(&t.tokens)->default_value(t.tokens),
+        "distil candidates on so many tokens; 0: rank by the loss after the cut")(
+        "rungs", po::value(&o.rungs)->default_value(o.rungs),
+        "times at which the better half goes on; 1: all get all tokens; 0: until one is left")(
+        "candidate", po::value(&o.candidate)->default_value(o.candidate),
+        "K: only the work of candidate K of the enumeration, from 0; -1: what other jobs have left, and the "
+        "result")("teacher", po::value(&t.teacher)->default_value(t.teacher), "T.h5; default: --model");
+    options.add()("seq-len", po::value(&t.seq_len)->default_value(t.seq_len),
+                  "tokens of a sample; 0: the model's positions, at most 2048")(
+        "global-batch", po::value(&t.global_batch)->default_value(t.global_batch), "samples of a step")(
+        "micro-batch", po::value(&t.micro_batch)->default_value(t.micro_batch), "samples at a time")(
+        "lr", po::value(&t.lr)->default_value(t.lr), "peak learning rate")(
+        "min-lr", po::value(&t.min_lr)->default_value(t.min_lr), "learning rate at the last of all tokens")(
+        "warmup-steps", po::value(&t.warmup_steps)->default_value(t.warmup_steps), "linear warm-up")(
+        "weight-decay", po::value(&t.weight_decay)->default_value(t.weight_decay), "")(
+        "clip-grad", po::value(&t.clip_grad)->default_value(t.clip_grad), "")(
+        "loss", po::value(&t.loss)->default_value(t.loss), "as in distill")(
+        "temperature", po::value(&t.temperature)->default_value(t.temperature), "as in distill")(
+        "top-k", po::value(&t.top_k)->default_value(t.top_k), "as in distill")(
+        "recompute", po::value(&t.recompute)->default_value(t.recompute), "as in distill")(
+        "valid-every", po::value(&t.valid_every)->default_value(t.valid_every),
+        "steps, to which rungs are rounded up; 0: only at rungs")(
+        "checkpoint-every", po::value(&t.checkpoint_every)->default_value(t.checkpoint_every),
+        "steps; 0: only at rungs and stops")(
+        "exit-after-minutes", po::value(&t.exit_after_minutes)->default_value(t.exit_after_minutes),
+        "checkpoint and exit with code 3; 0: never");
+}
+
+}  // namespace
+
+void declare(SearchOptions& o, Options& options) {
+    options.add()("model", po::value(&o.model)->default_value(o.model), "M.h5")(
+        "arch", po::value(&o.arch)->default_value(o.arch), "ARCH.json instead, to enumerate only")(
+        "out", po::value(&o.training.out)->required(), "CANDIDATES.json");
+    declare_space(o, options);
+    declare_ranking(o, options);
+}
+
+void check(const SearchOptions& o, const Options& given) {
+    ESPALIER_REQUIRE(o.model.empty() != o.arch.empty(), "give --model M.h5 or --arch ARCH.json, one of them");
+    ESPALIER_REQUIRE(!o.measures() || (o.arch.empty() && !o.training.data.empty()),
+                     "--importance: candidates are cut from --model M.h5 and measured on --data PREFIX; give "
+                     "both");
+    ESPALIER_REQUIRE(o.measures() || (!o.retrains() && o.candidate < 0),
+                     "--retrain-tokens and --candidate need --importance I.h5 to cut candidates by");
+    ESPALIER_REQUIRE(o.candidate >= -1 && o.rungs >= 0 && o.training.tokens >= 0 && o.training.seq_len >= 0,
+                     "--candidate must be at least -1; --rungs, --retrain-tokens and --seq-len not negative");
+    ESPALIER_REQUIRE(o.candidate < 0 || !given.given("force"),
+                     "--force starts a search over, and so cannot go with --candidate");
+    ESPALIER_REQUIRE(!given.given("params") || !(given.given("params-min") || given.given("params-max")),
+                     "--params with --tolerance and --params-min, --params-max exclude each other");
+    ESPALIER_REQUIRE(o.tolerance >= 0 && o.tolerance < 1, "--tolerance {}: choose from 0 to below 1",
+                     o.tolerance);
+    ESPALIER_REQUIRE(dtype_from_string(o.memory_dtype) && o.memory_batch > 0 && o.memory_seq_len >= 0,
+                     "--memory-dtype must be f32 or bf16, --memory-batch at least 1, --memory-seq-len not "
+                     "negative");
+}
+
+search::Space space_of(const SearchOptions& o) {
+    return {integers(o.layers, "--layers"), integers(o.hidden, "--hidden"),
+            integers(o.heads, "--heads"),   integers(o.kv_heads, "--kv-heads"),
+            integers(o.ffn, "--ffn"),       numbers(o.ffn_ratio, "--ffn-ratio")};
+}
+
+search::Budget budget_of(const SearchOptions& o, const Options& given) {
+    const auto limit = [&](const char* name, double value) -> std::optional<int64_t> {
+        if (!given.given(name)) return std::nullopt;
+        ESPALIER_REQUIRE(value >= 1 && value < 9e18, "--{} {}: it must be positive", name, value);
+        return std::llround(value);
+    };
+    search::Budget out{limit("params-min", o.params_min),
+                       limit("params-max", o.params_max),
+                       limit("max-memory", o.max_memory),
+                       {}};
+    if (limit("params", o.params)) {
+        out.min_parameters = std::llround(o.params * (1 - o.tolerance));
+        out.max_parameters = std::llround(o.params * (1 + o.tolerance));
+    }
+    if (limit("max-flops", o.max_flops)) out.max_flops = o.max_flops;
+    ESPALIER_REQUIRE(out.limits(),
+                     "no budget: give --params N [--tolerance 0.05], --params-min and --params-max, "
+                     "--max-memory or --max-flops");
+    ESPALIER_REQUIRE(!out.min_parameters || !out.max_parameters || *out.min_parameters <= *out.max_parameters,
+                     "--params-min {} exceeds --params-max {}", *out.min_parameters, *out.max_parameters);
+    return out;
+}
+
+search::Use use_of(const SearchOptions& o, const model::Architecture& a) {
+    return {*dtype_from_string(o.memory_dtype), o.memory_batch,
+            o.memory_seq_len > 0 ? o.memory_seq_len : std::min<int64_t>(a.max_positions, 4096)};
+}
+
+}  // namespace espalier::jobs

@@ -1,0 +1,309 @@
+// Searches as users start, stop, resume and split them.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <future>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
+
+#include "tests/jobs/program.hpp"
+
+namespace espalier::test {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+
+std::vector<json> lines_of(const TinyWorld& world, const std::string& name) {
+    std::vector<json> out;
+    std::istringstream lines(world.read(name));
+    for (std::string line; std::getline(lines, line);) out.push_back(json::parse(line));
+    return out;
+}
+
+/// `more` added; of an option given before, the value is replaced.
+std::vector<std::string> plus(std::vector<std::string> arguments, const std::vector<std::string>& more) {
+    for (size_t i = 0; i < more.size(); i += 2) {
+        const auto there = std::find(arguments.begin(), arguments.end(), more[i]);
+        if (there == arguments.end()) {
+            arguments.insert(arguments.end(), more.begin() + static_cast<std::ptrdiff_t>(i),
+                             more.begin() + static_cast<std::ptrdiff_t>(std::min(i + 2, more.size())));
+        } else {
+            *(there + 1) = more[i + 1];
+        }
+    }
+    return arguments;
+}
+
+/// What a short distillation and the search that does it have in common: 6 steps.
+const std::vector<std::string> recipe{"--seq-len", "16",   "--global-batch", "4",    "--micro-batch",  "2",
+                                      "--lr",      "1e-2", "--min-lr",       "1e-3", "--warmup-steps", "1",
+                                      "--dtype",   "f32"};
+
+/// Four shapes of model.h5, numbered 0 to 3: 4 or 3 layers of 24 or 16 channels.
+std::vector<std::string> search_arguments(const TinyWorld& world, const std::string& out,
+                                          const std::vector<std::string>& more = {}) {
+    return plus({"search", "--model", world.path("model.h5"), "--params-min", "1", "--layers", "3,4",
+                 "--hidden", "16,24", "--heads", "6", "--ffn", "32", "--out", world.path(out), "--quiet"},
+                more);
+}
+
+std::vector<std::string> ranking_arguments(const TinyWorld& world, const std::string& out,
+                                           const std::vector<std::string>& more = {}) {
+    return search_arguments(world, out,
+                            plus(plus({"--importance", world.path("scores.h5"), "--data",
+                                       world.path("tokens"), "--valid", world.path("tokens")},
+                                      recipe),
+                                 more));
+}
+
+/// Rungs of 2, 3 and 6 steps for 4, 2 and 1 candidates.
+std::vector<std::string> retraining_arguments(const TinyWorld& world, const std::string& out,
+                                              const std::vector<std::string>& more = {}) {
+    return ranking_arguments(world, out, plus({"--retrain-tokens", "384"}, more));
+}
+
+json candidates(const TinyWorld& world, const std::string& out) {
+    return json::parse(world.read(out)).at("candidates");
+}
+
+std::vector<int64_t> numbers(const json& candidates) {
+    std::vector<int64_t> out;
+    for (const auto& c : candidates) out.push_back(c.at("candidate"));
+    return out;
+}
+
+void expect_done(const ProcessResult& result) {
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+}
+
+TEST(Search, EnumeratesShapesThatPruneTakesByTheirPosition) {
+    const TinyWorld world;
+
+    expect_done(espalier(search_arguments(world, "c.json", {"--summary", world.path("s.json")})));
+    expect_done(espalier({"prune", "--model", world.path("model.h5"), "--importance", world.path("scores.h5"),
+                          "--candidate", "3", "--candidates", world.path("c.json"), "--out",
+                          world.path("cut.h5"), "--quiet", "--summary", world.path("p.json")}));
+
+    const json list = candidates(world, "c.json"), cut = json::parse(world.read("p.json"));
+    EXPECT_EQ(json::parse(world.read("s.json")).at("candidates"), list);
+    ASSERT_EQ(list.size(), 4U);
+    EXPECT_EQ(list[3].at("layers"), 3);
+    EXPECT_EQ(list[3].at("hidden"), 16);
+    EXPECT_EQ(cut.at("parameters"), list[3].at("parameters"));
+    EXPECT_EQ(cut.at("architecture").at("layers"), 3);
+    EXPECT_EQ(cut.at("architecture").at("hidden"), 16);
+}
+
+TEST(Search, RanksByTheLossThatPruneAndEvaluateGiveAndLeavesNothingElse) {
+    const TinyWorld world;
+
+    expect_done(espalier(ranking_arguments(world, "c.json")));
+
+    const json list = candidates(world, "c.json");
+    ASSERT_EQ(list.size(), 4U);
+    for (size_t k = 0; k < list.size(); ++k) {
+        const std::string cut = world.path("cut-" + std::to_string(k) + ".h5");
+        expect_done(espalier({"prune", "--model", world.path("model.h5"), "--importance",
+                              world.path("scores.h5"), "--candidate", std::to_string(k), "--candidates",
+                              world.path("c.json"), "--out", cut, "--quiet"}));
+        expect_done(
+            espalier({"evaluate", "--model", cut, "--data", world.path("tokens"), "--seq-len", "16",
+                      "--micro-batch", "2", "--dtype", "f32", "--quiet", "--summary", world.path("e.json")}));
+        EXPECT_EQ(list[k].at("loss"), json::parse(world.read("e.json")).at("loss"));
+        if (k > 0) EXPECT_GE(list[k].at("loss"), list[k - 1].at("loss"));
+    }
+    EXPECT_FALSE(world.exists("c.json.runs"));
+}
+
+TEST(Search, DistilsTheLastSurvivorAsOneUninterruptedRunWould) {
+    const TinyWorld world;
+
+    expect_done(espalier(retraining_arguments(world, "c.json")));
+
+    const json list = candidates(world, "c.json"), best = list.at(0);
+    EXPECT_EQ(best.at("steps"), 6);
+    EXPECT_EQ(list[1].at("steps"), 3);
+    EXPECT_EQ(list[2].at("steps"), 2);
+    EXPECT_EQ(list[3].at("steps"), 2);
+    expect_done(espalier({"prune", "--model", world.path("model.h5"), "--importance", world.path("scores.h5"),
+                          "--candidate", "0", "--candidates", world.path("c.json"), "--out",
+                          world.path("cut.h5"), "--quiet"}));
+    expect_done(
+        espalier(plus({"distill", "--teacher", world.path("model.h5"), "--student", world.path("cut.h5"),
+                       "--data", world.path("tokens"), "--valid", world.path("tokens"), "--out",
+                       world.path("run"), "--tokens", "384", "--quiet", "--summary", world.path("d.json")},
+                      recipe)));
+    EXPECT_EQ(best.at("loss"), json::parse(world.read("d.json")).at("valid_loss"));
+    const std::string survivor = "c.json.runs/candidate-" + best.at("candidate").dump() + "/run";
+    const auto resumed = lines_of(world, survivor + "/metrics.jsonl"),
+               whole = lines_of(world, "run/metrics.jsonl");
+    ASSERT_EQ(resumed.size(), 6U);
+    for (size_t i = 0; i < 6; ++i) {
+        EXPECT_EQ(resumed[i].at("loss"), whole[i].at("loss")) << "step " << i + 1;
+        EXPECT_EQ(resumed[i].at("lr"), whole[i].at("lr")) << "step " << i + 1;
+    }
+    EXPECT_TRUE(world.exists(survivor + "/model.h5"));
+    EXPECT_FALSE(world.exists(survivor + "/checkpoints"));
+}
+
+TEST(Search, GivesTheSameRankingOnAnotherLayout) {
+    const TinyWorld world;
+
+    expect_done(espalier(retraining_arguments(world, "one.json")));
+    expect_done(espalier(retraining_arguments(world, "two.json", {"--tp", "2"}), 2));
+
+    const json one = candidates(world, "one.json"), two = candidates(world, "two.json");
+    EXPECT_EQ(numbers(two), numbers(one));
+    for (size_t k = 0; k < one.size(); ++k)
+        EXPECT_NEAR(two[k].at("loss"), one[k].at("loss"), 1e-5 * one[k].at("loss").get<double>());
+}
+
+TEST(Search, GivesTheSameFileHoweverOftenItIsStopped) {
+    const TinyWorld world;
+    expect_done(espalier(retraining_arguments(world, "whole.json")));
+
+    int starts = 1;
+    const auto go_on = [&] {
+        return espalier(retraining_arguments(world, "stopped.json", {"--exit-after-minutes", "1e-9"}))
+            .exit_code;
+    };
+    int code = go_on();
+    for (; code == 3 && starts < 40; ++starts) code = go_on();
+
+    EXPECT_EQ(code, 0);
+    EXPECT_GT(starts, 6);  // four cuts, and a step at a time
+    EXPECT_EQ(world.read("stopped.json"), world.read("whole.json"));
+}
+
+TEST(Search, LosesAndDoublesNothingWhenJobsShareIt) {
+    const TinyWorld world;
+    expect_done(espalier(retraining_arguments(world, "whole.json")));
+
+    std::vector<std::future<ProcessResult>> jobs;
+    for (const char* k : {"0", "1", "2", "3", "2"}) {
+        jobs.push_back(std::async(std::launch::async, [&world, k] {
+            return espalier(retraining_arguments(world, "shared.json", {"--candidate", k}));
+        }));
+    }
+    for (auto& job : jobs) expect_done(job.get());
+    std::set<std::pair<int64_t, int64_t>> seen;
+    const auto lines = lines_of(world, "shared.json.runs/results.jsonl");
+    for (const auto& line : lines) seen.emplace(line.at("candidate"), line.at("step"));
+    EXPECT_EQ(seen.size(), lines.size());
+    for (int64_t k = 0; k < 4; ++k) {
+        EXPECT_TRUE(seen.contains({k, 0})) << k;
+        EXPECT_TRUE(seen.contains({k, 2})) << k;
+    }
+    expect_done(espalier(retraining_arguments(world, "shared.json")));
+
+    EXPECT_EQ(world.read("shared.json"), world.read("whole.json"));
+}
+
+TEST(Search, MeasuresAgainWhatATornLineHeld) {
+    const TinyWorld world;
+    expect_done(espalier(retraining_arguments(world, "c.json")));
+    const std::string results = "c.json.runs/results.jsonl", whole = world.read("c.json");
+    world.write(results, world.read(results).substr(0, world.read(results).size() - 3));
+
+    std::filesystem::remove(world.path("c.json"));
+    expect_done(espalier(retraining_arguments(world, "c.json")));
+
+    EXPECT_EQ(world.read("c.json"), whole);
+}
+
+TEST(Search, RanksOnTheEndOfTheDataWithoutHeldOutText) {
+    const TinyWorld world;
+
+    expect_done(espalier(ranking_arguments(world, "c.json", {"--valid", ""})));
+
+    EXPECT_EQ(candidates(world, "c.json").size(), 4U);
+}
+
+class BadSearch : public testing::Test {
+protected:
+    static void SetUpTestSuite() { world_ = std::make_unique<TinyWorld>(); }
+    static void TearDownTestSuite() { world_.reset(); }
+    static TinyWorld& world() { return *world_; }
+
+    static void expect_refused(const std::vector<std::string>& arguments,
+                               const std::vector<std::string>& says) {
+        const auto before = world().names();
+
+        const auto result = espalier(arguments);
+
+        EXPECT_EQ(result.exit_code, 2) << result.err;
+        for (const auto& word : says) EXPECT_THAT(result.err, HasSubstr(word));
+        EXPECT_EQ(world().names(), before);
+    }
+
+private:
+    static inline std::unique_ptr<TinyWorld> world_;
+};
+
+TEST_F(BadSearch, NamesTheNearestShapeOfABudgetThatNoneMeets) {
+    expect_refused(
+        {"search", "--arch", world().path("arch.json"), "--params", "1e6", "--out", world().path("o.json")},
+        {"950000 to 1050000 parameters", "nearest", "4 layers, hidden 24", "parameters"});
+}
+
+TEST_F(BadSearch, WantsABudgetAndOneSource) {
+    const std::string out = world().path("o.json");
+    expect_refused({"search", "--arch", world().path("arch.json"), "--out", out}, {"--params"});
+    expect_refused({"search", "--params", "1e4", "--out", out}, {"--model", "--arch"});
+    expect_refused(
+        {"search", "--arch", world().path("arch.json"), "--params", "1e4", "--params-min", "1", "--out", out},
+        {"exclude"});
+    expect_refused(search_arguments(world(), "o.json", {"--heads", "6,x"}), {"--heads", "\"x\""});
+    expect_refused(search_arguments(world(), "o.json", {"--hidden", "32"}), {"--hidden 32", "24"});
+}
+
+TEST_F(BadSearch, WantsWhatItMeasuresBy) {
+    expect_refused(search_arguments(world(), "o.json", {"--retrain-tokens", "384"}), {"--importance"});
+    expect_refused(search_arguments(world(), "o.json", {"--importance", world().path("scores.h5")}),
+                   {"--data"});
+    expect_refused(ranking_arguments(world(), "o.json", {"--candidate", "4"}),
+                   {"--candidate 4", "between 0 and 3"});
+    expect_refused(retraining_arguments(world(), "o.json", {"--loss", "kill"}), {"kill"});
+    expect_refused(ranking_arguments(world(), "o.json", {"--seq-len", "65"}), {"--seq-len", "64"});
+}
+
+TEST_F(BadSearch, RefusesScoresOfAnotherModelAndLeavesNothing) {
+    expect_done(espalier({"init", "--arch", world().path("arch.json"), "--out", world().path("other.h5"),
+                          "--seed", "2", "--quiet"}));
+
+    expect_refused(ranking_arguments(world(), "o.json", {"--model", world().path("other.h5")}),
+                   {"another model"});
+}
+
+TEST_F(BadSearch, RefusesToGoOnWithOtherOptions) {
+    ASSERT_EQ(
+        espalier(retraining_arguments(world(), "kept.json", {"--exit-after-minutes", "1e-9"})).exit_code, 3);
+
+    expect_refused(retraining_arguments(world(), "kept.json", {"--temperature", "2"}),
+                   {"--temperature", "--force"});
+}
+
+TEST_F(BadSearch, PruneWantsAListAndAPositionInIt) {
+    const auto prune = [&](const std::vector<std::string>& more) {
+        return plus({"prune", "--model", world().path("model.h5"), "--importance", world().path("scores.h5"),
+                     "--out", world().path("o.h5")},
+                    more);
+    };
+    expect_done(espalier(search_arguments(world(), "list.json")));
+    world().write("no-list.json", "{}");
+
+    expect_refused(prune({"--candidate", "4", "--candidates", world().path("list.json")}),
+                   {"between 0 and 3"});
+    expect_refused(prune({"--candidate", "0"}), {"--candidates"});
+    expect_refused(prune({"--candidate", "0", "--candidates", world().path("list.json"), "--hidden", "8"}),
+                   {"leave the others out"});
+    expect_refused(prune({"--candidate", "0", "--candidates", world().path("no-list.json")}),
+                   {"no-list.json", "espalier search"});
+}
+
+}  // namespace
+}  // namespace espalier::test
