@@ -114,7 +114,9 @@ TEST(Search, RanksByTheLossThatPruneAndEvaluateGiveAndLeavesNothingElse) {
             espalier({"evaluate", "--model", cut, "--data", world.path("tokens"), "--seq-len", "16",
                       "--micro-batch", "2", "--dtype", "f32", "--quiet", "--summary", world.path("e.json")}));
         EXPECT_EQ(list[k].at("loss"), json::parse(world.read("e.json")).at("loss"));
-        if (k > 0) EXPECT_GE(list[k].at("loss"), list[k - 1].at("loss"));
+        if (k > 0) {
+            EXPECT_GE(list[k].at("loss"), list[k - 1].at("loss"));
+        }
     }
     EXPECT_FALSE(world.exists("c.json.runs"));
 }
