@@ -69,7 +69,7 @@ int64_t row_size(const Tensor& x) {
 }
 
 /// Elements of the ranks' parts of `rows` rows of `width` elements.
-std::vector<size_t> counts_of(int64_t rows, int size, int64_t width) {
+[[maybe_unused]] std::vector<size_t> counts_of(int64_t rows, int size, int64_t width) {
     std::vector<size_t> counts;
     for (int r = 0; r < size; ++r)
         counts.push_back(static_cast<size_t>(split_evenly(rows, size, r).size() * width));

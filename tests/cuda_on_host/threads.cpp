@@ -70,11 +70,15 @@ struct Warp {
     Slot slots[2][warp_size];
 };
 
+struct FreeAligned {
+    void operator()(std::byte* memory) const { ::operator delete[](memory, std::align_val_t{16}); }
+};
+
 struct Machine {
     std::vector<Fiber> fibers;
     std::vector<Warp> warps;
     std::vector<unsigned> ready;
-    std::unique_ptr<std::byte[]> shared;
+    std::unique_ptr<std::byte[], FreeAligned> shared;
     const std::function<void()>* body = nullptr;
     std::exception_ptr error;
     Fiber* current = nullptr;

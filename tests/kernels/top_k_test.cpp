@@ -75,7 +75,7 @@ protected:
             const Values part = values_of(logits);
             const int64_t width = logits.dim(1);
             for (int64_t i = 0; i < rows; ++i)
-                std::copy_n(&part[i * width], width, &out.gradient[i * n + here.first_id]);
+                std::copy_n(part.begin() + i * width, width, out.gradient.begin() + i * n + here.first_id);
         }
         return out;
     }
