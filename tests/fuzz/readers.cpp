@@ -13,11 +13,9 @@
 #include "io/indexed_dataset.hpp"
 #include "io/publish.hpp"
 #include "io/safetensors.hpp"
-#include "io/strict_json.hpp"
 #include "io/tensor_catalogue.hpp"
 #include "io/torch_bin.hpp"
 #include "io/torch_pickle.hpp"
-#include "src/model/architecture_json.hpp"
 #include "tests/io/weight_files.hpp"
 
 namespace espalier::test {
@@ -217,29 +215,6 @@ void read_tensor_file(const std::string& bytes) {
     io::deserialised(io::serialised(io::read_catalogue(files().write_there("m.h5", bytes))));
 }
 
-std::vector<std::string> architecture_seeds() {
-    return {
-        R"({"architectures":["LlamaForCausalLM"],"vocab_size":97,"hidden_size":24,"intermediate_size":40,)"
-        R"("num_hidden_layers":4,"num_attention_heads":6,"num_key_value_heads":3,"head_dim":8,)"
-        R"("max_position_embeddings":64,"rms_norm_eps":1e-5,"rope_scaling":{"rope_type":"llama3",)"
-        R"("factor":8,"low_freq_factor":1,"high_freq_factor":4,"original_max_position_embeddings":32}})",
-        R"({"architectures":["NemotronForCausalLM"],"vocab_size":97,"hidden_size":24,"intermediate_size":40,)"
-        R"("num_hidden_layers":2,"num_attention_heads":3,"num_key_value_heads":3,"head_dim":8,)"
-        R"("max_position_embeddings":64,"norm_eps":1e-5,"partial_rotary_factor":0.5,"hidden_act":"relu2"})",
-        R"({"family":"llama","vocab":97,"hidden":24,"layers":2,"query_heads":[6,3],"kv_heads":3,"head_dim":8,)"
-        R"("ffn":[40,20],"activation":"swiglu","norm":"rms","norm_gain":"weight","norm_eps":1e-5,)"
-        R"("norm_bias":false,"qkv_bias":true,"tied":true,"rotary_dim":8,"rotary_base":10000,)"
-        R"("max_positions":64,"bos":1,"eos":2})"};
-}
-
-/// A model of it has parameters, and its JSON makes the same architecture again.
-void read_architecture(const std::string& bytes) {
-    const auto a = model::architecture_from_json(io::parse_json(bytes, "config.json"), "config.json");
-    model::forward_flops_per_token(a, 16);
-    const auto again = model::architecture_from_json(model::to_json(a), "again");
-    if (!(again == a)) throw InternalError("another architecture after writing and reading it");
-}
-
 }  // namespace
 
 const std::vector<Reader>& readers() {
@@ -256,8 +231,6 @@ const std::vector<Reader>& readers() {
          [](const std::string& bytes) { io::unpickle_tensors(bytes, "pickle"); }},
         {"token_index", token_index_seeds, read_token_index},
         {"tensor_file", tensor_file_seeds, read_tensor_file, 1 << 20, Leaks::of_a_library},
-        // A number in the file makes a list of as many layers as a model may have.
-        {"architecture", architecture_seeds, read_architecture, 8 << 20},
     };
     return all;
 }
