@@ -76,7 +76,8 @@ protected:
     }
     void expect_near(const std::vector<double>& got, const std::vector<double>& expected, double relative) {
         ASSERT_EQ(got.size(), expected.size());
-        for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], expected[i], relative * expected[i]) << i;
+        for (size_t i = 0; i < got.size(); ++i)
+            EXPECT_NEAR(got[i], expected[i], relative * (0.1 + expected[i])) << i;
     }
 
     const TinyWorld world;

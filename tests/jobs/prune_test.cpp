@@ -161,6 +161,9 @@ TEST_F(PruneJob, CheckFailsWhenTheToleranceIsBelowRounding) {
 }
 
 TEST_F(PruneJob, PeakMemoryDoesNotGrowWithTheModel) {
+#ifdef ESPALIER_DEBUG
+    GTEST_SKIP() << "sanitizers keep what was freed";
+#endif
     const auto peaks = [&](int layers) {
         std::string arch =
             R"({"architectures": ["NemotronForCausalLM"], "vocab_size": 97, "hidden_size": 512, "intermediate_size": 2048,
