@@ -174,13 +174,11 @@ test_faults() {
     passed "preempted, it went on; after a dead node, a cut link, scancel and preemption it ends as the undisturbed run"
 }
 
-# A search is planned by the program; this one's three shapes stand in a file.
 test_job_array() {
     write_pipeline "$world/array.ini" runs/array 8192
-    sed -i 's/^\[prune\]/[search]\narray = 4\nretrain-tokens = 2048\nparams = 60e3\n\n[prune]/; /^hidden = /d; /^ffn = /d; /^layers = /d' "$world/array.ini"
-    sed -i "s|^espalier = .*|espalier = $here/espalier_with_candidates|" "$world/array.ini"
+    sed -i 's/^\[prune\]/[search]\narray = 4\nretrain-tokens = 2048\nparams-min = 1\nparams-max = 1e9\nhidden = 32,36,40\nheads = 6\nkv-heads = 2\nffn = 64\nlayers = 3\n\n[prune]/; /^hidden = /d; /^ffn = /d; /^layers = /d' "$world/array.ini"
     printf '\n[resources.search]\nnodes = 2\nat-once = 2\n' >> "$world/array.ini"
-    ESPALIER_UNDER_TEST=$espalier pipeline "$world/array.ini" > array.txt
+    pipeline "$world/array.ini" > array.txt
     wait_until "the search's pipeline is done" all_done array
     best=$(readlink "$world/runs/array/pruned.h5")
     [[ $best == */candidates/[0-2]/pruned.h5 ]] || fail "no candidate was chosen: $best"
