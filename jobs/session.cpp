@@ -53,9 +53,8 @@ Session::Session(std::string job, const Options& options, const CommonOptions& c
     : job_(std::move(job)), common_(common), resolved_(options.resolved()), log_(log_of(job_, common)) {
     ESPALIER_REQUIRE(common.device == "auto" || common.device == "cpu" || common.device == "cuda",
                      "--device {}: choose auto, cpu or cuda", common.device);
-    ESPALIER_REQUIRE(
-        common.device != "cuda",
-        "--device cuda: this build has no CUDA back end; use --device cpu, or build with ESPALIER_CUDA=ON");
+    ESPALIER_REQUIRE(common.device != "cuda",
+                     "--device cuda: jobs run on the processor so far; use --device cpu");
     ESPALIER_REQUIRE(common.threads >= 0,
                      "--threads {}: it must be at least 1, or 0 for the node's cores / its ranks",
                      common.threads);

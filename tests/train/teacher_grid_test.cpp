@@ -46,6 +46,7 @@ protected:
 
         const Range used = split_evenly(all, student.layout.dp, student.data.rank());
         for (int64_t m = used.begin; student.last_stage() && m < used.end; ++m) {
+            // 20: the roundings of a chain of 4 layers, forward only.
             EXPECT_TRUE(test::near_all(grid.next_hidden(ctx), serial_hidden(m),
                                        test::tolerance(Device::cpu, DType::f32).times(20)))
                 << "micro-batch " << m;
