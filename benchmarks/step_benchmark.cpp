@@ -1,10 +1,13 @@
 // Whole passes against G, the best matmul rate of the same run: forward, importance scoring, a distillation
 // step. The shapes are SmolLM2-135M's and a student of the same layers and heads with hidden 384 and MLP
 // 1024; weights are random.
+// In each round all are timed in turn, G among them.
 //   step_benchmark [--tp N --pp N] [--batch 4] [--micro-batch 1] [--seq-len 512] [--rounds 4] [--dtype
 //   f32|bf16]
-// under mpirun for several ranks. Prints JSON: tokens/s, model GFLOP/s, their ratio to G, peak memory of the
-// largest rank.
+//                  [--only forward|scoring|distill|head]
+// under mpirun for several ranks. Prints JSON: tokens/s, model GFLOP/s, their ratio to G; scoring over plain
+// forward; the fused head's time over its matrix products' and memory over both models' logits; peak memory
+// of the largest rank.
 #include <fmt/core.h>
 #include <sys/resource.h>
 
@@ -12,10 +15,12 @@
 #include <boost/program_options.hpp>
 #include <chrono>
 #include <functional>
+#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "benchmarks/yardstick.hpp"
 #include "kernels/elementwise.hpp"
+#include "kernels/matmul.hpp"
 #include "src/comm/mpi.hpp"
 #include "src/core/random.hpp"
 #include "src/distill/objective.hpp"
@@ -75,69 +80,155 @@ std::vector<train::MicroBatch> micro_batches(const Setup& s) {
     return out;
 }
 
-/// Seconds of the fastest of the rounds, the slowest rank's.
-double fastest(const Setup& s, const std::function<void()>& work) {
-    work();
-    double best = 1e30;
-    for (int i = 0; i < s.rounds; ++i) {
+/// Something to be timed; what it needs is made when it is.
+struct Probe {
+    std::string name;
+    double flops_per_token;  ///< 0: not compared with G
+    std::function<void()> work;
+    std::vector<double> seconds;  ///< of each round, the slowest rank's
+    double fastest() const { return *std::min_element(seconds.begin(), seconds.end()); }
+};
+
+/// All probes in turn, round after round, each round beside one of the yardstick: other load on the machine
+/// falls on all. Returns G.
+double time_in_turn(const Setup& s, std::vector<Probe>& probes) {
+    for (const auto& p : probes) p.work();
+    double g = 0;
+    for (int round = 0; round < s.rounds; ++round) {
         s.topology.world.barrier();
-        const auto begin = std::chrono::steady_clock::now();
-        work();
-        double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-        s.topology.world.all_reduce({&seconds, 1}, comm::Reduction::max);
-        best = std::min(best, seconds);
+        g = benchmarks::yardstick(s.ctx, s.dtype);
+        for (auto& p : probes) {
+            s.topology.world.barrier();
+            const auto begin = std::chrono::steady_clock::now();
+            p.work();
+            double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+            s.topology.world.all_reduce({&seconds, 1}, comm::Reduction::max);
+            p.seconds.push_back(seconds);
+        }
     }
-    return best;
+    s.topology.world.all_reduce({&g, 1});
+    return g;
 }
 
 /// Forward only, with or without gathering importance.
-double forward_seconds(const Setup& s, model::Transformer& model, bool scoring) {
-    const auto batches = micro_batches(s);
-    prune::ScoreSums sums(model.architecture(), 0);
-    prune::Scorer scorer(model, prune::NeuronSite::after_activation, sums);
-    distill::Objective loss(distill::parse_loss_terms("ce", 1));
-    return fastest(s, [&] {
-        model::Outbox outbox;
-        for (const auto& b : batches) {
-            if (scoring) {
-                prune::scoring_pass(s.ctx, model, s.topology, b.tokens, b.labels, {}, scorer, sums, outbox);
-            } else if (const Tensor hidden =
-                           model::forward_pipeline(s.ctx, model, s.topology, b.tokens, outbox)) {
-                loss.forward(s.ctx, model, hidden, {}, b.labels);
-            }
-        }
-        outbox.drain();
-    });
+Probe forward_probe(const Setup& s, model::Transformer& model, const std::string& name, double flops) {
+    struct State {
+        explicit State(const Setup& s, model::Transformer& model)
+            : batches(micro_batches(s)),
+              sums(model.architecture(), 0),
+              scorer(model, prune::NeuronSite::after_activation, sums),
+              loss(distill::parse_loss_terms("ce", 1)) {}
+        std::vector<train::MicroBatch> batches;
+        prune::ScoreSums sums;
+        prune::Scorer scorer;
+        distill::Objective loss;
+    };
+    auto state = std::make_shared<State>(s, model);
+    return {name,
+            flops,
+            [=, &s, &model] {
+                model::Outbox outbox;
+                for (const auto& b : state->batches) {
+                    if (name == "scoring") {
+                        prune::scoring_pass(s.ctx, model, s.topology, b.tokens, b.labels, {}, state->scorer,
+                                            state->sums, outbox);
+                    } else if (const Tensor hidden =
+                                   model::forward_pipeline(s.ctx, model, s.topology, b.tokens, outbox)) {
+                        state->loss.forward(s.ctx, model, hidden, {}, b.labels);
+                    }
+                }
+                outbox.drain();
+            },
+            {}};
 }
 
-double step_seconds(const Setup& s, model::Transformer& teacher, model::Transformer& student) {
-    const auto batches = micro_batches(s);
-    train::Optimizer optimizer(s.ctx, student, {}, s.topology.data);
-    distill::Objective objective(distill::parse_loss_terms("kl", 1));
-    train::Pipeline pipeline(s.topology, student, &teacher);
-    int64_t step = 0;
-    return fastest(s, [&] {
-        fill(s.ctx, 0.0f, student.gradients());
-        pipeline.step(s.ctx, batches, batches,
-                      [&](const train::MicroBatch& b, int64_t, const Tensor& hidden, const Tensor& from) {
-                          return objective.backward(s.ctx, student, hidden,
-                                                    distill::live_teacher(teacher, from), b.labels,
-                                                    1.0 / static_cast<double>(s.batch * s.seq));
-                      });
-        train::synchronise_gradients(s.ctx, student, s.topology, optimizer.shards());
-        const double norm = train::gradient_norm(s.ctx, student, s.topology, optimizer.shards());
-        optimizer.step(s.ctx, ++step, 1e-4, std::min(1.0, 1.0 / norm));
-    });
+Probe step_probe(const Setup& s, model::Transformer& teacher, model::Transformer& student, double flops) {
+    struct State {
+        State(const Setup& s, model::Transformer& teacher, model::Transformer& student)
+            : batches(micro_batches(s)),
+              optimizer(s.ctx, student, {}, s.topology.data),
+              objective(distill::parse_loss_terms("kl", 1)),
+              pipeline(s.topology, student, &teacher) {}
+        std::vector<train::MicroBatch> batches;
+        train::Optimizer optimizer;
+        distill::Objective objective;
+        train::Pipeline pipeline;
+        int64_t step = 0;
+    };
+    auto state = std::make_shared<State>(s, teacher, student);
+    return {"distill",
+            flops,
+            [=, &s, &teacher, &student] {
+                fill(s.ctx, 0.0f, student.gradients());
+                const auto loss = [&](const train::MicroBatch& b, int64_t, const Tensor& hidden,
+                                      const Tensor& from) {
+                    return state->objective.backward(s.ctx, student, hidden,
+                                                     distill::live_teacher(teacher, from), b.labels,
+                                                     1.0 / static_cast<double>(s.batch * s.seq));
+                };
+                state->pipeline.step(s.ctx, state->batches, state->batches, loss);
+                auto& optimizer = state->optimizer;
+                train::synchronise_gradients(s.ctx, student, s.topology, optimizer.shards());
+                const double norm = train::gradient_norm(s.ctx, student, s.topology, optimizer.shards());
+                optimizer.step(s.ctx, ++state->step, 1e-4, std::min(1.0, 1.0 / norm));
+            },
+            {}};
+}
+
+/// The fused head of a micro-batch: teacher's and student's logits, KL, gradients of hidden states and head.
+Probe head_probe(const Setup& s, model::Transformer& teacher, model::Transformer& student) {
+    const int64_t tokens = s.micro_batch * s.seq;
+    const Tensor hidden_t = benchmarks::numbers(s.ctx, {tokens, teacher.architecture().hidden}, s.dtype),
+                 hidden_s = benchmarks::numbers(s.ctx, {tokens, student.architecture().hidden}, s.dtype),
+                 labels = micro_batches(s).at(0).labels;
+    auto objective = std::make_shared<distill::Objective>(distill::parse_loss_terms("kl", 1));
+    return {"head",
+            0,
+            [=, &s, &teacher, &student] {
+                objective->backward(s.ctx, student, hidden_s, distill::live_teacher(teacher, hidden_t),
+                                    labels, 1.0 / static_cast<double>(tokens));
+            },
+            {}};
+}
+
+/// Its matrix products alone, on the logits of the whole micro-batch: what a loss costs beside them is the
+/// difference.
+Probe head_products_probe(const Setup& s, model::Transformer& teacher, model::Transformer& student) {
+    const int64_t tokens = s.micro_batch * s.seq;
+    const Tensor hidden_t = benchmarks::numbers(s.ctx, {tokens, teacher.architecture().hidden}, s.dtype),
+                 hidden_s = benchmarks::numbers(s.ctx, {tokens, student.architecture().hidden}, s.dtype),
+                 d_logits = benchmarks::numbers(s.ctx, {tokens, student.head().dim(0)}, s.dtype);
+    Tensor z = s.ctx.empty({tokens, student.head().dim(0)}, DType::f32),
+           d_hidden = s.ctx.empty(hidden_s.shape(), s.dtype);
+    return {"head_products",
+            0,
+            [=, &s, &teacher, &student]() mutable {
+                matmul(s.ctx, hidden_t, teacher.head(), {}, z);
+                matmul(s.ctx, hidden_s, student.head(), {}, z);
+                matmul_backward_input(s.ctx, d_logits, student.head(), d_hidden);
+                Tensor d_head = student.head_gradient();
+                matmul_backward_weight(s.ctx, d_logits, hidden_s, d_head);
+            },
+            {}};
+}
+
+/// Bytes that a head pass needs beside what it is given and gives, over those of both models' logits in f32.
+double head_memory(const Setup& s, const Probe& head, const model::Transformer& student) {
+    s.ctx.trim();
+    const size_t before = s.ctx.pooled_bytes();
+    head.work();
+    const double logits = 8.0 * static_cast<double>(s.micro_batch * s.seq * student.head().dim(0));
+    return static_cast<double>(s.ctx.pooled_bytes() - before) / logits;
 }
 
 int run(int argc, char** argv) {
     int tp = 1, pp = 1, rounds = 4;
     int64_t batch = 4, micro_batch = 1, seq = 512;
-    std::string dtype = "f32";
+    std::string dtype = "f32", only;
     po::options_description options;
     options.add_options()("tp", po::value(&tp))("pp", po::value(&pp))("batch", po::value(&batch))(
         "micro-batch", po::value(&micro_batch))("seq-len", po::value(&seq))("rounds", po::value(&rounds))(
-        "dtype", po::value(&dtype));
+        "dtype", po::value(&dtype))("only", po::value(&only));
     po::variables_map values;
     po::store(po::parse_command_line(argc, argv, options), values);
     po::notify(values);
@@ -148,26 +239,41 @@ int run(int argc, char** argv) {
     const auto teacher_shape = smollm2(576, 1536), student_shape = smollm2(384, 1024);
     const double forward = model::forward_flops_per_token(teacher_shape, seq),
                  step = forward + 3 * model::forward_flops_per_token(student_shape, seq);
-    // All ranks measure at once: what the machine gives them together.
-    s.topology.world.barrier();
-    double g = benchmarks::yardstick(ctx, s.dtype);
-    s.topology.world.all_reduce({&g, 1});
     model::Transformer teacher(ctx, teacher_shape, s.topology, s.dtype, model::Gradients::none);
+    model::Transformer student(ctx, student_shape, s.topology, s.dtype, model::Gradients::keep);
     randomise(ctx, teacher);
+    randomise(ctx, student);
+    std::vector<Probe> probes{forward_probe(s, teacher, "forward", forward),
+                              forward_probe(s, teacher, "scoring", forward),
+                              step_probe(s, teacher, student, step)};
+    if (pp == 1) {
+        probes.push_back(head_probe(s, teacher, student));
+        probes.push_back(head_products_probe(s, teacher, student));
+    }
+    if (!only.empty()) std::erase_if(probes, [&](const Probe& p) { return !p.name.starts_with(only); });
+    const double g = time_in_turn(s, probes);
+
     nlohmann::ordered_json out{{"ranks", s.topology.world.size()}, {"tp", tp},       {"pp", pp},
                                {"threads", ctx.threads()},         {"dtype", dtype}, {"batch", batch},
                                {"micro_batch", micro_batch},       {"seq_len", seq}, {"gemm_gflops", g}};
-    const auto report = [&](const char* name, double seconds, double flops) {
-        const double rate = static_cast<double>(batch * seq) / seconds;
-        out[name] = {
-            {"tokens_per_second", rate}, {"gflops", rate * flops / 1e9}, {"of_gemm", rate * flops / 1e9 / g}};
+    for (const auto& p : probes) {
+        if (p.flops_per_token == 0) continue;
+        const double rate = static_cast<double>(batch * seq) / p.fastest();
+        out[p.name] = {{"tokens_per_second", rate},
+                       {"gflops", rate * p.flops_per_token / 1e9},
+                       {"of_gemm", rate * p.flops_per_token / 1e9 / g}};
+    }
+    const auto probe = [&](const char* name) {
+        const auto found =
+            std::find_if(probes.begin(), probes.end(), [&](const Probe& p) { return p.name == name; });
+        return found == probes.end() ? nullptr : &*found;
     };
-    report("forward", forward_seconds(s, teacher, false), forward);
-    report("scoring", forward_seconds(s, teacher, true), forward);
-    ctx.trim();
-    model::Transformer student(ctx, student_shape, s.topology, s.dtype, model::Gradients::keep);
-    randomise(ctx, student);
-    report("distill", step_seconds(s, teacher, student), step);
+    if (probe("scoring") && probe("forward"))
+        out["scoring_over_forward"] = probe("scoring")->fastest() / probe("forward")->fastest();
+    if (probe("head")) {
+        out["head_over_products"] = probe("head")->fastest() / probe("head_products")->fastest();
+        out["head_memory_over_logits"] = head_memory(s, *probe("head"), student);
+    }
     rusage usage{};
     getrusage(RUSAGE_SELF, &usage);
     double peak = static_cast<double>(usage.ru_maxrss) / 1024;

@@ -61,18 +61,19 @@ Best& best_square(Context& ctx, DType dtype) {
 }  // namespace
 
 double yardstick(Context& ctx, DType dtype) {
-    return best_square(ctx, dtype).rate;
+    Best& g = best_square(ctx, dtype);
+    g.rate = std::max(g.rate, square_sample(ctx, dtype, g.n));
+    return g.rate;
 }
 
 Rate measure(Context& ctx, DType dtype, double flops, const std::function<void()>& work) {
-    Best& g = best_square(ctx, dtype);
     work();
-    double best = 0;
+    double best = 0, g = 0;
     for (int round = 0; round < 7; ++round) {
-        g.rate = std::max(g.rate, square_sample(ctx, dtype, g.n));
+        g = yardstick(ctx, dtype);
         best = std::max(best, sample(flops, work));
     }
-    return {best, best / g.rate};
+    return {best, best / g};
 }
 
 Context make_context() {

@@ -7,7 +7,7 @@
 
 namespace espalier::benchmarks {
 
-/// Best GFLOP/s over n = 1024 .. 4096 in `dtype`; measured at first use.
+/// Best GFLOP/s so far over n = 1024 .. 4096 in `dtype`; the best size is measured once more at every call.
 double yardstick(Context& ctx, DType dtype);
 
 struct Rate {

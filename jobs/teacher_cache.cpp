@@ -41,9 +41,8 @@ model::TokenBatch read_batch(Context& ctx, const data::Samples& samples, int64_t
 
 void write_batch(Context& ctx, const model::Transformer& model, const Tensor& hidden, int64_t first_sample,
                  TeacherCacheWriter& writer) {
-    const int64_t step = model::logit_block_rows(model.architecture(), model.tensor().size());
-    for (int64_t begin = 0; begin < hidden.dim(0); begin += step) {
-        const int64_t rows = std::min(step, hidden.dim(0) - begin);
+    for (const auto [begin, rows] :
+         model::logit_blocks(model.architecture(), model.tensor().size(), hidden.dim(0))) {
         writer.write(ctx, model.tensor(), first_sample, begin,
                      model::logits(ctx, model, hidden.rows(begin, rows)), model.vocabulary().begin);
     }

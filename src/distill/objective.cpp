@@ -106,14 +106,19 @@ Tensor Objective::gradient(Context& ctx, const Transformer& student, Block& bloc
     return d_logits;
 }
 
+namespace {
+
+std::vector<model::TokenBlock> blocks_of(const Transformer& student, const Tensor& hidden) {
+    return model::logit_blocks(student.architecture(), student.tensor().size(), hidden.dim(0));
+}
+
+}  // namespace
+
 Tensor Objective::backward(Context& ctx, const Transformer& student, const Tensor& student_hidden,
                            const Teacher& teacher, const Tensor& labels, double token_weight) {
-    const int64_t tokens = student_hidden.dim(0),
-                  step = model::logit_block_rows(student.architecture(), student.tensor().size());
     Tensor d_hidden = ctx.empty(student_hidden.shape(), student_hidden.dtype());
     Tensor head_gradient = student.head_gradient();
-    for (int64_t begin = 0; begin < tokens; begin += step) {
-        const int64_t rows = std::min(step, tokens - begin);
+    for (const auto [begin, rows] : blocks_of(student, student_hidden)) {
         const Tensor hidden = student_hidden.rows(begin, rows), label = labels.rows(begin, rows);
         Block block = measure(ctx, student, hidden, label,
                               terms_.divergence ? teacher(ctx, begin, rows) : TeacherBlock{});
@@ -127,10 +132,7 @@ Tensor Objective::backward(Context& ctx, const Transformer& student, const Tenso
 
 void Objective::forward(Context& ctx, const Transformer& student, const Tensor& student_hidden,
                         const Teacher& teacher, const Tensor& labels) {
-    const int64_t tokens = student_hidden.dim(0),
-                  step = model::logit_block_rows(student.architecture(), student.tensor().size());
-    for (int64_t begin = 0; begin < tokens; begin += step) {
-        const int64_t rows = std::min(step, tokens - begin);
+    for (const auto [begin, rows] : blocks_of(student, student_hidden)) {
         measure(ctx, student, student_hidden.rows(begin, rows), labels.rows(begin, rows),
                 terms_.divergence ? teacher(ctx, begin, rows) : TeacherBlock{});
     }

@@ -7,10 +7,16 @@
 
 namespace espalier::model {
 
-int64_t logit_block_rows(const Architecture& a, int tp) {
-    constexpr int64_t block_bytes = int64_t{64} << 20;
+std::vector<TokenBlock> logit_blocks(const Architecture& a, int tp, int64_t tokens) {
+    constexpr int64_t block_bytes = int64_t{32} << 20;
     const int64_t row_bytes = 4 * div_ceil<int64_t>(a.vocab, tp);
-    return std::clamp<int64_t>(block_bytes / row_bytes / 64 * 64, 64, 2048);
+    const int64_t count = div_ceil(tokens, std::clamp<int64_t>(block_bytes / row_bytes, 128, 2048));
+    std::vector<TokenBlock> blocks;
+    for (int64_t i = 0; i < count; ++i) {
+        const Range part = split_evenly(tokens, count, i);
+        blocks.push_back({part.begin, part.size()});
+    }
+    return blocks;
 }
 
 Tensor logits(Context& ctx, const Transformer& model, const Tensor& hidden) {
@@ -59,13 +65,10 @@ std::vector<int64_t> argmax(Context& ctx, const comm::Communicator& tensor, cons
 
 std::vector<double> token_losses(Context& ctx, const Transformer& model, const Tensor& hidden,
                                  const Tensor& labels, std::vector<int64_t>* best) {
-    const int64_t total = hidden.dim(0),
-                  block = logit_block_rows(model.architecture(), model.tensor().size());
-    const int64_t first_id = model.vocabulary().begin;
+    const int64_t total = hidden.dim(0), first_id = model.vocabulary().begin;
     std::vector<double> losses;
     losses.reserve(static_cast<size_t>(total));
-    for (int64_t begin = 0; begin < total; begin += block) {
-        const int64_t rows = std::min(block, total - begin);
+    for (const auto [begin, rows] : logit_blocks(model.architecture(), model.tensor().size(), total)) {
         const Tensor z = logits(ctx, model, hidden.rows(begin, rows)), label = labels.rows(begin, rows);
         const Tensor lse = log_sum_exp(ctx, model.tensor(), z, 1.0f);
         const Tensor at_label = labelled_logits(ctx, model.tensor(), z, label, first_id);

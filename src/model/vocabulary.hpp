@@ -6,8 +6,12 @@
 
 namespace espalier::model {
 
-/// Rows of the blocks in which logits are made: about 64 MiB of f32, the same on all ranks.
-int64_t logit_block_rows(const Architecture& a, int tp);
+struct TokenBlock {
+    int64_t begin, rows;
+};
+/// The parts of a micro-batch of which logits exist at a time, of nearly equal size and the same on all
+/// ranks: at most 32 MiB of f32 or 128 tokens, below which packing the head costs more than it saves.
+std::vector<TokenBlock> logit_blocks(const Architecture& a, int tp, int64_t tokens);
 
 /// logits [rows, vocab of this rank] f32 of hidden [rows, H].
 Tensor logits(Context& ctx, const Transformer& model, const Tensor& hidden);
