@@ -107,6 +107,7 @@ double forward_seconds(const Setup& s, model::Transformer& model, bool scoring) 
             }
         }
         outbox.drain();
+        loss.sums(s.ctx);
     });
 }
 
@@ -125,6 +126,7 @@ double step_seconds(const Setup& s, model::Transformer& teacher, model::Transfor
                                                     1.0 / static_cast<double>(s.batch * s.seq));
                       });
         train::synchronise_gradients(s.ctx, student, s.topology, optimizer.shards());
+        objective.sums(s.ctx);
         const double norm = train::gradient_norm(s.ctx, student, s.topology, optimizer.shards());
         optimizer.step(s.ctx, ++step, 1e-4, std::min(1.0, 1.0 / norm));
     });
