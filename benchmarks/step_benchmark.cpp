@@ -138,6 +138,7 @@ Probe forward_probe(const Setup& s, model::Transformer& model, const std::string
                     }
                 }
                 outbox.drain();
+                state->loss.sums(s.ctx);
             },
             {}};
 }
@@ -167,6 +168,7 @@ Probe step_probe(const Setup& s, model::Transformer& teacher, model::Transformer
                                                      1.0 / static_cast<double>(s.batch * s.seq));
                 };
                 state->pipeline.step(s.ctx, state->batches, state->batches, loss);
+                state->objective.sums(s.ctx);
                 auto& optimizer = state->optimizer;
                 train::synchronise_gradients(s.ctx, student, s.topology, optimizer.shards());
                 const double norm = train::gradient_norm(s.ctx, student, s.topology, optimizer.shards());
@@ -187,6 +189,7 @@ Probe head_probe(const Setup& s, model::Transformer& teacher, model::Transformer
             [=, &s, &teacher, &student] {
                 objective->backward(s.ctx, student, hidden_s, distill::live_teacher(teacher, hidden_t),
                                     labels, 1.0 / static_cast<double>(tokens));
+                objective->sums(s.ctx);
             },
             {}};
 }

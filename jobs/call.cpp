@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "io/publish.hpp"
+#include "jobs/device.hpp"
 #include "jobs/job.hpp"
 #include "src/core/error.hpp"
 
@@ -11,7 +12,9 @@ namespace espalier::jobs {
 CallResult call_job(Session& session, comm::Mpi& mpi, const std::string& name,
                     std::vector<std::string> arguments, const std::string& summary_file) {
     const auto& common = session.common();
-    for (const auto& [option, value] : {std::pair<const char*, std::string>{"--device", common.device},
+    const std::string device = computes(name) ? common.device : "cpu";
+    if (common.share_device) arguments.emplace_back("--share-device");
+    for (const auto& [option, value] : {std::pair<const char*, std::string>{"--device", device},
                                         {"--dtype", std::string(to_string(session.dtype()))},
                                         {"--tp", std::to_string(common.tp)},
                                         {"--pp", std::to_string(common.pp)},

@@ -128,9 +128,13 @@ void Checkpoints::begin(const RunState& state) {
     for (const auto& t : trained_) {
         for (size_t group = 0; group < groups.size(); ++group, ++next) {
             const Tensor state_now = state_of(*t.optimizer, group);
-            if (copies_.size() == next)
-                copies_.push_back(session_.context().empty(state_now.shape(), DType::f32));
-            convert(session_.context(), state_now, copies_[next]);
+            Context& ctx = session_.context();
+            if (copies_.size() == next) copies_.push_back(ctx.empty_on_host(state_now.shape(), DType::f32));
+            if (ctx.on_gpu()) {
+                ctx.read(state_now, copies_[next]);
+            } else {
+                convert(ctx, state_now, copies_[next]);  // by all threads
+            }
         }
     }
     writing_->thread = std::thread([this, &writing = *writing_] {
@@ -190,7 +194,7 @@ std::optional<RunState> Checkpoints::read(const std::string& path, std::string& 
         for (const auto& t : trained_) {
             if (then != configuration_) break;
             for (size_t group = 0; group < groups.size(); ++group) {
-                read_share(reader, t.prefix + groups[group], t.model->parameters(),
+                read_share(session_.context(), reader, t.prefix + groups[group], t.model->parameters(),
                            {state_of(*t.optimizer, group), t.optimizer->shards().mine()});
             }
             t.optimizer->publish_master(session_.context());

@@ -56,7 +56,7 @@ private:
     nlohmann::ordered_json configuration_;
     int64_t keep_;
     std::unique_ptr<Writing> writing_;
-    std::vector<Tensor> copies_;  // of the state, kept from one checkpoint to the next
+    std::vector<Tensor> copies_;  // of the state, on the processor, kept from one checkpoint to the next
 };
 
 /// Collective. A model in training as M.h5, in the dtypes and with the tokenizer of the file it came from.

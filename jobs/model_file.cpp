@@ -114,10 +114,11 @@ void read_parameters(ModelFile& file, const std::vector<ModelPart>& parts, Conte
             for (const auto& e : model->parameters().entries()) {
                 const DType stored = file.stored_dtype(e.parameter);
                 Tensor target = model::ParameterSet::view(flat, &e);
-                Tensor read = stored == flat.dtype() ? target : ctx.empty(e.local.count, stored);
+                const bool in_place = stored == flat.dtype() && !ctx.on_gpu();
+                Tensor read = in_place ? target : ctx.empty_on_host(e.local.count, stored);
                 file.reader().read(dataset(e.parameter), e.local, read,
                                    counts && e.owned.size() > 0 ? e.owned : Box{});
-                if (stored != flat.dtype()) convert(ctx, read, target);
+                if (!in_place) convert(ctx, ctx.to_device(read), target);
             }
         }
     });
@@ -142,8 +143,8 @@ Rows rows_of(const model::Entry& e, Range rows, const FlatShare& share) {
 
 }  // namespace
 
-void read_share(io::TensorFileReader& reader, const std::string& prefix, const model::ParameterSet& set,
-                const FlatShare& share) {
+void read_share(Context& ctx, io::TensorFileReader& reader, const std::string& prefix,
+                const model::ParameterSet& set, const FlatShare& share) {
     io::on_all(reader.comm(), [&] {
         for (const auto& e : set.entries()) {
             const Range rows = e.rows_in(share.elements);
@@ -155,7 +156,9 @@ void read_share(io::TensorFileReader& reader, const std::string& prefix, const m
             Box counted = e.local;
             counted.offset[0] += owned.begin;
             counted.count[0] = owned.size();
-            reader.read(name, box, values, counted.size() > 0 ? counted : Box{});
+            Tensor read = ctx.on_gpu() ? ctx.empty_on_host(values.shape(), values.dtype()) : values;
+            reader.read(name, box, read, counted.size() > 0 ? counted : Box{});
+            if (ctx.on_gpu()) ctx.write(read, values);
         }
     });
     reader.verify();
@@ -173,7 +176,7 @@ void write_share(io::TensorFileWriter& writer, const std::string& prefix, const 
             values = ctx->empty(wide.shape(), dtype_of(e.parameter));
             convert(*ctx, wide, values);
         }
-        writer.write(prefix + e.parameter.name, box, values);
+        writer.write(prefix + e.parameter.name, box, ctx ? ctx->to_host(values) : values);
     }
 }
 

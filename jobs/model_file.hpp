@@ -86,10 +86,10 @@ struct FlatShare {
 };
 /// Collective. Reads this share of each parameter, and verifies what all ranks read; throws on every
 /// rank what goes wrong on one.
-void read_share(io::TensorFileReader& reader, const std::string& prefix, const model::ParameterSet& set,
-                const FlatShare& share);
-/// Writes what this rank answers for of its share, in the datasets' dtype (f32 where dtype_of is empty, which
-/// needs no context and may run in another thread).
+void read_share(Context& ctx, io::TensorFileReader& reader, const std::string& prefix,
+                const model::ParameterSet& set, const FlatShare& share);
+/// Writes what this rank answers for of its share, in the datasets' dtype: f32 where dtype_of is empty.
+/// Without a context, which values on the processor do without, it may run in another thread.
 void write_share(io::TensorFileWriter& writer, const std::string& prefix, const model::ParameterSet& set,
                  const FlatShare& share, Context* ctx = nullptr,
                  const std::function<DType(const model::Parameter&)>& dtype_of = {});

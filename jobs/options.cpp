@@ -52,9 +52,11 @@ Options::Options(std::string job, CommonOptions& common, std::string positional)
     common_.add_options()("help", "what this job does and its options")(
         "config", po::value(&config_file_), "FILE with key = value lines, and sections [job]")(
         "dump-config", po::bool_switch(), "print the resolved options as such a file, and end")(
-        "device", po::value(&common.device)->default_value(common.device), "auto, cpu or cuda")(
+        "device", po::value(&common.device)->default_value(common.device),
+        "auto, cpu or cuda; auto: a GPU for each rank where there are as many, else the processor")(
+        "share-device", po::bool_switch(&common.share_device), "allow several ranks on one GPU")(
         "dtype", po::value(&common.dtype)->default_value(common.dtype),
-        "compute type, f32 or bf16 (default: bf16 where the processor has it)")(
+        "compute type, f32 or bf16 (default: bf16 where the processor or device has it)")(
         "tp", po::value(&common.tp)->default_value(common.tp), "tensor parallel ranks")(
         "pp", po::value(&common.pp)->default_value(common.pp),
         "pipeline parallel ranks; data parallel is what is left")(

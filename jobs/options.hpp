@@ -13,6 +13,7 @@ namespace po = boost::program_options;
 /// What every job understands.
 struct CommonOptions {
     std::string device = "auto";
+    bool share_device = false;
     std::string dtype;  ///< "" stands for bf16 where the processor has it, else f32
     int tp = 1;
     int pp = 1;

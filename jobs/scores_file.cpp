@@ -105,7 +105,7 @@ std::vector<Table> tables(const model::Architecture& a, const prune::ScoreSums& 
 }
 
 Tensor to_tensor(Context& ctx, const Table& table) {
-    Tensor out = ctx.empty(table.spec.shape, DType::f64);
+    Tensor out = ctx.empty_on_host(table.spec.shape, DType::f64);
     std::copy(table.values.begin(), table.values.end(), out.data<double>());
     return out;
 }

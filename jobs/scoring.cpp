@@ -18,14 +18,13 @@ void check(Calibration& c, const model::Architecture& a) {
 std::pair<model::TokenBatch, Tensor> read_batch(Context& ctx, const data::Samples& samples, int64_t first,
                                                 int64_t count) {
     const int64_t seq = samples.seq_len();
-    std::vector<int32_t> ids, sample(static_cast<size_t>(seq + 1));
-    Tensor labels = ctx.empty({count * seq}, DType::i32);
+    std::vector<int32_t> ids, labels, sample(static_cast<size_t>(seq + 1));
     for (int64_t i = 0; i < count; ++i) {
         samples.read(first + i, sample);
         ids.insert(ids.end(), sample.begin(), sample.end() - 1);
-        std::copy(sample.begin() + 1, sample.end(), labels.data<int32_t>() + i * seq);
+        labels.insert(labels.end(), sample.begin() + 1, sample.end());
     }
-    return {model::make_batch(ctx, ids, count, seq), labels};
+    return {model::make_batch(ctx, ids, count, seq), model::ids_tensor(ctx, labels)};
 }
 
 data::Samples open_samples(const Session& session, const Calibration& c, int64_t vocab) {

@@ -8,8 +8,10 @@
 #include <thread>
 
 #include "io/publish.hpp"
+#include "jobs/device.hpp"
 #include "kernels/matmul.hpp"
 #include "src/core/error.hpp"
+#include "src/core/has_cuda.hpp"
 #include "src/core/random.hpp"
 
 namespace espalier::jobs {
@@ -51,10 +53,7 @@ int64_t peak_memory() {
 
 Session::Session(std::string job, const Options& options, const CommonOptions& common)
     : job_(std::move(job)), common_(common), resolved_(options.resolved()), log_(log_of(job_, common)) {
-    ESPALIER_REQUIRE(common.device == "auto" || common.device == "cpu" || common.device == "cuda",
-                     "--device {}: choose auto, cpu or cuda", common.device);
-    ESPALIER_REQUIRE(common.device != "cuda",
-                     "--device cuda: jobs run on the processor so far; use --device cpu");
+    check_device(common, job_);
     ESPALIER_REQUIRE(common.threads >= 0,
                      "--threads {}: it must be at least 1, or 0 for the node's cores / its ranks",
                      common.threads);
@@ -76,8 +75,11 @@ Session::Session(std::string job, const Options& options, const CommonOptions& c
         largest == smallest,
         "the ranks were started with different options; start all of them with the same command line");
 
-    context_ = std::make_unique<Context>(
-        ContextOptions{Device::cpu, common.threads > 0 ? common.threads : default_threads()});
+    const ContextOptions place =
+        place_rank(common, job_, common.threads > 0 ? common.threads : default_threads(), world(), log_);
+    device_name_ = device_name(place);
+    context_ = std::make_unique<Context>(place);
+    comm::attach(topology_, *context_, trains ? comm::Traffic::training : comm::Traffic::forward);
     if (common.dtype.empty()) {
         dtype_ = has_native_matmul(*context_, DType::bf16) ? DType::bf16 : DType::f32;
         // Mixed machines must agree: the weakest decides.
@@ -87,8 +89,9 @@ Session::Session(std::string job, const Options& options, const CommonOptions& c
                          common.dtype);
         dtype_ = common.dtype == "f32" ? DType::f32 : DType::bf16;
     }
-    log_.debug("stage {}, tensor part {}, replica {}, {} threads, {}", topology_.stage(),
-               topology_.tensor.rank(), topology_.data.rank(), context_->threads(), to_string(dtype_));
+    log_.debug("stage {}, tensor part {}, replica {}, {} threads, {}, {}", topology_.stage(),
+               topology_.tensor.rank(), topology_.data.rank(), context_->threads(), to_string(dtype_),
+               device_name_.empty() ? "on the processor" : device_name_);
 }
 
 double Session::seconds() const {
@@ -107,10 +110,12 @@ nlohmann::ordered_json Session::facts() const {
               {"pp", l.pp},
               {"dp", l.dp},
               {"threads", context_->threads()}}},
-            {"build", {{"compiler", __VERSION__}, {"cuda", false}}},
+            {"device", context_->on_gpu() ? "cuda" : "cpu"},
+            {"build", {{"compiler", __VERSION__}, {"cuda", has_cuda}}},
             {"machine",
              {{"host", host},
               {"cpu", cpu_name()},
+              {"gpu", device_name_},
               {"cores", std::thread::hardware_concurrency()},
               {"node_ranks", comm::node_ranks()}}}};
 }
@@ -118,14 +123,17 @@ nlohmann::ordered_json Session::facts() const {
 void Session::finish() {
     const double wall = seconds();
     const int64_t peak = world().all_reduce(peak_memory(), comm::Reduction::max);
+    const auto pooled = static_cast<int64_t>(context_->on_gpu() ? context_->pooled_bytes() : 0);
+    const int64_t device_memory = world().all_reduce(pooled, comm::Reduction::max);
     const nlohmann::ordered_json about = facts();
     log_.debug("{:.1f} s, {} MiB at most", wall, peak_memory() >> 20);
     if (!root() || common_.summary.empty()) return;
     nlohmann::ordered_json out{{"job", job_}, {"version", ESPALIER_VERSION}};
     for (const auto& [key, value] : results.items()) out[key] = value;
-    for (const char* key : {"dtype", "layout"}) out[key] = about[key];
+    for (const char* key : {"dtype", "layout", "device"}) out[key] = about[key];
     out["wall_seconds"] = wall;
     out["peak_memory_bytes"] = peak;
+    if (device_memory > 0) out["device_memory_bytes"] = device_memory;
     out["model_flops"] = model_flops;
     out["options"] = resolved_;
     for (const char* key : {"build", "machine"}) out[key] = about[key];

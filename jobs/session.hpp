@@ -47,6 +47,7 @@ private:
     Log log_;
     comm::Topology topology_;
     std::unique_ptr<Context> context_;
+    std::string device_name_;  // empty on the processor
     DType dtype_ = DType::f32;
     std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };

@@ -88,12 +88,12 @@ void TeacherCacheWriter::write(Context& ctx, const comm::Communicator& tensor, i
     const auto [rows, width] = logits.dims<2>();
     const int64_t first_token = first_sample * key_.seq_len + begin;
     const auto tau = static_cast<float>(key_.top_k == 0 ? 1.0 : key_.temperature);
-    const Tensor lse = model::log_sum_exp(ctx, tensor, logits, tau);
+    const Tensor lse = ctx.to_host(model::log_sum_exp(ctx, tensor, logits, tau));
     if (key_.top_k == 0) {
-        Tensor codes = ctx.empty({rows, width}, DType::bf16);
+        const Tensor on_host = ctx.to_host(logits), codes = ctx.empty_on_host({rows, width}, DType::bf16);
 #pragma omp parallel for num_threads(ctx.threads())
         for (int64_t i = 0; i < rows; ++i) {
-            const float* const z = logits.data<float>() + i * width;
+            const float* const z = on_host.data<float>() + i * width;
             bfloat16* const out = codes.data<bfloat16>() + i * width;
             for (int64_t j = 0; j < width; ++j) {
                 const float steps = (lse.data<float>()[i] - z[j]) * steps_per_nat;
@@ -105,12 +105,12 @@ void TeacherCacheWriter::write(Context& ctx, const comm::Communicator& tensor, i
     }
     const auto top = distill::top_tokens(ctx, tensor, logits, first_id, key_.top_k);
     if (tensor.rank() != 0) return;  // all have the same
-    Tensor log_p = ctx.empty({rows, key_.top_k}, DType::f32);
+    const Tensor values = ctx.to_host(top.top_values), log_p = ctx.empty_on_host(values.shape(), DType::f32);
     for (int64_t i = 0; i < log_p.size(); ++i) {
-        log_p.data<float>()[i] = top.top_values.data<float>()[i] / tau - lse.data<float>()[i / key_.top_k];
+        log_p.data<float>()[i] = values.data<float>()[i] / tau - lse.data<float>()[i / key_.top_k];
     }
     const Box box{{first_token, 0}, {rows, key_.top_k}};
-    writer_.write("ids", box, top.top_ids);
+    writer_.write("ids", box, ctx.to_host(top.top_ids));
     writer_.write("log_p", box, log_p);
 }
 
@@ -151,21 +151,24 @@ distill::TeacherBlock TeacherCache::read(Context& ctx, int64_t first_token, int6
     distill::TeacherBlock out;
     if (key_.top_k > 0) {
         const Box box{{first_token, 0}, {rows, key_.top_k}};
-        out.top_ids = ctx.empty(box.count, DType::i32);
-        out.top_values = ctx.empty(box.count, DType::f32);
-        reader_.read("ids", box, out.top_ids);
-        reader_.read("log_p", box, out.top_values);
-        for (float& v : out.top_values.span<float>()) v *= static_cast<float>(key_.temperature);
+        Tensor ids = ctx.empty_on_host(box.count, DType::i32),
+               log_p = ctx.empty_on_host(box.count, DType::f32);
+        reader_.read("ids", box, ids);
+        reader_.read("log_p", box, log_p);
+        for (float& v : log_p.span<float>()) v *= static_cast<float>(key_.temperature);
+        out.top_ids = ctx.to_device(ids);
+        out.top_values = ctx.to_device(log_p);
         return out;
     }
     const Box box{{first_token, vocabulary.begin}, {rows, vocabulary.size()}};
-    Tensor codes = ctx.empty(box.count, DType::bf16);
+    Tensor codes = ctx.empty_on_host(box.count, DType::bf16);
     reader_.read("log_p_steps", box, codes);
-    out.logits = ctx.empty({rows, vocabulary.size()}, DType::f32);
+    const Tensor log_p = ctx.empty_on_host(box.count, DType::f32);
     const bfloat16* const code = codes.data<bfloat16>();
-    float* const z = out.logits.data<float>();
+    float* const z = log_p.data<float>();
 #pragma omp parallel for num_threads(ctx.threads())
-    for (int64_t i = 0; i < out.logits.size(); ++i) z[i] = -static_cast<float>(code[i].bits) / steps_per_nat;
+    for (int64_t i = 0; i < log_p.size(); ++i) z[i] = -static_cast<float>(code[i].bits) / steps_per_nat;
+    out.logits = ctx.to_device(log_p);
     return out;
 }
 

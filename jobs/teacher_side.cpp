@@ -79,6 +79,7 @@ void TeacherSide::load_elsewhere(int tp, int pp) {
     const auto& student = session_.topology();
     model::check_layout(a, tp, pp, 1, o_.teacher);
     own_ = std::make_unique<comm::Topology>(comm::make_topology(tp, pp));
+    comm::attach(*own_, session_.context(), comm::Traffic::forward);
     const auto make = [&](const model::Placement& placement, const comm::Communicator& tensor) {
         return std::make_unique<model::Transformer>(session_.context(), a, placement, tensor,
                                                     session_.dtype(), model::Gradients::none);

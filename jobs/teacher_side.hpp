@@ -35,7 +35,9 @@ public:
     /// Collective. And after them: where it is corrected, one update; `share` of its peak learning rate.
     void end_step(Context& ctx, int64_t step, double share);
     /// The teacher's own cross entropy over this rank's part of the step, where it is corrected.
-    const distill::LossSums* sums() const { return correction_ ? &correction_->objective.sums() : nullptr; }
+    const distill::LossSums* sums(Context& ctx) {
+        return correction_ ? &correction_->objective.sums(ctx) : nullptr;
+    }
     /// Collective. RUNDIR/teacher.h5, where it is corrected.
     void write_model(const std::string& path);
     /// For a micro-batch in the student's last stage, in order; hidden: the pipeline's, where it is there.

@@ -164,14 +164,13 @@ private:
 
     train::MicroBatch read_micro_batch(int64_t first, int64_t count) {
         const int64_t seq = o_.seq_len;
-        std::vector<int32_t> ids, sample(static_cast<size_t>(seq + 1));
-        Tensor labels = ctx_.empty({count * seq}, DType::i32);
+        std::vector<int32_t> ids, labels, sample(static_cast<size_t>(seq + 1));
         for (int64_t i = 0; i < count; ++i) {
             samples_->read(first + i, sample);
             ids.insert(ids.end(), sample.begin(), sample.end() - 1);
-            std::copy(sample.begin() + 1, sample.end(), labels.data<int32_t>() + i * seq);
+            labels.insert(labels.end(), sample.begin() + 1, sample.end());
         }
-        return {model::make_batch(ctx_, ids, count, seq), labels, first};
+        return {model::make_batch(ctx_, ids, count, seq), model::ids_tensor(ctx_, labels), first};
     }
 
     /// The micro-batches of a step that a replica of a grid has; micro-batches, not samples, are dealt out,
@@ -222,8 +221,8 @@ private:
                          step, most_skips_in_a_row);
 
         const bool speaks = topology_.last_stage() && topology_.tensor.rank() == 0;
-        const auto& sums = objective_.sums();
-        const auto* corrected = teacher_->sums();
+        const auto& sums = objective_.sums(ctx_);
+        const auto* corrected = teacher_->sums(ctx_);
         std::array<double, 6> shared{speaks ? sums.divergence : 0,
                                      speaks ? sums.label : 0,
                                      speaks ? sums.tokens : 0,

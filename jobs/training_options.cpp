@@ -76,6 +76,7 @@ nlohmann::ordered_json configuration(const Session& session, const ModelFile& st
                             "virtual-stages",
                             "threads",
                             "device",
+                            "share-device",
                             "dtype",
                             "quiet",
                             "force",

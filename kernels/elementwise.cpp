@@ -48,12 +48,14 @@ void fill(Context& ctx, float value, Tensor& x) {
     cpu::fill(ctx, value, x);
 }
 
-double square_sum(Context& ctx, const Tensor& x) {
-    expect_dtype(x, DType::f32, "x");
+double square_sum(Context& ctx, std::span<const Tensor> xs) {
+    for (const Tensor& x : xs) expect_dtype(x, DType::f32, "x");
     if constexpr (has_cuda) {
-        if (ctx.on_gpu()) return cuda::square_sum(ctx, x);
+        if (ctx.on_gpu()) return cuda::square_sum(ctx, xs);
     }
-    return cpu::square_sum(ctx, x);
+    double total = 0;
+    for (const Tensor& x : xs) total += cpu::square_sum(ctx, x);
+    return total;
 }
 
 }  // namespace espalier

@@ -1,6 +1,8 @@
 // Sums, scalings and conversions.
 #pragma once
 
+#include <span>
+
 #include "src/core/context.hpp"
 
 namespace espalier {
@@ -15,7 +17,11 @@ void scale(Context& ctx, float factor, Tensor& x);
 void convert(Context& ctx, const Tensor& x, Tensor& out);
 /// x = value.
 void fill(Context& ctx, float value, Tensor& x);
-/// Sum of squares of x (f32), in double; the same for the same x and thread count.
-double square_sum(Context& ctx, const Tensor& x);
+/// Sum of squares of all elements (f32), in double; the same for the same tensors and thread count. On a
+/// device waits once.
+double square_sum(Context& ctx, std::span<const Tensor> xs);
+inline double square_sum(Context& ctx, const Tensor& x) {
+    return square_sum(ctx, {&x, 1});
+}
 
 }  // namespace espalier

@@ -1,7 +1,8 @@
 #include "kernels/top_k.hpp"
 
 #include "kernels/cpu/top_k.hpp"
-#include "src/core/error.hpp"
+#include "kernels/cuda/top_k.hpp"
+#include "src/core/has_cuda.hpp"
 
 namespace espalier {
 namespace {
@@ -11,13 +12,6 @@ void expect(const Tensor& tensor, const Shape& shape, DType dtype, const char* w
     expect_dtype(tensor, dtype, what);
 }
 
-/// There is no kernel for a device yet, and a processor must not look into its memory.
-void expect_processor(const Context& ctx) {
-    ESPALIER_REQUIRE(!ctx.on_gpu(),
-                     "--top-k: comparing over the teacher's best tokens runs on the processor "
-                     "alone; use --device cpu, or --top-k 0 for the whole vocabulary");
-}
-
 }  // namespace
 
 void row_top_k(Context& ctx, const Tensor& logits, int64_t first_id, Tensor& values, Tensor& ids) {
@@ -25,7 +19,9 @@ void row_top_k(Context& ctx, const Tensor& logits, int64_t first_id, Tensor& val
     expect(logits, {rows, logits.dim(1)}, DType::f32, "logits");
     expect_dtype(values, DType::f32, "values");
     expect(ids, {rows, k}, DType::i32, "ids");
-    expect_processor(ctx);
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu()) return cuda::row_top_k(ctx, logits, first_id, values, ids);
+    }
     cpu::row_top_k(ctx, logits, first_id, values, ids);
 }
 
@@ -35,7 +31,9 @@ void merge_top_k(Context& ctx, const Tensor& all_values, const Tensor& all_ids, 
     expect(all_ids, {parts, rows, k}, DType::i32, "all_ids");
     expect(values, {rows, k}, DType::f32, "values");
     expect(ids, {rows, k}, DType::i32, "ids");
-    expect_processor(ctx);
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu()) return cuda::merge_top_k(ctx, all_values, all_ids, values, ids);
+    }
     cpu::merge_top_k(ctx, all_values, all_ids, values, ids);
 }
 
@@ -44,7 +42,9 @@ void pick_logits(Context& ctx, const Tensor& logits, const Tensor& ids, int64_t 
     expect(logits, {rows, logits.dim(1)}, DType::f32, "logits");
     expect_dtype(ids, DType::i32, "ids");
     expect(picked, {rows, k}, DType::f32, "picked");
-    expect_processor(ctx);
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu()) return cuda::pick_logits(ctx, logits, ids, first_id, picked);
+    }
     cpu::pick_logits(ctx, logits, ids, first_id, picked);
 }
 
@@ -57,7 +57,10 @@ void bucket_divergence(Context& ctx, Divergence kind, const Tensor& teacher, con
     expect(lse_s, {rows}, DType::f32, "lse_s");
     expect(loss, {rows}, DType::f32, "loss");
     expect(slopes, {rows, k + 1}, DType::f32, "slopes");
-    expect_processor(ctx);
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu())
+            return cuda::bucket_divergence(ctx, kind, teacher, student, lse_t, lse_s, tau, loss, slopes);
+    }
     cpu::bucket_divergence(ctx, kind, teacher, student, lse_t, lse_s, tau, loss, slopes);
 }
 
@@ -76,7 +79,11 @@ void bucket_logit_gradient(Context& ctx, const LogitGradient& what, const Tensor
     }
     expect(row_weights, {rows}, DType::f32, "row_weights");
     expect_shape(d_logits, {rows, vocab}, "d_logits");
-    expect_processor(ctx);
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu())
+            return cuda::bucket_logit_gradient(ctx, what, student, lse_s, ids, slopes, lse_1, labels,
+                                               row_weights, d_logits);
+    }
     cpu::bucket_logit_gradient(ctx, what, student, lse_s, ids, slopes, lse_1, labels, row_weights, d_logits);
 }
 

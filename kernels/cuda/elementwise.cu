@@ -139,12 +139,19 @@ void fill(Context& ctx, float value, Tensor& x) {
     });
 }
 
-double square_sum(Context& ctx, const Tensor& x) {
-    const Tensor sums = ctx.empty({div_ceil(x.size(), squares_per_block)}, DType::f64);
-    launch(block_squares, narrow<unsigned>(sums.size()), threads, 0, ctx.stream(), x.size(), data<float>(x),
-           data<double>(sums));
+double square_sum(Context& ctx, std::span<const Tensor> xs) {
+    int64_t blocks = 0;
+    for (const Tensor& x : xs) blocks += div_ceil(x.size(), squares_per_block);
+    const Tensor sums = ctx.empty({blocks}, DType::f64);
+    double* at = data<double>(sums);
+    for (const Tensor& x : xs) {
+        const auto count = narrow<unsigned>(div_ceil(x.size(), squares_per_block));
+        launch(block_squares, count, threads, 0, ctx.stream(), x.size(), data<float>(x), at);
+        at += count;
+    }
+    const Tensor on_host = ctx.to_host(sums);
     double total = 0;
-    for (const double sum : ctx.to_host(sums).span<double>()) total += sum;
+    for (const double sum : on_host.span<double>()) total += sum;
     return total;
 }
 

@@ -100,8 +100,9 @@ double cosine_sum(Context& ctx, const Tensor& a, const Tensor& b) {
         launch(row_cosines<T>, narrow<unsigned>(rows), threads, 0, ctx.stream(), data<T>(a), data<T>(b),
                a.dim(1), data<double>(cosines));
     });
+    const Tensor on_host = ctx.to_host(cosines);
     double sum = 0;
-    for (const double cosine : ctx.to_host(cosines).span<double>()) sum += cosine;
+    for (const double cosine : on_host.span<double>()) sum += cosine;
     return sum;
 }
 

@@ -147,11 +147,11 @@ MPI_Comm Communicator::handle() const {
     return state_ ? state_->handle : MPI_COMM_SELF;
 }
 
-void Communicator::attach([[maybe_unused]] Context& ctx, [[maybe_unused]] Neighbours neighbours) const {
+void Communicator::attach([[maybe_unused]] Context& ctx, [[maybe_unused]] std::span<const Lane> lanes) const {
     if constexpr (has_cuda) {
         if (!state_ || !ctx.on_gpu()) return;
         state_->compute = ctx.stream();
-        state_->on_device = std::make_shared<DeviceGroup>(state_->handle, ctx.stream(), neighbours);
+        state_->on_device = std::make_shared<DeviceGroup>(state_->handle, ctx.stream(), lanes);
     }
 }
 
@@ -235,6 +235,18 @@ Tensor Communicator::reduce_scatter(Context& ctx, const Tensor& whole) const {
 
 namespace {
 
+[[maybe_unused]] std::vector<size_t> counts_of(std::span<const int64_t> bounds) {
+    std::vector<size_t> out;
+    for (size_t r = 0; r + 1 < bounds.size(); ++r)
+        out.push_back(static_cast<size_t>(bounds[r + 1] - bounds[r]));
+    return out;
+}
+
+[[maybe_unused]] Tensor my_part(const Tensor& flat, std::span<const int64_t> bounds, int rank) {
+    const auto r = static_cast<size_t>(rank);
+    return flat.slice(bounds[r], {bounds[r + 1] - bounds[r]});
+}
+
 std::vector<size_t> bytes_of(std::span<const int64_t> bounds, DType dtype) {
     std::vector<size_t> out;
     for (const int64_t b : bounds) out.push_back(static_cast<size_t>(b) * size_of(dtype));
@@ -261,6 +273,12 @@ void for_each_piece(std::span<const int64_t> bounds, Start start) {
 void Communicator::reduce_scatter(Context& ctx, Tensor& flat, std::span<const int64_t> bounds) const {
     if (!state_) return;
     expect_dtype(flat, DType::f32, "flat");
+    if constexpr (has_cuda) {
+        if (flat.device() == Device::cuda) {
+            Tensor part = my_part(flat, bounds, rank());
+            return state_->on_device->reduce_scatter(flat, part, counts_of(bounds));
+        }
+    }
     const int64_t mine = bounds[static_cast<size_t>(rank())];
     if (state_->one_node) {
         state_->memory().reduce_scatter(flat.dtype(), flat.raw(),
@@ -278,6 +296,10 @@ void Communicator::reduce_scatter(Context& ctx, Tensor& flat, std::span<const in
 
 void Communicator::all_gather(Context& ctx, Tensor& flat, std::span<const int64_t> bounds) const {
     if (!state_) return;
+    if constexpr (has_cuda) {
+        if (flat.device() == Device::cuda)
+            return state_->on_device->all_gather(my_part(flat, bounds, rank()), flat, counts_of(bounds));
+    }
     if (state_->one_node) {
         const auto offsets = bytes_of(bounds, flat.dtype());
         const auto me = static_cast<size_t>(rank());
@@ -303,7 +325,7 @@ Tensor Communicator::gather_equal(Context& ctx, const Tensor& part) const {
 
 Request Communicator::send(const Tensor& x, int to, int tag) const {
     if constexpr (has_cuda) {
-        if (x.device() == Device::cuda) return {x, state_->on_device->send(x, to), state_->compute};
+        if (x.device() == Device::cuda) return {x, state_->on_device->send(x, to, tag), state_->compute};
     }
     MPI_Request request = MPI_REQUEST_NULL;
     CHECK_MPI(MPI_Isend(x.raw(), narrow<int>(x.size()), mpi_type(x.dtype()), to, tag, handle(), &request));
@@ -312,7 +334,7 @@ Request Communicator::send(const Tensor& x, int to, int tag) const {
 
 Request Communicator::receive(Tensor& x, int from, int tag) const {
     if constexpr (has_cuda) {
-        if (x.device() == Device::cuda) return {x, state_->on_device->receive(x, from), state_->compute};
+        if (x.device() == Device::cuda) return {x, state_->on_device->receive(x, from, tag), state_->compute};
     }
     MPI_Request request = MPI_REQUEST_NULL;
     CHECK_MPI(MPI_Irecv(x.raw(), narrow<int>(x.size()), mpi_type(x.dtype()), from, tag, handle(), &request));

@@ -32,7 +32,7 @@ public:
     }
     ~Request();
     void wait();
-    bool test();    ///< whether it has ended; true from then on
+    bool test();    ///< whether it has ended; true from then on. Of messages on the processor
     void cancel();  ///< of a receive that nobody sends to
 
 private:
@@ -60,7 +60,8 @@ public:
     explicit Communicator(MPI_Comm handle);
 
     /// Collective, before the first operation on tensors of a device; nothing where ctx is the processor's.
-    void attach(Context& ctx, Neighbours neighbours = Neighbours::none) const;
+    /// Messages of such tensors go along `lanes` alone.
+    void attach(Context& ctx, std::span<const Lane> lanes = {}) const;
 
     int rank() const;
     int size() const;

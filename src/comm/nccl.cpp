@@ -2,6 +2,7 @@
 
 #include <nccl.h>
 
+#include <array>
 #include <map>
 #include <utility>
 
@@ -77,7 +78,7 @@ struct DeviceGroup::State {
     device::Stream compute = nullptr;
     int rank = 0, size = 1;
     std::unique_ptr<Channel> all;
-    std::map<std::pair<int, int>, std::unique_ptr<Channel>> messages;  // by sender and receiver
+    std::map<std::array<int, 3>, std::unique_ptr<Channel>> messages;  // by sender, receiver and tag
 
     /// Collective over all ranks; those outside of members get nothing.
     std::unique_ptr<Channel> connect(const std::vector<int>& members) const {
@@ -91,9 +92,11 @@ struct DeviceGroup::State {
         return nullptr;
     }
 
-    void connect_messages(int from, int to) {
-        if (messages.count({from, to})) return;
-        if (auto channel = connect({from, to})) messages[{from, to}] = std::move(channel);
+    Channel& lane(int from, int to, int tag) const {
+        const auto found = messages.find({from, to, tag});
+        if (found == messages.end())
+            throw InternalError(fmt::format("no lane from rank {} to {} with tag {}", from, to, tag));
+        return *found->second;
     }
 
     /// f(communicator, stream) between what compute holds now and what comes later.
@@ -105,7 +108,7 @@ struct DeviceGroup::State {
     }
 };
 
-DeviceGroup::DeviceGroup(MPI_Comm comm, device::Stream compute, Neighbours neighbours)
+DeviceGroup::DeviceGroup(MPI_Comm comm, device::Stream compute, std::span<const Lane> lanes)
     : state_(std::make_unique<State>()) {
     State& s = *state_;
     s.mpi = comm;
@@ -115,10 +118,11 @@ DeviceGroup::DeviceGroup(MPI_Comm comm, device::Stream compute, Neighbours neigh
     std::vector<int> everybody;
     for (int r = 0; r < s.size; ++r) everybody.push_back(r);
     s.all = s.connect(everybody);
-    if (neighbours == Neighbours::none) return;
-    for (int r = 0; r < s.size; ++r) {
-        s.connect_messages(r, (r + 1) % s.size);
-        s.connect_messages((r + 1) % s.size, r);
+    for (const Lane& lane : lanes) {
+        for (int from = 0; from < s.size; ++from) {
+            const int to = (from + lane.step + s.size) % s.size;
+            if (auto channel = s.connect({from, to})) s.messages[{from, to, lane.tag}] = std::move(channel);
+        }
     }
 }
 
@@ -167,16 +171,16 @@ void DeviceGroup::reduce_scatter(const Tensor& whole, Tensor& part, std::span<co
     });
 }
 
-device::Stream DeviceGroup::send(const Tensor& x, int to) {
-    const auto& channel = *state_->messages.at({state_->rank, to});
+device::Stream DeviceGroup::send(const Tensor& x, int to, int tag) {
+    const Channel& channel = state_->lane(state_->rank, to, tag);
     device::order(state_->compute, channel.stream());
     CHECK_NCCL(ncclSend(x.raw(), static_cast<size_t>(x.size()), type_of(x.dtype()), 1, channel.comm(),
                         channel.stream()));
     return channel.stream();
 }
 
-device::Stream DeviceGroup::receive(Tensor& x, int from) {
-    const auto& channel = *state_->messages.at({from, state_->rank});
+device::Stream DeviceGroup::receive(Tensor& x, int from, int tag) {
+    const Channel& channel = state_->lane(from, state_->rank, tag);
     device::order(state_->compute, channel.stream());
     CHECK_NCCL(ncclRecv(x.raw(), static_cast<size_t>(x.size()), type_of(x.dtype()), 0, channel.comm(),
                         channel.stream()));

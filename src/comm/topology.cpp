@@ -1,5 +1,7 @@
 #include "src/comm/topology.hpp"
 
+#include <array>
+
 #include "src/comm/mpi.hpp"
 
 namespace espalier::comm {
@@ -34,10 +36,12 @@ Topology make_topology(int tp, int pp) {
     return t;
 }
 
-void attach(const Topology& t, Context& ctx) {
+void attach(const Topology& t, Context& ctx, Traffic traffic) {
+    constexpr std::array lanes{Lane{activation_tag, 1}, Lane{teacher_activation_tag, 1},
+                               Lane{gradient_tag, -1}};
     t.world.attach(ctx);
     t.tensor.attach(ctx);
-    t.pipeline.attach(ctx, Neighbours::ring);
+    t.pipeline.attach(ctx, std::span(lanes).first(traffic == Traffic::forward ? 1 : lanes.size()));
     t.data.attach(ctx);
     t.ends.attach(ctx);
 }

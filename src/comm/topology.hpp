@@ -30,8 +30,18 @@ struct Topology {
 /// multiple of tp * pp.
 Topology make_topology(int tp, int pp);
 
+/// What stages send each other: the tag of a message. Those of one tag between two stages arrive in the order
+/// they were sent, which is the order both go through.
+enum StageTag : int {
+    activation_tag,          ///< to the stage after, from the last to the first where there are virtual ones
+    teacher_activation_tag,  ///< the same, of a teacher in the pipeline
+    gradient_tag,            ///< to the stage before
+};
+/// Whether there will be messages of the first kind alone, or of all.
+enum class Traffic { forward, training };
+
 /// Makes the grid's communicators ready for tensors of ctx's device. Collective; nothing on the processor.
-void attach(const Topology& topology, Context& ctx);
+void attach(const Topology& topology, Context& ctx, Traffic traffic);
 
 /// Ranks of this program on this node, and this one's place among them.
 int node_ranks();

@@ -34,26 +34,43 @@ struct Objective::Block {
 
 Objective::Block Objective::measure(Context& ctx, const Transformer& student, const Tensor& student_hidden,
                                     const Tensor& labels, TeacherBlock teacher) {
-    const int64_t rows = student_hidden.dim(0);
     const auto tau = static_cast<float>(terms_.temperature);
     const auto& tensor = student.tensor();
     Block block;
     block.student = model::logits(ctx, student, student_hidden);
     block.lse_s = model::log_sum_exp(ctx, tensor, block.student, tau);
     block.lse_1 = tau == 1.0f ? block.lse_s : model::log_sum_exp(ctx, tensor, block.student, 1.0f);
-    const Tensor at_label =
-        model::labelled_logits(ctx, tensor, block.student, labels, student.vocabulary().begin);
-    for (int64_t i = 0; i < rows; ++i) {
-        if (labels.data<int32_t>()[i] < 0) continue;
-        sums_.label += static_cast<double>(block.lse_1.data<float>()[i]) -
-                       static_cast<double>(at_label.data<float>()[i]);
-    }
-    sums_.tokens += static_cast<double>(rows);
-    if (terms_.divergence) compare(ctx, student, std::move(teacher), block);
+    measured_.push_back(
+        {block.lse_1, model::labelled_logits(ctx, tensor, block.student, labels, student.vocabulary().begin),
+         labels, terms_.divergence ? compare(ctx, student, std::move(teacher), block) : Tensor()});
     return block;
 }
 
-void Objective::compare(Context& ctx, const Transformer& student, TeacherBlock teacher, Block& block) {
+const LossSums& Objective::sums(Context& ctx) {
+    for (const Measured& m : measured_) {
+        const Tensor lse = ctx.to_host(m.lse), at_label = ctx.to_host(m.at_label),
+                     labels = ctx.to_host(m.labels);
+        for (int64_t i = 0; i < labels.size(); ++i) {
+            if (labels.data<int32_t>()[i] < 0) continue;
+            sums_.label +=
+                static_cast<double>(lse.data<float>()[i]) - static_cast<double>(at_label.data<float>()[i]);
+        }
+        sums_.tokens += static_cast<double>(labels.size());
+        if (!m.divergence) continue;
+        const Tensor divergence = ctx.to_host(m.divergence);
+        for (const float d : divergence.span<float>()) sums_.divergence += static_cast<double>(d);
+    }
+    measured_.clear();
+    return sums_;
+}
+
+void Objective::reset() {
+    sums_ = {};
+    measured_.clear();
+}
+
+Tensor Objective::compare(Context& ctx, const Transformer& student, TeacherBlock teacher,
+                          Block& block) const {
     const int64_t rows = block.student.dim(0);
     const auto tau = static_cast<float>(terms_.temperature);
     const auto& tensor = student.tensor();
@@ -81,7 +98,7 @@ void Objective::compare(Context& ctx, const Transformer& student, TeacherBlock t
         bucket_divergence(ctx, *terms_.divergence, teacher.top_values, picked, block.lse_t, block.lse_s, tau,
                           loss, block.slopes);
     }
-    for (const float l : loss.span<float>()) sums_.divergence += static_cast<double>(l);
+    return loss;
 }
 
 /// Of the student's logits, in place where their dtype is that of the products.

@@ -27,7 +27,7 @@ public:
     /// times its gradient to the student's head gradient (+=).
     ///   student_hidden [T, H of the student]
     ///   teacher        empty without a divergence
-    ///   labels [T] i32, < 0: not scored by cross entropy
+    ///   labels [T] i32, < 0: not scored by cross entropy; all tensors on ctx's device
     /// Returns d_hidden [T, H] =, this rank's part of the sum over tensor parallel ranks.
     Tensor backward(Context& ctx, const model::Transformer& student, const Tensor& student_hidden,
                     const Teacher& teacher, const Tensor& labels, double token_weight);
@@ -36,19 +36,28 @@ public:
     void forward(Context& ctx, const model::Transformer& student, const Tensor& student_hidden,
                  const Teacher& teacher, const Tensor& labels);
 
-    const LossSums& sums() const { return sums_; }
-    void reset() { sums_ = {}; }
+    /// Waits for what the device still has to compute of them; backward() and forward() do not.
+    const LossSums& sums(Context& ctx);
+    void reset();
 
 private:
     struct Block;
     Block measure(Context& ctx, const model::Transformer& student, const Tensor& student_hidden,
                   const Tensor& labels, TeacherBlock teacher);
-    void compare(Context& ctx, const model::Transformer& student, TeacherBlock teacher, Block& block);
+    /// The divergence of each row.
+    Tensor compare(Context& ctx, const model::Transformer& student, TeacherBlock teacher, Block& block) const;
     Tensor gradient(Context& ctx, const model::Transformer& student, Block& block, const Tensor& labels,
                     double token_weight) const;
 
+    /// What a block of tokens adds to the sums, where it was computed.
+    struct Measured {
+        Tensor lse, at_label, labels;  // [rows]  the student's, at temperature 1
+        Tensor divergence;             // [rows]  empty without
+    };
+
     LossTerms terms_;
     LossSums sums_;
+    std::vector<Measured> measured_;  // not yet in sums_
 };
 
 }  // namespace espalier::distill

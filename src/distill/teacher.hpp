@@ -8,7 +8,7 @@
 namespace espalier::distill {
 
 /// The teacher's distribution for `rows` tokens: logits of this rank's part of the vocabulary, or the most
-/// likely tokens alone.
+/// likely tokens alone. On the student's device.
 struct TeacherBlock {
     Tensor logits;  ///< [rows, vocab of this rank] f32
     /// Without logits: [rows, K] f32 temperature * log p at the temperature of the loss, and ids i32.

@@ -36,7 +36,7 @@ public:
             x = model_.forward_layer(ctx_, i, x, tokens, {.cache = &use});
         }
         if (topology_.last_stage()) return model_.final_hidden(ctx_, x, tokens).rows(n - 1, 1);
-        outbox_.send(topology_.pipeline, x, topology_.stage() + 1, 0);
+        outbox_.send(topology_.pipeline, x, topology_.stage() + 1, comm::activation_tag);
         outbox_.drain();
         return {};
     }
@@ -53,7 +53,7 @@ private:
 /// All logits of a row, from every rank's part of the vocabulary.
 std::vector<float> gather_logits(Context& ctx, const model::Transformer& model, const Tensor& local) {
     const Tensor column = local.view({local.size(), 1});
-    const Tensor all = model.tensor().all_gather(ctx, column, model.architecture().vocab);
+    const Tensor all = ctx.to_host(model.tensor().all_gather(ctx, column, model.architecture().vocab));
     return {all.data<float>(), all.data<float>() + all.size()};
 }
 

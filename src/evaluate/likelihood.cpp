@@ -40,14 +40,10 @@ void score(Context& ctx, const model::Transformer& model, const Tensor& hidden, 
             labels.push_back(p.tokens[static_cast<size_t>(i + 1)]);
         }
     }
-    const auto n = narrow<int64_t>(rows.size());
-    Tensor index = ctx.empty({n}, DType::i32), label = ctx.empty({n}, DType::i32),
-           picked = ctx.empty({n, hidden.dim(1)}, hidden.dtype());
-    std::copy(rows.begin(), rows.end(), index.data<int32_t>());
-    std::copy(labels.begin(), labels.end(), label.data<int32_t>());
-    gather_rows(ctx, hidden, index, picked);
+    Tensor picked = ctx.empty({std::ssize(rows), hidden.dim(1)}, hidden.dtype());
+    gather_rows(ctx, hidden, model::ids_tensor(ctx, rows), picked);
     std::vector<int64_t> best;
-    const auto losses = model::token_losses(ctx, model, picked, label, &best);
+    const auto losses = model::token_losses(ctx, model, picked, model::ids_tensor(ctx, labels), &best);
     size_t at = 0;
     for (size_t b = 0; b < batch.size(); ++b) {
         *results[b] = {0, true};

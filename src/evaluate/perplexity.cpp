@@ -23,9 +23,7 @@ LabelledBatch make_batch(Context& ctx, std::span<const Window> windows, const Re
         std::fill(buffer.begin(), buffer.end() - w.scored, -1);
         labels.insert(labels.end(), buffer.begin() + 1, buffer.end());
     }
-    LabelledBatch out{model::make_batch(ctx, ids, batch, seq), ctx.empty({batch * seq}, DType::i32)};
-    std::copy(labels.begin(), labels.end(), out.labels.data<int32_t>());
-    return out;
+    return {model::make_batch(ctx, ids, batch, seq), model::ids_tensor(ctx, labels)};
 }
 
 }  // namespace

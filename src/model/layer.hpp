@@ -12,8 +12,9 @@ namespace espalier::model {
 struct TokenBatch {
     int64_t batch = 0;
     int64_t seq = 0;
-    Tensor ids;        ///< [tokens] i32
-    Tensor positions;  ///< [tokens] i32
+    Tensor ids;                ///< [tokens] i32
+    Tensor positions;          ///< [tokens] i32
+    int64_t end_position = 0;  ///< beyond every position
     int64_t tokens() const { return batch * seq; }
 };
 

@@ -42,9 +42,10 @@ std::vector<double> rotary_frequencies(const Architecture& a) {
 RotaryTable make_rotary_table(Context& ctx, const Architecture& a, int64_t positions) {
     const auto frequencies = rotary_frequencies(a);
     const auto half = static_cast<int64_t>(frequencies.size());
-    RotaryTable table{ctx.empty({positions, half}, DType::f32), ctx.empty({positions, half}, DType::f32)};
-    float* cosines = table.cosines.data<float>();
-    float* sines = table.sines.data<float>();
+    const RotaryTable table{ctx.empty_on_host({positions, half}, DType::f32),
+                            ctx.empty_on_host({positions, half}, DType::f32)};
+    float* const cosines = table.cosines.data<float>();
+    float* const sines = table.sines.data<float>();
     for (int64_t p = 0; p < positions; ++p) {
         for (int64_t i = 0; i < half; ++i) {
             const float angle =
@@ -53,7 +54,7 @@ RotaryTable make_rotary_table(Context& ctx, const Architecture& a, int64_t posit
             sines[p * half + i] = static_cast<float>(std::sin(static_cast<double>(angle)));
         }
     }
-    return table;
+    return {ctx.to_device(table.cosines), ctx.to_device(table.sines)};
 }
 
 }  // namespace espalier::model

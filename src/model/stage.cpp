@@ -3,10 +3,10 @@
 namespace espalier::model {
 
 Tensor enter_stage(Context& ctx, const Transformer& model, const comm::Topology& topology,
-                   const TokenBatch& tokens, int tag) {
+                   const TokenBatch& tokens) {
     if (topology.first_stage()) return model.embed(ctx, tokens);
     Tensor x = ctx.empty({local_tokens(topology, tokens), model.architecture().hidden}, model.dtype());
-    topology.pipeline.receive(x, topology.stage() - 1, tag).wait();
+    topology.pipeline.receive(x, topology.stage() - 1, comm::activation_tag).wait();
     return x;
 }
 
@@ -26,7 +26,7 @@ Tensor forward_pipeline(Context& ctx, Transformer& model, const comm::Topology& 
     Tensor x = enter_stage(ctx, model, topology, tokens);
     x = model.forward(ctx, x, tokens, nullptr, observer);
     if (topology.last_stage()) return model.final_hidden(ctx, x, tokens, nullptr, observer);
-    outbox.send(topology.pipeline, x, topology.stage() + 1, 0);
+    outbox.send(topology.pipeline, x, topology.stage() + 1, comm::activation_tag);
     outbox.drain(2);
     return {};
 }

@@ -9,7 +9,7 @@ namespace espalier::model {
 /// The activation [Tl, H] that this stage starts from: the embedding on the first, else received from the one
 /// before.
 Tensor enter_stage(Context& ctx, const Transformer& model, const comm::Topology& topology,
-                   const TokenBatch& tokens, int tag = 0);
+                   const TokenBatch& tokens);
 
 /// Messages on their way; a sender goes on at once and bounds how many it leaves behind.
 class Outbox {

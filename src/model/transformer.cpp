@@ -68,18 +68,9 @@ Tensor Transformer::embed(Context& ctx, const TokenBatch& tokens) const {
     return tensor_.reduce_scatter(ctx, partial);
 }
 
-namespace {
-
-int64_t positions_of(const TokenBatch& tokens) {
-    const auto positions = tokens.positions.span<int32_t>();
-    return positions.empty() ? 0 : *std::max_element(positions.begin(), positions.end()) + 1;
-}
-
-}  // namespace
-
 Tensor Transformer::forward_layer(Context& ctx, int64_t layer_index, const Tensor& x,
                                   const TokenBatch& tokens, const ForwardExtras& extras) {
-    return layer(layer_index).forward(ctx, x, tokens, rotary(ctx, positions_of(tokens)), extras);
+    return layer(layer_index).forward(ctx, x, tokens, rotary(ctx, tokens.end_position), extras);
 }
 
 Tensor Transformer::forward(Context& ctx, Tensor x, const TokenBatch& tokens, SavedStage* saved,
@@ -130,7 +121,7 @@ Tensor Transformer::final_hidden_backward(Context& ctx, const Tensor& d_hidden, 
 
 Tensor Transformer::backward(Context& ctx, Tensor d_out, const TokenBatch& tokens, SavedStage& saved,
                              int chunk) {
-    const RotaryTable& table = rotary(ctx, positions_of(tokens));
+    const RotaryTable& table = rotary(ctx, tokens.end_position);
     const Range run = placement_.chunks.at(static_cast<size_t>(chunk));
     for (int64_t i = run.end; i-- > run.begin;) {
         SavedLayer kept = std::move(saved.layers[static_cast<size_t>(i - run.begin)]);
@@ -155,13 +146,18 @@ Tensor Transformer::head_gradient() const {
     return ParameterSet::view(gradients_, set_.find(a_.tied ? Weight::token_embedding : Weight::head));
 }
 
+Tensor ids_tensor(Context& ctx, const std::vector<int32_t>& ids) {
+    const Tensor host = ctx.empty_on_host({narrow<int64_t>(ids.size())}, DType::i32);
+    std::copy(ids.begin(), ids.end(), host.data<int32_t>());
+    return ctx.to_device(host);
+}
+
 TokenBatch make_batch(Context& ctx, const std::vector<int32_t>& ids, int64_t batch, int64_t seq,
                       int64_t first_position) {
-    TokenBatch out{batch, seq, ctx.empty({batch * seq}, DType::i32), ctx.empty({batch * seq}, DType::i32)};
-    std::copy(ids.begin(), ids.end(), out.ids.data<int32_t>());
-    for (int64_t i = 0; i < batch * seq; ++i)
-        out.positions.data<int32_t>()[i] = narrow<int32_t>(first_position + i % seq);
-    return out;
+    std::vector<int32_t> positions;
+    positions.reserve(ids.size());
+    for (int64_t i = 0; i < batch * seq; ++i) positions.push_back(narrow<int32_t>(first_position + i % seq));
+    return {batch, seq, ids_tensor(ctx, ids), ids_tensor(ctx, positions), first_position + seq};
 }
 
 }  // namespace espalier::model

@@ -89,6 +89,9 @@ private:
     RotaryTable rotary_;
 };
 
+/// Token ids as a tensor [n] i32 of ctx's device: what labels are given as.
+Tensor ids_tensor(Context& ctx, const std::vector<int32_t>& ids);
+
 /// Micro-batch of sequences [batch, seq] of ids; positions count from `first_position` in each.
 TokenBatch make_batch(Context& ctx, const std::vector<int32_t>& ids, int64_t batch, int64_t seq,
                       int64_t first_position = 0);

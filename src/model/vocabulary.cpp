@@ -47,7 +47,7 @@ std::vector<int64_t> argmax(Context& ctx, const comm::Communicator& tensor, cons
     const int64_t rows = logits.dim(0);
     Tensor mine = ctx.empty({rows, 2}, DType::f32);
     row_argmax(ctx, logits, first_id, mine);
-    const Tensor all = tensor.gather_equal(ctx, mine);
+    const Tensor all = ctx.to_host(tensor.gather_equal(ctx, mine));
     std::vector<int64_t> best;
     for (int64_t row = 0; row < rows; ++row) {
         float value = 0, id = -1;
@@ -63,6 +63,21 @@ std::vector<int64_t> argmax(Context& ctx, const comm::Communicator& tensor, cons
     return best;
 }
 
+namespace {
+
+/// All [rows], on the processor.
+void append_losses(const Tensor& lse, const Tensor& at_label, const Tensor& labels,
+                   std::vector<double>& losses) {
+    for (int64_t i = 0; i < labels.size(); ++i) {
+        const bool counts = labels.data<int32_t>()[i] >= 0;
+        losses.push_back(counts ? static_cast<double>(lse.data<float>()[i]) -
+                                      static_cast<double>(at_label.data<float>()[i])
+                                : 0.0);
+    }
+}
+
+}  // namespace
+
 std::vector<double> token_losses(Context& ctx, const Transformer& model, const Tensor& hidden,
                                  const Tensor& labels, std::vector<int64_t>* best) {
     const int64_t total = hidden.dim(0), first_id = model.vocabulary().begin;
@@ -72,12 +87,7 @@ std::vector<double> token_losses(Context& ctx, const Transformer& model, const T
         const Tensor z = logits(ctx, model, hidden.rows(begin, rows)), label = labels.rows(begin, rows);
         const Tensor lse = log_sum_exp(ctx, model.tensor(), z, 1.0f);
         const Tensor at_label = labelled_logits(ctx, model.tensor(), z, label, first_id);
-        for (int64_t i = 0; i < rows; ++i) {
-            const bool counts = label.data<int32_t>()[i] >= 0;
-            losses.push_back(counts ? static_cast<double>(lse.data<float>()[i]) -
-                                          static_cast<double>(at_label.data<float>()[i])
-                                    : 0.0);
-        }
+        append_losses(ctx.to_host(lse), ctx.to_host(at_label), ctx.to_host(label), losses);
         if (best) {
             const auto ids = argmax(ctx, model.tensor(), z, first_id);
             best->insert(best->end(), ids.begin(), ids.end());

@@ -38,19 +38,28 @@ void ScoreSums::add_ranks(const comm::Communicator& world) {
 Scorer::Scorer(const model::Transformer& model, NeuronSite site, ScoreSums& sums)
     : a_(model.architecture()), part_(model.placement().tensor), site_(site), sums_(sums) {}
 
-void Scorer::add(Context& ctx, UnitSums& table, int64_t row, int64_t first_column, const Tensor& x,
+void Scorer::see(Context& ctx, UnitSums& table, int64_t row, int64_t first_column, const Tensor& x,
                  Range columns, const model::TokenBatch& tokens) {
     Tensor sums = ctx.empty({tokens.batch, 3, columns.size()}, DType::f32);
     moments(ctx, x, tokens.batch, columns, sums);
-    for (int64_t sample = 0; sample < tokens.batch; ++sample) {
-        table.add_sample(row, first_column, columns.size(), sums.data<float>() + sample * 3 * columns.size(),
-                         tokens.seq);
+    seen_.push_back({&table, row, first_column, std::move(sums), tokens.seq});
+}
+
+void Scorer::collect(Context& ctx) {
+    for (const Seen& s : seen_) {
+        const Tensor sums = ctx.to_host(s.moments);
+        const auto [samples, three, columns] = sums.dims<3>();
+        for (int64_t sample = 0; sample < samples; ++sample) {
+            s.table->add_sample(s.row, s.first_column, columns, sums.data<float>() + sample * three * columns,
+                                s.seq);
+        }
     }
+    seen_.clear();
 }
 
 void Scorer::norm_output(Context& ctx, int64_t index, const model::TokenBatch& tokens, const Tensor& full) {
     const Range mine = split_evenly(a_.hidden, part_.size, part_.rank);
-    add(ctx, sums_.channels, index, mine.begin, full, mine, tokens);
+    see(ctx, sums_.channels, index, mine.begin, full, mine, tokens);
 }
 
 void Scorer::attention_input(Context& ctx, int64_t layer, const model::TokenBatch& tokens,
@@ -60,14 +69,14 @@ void Scorer::attention_input(Context& ctx, int64_t layer, const model::TokenBatc
     const Range heads = model::local_range(a_, layer, model::Axis::query_head, part_),
                 held = model::local_range(a_, layer, model::Axis::kv_head, part_);
     const int64_t first_key = heads.size() * dims;
-    add(ctx, sums_.queries, layer, heads.begin * dims, qkv, {0, first_key}, tokens);
+    see(ctx, sums_.queries, layer, heads.begin * dims, qkv, {0, first_key}, tokens);
     // Of a KV head that several ranks hold, the lowest of them counts it.
     const int64_t counted =
         part_.rank == 0
             ? 0
             : model::local_range(a_, layer, model::Axis::kv_head, {part_.size, part_.rank - 1}).end;
     const int64_t own = std::min(std::max<int64_t>(0, counted - held.begin), held.size());
-    add(ctx, sums_.keys, layer, (held.begin + own) * dims, qkv,
+    see(ctx, sums_.keys, layer, (held.begin + own) * dims, qkv,
         {first_key + own * dims, first_key + held.size() * dims}, tokens);
 }
 
@@ -75,20 +84,20 @@ void Scorer::heads(Context& ctx, int64_t layer, const model::TokenBatch& tokens,
     const Range mine = model::local_range(a_, layer, model::Axis::query_head, part_);
     Tensor norms = ctx.empty({tokens.tokens(), mine.size()}, DType::f32);
     head_norms(ctx, o, mine.size(), norms);
-    add(ctx, sums_.heads, layer, mine.begin, norms, {0, mine.size()}, tokens);
+    see(ctx, sums_.heads, layer, mine.begin, norms, {0, mine.size()}, tokens);
     if (sums_.outputs.rows() > 0)
-        add(ctx, sums_.outputs, layer, mine.begin * a_.head_dim, o, {0, mine.size() * a_.head_dim}, tokens);
+        see(ctx, sums_.outputs, layer, mine.begin * a_.head_dim, o, {0, mine.size() * a_.head_dim}, tokens);
 }
 
 void Scorer::neurons(Context& ctx, int64_t layer, const model::TokenBatch& tokens, const Tensor& before,
                      const Tensor& after) {
     const Range mine = model::local_range(a_, layer, model::Axis::ffn, part_);
     if (site_ == NeuronSite::after_activation) {
-        add(ctx, sums_.neurons, layer, mine.begin, after, {0, mine.size()}, tokens);
+        see(ctx, sums_.neurons, layer, mine.begin, after, {0, mine.size()}, tokens);
     } else {
         // Where there is a gate, it comes first and the up projection's output second.
         const int64_t first = is_gated(a_.activation) ? mine.size() : 0;
-        add(ctx, sums_.neurons, layer, mine.begin, before, {first, first + mine.size()}, tokens);
+        see(ctx, sums_.neurons, layer, mine.begin, before, {first, first + mine.size()}, tokens);
     }
 }
 

@@ -33,8 +33,9 @@ struct ScoreSums {
     void add_ranks(const comm::Communicator& world);
 };
 
-/// Adds each activation's moments where this rank has it: its own heads and neurons, and of the gathered norm
-/// outputs its share of the channels, so that ranks never count a value twice.
+/// Takes each activation's moments where this rank has it: its own heads and neurons, and of the gathered
+/// norm outputs its share of the channels, so that ranks never count a value twice. They stay on the device,
+/// and nothing waits for it, until collect().
 class Scorer : public model::Observer {
 public:
     Scorer(const model::Transformer& model, NeuronSite site, ScoreSums& sums);
@@ -47,14 +48,25 @@ public:
     void neurons(Context& ctx, int64_t layer, const model::TokenBatch& tokens, const Tensor& before,
                  const Tensor& after) override;
 
+    /// Adds what was seen since the last call to the sums, and lets go of it.
+    void collect(Context& ctx);
+
 private:
-    void add(Context& ctx, UnitSums& table, int64_t row, int64_t first_column, const Tensor& x, Range columns,
+    /// The moments of one activation, to be added from (row, first_column) of a table on.
+    struct Seen {
+        UnitSums* table;
+        int64_t row, first_column;
+        Tensor moments;  // [samples, 3, columns]
+        int64_t seq;
+    };
+    void see(Context& ctx, UnitSums& table, int64_t row, int64_t first_column, const Tensor& x, Range columns,
              const model::TokenBatch& tokens);
 
     const model::Architecture& a_;
     model::TensorPart part_;
     NeuronSite site_;
     ScoreSums& sums_;
+    std::vector<Seen> seen_;
 };
 
 }  // namespace espalier::prune

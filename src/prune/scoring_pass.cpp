@@ -8,8 +8,8 @@
 namespace espalier::prune {
 namespace {
 
-enum Tag : int { history_tag = 3, variant_tag = 4 };
-
+/// Both sides of a border between stages go through their messages in the same order: a batch's activations,
+/// the inputs of layers before the border, the variants.
 class Pass {
 public:
     Pass(Context& ctx, model::Transformer& model, const comm::Topology& topology,
@@ -33,7 +33,7 @@ public:
         }
         output_ = x;
         if (topology_.last_stage()) return model_.final_hidden(ctx_, x, tokens_, nullptr, observer);
-        pass_on(x, 0);
+        pass_on(x);
         send_history(history);
         return {};
     }
@@ -59,7 +59,7 @@ public:
             if (first < layers_.begin) {
                 x = ctx_.empty({model::local_tokens(topology_, tokens_), model_.architecture().hidden},
                                model_.dtype());
-                topology_.pipeline.receive(x, topology_.stage() - 1, variant_tag).wait();
+                topology_.pipeline.receive(x, topology_.stage() - 1, comm::activation_tag).wait();
             } else {
                 x = input(first);
             }
@@ -68,7 +68,7 @@ public:
             if (topology_.last_stage()) {
                 emit(first, model_.final_hidden(ctx_, x, tokens_));
             } else {
-                pass_on(x, variant_tag);
+                pass_on(x);
             }
         }
     }
@@ -91,8 +91,8 @@ private:
         return inputs_.at(static_cast<size_t>(layer - first));
     }
 
-    void pass_on(const Tensor& x, int tag) {
-        outbox_.send(topology_.pipeline, x, topology_.stage() + 1, tag);
+    void pass_on(const Tensor& x) {
+        outbox_.send(topology_.pipeline, x, topology_.stage() + 1, comm::activation_tag);
         outbox_.drain(8);
     }
 
@@ -100,14 +100,13 @@ private:
         for (int64_t l = std::max<int64_t>(0, layers_.begin - count); l < layers_.begin; ++l) {
             Tensor x = ctx_.empty({model::local_tokens(topology_, tokens_), model_.architecture().hidden},
                                   model_.dtype());
-            topology_.pipeline.receive(x, topology_.stage() - 1, history_tag).wait();
+            topology_.pipeline.receive(x, topology_.stage() - 1, comm::activation_tag).wait();
             inputs_.push_back(x);
         }
     }
 
     void send_history(int64_t count) {
-        for (int64_t l = std::max<int64_t>(0, layers_.end - count); l < layers_.end; ++l)
-            pass_on(input(l), history_tag);
+        for (int64_t l = std::max<int64_t>(0, layers_.end - count); l < layers_.end; ++l) pass_on(input(l));
     }
 
     Context& ctx_;
@@ -130,6 +129,7 @@ void scoring_pass(Context& ctx, model::Transformer& model, const comm::Topology&
     const Tensor hidden = pass.forward(&scorer, std::max<int64_t>(0, options.block - 1));
     if (hidden) sums.loss += pass.loss(hidden);
     pass.add_cosines(options, sums);
+    scorer.collect(ctx);
     if (options.loss_without) pass.add_losses_without(1, sums.loss_without);
     if (options.loss_without_blocks) pass.add_losses_without(options.block, sums.loss_without_blocks);
     if (topology.last_stage() && topology.tensor.rank() == 0) {

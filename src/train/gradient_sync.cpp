@@ -1,7 +1,6 @@
 #include "src/train/gradient_sync.hpp"
 
 #include <cmath>
-#include <cstring>
 
 #include "kernels/elementwise.hpp"
 
@@ -58,18 +57,19 @@ void sum_pieces(Context& ctx, const comm::Communicator& over, const std::vector<
     for (const Piece& p : pieces) total += p.size;
     if (over.size() == 1 || total == 0) return;
     Tensor packed = ctx.zeros({total}, DType::f32);
-    float* at = packed.data<float>();
-    float* gradients = flat.data<float>();
-    for (const Piece& p : pieces) {
-        if (p.offset >= 0) std::memcpy(at, gradients + p.offset, static_cast<size_t>(p.size) * sizeof(float));
-        at += p.size;
-    }
+    const auto for_each_held = [&](auto&& f) {
+        int64_t at = 0;
+        for (const Piece& p : pieces) {
+            Tensor place = packed.slice(at, {p.size});
+            at += p.size;
+            if (p.offset < 0) continue;
+            Tensor gradient = flat.slice(p.offset, {p.size});
+            f(gradient, place);
+        }
+    };
+    for_each_held([&](Tensor& gradient, Tensor& place) { convert(ctx, gradient, place); });
     over.all_reduce(ctx, packed);
-    at = packed.data<float>();
-    for (const Piece& p : pieces) {
-        if (p.offset >= 0) std::memcpy(gradients + p.offset, at, static_cast<size_t>(p.size) * sizeof(float));
-        at += p.size;
-    }
+    for_each_held([&](Tensor& gradient, Tensor& place) { convert(ctx, place, gradient); });
 }
 
 }  // namespace
@@ -87,12 +87,13 @@ void synchronise_gradients(Context& ctx, model::Transformer& model, const comm::
 
 double gradient_norm(Context& ctx, model::Transformer& model, const comm::Topology& topology,
                      const Shards& shards) {
-    double sum = 0;
+    std::vector<Tensor> counted;
     for (const Entry& e : model.parameters().entries()) {
         const Range rows = intersection(e.owned_rows(), e.rows_in(shards.mine()));
         if (e.owned.size() == 0 || rows.size() == 0) continue;
-        sum += square_sum(ctx, ParameterSet::view(model.gradients(), &e).rows(rows.begin, rows.size()));
+        counted.push_back(ParameterSet::view(model.gradients(), &e).rows(rows.begin, rows.size()));
     }
+    double sum = square_sum(ctx, counted);
     topology.data.all_reduce({&sum, 1});
     topology.tensor.all_reduce({&sum, 1});
     topology.pipeline.all_reduce({&sum, 1});

@@ -5,9 +5,12 @@
 #include <utility>
 
 namespace espalier::train {
-namespace {
 
-enum Tag : int { forward_tag = 0, teacher_tag = 1, backward_tag = 2 };
+using comm::activation_tag;
+using comm::gradient_tag;
+using comm::teacher_activation_tag;
+
+namespace {
 
 /// Messages whose memory a stage may hold at a time.
 constexpr size_t most_messages = 6;
@@ -46,7 +49,7 @@ void Pipeline::expect_teacher_input(Context& ctx) {
     const Pass pass = teacher_passes_[taught_ % teacher_passes_.size()];
     if (is_first(pass.chunk) || teacher_input_) return;
     teacher_input_ = like_input(ctx, *teacher_, teacher_batch());
-    teacher_message_ = topology_.pipeline.receive(teacher_input_, stage_before(), teacher_tag);
+    teacher_message_ = topology_.pipeline.receive(teacher_input_, stage_before(), teacher_activation_tag);
 }
 
 void Pipeline::teach(Context& ctx) {
@@ -59,15 +62,17 @@ void Pipeline::teach(Context& ctx) {
     if (is_last(chunk)) {
         teacher_hidden_.push_back(teacher_->final_hidden(ctx, x, batch.tokens));
     } else {
-        teacher_outbox_.send(topology_.pipeline, x, stage_after(), teacher_tag);
+        teacher_outbox_.send(topology_.pipeline, x, stage_after(), teacher_activation_tag);
     }
     ++taught_;
 }
 
 void Pipeline::wait(Context& ctx, comm::Request& message) {
-    // The ranks of a tensor parallel group must do the same: the first one sees what has come, all follow.
+    // On a device nothing waits here, and what has come is not known: the teacher is just ahead of the
+    // student. The ranks of a tensor parallel group must do the same: the first one sees what has come, all
+    // follow.
     enum : int64_t { follow, go_on, teach_first };
-    while (may_teach()) {
+    while (!ctx.on_gpu() && may_teach()) {
         expect_teacher_input(ctx);
         int64_t choice = follow;
         while (topology_.tensor.rank() == 0 && choice == follow) {
@@ -105,7 +110,7 @@ void Pipeline::forward(Context& ctx, const MicroBatch& batch, int64_t index, int
         x = model_.embed(ctx, batch.tokens);
     } else {
         x = like_input(ctx, model_, batch);
-        auto message = topology_.pipeline.receive(x, stage_before(), forward_tag);
+        auto message = topology_.pipeline.receive(x, stage_before(), activation_tag);
         wait(ctx, message);
     }
     // Here, not only where its result is used: what no stage found time for goes through all of them in turn.
@@ -113,7 +118,7 @@ void Pipeline::forward(Context& ctx, const MicroBatch& batch, int64_t index, int
     ++forwarded_;
     x = model_.forward(ctx, std::move(x), batch.tokens, &flight.saved, nullptr, chunk);
     if (!is_last(chunk)) {
-        outbox_.send(topology_.pipeline, x, stage_after(), forward_tag);
+        outbox_.send(topology_.pipeline, x, stage_after(), activation_tag);
         return;
     }
     Tensor teacher_hidden;
@@ -134,14 +139,14 @@ void Pipeline::backward(Context& ctx, const MicroBatch& batch, int chunk) {
         d_out = model_.final_hidden_backward(ctx, flight.d_hidden, flight.saved);
     } else {
         d_out = like_input(ctx, model_, batch);
-        auto message = topology_.pipeline.receive(d_out, stage_after(), backward_tag);
+        auto message = topology_.pipeline.receive(d_out, stage_after(), gradient_tag);
         wait(ctx, message);
     }
     const Tensor dx = model_.backward(ctx, std::move(d_out), batch.tokens, flight.saved, chunk);
     if (is_first(chunk)) {
         model_.embed_backward(ctx, dx, batch.tokens);
     } else {
-        outbox_.send(topology_.pipeline, dx, stage_before(), backward_tag);
+        outbox_.send(topology_.pipeline, dx, stage_before(), gradient_tag);
     }
 }
 

@@ -15,7 +15,7 @@ namespace espalier::train {
 
 struct MicroBatch {
     model::TokenBatch tokens;
-    Tensor labels;             ///< [tokens] i32; < 0 is not scored
+    Tensor labels;             ///< [tokens] i32, on the model's device; < 0 is not scored
     int64_t first_sample = 0;  ///< in the run's order
 };
 
@@ -32,7 +32,8 @@ struct PipelineOptions {
 };
 
 /// Lives as long as the run: a teacher's forward passes cross the border between steps. Which stage finds
-/// time for which of them may differ from run to run; results do not.
+/// time for which of them may differ from run to run; results do not. On a device, where stages do not know
+/// when they would wait, each does the teacher's pass of a micro-batch just before the student's.
 class Pipeline {
 public:
     /// The teacher, when there is one, lives on the same grid with as many virtual stages, and runs forward

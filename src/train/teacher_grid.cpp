@@ -32,7 +32,7 @@ void TeacherGrid::expect(Context& ctx, std::span<const int64_t> tokens_of) {
         const Range rows = comm::my_rows(student_.tensor, tokens);
         Expected& e = expected_.emplace_back();
         e.tokens = tokens;
-        e.part = ctx.empty({rows.size(), body_.architecture().hidden}, body_.dtype());
+        e.part = ctx.empty_on_host({rows.size(), body_.architecture().hidden}, body_.dtype());
         const int replica = replica_of(m, all, own_.layout.dp);
         for (int t = 0; t < own_.layout.tp; ++t) {
             const Range common = intersection(rows, split_evenly(tokens, own_.layout.tp, t));
@@ -64,9 +64,9 @@ void TeacherGrid::run(Context& ctx, std::span<const MicroBatch> mine, std::span<
         Tensor x = model::enter_stage(ctx, body_, own_, batch.tokens);
         x = body_.forward(ctx, std::move(x), batch.tokens);
         if (own_.last_stage()) {
-            send(body_.final_norm(ctx, x), m, batch.tokens.tokens(), all);
+            send(ctx.to_host(body_.final_norm(ctx, x)), m, batch.tokens.tokens(), all);
         } else {
-            between_stages_.send(own_.pipeline, x, own_.stage() + 1, 0);
+            between_stages_.send(own_.pipeline, x, own_.stage() + 1, comm::activation_tag);
             between_stages_.drain(2);
         }
         ++m;
@@ -79,7 +79,7 @@ Tensor TeacherGrid::next_hidden(Context& ctx) {
     expected_.pop_front();
     for (auto& message : e.messages) message.wait();
     to_student_.drain(64);
-    return student_.tensor.all_gather(ctx, e.part, e.tokens);
+    return student_.tensor.all_gather(ctx, ctx.to_device(e.part), e.tokens);
 }
 
 }  // namespace espalier::train

@@ -13,7 +13,8 @@
 namespace espalier::train {
 
 /// Micro-batches of a step are dealt to the replicas of both grids with split_evenly; all are of the same
-/// size but the last.
+/// size but the last. Hidden states travel through the memory of the processors: any rank may have to send to
+/// any other, which a device's lanes do not provide for.
 class TeacherGrid {
 public:
     /// `body` is on `own` grid, without a head; both grids are of all ranks. All outlive this.
@@ -30,10 +31,11 @@ public:
 private:
     struct Expected {
         int64_t tokens;
-        Tensor part;  // [rows of this rank, H]
+        Tensor part;  // [rows of this rank, H], on the processor
         std::vector<comm::Request> messages;
     };
     void expect(Context& ctx, std::span<const int64_t> tokens_of);
+    /// y [rows of this rank, H] on the processor.
     void send(const Tensor& y, int64_t micro_batch, int64_t tokens, int64_t of_all);
 
     const comm::Topology& student_;

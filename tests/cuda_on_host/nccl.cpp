@@ -4,6 +4,7 @@
 #include <mpi.h>
 #include <nccl.h>
 
+#include <cstdlib>
 #include <deque>
 #include <vector>
 
@@ -146,12 +147,15 @@ ncclResult_t ncclGetUniqueId(ncclUniqueId* id) {
     return ncclSuccess;
 }
 
+// ESPALIER_RIG_NCCL_FAILS_ON = a rank of MPI_COMM_WORLD that does not find the others, which go on waiting.
 ncclResult_t ncclCommInitRank(ncclComm_t* out, int ranks, ncclUniqueId id, int rank) {
     Meeting meeting;
     std::memcpy(&meeting, id.internal, sizeof meeting);
-    auto* comm = new ncclComm{rank, meeting.tag, std::vector<int>(static_cast<size_t>(ranks))};
     int me = 0;
     MPI_Comm_rank(MPI_COMM_WORLD, &me);
+    const char* failing = std::getenv("ESPALIER_RIG_NCCL_FAILS_ON");
+    if (failing && std::atoi(failing) == me) return ncclInvalidUsage;
+    auto* comm = new ncclComm{rank, meeting.tag, std::vector<int>(static_cast<size_t>(ranks))};
     if (rank == 0) {
         comm->world[0] = me;
         for (int r = 1; r < ranks; ++r) {

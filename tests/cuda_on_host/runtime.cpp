@@ -49,7 +49,7 @@ std::set<cudaStream_t>& streams() {
 }
 
 /// What the machine is to look like: it has ESPALIER_RIG_DEVICES devices, none without it; for tests of their
-/// absence ESPALIER_RIG_MACHINE = no-driver, old-card.
+/// absence ESPALIER_RIG_MACHINE = no-driver, old-card, mixed-cards.
 bool machine_is(const char* what) {
     const char* machine = std::getenv("ESPALIER_RIG_MACHINE");
     return machine && std::string(machine) == what;
@@ -99,9 +99,11 @@ cudaError_t cudaGetDeviceCount(int* count) {
     return *count > 0 ? cudaSuccess : cudaErrorNoDevice;
 }
 
-cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
     *properties = {"a processor in place of a GPU", espalier::rig::memory_limit(),
                    machine_is("old-card") ? 7 : 9, 0, 132};
+    if (machine_is("mixed-cards") && device > 0)
+        std::snprintf(properties->name, sizeof properties->name, "another processor in place of a GPU");
     return cudaSuccess;
 }
 

@@ -10,7 +10,8 @@
 namespace espalier::test {
 namespace fs = std::filesystem;
 
-ProcessResult espalier(const std::vector<std::string>& arguments, int ranks) {
+ProcessResult espalier(const std::vector<std::string>& arguments, int ranks,
+                       std::vector<std::string> environment) {
     std::vector<std::string> command;
     if (ranks > 1)
         command = {"mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none",
@@ -18,7 +19,8 @@ ProcessResult espalier(const std::vector<std::string>& arguments, int ranks) {
     command.emplace_back(ESPALIER_PROGRAM);
     command.insert(command.end(), arguments.begin(), arguments.end());
     // MPI itself leaks, which is not what these tests ask about.
-    return run_process(command, {"OMP_NUM_THREADS=1", "ASAN_OPTIONS=detect_leaks=0"});
+    environment.insert(environment.end(), {"OMP_NUM_THREADS=1", "ASAN_OPTIONS=detect_leaks=0"});
+    return run_process(command, environment);
 }
 
 TinyWorld::TinyWorld() {

@@ -10,8 +10,9 @@
 namespace espalier::test {
 
 /// Runs `espalier` with these arguments, on `ranks` ranks of an mpirun of its own where there is more than
-/// one.
-ProcessResult espalier(const std::vector<std::string>& arguments, int ranks = 1);
+/// one, with "NAME=value" words added to the environment.
+ProcessResult espalier(const std::vector<std::string>& arguments, int ranks = 1,
+                       std::vector<std::string> environment = {});
 
 /// A folder with arch.json, model.h5 (random, 4 layers, vocabulary 97), tokens.bin and .idx (20 documents)
 /// and scores.h5 of the model.

@@ -64,8 +64,7 @@ protected:
                           lse_t, lse_s, what.tau, loss, slopes);
 
         Result out{values_of(ids), values_of(loss), Values(teacher_.size())};
-        Tensor labels = ctx_.empty({rows}, DType::i32);
-        std::copy(labels_.begin(), labels_.end(), labels.data<int32_t>());
+        const Tensor labels = tensor_of(ctx_, Values(labels_.begin(), labels_.end()), {rows}, DType::i32);
         for (int64_t p = 0; p < parts; ++p) {
             LogitGradient here = what;
             here.first_id = bounds[static_cast<size_t>(p)];
@@ -88,7 +87,7 @@ protected:
 
     VocabularyCase case_ = GetParam();
     int64_t k_ = std::min<int64_t>(4, case_.vocab);
-    Context ctx_{{Device::cpu, 2}};
+    Context ctx_{on_test_device(2)};
     Values teacher_ = rounded_to(DType::f32, random_values(case_.size(), 1, 3.0));
     Values student_ = rounded_to(DType::f32, sum_of(random_values(case_.size(), 2), teacher_));
     std::vector<int32_t> labels_;
@@ -152,7 +151,7 @@ INSTANTIATE_TEST_SUITE_P(SmallCases, TopKReference, testing::ValuesIn(up_to(smal
                          parameter_name);
 
 TEST(RowTopK, TakesTheLowerIdOfATieAndSaysWhatIsMissing) {
-    Context ctx({});
+    Context ctx(on_test_device());
     Tensor values = ctx.empty({1, 3}, DType::f32), ids = ctx.empty({1, 3}, DType::i32);
 
     row_top_k(ctx, tensor_of(ctx, {1, 7, 3, 7}, {1, 4}, DType::f32), 100, values, ids);

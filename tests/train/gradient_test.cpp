@@ -28,7 +28,7 @@ struct OneBatch {
         distill::Objective objective(distill::parse_loss_terms("ce", 1));
         const Tensor x = model.forward(ctx, model.embed(ctx, batch.tokens), batch.tokens);
         objective.forward(ctx, model, model.final_hidden(ctx, x, batch.tokens), {}, batch.labels);
-        return objective.sums().label / static_cast<double>(2 * seq);
+        return objective.sums(ctx).label / static_cast<double>(2 * seq);
     }
     void backward(model::Recompute recompute = model::Recompute::selective) {
         distill::Objective objective(distill::parse_loss_terms("ce", 1));

@@ -73,7 +73,8 @@ Result step(Context& ctx, const model::Architecture& a, const comm::Topology& to
 
     const bool speaks = topology.last_stage() && topology.tensor.rank() == 0;
     std::array<double, 3> sums{};
-    if (speaks) sums = {objective.sums().divergence, objective.sums().label, objective.sums().tokens};
+    const auto& mine = objective.sums(ctx);
+    if (speaks) sums = {mine.divergence, mine.label, mine.tokens};
     topology.world.all_reduce(sums);
     out.sums = {sums[0], sums[1], sums[2]};
     return out;

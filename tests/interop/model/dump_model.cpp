@@ -73,6 +73,6 @@ int main(int argc, char** argv) {
                                  io::FileRole::create);
     for (size_t i = 0; i < values.size(); ++i) writer.write_rows(i, 0, {values[i].raw(), values[i].bytes()});
     writer.finish();
-    fmt::print("{:.9g}\n", objective.sums().label / objective.sums().tokens);
+    fmt::print("{:.9g}\n", objective.sums(ctx).label / objective.sums(ctx).tokens);
     return 0;
 }

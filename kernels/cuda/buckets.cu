@@ -1,0 +1,185 @@
+// The divergence over K tokens and a tail. Of bucket_divergence a block has a row of K + 1 buckets and
+// computes in double, since a tail is 1 less the rest: little work, done again where it saves memory. The
+// gradient reads the student's logits once and writes once: 128256 of 8192 rows in 2.5 ms on an H100.
+#include "kernels/cuda/divergence_terms.cuh"
+#include "kernels/cuda/element.cuh"
+#include "kernels/cuda/reduce.cuh"
+#include "kernels/cuda/top_k.hpp"
+
+namespace espalier::cuda {
+namespace {
+
+constexpr int bucket_threads = 128;
+
+/// Smallest probability of a bucket: that of a tail for which rounding has left nothing.
+constexpr double least_tail = 1e-12, least = 1e-300;
+
+/// One side's distribution over a row's buckets.
+struct Buckets {
+    const float* logits;  // [k] of the row
+    int64_t k;
+    double lse, inverse_tau;
+    double tail = 0;
+
+    __device__ double token(int64_t b) const {
+        return fmax(exp(double{logits[b]} * inverse_tau - lse), least);
+    }
+    __device__ double operator()(int64_t b) const { return b < k ? token(b) : tail; }
+    /// By all threads of the block.
+    __device__ void find_tail() {
+        double sum = 0;
+        for (int64_t b = threadIdx.x; b < k; b += bucket_threads) sum += token(b);
+        tail = fmax(1 - reduce_block<Sum, bucket_threads>(sum), least_tail);
+    }
+};
+
+/// Of a whole row, for the cosine.
+struct Products {
+    double ts = 0, tt = 0, ss = 0;
+};
+
+template <Divergence kind>
+__device__ double slope_of(double t, double s, const Products& row) {
+    if constexpr (kind == Divergence::kl) return -t / s;
+    if constexpr (kind == Divergence::reverse_kl) return log(s / t);  // and 1, the same for all buckets
+    if constexpr (kind == Divergence::jsd) return 0.5 * log(2 * s / (t + s));
+    if constexpr (kind == Divergence::mse) return 2 * (s - t);
+    if constexpr (kind == Divergence::cosine) return (row.ts / row.ss * s - t) / sqrt(row.tt * row.ss);
+}
+
+/// A bucket's part of the loss; of the cosine, whose loss is no sum, nothing.
+template <Divergence kind>
+__device__ double loss_of(double t, double s) {
+    if constexpr (kind == Divergence::kl) return t * log(t / s);
+    if constexpr (kind == Divergence::reverse_kl) return s * log(s / t);
+    if constexpr (kind == Divergence::jsd) return 0.5 * (t * log(2 * t / (t + s)) + s * log(2 * s / (t + s)));
+    if constexpr (kind == Divergence::mse) return (s - t) * (s - t);
+    return 0;
+}
+
+template <Divergence kind>
+__global__ void divergence_of_buckets(const float* teacher, const float* student, int64_t k,
+                                      const float* lse_t, const float* lse_s, double inverse_tau, float* loss,
+                                      float* slopes) {
+    const int64_t row = blockIdx.x;
+    Buckets t{teacher + row * k, k, double{lse_t[row]}, inverse_tau},
+        s{student + row * k, k, double{lse_s[row]}, inverse_tau};
+    t.find_tail();
+    s.find_tail();
+    Products products;
+    if constexpr (kind == Divergence::cosine) {
+        for (int64_t b = threadIdx.x; b <= k; b += bucket_threads) {
+            products.ts += t(b) * s(b);
+            products.tt += t(b) * t(b);
+            products.ss += s(b) * s(b);
+        }
+        products.ts = reduce_block<Sum, bucket_threads>(products.ts);
+        products.tt = reduce_block<Sum, bucket_threads>(products.tt);
+        products.ss = reduce_block<Sum, bucket_threads>(products.ss);
+    }
+    double total = 0, expected = 0;
+    for (int64_t b = threadIdx.x; b <= k; b += bucket_threads) {
+        total += loss_of<kind>(t(b), s(b));
+        expected += s(b) * slope_of<kind>(t(b), s(b), products);
+    }
+    total = reduce_block<Sum, bucket_threads>(total);
+    expected = reduce_block<Sum, bucket_threads>(expected);
+    if constexpr (kind == Divergence::cosine) total = 1 - products.ts / sqrt(products.tt * products.ss);
+    for (int64_t b = threadIdx.x; b <= k; b += bucket_threads) {
+        slopes[row * (k + 1) + b] = static_cast<float>(slope_of<kind>(t(b), s(b), products) - expected);
+    }
+    if (threadIdx.x == 0) loss[row] = static_cast<float>(total);
+}
+
+constexpr int row_threads = 512;
+
+struct BucketInputs {
+    const float* student;
+    const float* lse_s;
+    const int32_t* ids;
+    const float* slopes;
+    const float* lse_1;
+    const int32_t* labels;
+    const float* row_weights;
+    int64_t n, k, first_id;
+    float inverse_tau, divergence_weight, label_weight;
+};
+
+/// Every thread writes the tail's gradient; what is not the tail's, the K tokens in dynamic shared memory and
+/// the label, was read before and is written after, since the gradient may take the student's place.
+template <class T>
+__global__ void gradient_of_buckets(BucketInputs in, T* d_logits) {
+    __shared__ float at_label;
+    float* const kept = dynamic_shared<float>();
+    const int64_t i = blockIdx.x;
+    const float* const z = in.student + i * in.n;
+    T* const out = d_logits + i * in.n;
+    const int32_t* const ids = in.ids + i * in.k;
+    const float* const slope = in.slopes + i * (in.k + 1);
+    const float weight = in.row_weights[i];
+    const int32_t label = in.label_weight != 0 ? in.labels[i] : -1;
+    const float label_factor = label >= 0 ? weight * in.label_weight : 0.0f;
+    const float factor = weight * in.divergence_weight * in.inverse_tau, lse = in.lse_s[i];
+    const float label_lse = label_factor != 0 ? in.lse_1[i] : 0.0f;
+    const auto value = [&](float logit, float of_bucket) {
+        float d = weight != 0 ? factor * of_bucket * expf(logit * in.inverse_tau - lse) : 0.0f;
+        if (label_factor != 0) d += label_factor * expf(logit - label_lse);
+        return d;
+    };
+    const auto column_of = [&](int32_t id) {
+        const int64_t column = id - in.first_id;
+        return id >= 0 && column >= 0 && column < in.n ? column : int64_t{-1};
+    };
+    const int64_t label_column = column_of(label);
+    for (int64_t b = threadIdx.x; b < in.k; b += row_threads) {
+        const int64_t column = column_of(ids[b]);
+        if (column >= 0) kept[b] = value(z[column], slope[b]) - (ids[b] == label ? label_factor : 0.0f);
+    }
+    if (threadIdx.x == 0 && label_column >= 0) at_label = value(z[label_column], slope[in.k]) - label_factor;
+    __syncthreads();
+    for (int64_t j = threadIdx.x; j < in.n; j += row_threads) store(out + j, value(z[j], slope[in.k]));
+    __syncthreads();
+    if (threadIdx.x == 0 && label_column >= 0) store(out + label_column, at_label);
+    __syncthreads();
+    for (int64_t b = threadIdx.x; b < in.k; b += row_threads) {
+        const int64_t column = column_of(ids[b]);
+        if (column >= 0) store(out + column, kept[b]);
+    }
+}
+
+}  // namespace
+
+void bucket_divergence(Context& ctx, Divergence kind, const Tensor& teacher, const Tensor& student,
+                       const Tensor& lse_t, const Tensor& lse_s, float tau, Tensor& loss, Tensor& slopes) {
+    const int64_t rows = teacher.dim(0), k = teacher.dim(1);
+    with_divergence(kind, [&]<Divergence constant>() {
+        launch(divergence_of_buckets<constant>, narrow<unsigned>(rows), bucket_threads, 0, ctx.stream(),
+               data<float>(teacher), data<float>(student), k, data<float>(lse_t), data<float>(lse_s),
+               1.0 / double{tau}, data<float>(loss), data<float>(slopes));
+    });
+}
+
+void bucket_logit_gradient(Context& ctx, const LogitGradient& what, const Tensor& student,
+                           const Tensor& lse_s, const Tensor& ids, const Tensor& slopes, const Tensor& lse_1,
+                           const Tensor& labels, const Tensor& row_weights, Tensor& d_logits) {
+    const int64_t k = ids.dim(1);
+    const BucketInputs in{data<float>(student),
+                          data<float>(lse_s),
+                          data<int32_t>(ids),
+                          data<float>(slopes),
+                          data<float>(lse_1),
+                          data<int32_t>(labels),
+                          data<float>(row_weights),
+                          student.dim(1),
+                          k,
+                          what.first_id,
+                          1.0f / what.tau,
+                          what.divergence_weight,
+                          what.label_weight};
+    visit_elements(d_logits.dtype(), [&]<class T>(T) {
+        launch(gradient_of_buckets<T>, narrow<unsigned>(student.dim(0)), row_threads,
+               static_cast<size_t>(k) * sizeof(float), ctx.stream(), in, data<T>(d_logits));
+    });
+}
+
+}  // namespace espalier::cuda
