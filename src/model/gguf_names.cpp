@@ -192,6 +192,8 @@ ForeignTensor gguf_tensor(const Architecture& a, const Parameter& p) {
         case Weight::head:
             out.name = "output.weight";
             break;
+        case Weight::state_projection:
+            throw InternalError("no weight of a model");
     }
     const bool rotated = p.weight == Weight::query || p.weight == Weight::key ||
                          p.weight == Weight::query_bias || p.weight == Weight::key_bias;

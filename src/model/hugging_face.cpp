@@ -167,6 +167,8 @@ std::string hf_name(const Parameter& p) {
             return "model.norm.bias";
         case Weight::head:
             return "lm_head.weight";
+        case Weight::state_projection:
+            break;
     }
     throw InternalError("unknown weight");
 }

@@ -155,7 +155,7 @@ Tensor Layer::forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, c
 }
 
 Tensor Layer::backward(Context& ctx, const Tensor& d_out, const TokenBatch& tokens, const RotaryTable& rotary,
-                       const SavedLayer& saved) {
+                       const SavedLayer& saved, Injector* injector) {
     const int64_t T = tokens.tokens(), Tl = d_out.dim(0), H = a_.hidden, D = shape_.head_dim;
     const DType dtype = d_out.dtype();
     Tensor stats = ctx.empty({Tl, 2}, DType::f32);  // of recomputed norms; the saved ones are the same
@@ -191,7 +191,8 @@ Tensor Layer::backward(Context& ctx, const Tensor& d_out, const TokenBatch& toke
     matmul_backward_input(ctx, du, w_.gate_up, d_full);
     du = {};
     // 10 db [Tl, H], the sum over ranks
-    const Tensor db = tensor_.reduce_scatter(ctx, d_full);
+    Tensor db = tensor_.reduce_scatter(ctx, d_full);
+    if (injector) injector->norm_output(ctx, 2 * index_ + 1, db);
     // 9  dh +=, d mlp_norm +=
     norm_backward(ctx, db, saved.h, w_.mlp_norm, saved.mlp_stats, a_.norm, dh, g_.mlp_norm, g_.mlp_norm_bias);
 
@@ -222,7 +223,8 @@ Tensor Layer::backward(Context& ctx, const Tensor& d_out, const TokenBatch& toke
     d_full = ctx.empty({T, H}, dtype);
     matmul_backward_input(ctx, d_qkv, w_.qkv, d_full);
     // 2  da [Tl, H], the sum over ranks
-    const Tensor da = tensor_.reduce_scatter(ctx, d_full);
+    Tensor da = tensor_.reduce_scatter(ctx, d_full);
+    if (injector) injector->norm_output(ctx, 2 * index_, da);
     // 1  dx +=, d attention_norm +=
     norm_backward(ctx, da, saved.x, w_.attention_norm, saved.attention_stats, a_.norm, dx, g_.attention_norm,
                   g_.attention_norm_bias);

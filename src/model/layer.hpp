@@ -52,6 +52,17 @@ public:
                        const Tensor& /*out*/) {}
 };
 
+/// Adds to the gradients of what an Observer saw, as they pass in a backward pass: a loss's own on states
+/// inside the model. Tensors hold this rank's tokens, [Tl, H].
+class Injector {
+public:
+    virtual ~Injector() = default;
+    /// Of the residual stream after a layer; -1: of the embedding.
+    virtual void residual(Context&, int64_t /*layer*/, Tensor& /*d*/) {}
+    /// Of a norm's output inside a layer.
+    virtual void norm_output(Context&, int64_t /*index: 2 layer, 2 layer + 1*/, Tensor& /*d*/) {}
+};
+
 /// Keys and values of the tokens so far, of one sequence.
 struct LayerCache {
     Tensor keys, values;  // [capacity, kv head_dim]
@@ -80,7 +91,7 @@ public:
                    const ForwardExtras& extras) const;
     /// d_out [Tl, H], whose elements it may change -> dx [Tl, H]; every weight's gradient +=.
     Tensor backward(Context& ctx, const Tensor& d_out, const TokenBatch& tokens, const RotaryTable& rotary,
-                    const SavedLayer& saved);
+                    const SavedLayer& saved, Injector* injector = nullptr);
 
     int64_t index() const { return index_; }
     /// Elements of a row of the key and value cache.

@@ -64,6 +64,15 @@ ParameterSet::ParameterSet(Context& ctx, const Architecture& a, const Placement&
     flat_ = ctx.zeros({offset}, dtype);
 }
 
+ParameterSet::ParameterSet(Context& ctx, const std::vector<Parameter>& weights, DType dtype) {
+    int64_t offset = 0;
+    for (const auto& p : weights) {
+        entries_.push_back({p, whole(p.shape), whole(p.shape), offset});
+        offset += p.size();
+    }
+    flat_ = ctx.zeros({offset}, dtype);
+}
+
 const Entry* ParameterSet::find(Weight weight, int64_t layer) const {
     for (const auto& e : entries_) {
         if (e.parameter.weight == weight && e.parameter.layer == layer) return &e;

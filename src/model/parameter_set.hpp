@@ -29,6 +29,8 @@ struct Entry {
 class ParameterSet {
 public:
     ParameterSet(Context& ctx, const Architecture& a, const Placement& placement, DType dtype);
+    /// Weights of no architecture, which every rank holds whole.
+    ParameterSet(Context& ctx, const std::vector<Parameter>& weights, DType dtype);
 
     const std::vector<Entry>& entries() const { return entries_; }
     Tensor& flat() { return flat_; }

@@ -48,6 +48,7 @@ enum class Weight {
     final_norm,
     final_norm_bias,
     head,
+    state_projection,  ///< of no model: what lifts a student's hidden states to a teacher's width
 };
 
 struct Parameter {

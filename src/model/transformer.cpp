@@ -120,15 +120,17 @@ Tensor Transformer::final_hidden_backward(Context& ctx, const Tensor& d_hidden, 
 }
 
 Tensor Transformer::backward(Context& ctx, Tensor d_out, const TokenBatch& tokens, SavedStage& saved,
-                             int chunk) {
+                             int chunk, Injector* injector) {
     const RotaryTable& table = rotary(ctx, tokens.end_position);
     const Range run = placement_.chunks.at(static_cast<size_t>(chunk));
     for (int64_t i = run.end; i-- > run.begin;) {
         SavedLayer kept = std::move(saved.layers[static_cast<size_t>(i - run.begin)]);
         if (saved.recompute == Recompute::full)
             forward_layer(ctx, i, Tensor(kept.x), tokens, {.saved = &kept, .keep_cheap = true});
-        d_out = layers_[place_of(i)].backward(ctx, d_out, tokens, table, kept);
+        if (injector) injector->residual(ctx, i, d_out);
+        d_out = layers_[place_of(i)].backward(ctx, d_out, tokens, table, kept, injector);
     }
+    if (injector && run.begin == 0) injector->residual(ctx, -1, d_out);
     return d_out;
 }
 

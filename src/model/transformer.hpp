@@ -65,7 +65,8 @@ public:
     /// Gradients of the three, last first. d_hidden [T, H] is this rank's part of the sum over tensor
     /// parallel ranks.
     Tensor final_hidden_backward(Context& ctx, const Tensor& d_hidden, const SavedStage& saved);
-    Tensor backward(Context& ctx, Tensor d_out, const TokenBatch& tokens, SavedStage& saved, int chunk = 0);
+    Tensor backward(Context& ctx, Tensor d_out, const TokenBatch& tokens, SavedStage& saved, int chunk = 0,
+                    Injector* injector = nullptr);
     void embed_backward(Context& ctx, const Tensor& dx, const TokenBatch& tokens);
 
     /// The output projection [vocab of this rank, H] and its gradient; last stage.

@@ -6,27 +6,28 @@
 
 namespace espalier::train {
 
-Optimizer::Optimizer(Context& ctx, model::Transformer& model, OptimizerOptions options,
-                     const comm::Communicator& replicas)
-    : model_(model),
+Optimizer::Optimizer(Context& ctx, model::ParameterSet& weights, const Tensor& gradients,
+                     OptimizerOptions options, const comm::Communicator& replicas)
+    : weights_(weights),
+      gradients_(gradients),
       options_(options),
       replicas_(replicas),
-      shards_(make_shards(model.parameters(), replicas)) {
+      shards_(make_shards(weights, replicas)) {
     const Shape shape{shards_.mine().size()};
-    const Tensor weights = model.parameters().flat().slice(shards_.mine().begin, shape);
+    const Tensor mine = weights.flat().slice(shards_.mine().begin, shape);
     first_ = ctx.zeros(shape, DType::f32);
     second_ = ctx.zeros(shape, DType::f32);
-    if (model.dtype() == DType::f32) {
-        master_ = weights;
+    if (weights.dtype() == DType::f32) {
+        master_ = mine;
     } else {
         master_ = ctx.empty(shape, DType::f32);
-        convert(ctx, weights, master_);
+        convert(ctx, mine, master_);
     }
 }
 
 void Optimizer::step(Context& ctx, int64_t step, double learning_rate, double gradient_scale) {
     const Range mine = shards_.mine();
-    for (const auto& e : model_.parameters().entries()) {
+    for (const auto& e : weights_.entries()) {
         const int64_t begin = std::max(mine.begin, e.offset), end = std::min(mine.end, e.offset + e.size());
         if (begin >= end) continue;
         const AdamWOptions options{
@@ -42,16 +43,16 @@ void Optimizer::step(Context& ctx, int64_t step, double learning_rate, double gr
             return state.slice(begin - mine.begin, {end - begin});
         };
         Tensor master = share(master_), first = share(first_), second = share(second_),
-               parameter = whole(model_.parameters().flat());
-        adamw(ctx, options, whole(model_.gradients()), master, first, second, parameter);
+               parameter = whole(weights_.flat());
+        adamw(ctx, options, whole(gradients_), master, first, second, parameter);
     }
-    replicas_.all_gather(ctx, model_.parameters().flat(), shards_.bounds);
+    replicas_.all_gather(ctx, weights_.flat(), shards_.bounds);
 }
 
 void Optimizer::publish_master(Context& ctx) {
-    Tensor weights = model_.parameters().flat().slice(shards_.mine().begin, master_.shape());
+    Tensor weights = weights_.flat().slice(shards_.mine().begin, master_.shape());
     if (master_.raw() != weights.raw()) convert(ctx, master_, weights);
-    replicas_.all_gather(ctx, model_.parameters().flat(), shards_.bounds);
+    replicas_.all_gather(ctx, weights_.flat(), shards_.bounds);
 }
 
 }  // namespace espalier::train

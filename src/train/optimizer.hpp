@@ -1,4 +1,4 @@
-// AdamW over this replica's share of a rank's weights, with an f32 master where the model computes in bf16.
+// AdamW over this replica's share of a rank's weights, with an f32 master where those are bf16.
 #pragma once
 
 #include "kernels/adamw.hpp"
@@ -14,15 +14,19 @@ struct OptimizerOptions {
     float weight_decay = 0.1f;
 };
 
-/// State in flat f32 buffers: element i belongs to element shards().mine().begin + i of model.parameters().
+/// State in flat f32 buffers: element i belongs to element shards().mine().begin + i of the weights.
 class Optimizer {
 public:
-    /// Moments are zero and the master is the model's weights, until they are read into master(), first(),
+    /// Moments are zero and the master is the weights, until they are read into master(), first(),
     /// second(). `replicas`: the ranks that hold the same weights.
     Optimizer(Context& ctx, model::Transformer& model, OptimizerOptions options,
+              const comm::Communicator& replicas)
+        : Optimizer(ctx, model.parameters(), model.gradients(), options, replicas) {}
+    /// Of weights beside a model; `gradients`: flat, with the same offsets.
+    Optimizer(Context& ctx, model::ParameterSet& weights, const Tensor& gradients, OptimizerOptions options,
               const comm::Communicator& replicas);
 
-    /// Collective over the replicas. One update from this share of model.gradients() times gradient_scale,
+    /// Collective over the replicas. One update from this share of the gradients times gradient_scale,
     /// after which all have all weights; `step` counts from 1.
     void step(Context& ctx, int64_t step, double learning_rate, double gradient_scale);
 
@@ -30,11 +34,12 @@ public:
     Tensor& master() { return master_; }
     Tensor& first() { return first_; }
     Tensor& second() { return second_; }
-    /// Collective over the replicas. The model's weights = master, in the model's dtype.
+    /// Collective over the replicas. The weights = master, in their dtype.
     void publish_master(Context& ctx);
 
 private:
-    model::Transformer& model_;
+    model::ParameterSet& weights_;
+    Tensor gradients_;
     OptimizerOptions options_;
     comm::Communicator replicas_;
     Shards shards_;

@@ -12,20 +12,35 @@ using comm::teacher_activation_tag;
 
 namespace {
 
+/// Of numbers, which travel through the processors' memory.
+enum NumberTag : int { sum_tag = comm::gradient_tag + 1, weight_tag };
+
 /// Messages whose memory a stage may hold at a time.
 constexpr size_t most_messages = 6;
 
 }  // namespace
 
 Pipeline::Pipeline(const comm::Topology& topology, model::Transformer& model, model::Transformer* teacher,
-                   PipelineOptions options)
-    : topology_(topology), model_(model), teacher_(teacher), options_(options) {
+                   PipelineOptions options, model::StateLoss* states)
+    : topology_(topology), model_(model), teacher_(teacher), options_(options), states_(states) {
     shape_ = {topology.layout.pp, topology.stage(), narrow<int>(model.placement().chunks.size())};
     in_flight_.resize(static_cast<size_t>(shape_.chunks));
 }
 
 Tensor Pipeline::like_input(Context& ctx, const model::Transformer& m, const MicroBatch& batch) const {
     return ctx.empty({model::local_tokens(topology_, batch.tokens), m.architecture().hidden}, m.dtype());
+}
+
+void Pipeline::send_number(Context& ctx, double value, int to, int tag) {
+    const Tensor message = ctx.empty_on_host({1}, DType::f64);
+    *message.data<double>() = value;
+    numbers_.send(topology_.pipeline, message, to, tag);
+}
+
+double Pipeline::receive_number(Context& ctx, int from, int tag) const {
+    Tensor message = ctx.empty_on_host({1}, DType::f64);
+    topology_.pipeline.receive(message, from, tag).wait();
+    return *message.data<double>();
 }
 
 // The teacher
@@ -58,7 +73,8 @@ void Pipeline::teach(Context& ctx) {
     expect_teacher_input(ctx);
     teacher_message_.wait();
     Tensor x = is_first(chunk) ? teacher_->embed(ctx, batch.tokens) : std::exchange(teacher_input_, {});
-    x = teacher_->forward(ctx, std::move(x), batch.tokens, nullptr, nullptr, chunk);
+    x = teacher_->forward(ctx, std::move(x), batch.tokens, nullptr,
+                          states_ ? &states_->teacher_pass(chunk) : nullptr, chunk);
     if (is_last(chunk)) {
         teacher_hidden_.push_back(teacher_->final_hidden(ctx, x, batch.tokens));
     } else {
@@ -106,19 +122,25 @@ void Pipeline::forward(Context& ctx, const MicroBatch& batch, int64_t index, int
     InFlight& flight = in_flight_[static_cast<size_t>(chunk)].emplace_back();
     flight.saved.recompute = options_.recompute;
     Tensor x;
+    double states_sum = 0;  // of the runs of layers so far
     if (is_first(chunk)) {
         x = model_.embed(ctx, batch.tokens);
     } else {
         x = like_input(ctx, model_, batch);
         auto message = topology_.pipeline.receive(x, stage_before(), activation_tag);
         wait(ctx, message);
+        if (states_) states_sum = receive_number(ctx, stage_before(), sum_tag);
     }
     // Here, not only where its result is used: what no stage found time for goes through all of them in turn.
     while (teacher_ && taught_ <= forwarded_) teach(ctx);
     ++forwarded_;
-    x = model_.forward(ctx, std::move(x), batch.tokens, &flight.saved, nullptr, chunk);
+    if (states_) flight.states = states_->student_pass(chunk);
+    x = model_.forward(ctx, std::move(x), batch.tokens, &flight.saved,
+                       states_ ? &flight.states->observer() : nullptr, chunk);
+    if (states_) states_sum += flight.states->sum(ctx);
     if (!is_last(chunk)) {
         outbox_.send(topology_.pipeline, x, stage_after(), activation_tag);
+        if (states_) send_number(ctx, states_sum, stage_after(), sum_tag);
         return;
     }
     Tensor teacher_hidden;
@@ -128,6 +150,10 @@ void Pipeline::forward(Context& ctx, const MicroBatch& batch, int64_t index, int
     }
     const Tensor hidden = model_.final_hidden(ctx, x, batch.tokens, &flight.saved);
     flight.d_hidden = loss(batch, index, hidden, teacher_hidden);
+    if (states_) {
+        topology_.tensor.all_reduce({&states_sum, 1});
+        flight.weight = states_->weigh(states_sum, batch.tokens.tokens());
+    }
 }
 
 void Pipeline::backward(Context& ctx, const MicroBatch& batch, int chunk) {
@@ -135,18 +161,22 @@ void Pipeline::backward(Context& ctx, const MicroBatch& batch, int chunk) {
     InFlight flight = std::move(waiting.front());
     waiting.pop_front();
     Tensor d_out;
+    double weight = flight.weight;
     if (is_last(chunk)) {
         d_out = model_.final_hidden_backward(ctx, flight.d_hidden, flight.saved);
     } else {
         d_out = like_input(ctx, model_, batch);
         auto message = topology_.pipeline.receive(d_out, stage_after(), gradient_tag);
         wait(ctx, message);
+        if (states_) weight = receive_number(ctx, stage_after(), weight_tag);
     }
-    const Tensor dx = model_.backward(ctx, std::move(d_out), batch.tokens, flight.saved, chunk);
+    const Tensor dx = model_.backward(ctx, std::move(d_out), batch.tokens, flight.saved, chunk,
+                                      states_ ? &flight.states->injector(weight) : nullptr);
     if (is_first(chunk)) {
         model_.embed_backward(ctx, dx, batch.tokens);
     } else {
         outbox_.send(topology_.pipeline, dx, stage_before(), gradient_tag);
+        if (states_) send_number(ctx, weight, stage_before(), weight_tag);
     }
 }
 
@@ -167,6 +197,7 @@ void Pipeline::step(Context& ctx, std::span<const MicroBatch> now, std::span<con
         teacher_outbox_.drain(4 * static_cast<size_t>(shape_.stages));
     }
     outbox_.drain();
+    numbers_.drain();
     if (teacher_) taught_ -= teacher_passes_.size();
     now_ = next;
     next_ = {};

@@ -8,6 +8,7 @@
 
 #include "src/comm/topology.hpp"
 #include "src/model/stage.hpp"
+#include "src/model/states.hpp"
 #include "src/model/transformer.hpp"
 #include "src/train/pipeline_schedule.hpp"
 
@@ -37,9 +38,10 @@ struct PipelineOptions {
 class Pipeline {
 public:
     /// The teacher, when there is one, lives on the same grid with as many virtual stages, and runs forward
-    /// only. All three outlive this.
+    /// only. `states`, where given, is a loss on states on the way: it sees both models' passes. All outlive
+    /// this.
     Pipeline(const comm::Topology& topology, model::Transformer& model, model::Transformer* teacher,
-             PipelineOptions options = {});
+             PipelineOptions options = {}, model::StateLoss* states = nullptr);
 
     /// model.gradients() += the gradient of this replica's micro-batches of a step. `next`: those of the step
     /// that follows, empty in a last step; they stay where they are until that step.
@@ -53,6 +55,8 @@ private:
     struct InFlight {
         model::SavedStage saved;
         Tensor d_hidden;
+        std::unique_ptr<model::StatePass> states;
+        double weight = 0;  // of their gradient; last stage
     };
     void forward(Context& ctx, const MicroBatch& batch, int64_t index, int chunk, const LossFunction& loss);
     void backward(Context& ctx, const MicroBatch& batch, int chunk);
@@ -63,6 +67,10 @@ private:
     void expect_teacher_input(Context& ctx);
     /// Waits, and teaches meanwhile where there is something to teach.
     void wait(Context& ctx, comm::Request& message);
+
+    /// A number that goes with an activation to another stage, and its counterpart.
+    void send_number(Context& ctx, double value, int to, int tag);
+    double receive_number(Context& ctx, int from, int tag) const;
 
     const MicroBatch& teacher_batch() const;
     Tensor like_input(Context& ctx, const model::Transformer& m, const MicroBatch& batch) const;  // [Tl, H]
@@ -75,9 +83,10 @@ private:
     model::Transformer& model_;
     model::Transformer* teacher_;
     PipelineOptions options_;
+    model::StateLoss* states_;
     PipelineShape shape_;
     std::vector<std::deque<InFlight>> in_flight_;  // of each chunk
-    model::Outbox outbox_;
+    model::Outbox outbox_, numbers_;
 
     std::span<const MicroBatch> now_, next_;
     std::vector<Pass> teacher_passes_;   // of a step; the next one's are the same

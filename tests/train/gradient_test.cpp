@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "src/distill/objective.hpp"
+#include "src/distill/state_loss.hpp"
 #include "src/train/pipeline.hpp"
 #include "tests/model/tiny_models.hpp"
 
@@ -78,6 +79,92 @@ TEST(Gradient, OfATiedLlamaIsTheSlopeOfItsLoss) {
 
 TEST(Gradient, OfANemotronWithBiasesIsTheSlopeOfItsLoss) {
     expect_slopes(test::tiny_nemotron(true));
+}
+
+/// kl + ce + alpha * (distances of hidden states), with a teacher that is wider and deeper.
+struct OneDistilledBatch {
+    OneDistilledBatch(const model::Architecture& a, const char* map, const char* distance)
+        : one(a),
+          teacher(one.ctx, teacher_of(a), one.topology, DType::f32, model::Gradients::none),
+          projection(one.ctx, a.hidden + 5, a.hidden, DType::f32),
+          states(distill::parse_state_terms(map, distance, "auto"), one.model, one.topology, &projection,
+                 1.0 / (2 * seq)) {
+        test::randomise(teacher, 5);
+        projection.scatter(one.ctx, 6);
+    }
+    static model::Architecture teacher_of(model::Architecture a) {
+        a.hidden += 5;
+        a.layers.push_back(a.layers.back());
+        return a;
+    }
+    /// Of the student's and the projection's weights as they are; alpha: what balances the losses as they
+    /// are.
+    double backward() {
+        distill::Objective objective(distill::parse_loss_terms("kl=1,ce=0.5", 1.5));
+        states.reset();
+        Pipeline(one.topology, one.model, &teacher, {}, &states)
+            .step(one.ctx, {&one.batch, 1}, {},
+                  [&](const MicroBatch& b, int64_t, const Tensor& hidden, const Tensor& teacher_hidden) {
+                      const Tensor d = objective.backward(one.ctx, one.model, hidden,
+                                                          distill::live_teacher(teacher, teacher_hidden),
+                                                          b.labels, 1.0 / (2 * seq));
+                      states.balance_with(objective.sums(one.ctx).divergence);
+                      return d;
+                  });
+        logits_loss = objective.sums(one.ctx).objective(objective.terms());
+        return states.sums().loss / states.sums().distance;
+    }
+    double loss(double alpha) {
+        backward();
+        return logits_loss + alpha * states.sums().distance / (2 * seq);
+    }
+
+    OneBatch one;
+    model::Transformer teacher;
+    distill::Projection projection;
+    distill::StateLoss states;
+    double logits_loss = 0;
+};
+
+void expect_slopes_with_states(const model::Architecture& a, const char* map, const char* distance) {
+    OneDistilledBatch s(a, map, distance);
+    const double alpha = s.backward();
+    ASSERT_GT(alpha, 0);
+    const auto copy = [&](const Tensor& x) {
+        const auto values = x.span<float>();
+        return std::vector<float>(values.begin(), values.end());
+    };
+    const auto of_model = copy(s.one.model.gradients()), of_projection = copy(s.projection.gradients());
+    const auto expect_slope = [&](float& w, float gradient, const std::string& where) {
+        const float before = w, h = 1e-2f;
+        w = before + h;
+        const double above = s.loss(alpha);
+        w = before - h;
+        const double below = s.loss(alpha);
+        w = before;
+        EXPECT_NEAR((above - below) / (2.0 * static_cast<double>(h)), static_cast<double>(gradient),
+                    slope_tolerance)
+            << where;
+    };
+
+    for (const auto& e : s.one.model.parameters().entries()) {
+        for (const int64_t i : {int64_t{0}, e.size() / 2, e.size() - 1}) {
+            const auto at = static_cast<size_t>(e.offset + i);
+            expect_slope(s.one.model.parameters().flat().data<float>()[at], of_model[at],
+                         fmt::format("{} {}", e.parameter.name, i));
+        }
+    }
+    for (size_t at = 0; at < of_projection.size(); at += 37)
+        expect_slope(s.projection.parameters().flat().data<float>()[at], of_projection[at],
+                     fmt::format("projection {}", at));
+}
+
+TEST(Gradient, OfALlamaWithHiddenStatesIsTheSlopeOfItsLoss) {
+    expect_slopes_with_states(test::tiny_llama(), "embedding,1:0,3:2,4:3,mlp:2:1,attention:3:2", "cosine");
+}
+
+TEST(Gradient, OfANemotronWithHiddenStatesIsTheSlopeOfItsLoss) {
+    expect_slopes_with_states(test::tiny_nemotron(true), "embedding,3:2,mlp:1:1,attention:0:0", "mse");
 }
 
 TEST(Gradient, AddsUpOverMicroBatches) {

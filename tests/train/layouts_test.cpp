@@ -8,7 +8,7 @@
 #include "src/train/optimizer.hpp"
 #include "src/train/pipeline.hpp"
 #include "tests/model/tiny_models.hpp"
-#include "tests/support/compare.hpp"
+#include "tests/train/same_gradients.hpp"
 
 namespace espalier::train {
 namespace {
@@ -80,22 +80,6 @@ Result step(Context& ctx, const model::Architecture& a, const comm::Topology& to
     return out;
 }
 
-/// The elements of a whole weight that lie in `box`.
-test::Values values_in(const Tensor& whole_weight, const Shape& shape, const Box& box) {
-    const auto all = test::values_of(whole_weight);
-    test::Values out;
-    for (int64_t i = 0; i < box.size(); ++i) {
-        int64_t rest = i, at = 0, stride = 1;
-        for (size_t axis = shape.size(); axis-- > 0;) {
-            at += (rest % box.count[axis] + box.offset[axis]) * stride;
-            rest /= box.count[axis];
-            stride *= shape[axis];
-        }
-        out.push_back(all[static_cast<size_t>(at)]);
-    }
-    return out;
-}
-
 void expect_same(const Result& got, const Result& serial) {
     const auto tolerance = test::tolerance(Device::cpu, DType::f32)
                                .times(40);  // roundings of a chain of about 4 layers, both ways
@@ -104,19 +88,7 @@ void expect_same(const Result& got, const Result& serial) {
     EXPECT_NEAR(got.sums.divergence, serial.sums.divergence, 1e-5 * serial.sums.divergence);
     EXPECT_NEAR(got.sums.label, serial.sums.label, 1e-5 * serial.sums.label);
     EXPECT_NEAR(got.norm, serial.norm, 1e-4 * serial.norm);
-    for (const auto& e : got.student->parameters().entries()) {
-        const auto* whole_entry = serial.student->parameters().find(e.parameter.weight, e.parameter.layer);
-        const Tensor gradient = model::ParameterSet::view(serial.student->gradients(), whole_entry);
-        const Range rows = e.rows_in(got.share);
-        if (rows.size() == 0) continue;
-        Box box = e.local;
-        box.offset[0] += rows.begin;
-        box.count[0] = rows.size();
-        EXPECT_TRUE(test::near_all(
-            model::ParameterSet::view(got.student->gradients(), &e).rows(rows.begin, rows.size()),
-            values_in(gradient, e.parameter.shape, box), tolerance))
-            << e.parameter.name;
-    }
+    test::expect_same_gradients(*got.student, got.share, *serial.student, tolerance);
 }
 
 void expect_serial_results(const model::Architecture& a) {

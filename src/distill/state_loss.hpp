@@ -1,0 +1,64 @@
+// The loss on hidden states: distances where the student's states are, their gradients where they pass.
+#pragma once
+
+#include <deque>
+
+#include "src/distill/projection.hpp"
+#include "src/distill/state_terms.hpp"
+#include "src/model/transformer.hpp"
+
+namespace espalier::distill {
+
+/// Sums over the tokens of a step.
+struct StateSums {
+    double distance = 0;  ///< of all pairs
+    double loss = 0;      ///< the same, each micro-batch's times its weight
+};
+
+class StateLoss : public model::StateLoss {
+public:
+    /// projection: nullptr where teacher and student are equally wide. token_weight: of a token in the step's
+    /// mean. All but the terms outlive this.
+    StateLoss(StateTerms terms, const model::Transformer& student, const comm::Topology& topology,
+              Projection* projection, double token_weight);
+    StateLoss(const StateLoss&) = delete;
+    StateLoss& operator=(const StateLoss&) = delete;
+
+    const StateTerms& terms() const { return terms_; }
+
+    /// Where a pair's teacher state [Tl, H of the teacher] of this replica's next micro-batch comes from,
+    /// where it is not from the teacher's passes on this rank.
+    using TeacherState = std::function<Tensor(Context&, size_t pair)>;
+    void take_from(TeacherState source) { source_ = std::move(source); }
+
+    /// On the last stage, for the micro-batch that is weighed next: its loss on logits, summed over tokens.
+    void balance_with(double logits_loss) { logits_loss_ = logits_loss; }
+
+    const StateSums& sums() const { return sums_; }  ///< last stage
+    void reset() { sums_ = {}; }
+
+    model::Observer& teacher_pass(int chunk) override;
+    std::unique_ptr<model::StatePass> student_pass(int chunk) override;
+    double weigh(double sum, int64_t tokens) override;
+
+private:
+    class Pass;
+    Tensor next_teacher_state(Context& ctx, size_t pair);
+
+    StateTerms terms_;
+    const model::Transformer& student_;
+    Projection* projection_;
+    double token_weight_;
+    TeacherState source_;
+    std::vector<std::vector<size_t>> pairs_of_;  // of each of this rank's runs of layers
+    std::vector<model::StateWatch> teacher_;     // likewise
+    std::vector<std::deque<Tensor>> seen_;       // of each pair: teacher's states not yet used
+    double logits_loss_ = 0;
+    StateSums sums_;
+};
+
+/// Whether each pair's teacher state is made where the student's is, with both models on one grid.
+bool meet_in_pipeline(const StateTerms& terms, const model::Architecture& teacher,
+                      const model::Architecture& student, int stages, int virtual_stages);
+
+}  // namespace espalier::distill

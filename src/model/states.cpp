@@ -1,0 +1,33 @@
+#include "src/model/states.hpp"
+
+#include <algorithm>
+
+namespace espalier::model {
+
+StatePlace place_of(const Architecture& a, int stages, int virtual_stages, StateName state) {
+    const int64_t layer = std::max<int64_t>(state.layer, 0);  // the embedding is where the first layer is
+    for (int run = 0; run < stages * virtual_stages; ++run) {
+        if (stage_layers(a, stages * virtual_stages, run).contains(layer))
+            return {run % stages, run / stages};
+    }
+    throw InternalError(fmt::format("no layer {}", state.layer));
+}
+
+void StateWatch::report(Context& ctx, StateName name, const Tensor& x) const {
+    for (size_t i = 0; i < wanted_.size(); ++i) {
+        if (wanted_[i] == name) seen_(ctx, i, x);
+    }
+}
+
+void StateWatch::block(Context& ctx, int64_t layer, const TokenBatch&, const Tensor& x, const Tensor& out) {
+    if (layer == 0) report(ctx, {Site::residual, -1}, x);
+    report(ctx, {Site::residual, layer}, out);
+}
+
+void StateWatch::norm_output(Context& ctx, int64_t index, const TokenBatch&, const Tensor& all) {
+    const Range mine = comm::my_rows(tensor_, all.dim(0));
+    report(ctx, {index % 2 == 0 ? Site::attention_input : Site::mlp_input, index / 2},
+           all.rows(mine.begin, mine.size()));
+}
+
+}  // namespace espalier::model
