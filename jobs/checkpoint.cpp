@@ -57,8 +57,8 @@ std::vector<io::TensorSpec> specs(const std::vector<Trained>& trained) {
     std::vector<io::TensorSpec> out;
     for (const auto& t : trained) {
         for (const char* group : groups) {
-            const auto part = parameter_specs(t.model->architecture(), t.prefix + group,
-                                              [](const model::Parameter&) { return DType::f32; });
+            const auto part =
+                parameter_specs(t.all, t.prefix + group, [](const model::Parameter&) { return DType::f32; });
             out.insert(out.end(), part.begin(), part.end());
         }
     }
@@ -93,10 +93,15 @@ struct Checkpoints::Writing {
     }
 };
 
-Checkpoints::Checkpoints(Session& session, std::string rundir, std::vector<Trained> trained,
-                         nlohmann::ordered_json configuration, int64_t keep)
+Trained trained(std::string prefix, const model::Transformer& model, train::Optimizer& optimizer) {
+    return {std::move(prefix), model::parameters(model.architecture()), &model.parameters(), &optimizer};
+}
+
+Checkpoints::Checkpoints(Session& session, std::string rundir, const model::Architecture& architecture,
+                         std::vector<Trained> trained, nlohmann::ordered_json configuration, int64_t keep)
     : session_(session),
       rundir_(std::move(rundir)),
+      architecture_(architecture),
       trained_(std::move(trained)),
       configuration_(std::move(configuration)),
       keep_(keep) {}
@@ -119,7 +124,7 @@ void Checkpoints::begin(const RunState& state) {
     auto& writer = writing_->writer;
     writer.attribute("format", checkpoint_format);
     writer.attribute("format_version", int64_t{1});
-    writer.attribute("architecture", model::to_json(trained_.front().model->architecture()).dump());
+    writer.attribute("architecture", model::to_json(architecture_).dump());
     writer.attribute("configuration", configuration_.dump());
     writer.attribute("step", state.step);
     writer.attribute("skipped_steps", state.skipped);
@@ -142,7 +147,7 @@ void Checkpoints::begin(const RunState& state) {
             size_t at = 0;
             for (const auto& t : trained_) {
                 for (const char* group : groups) {
-                    write_share(writing.writer, t.prefix + group, t.model->parameters(),
+                    write_share(writing.writer, t.prefix + group, *t.weights,
                                 {copies_[at++], t.optimizer->shards().mine()});
                 }
             }
@@ -194,7 +199,7 @@ std::optional<RunState> Checkpoints::read(const std::string& path, std::string& 
         for (const auto& t : trained_) {
             if (then != configuration_) break;
             for (size_t group = 0; group < groups.size(); ++group) {
-                read_share(session_.context(), reader, t.prefix + groups[group], t.model->parameters(),
+                read_share(session_.context(), reader, t.prefix + groups[group], *t.weights,
                            {state_of(*t.optimizer, group), t.optimizer->shards().mine()});
             }
             t.optimizer->publish_master(session_.context());

@@ -12,12 +12,14 @@ namespace espalier::jobs {
 
 constexpr const char* checkpoint_format = "espalier-checkpoint";
 
-/// A model in training; its datasets begin with `prefix`.
+/// Weights in training; their datasets begin with `prefix`.
 struct Trained {
     std::string prefix;
-    model::Transformer* model;
+    std::vector<model::Parameter> all;  ///< those of other ranks too
+    const model::ParameterSet* weights;
     train::Optimizer* optimizer;
 };
+Trained trained(std::string prefix, const model::Transformer& model, train::Optimizer& optimizer);
 
 /// Where a run stands beside its tensors.
 struct RunState {
@@ -27,10 +29,10 @@ struct RunState {
 
 class Checkpoints {
 public:
-    /// `configuration`: what a run that goes on must have in common with the one that wrote. All outlive
-    /// this.
-    Checkpoints(Session& session, std::string rundir, std::vector<Trained> trained,
-                nlohmann::ordered_json configuration, int64_t keep);
+    /// `configuration`: what a run that goes on must have in common with the one that wrote; `architecture`
+    /// is the student's, for readers. All outlive this.
+    Checkpoints(Session& session, std::string rundir, const model::Architecture& architecture,
+                std::vector<Trained> trained, nlohmann::ordered_json configuration, int64_t keep);
     ~Checkpoints();
 
     /// Collective. Reads the newest whole checkpoint, telling which are passed over and why; nothing where
@@ -52,6 +54,7 @@ private:
 
     Session& session_;
     std::string rundir_;
+    const model::Architecture& architecture_;
     std::vector<Trained> trained_;
     nlohmann::ordered_json configuration_;
     int64_t keep_;

@@ -26,7 +26,12 @@ int distill(const std::vector<std::string>& arguments, comm::Mpi&) {
                            "of both softmaxes in the divergence")(
             "top-k", po::value(&o.top_k)->default_value(o.top_k),
             "K: the divergence over the teacher's K most likely tokens and one bucket for the rest; 0: over "
-            "all");
+            "all")("hidden-map", po::value(&o.hidden_map)->default_value(o.hidden_map),
+                   "hidden states that should be alike too: embedding, T:S (outputs of teacher layer T and "
+                   "student layer S, from 0), mlp:T:S, attention:T:S (their inputs), with commas between")(
+            "hidden-loss", po::value(&o.hidden_loss)->default_value(o.hidden_loss), "of them: cosine or mse")(
+            "hidden-weight", po::value(&o.hidden_weight)->default_value(o.hidden_weight),
+            "a number, or auto: divergence / hidden loss, of each micro-batch");
         declare_training(options, o);
     };
     return run_job("distill", arguments, declare,

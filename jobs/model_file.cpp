@@ -52,11 +52,11 @@ ordered_json ModelFile::provenance() const {
     return value;
 }
 
-std::vector<io::TensorSpec> parameter_specs(const model::Architecture& a, const std::string& prefix,
+std::vector<io::TensorSpec> parameter_specs(const std::vector<Parameter>& parameters,
+                                            const std::string& prefix,
                                             const std::function<DType(const Parameter&)>& dtype_of) {
     std::vector<io::TensorSpec> specs;
-    for (const auto& p : model::parameters(a))
-        specs.push_back({prefix + p.name, p.shape, dtype_of(p), p.axis_names()});
+    for (const auto& p : parameters) specs.push_back({prefix + p.name, p.shape, dtype_of(p), p.axis_names()});
     return specs;
 }
 
@@ -64,7 +64,8 @@ namespace {
 
 std::vector<io::TensorSpec> model_specs(const model::Architecture& a, const std::vector<DType>& dtypes) {
     size_t next = 0;
-    return parameter_specs(a, "parameters/", [&](const Parameter&) { return dtypes.at(next++); });
+    return parameter_specs(model::parameters(a), "parameters/",
+                           [&](const Parameter&) { return dtypes.at(next++); });
 }
 
 }  // namespace

@@ -95,7 +95,8 @@ void write_share(io::TensorFileWriter& writer, const std::string& prefix, const 
                  const std::function<DType(const model::Parameter&)>& dtype_of = {});
 
 /// What datasets of one set of tensors look like.
-std::vector<io::TensorSpec> parameter_specs(const model::Architecture& a, const std::string& prefix,
+std::vector<io::TensorSpec> parameter_specs(const std::vector<model::Parameter>& parameters,
+                                            const std::string& prefix,
                                             const std::function<DType(const model::Parameter&)>& dtype_of);
 
 }  // namespace espalier::jobs

@@ -94,6 +94,8 @@ int prune(const std::vector<std::string>& arguments, comm::Mpi&) {
                     writer.copy_tokenizer(source);
                 }
                 auto history = extend_history(source, session);
+                if (result.hidden < a.hidden)  // for what maps states of the one model to the other
+                    history["jobs"].back()["kept_channels"] = chosen.kept.channels;
                 if (!chosen.scores_sha256.empty())
                     history["jobs"].back()["importance_sha256"] = chosen.scores_sha256;
                 writer.publish(history);

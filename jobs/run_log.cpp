@@ -66,6 +66,8 @@ void RunLog::write_events(const StepReport& r) {
                                     {"model_flops_per_second", r.flops_per_second}};
     if (r.kd_loss) scalars.push_back({"kd_loss", *r.kd_loss});
     if (r.lm_loss) scalars.push_back({"lm_loss", *r.lm_loss});
+    if (r.hidden_loss) scalars.push_back({"hidden_loss", *r.hidden_loss});
+    if (r.alpha) scalars.push_back({"alpha", *r.alpha});
     if (r.valid_loss) scalars.push_back({"valid_loss", *r.valid_loss});
     events_->write(r.step, scalars);
 }
@@ -75,6 +77,8 @@ void RunLog::step(const StepReport& r) {
     nlohmann::ordered_json line{{"step", r.step}, {"tokens", r.tokens}, {"loss", r.loss}};
     if (r.kd_loss) line["kd_loss"] = *r.kd_loss;
     if (r.lm_loss) line["lm_loss"] = *r.lm_loss;
+    if (r.hidden_loss) line["hidden_loss"] = *r.hidden_loss;
+    if (r.alpha) line["alpha"] = *r.alpha;
     if (r.valid_loss) line["valid_loss"] = *r.valid_loss;
     if (r.teacher_loss) line["teacher_loss"] = *r.teacher_loss;
     line["lr"] = r.learning_rate;
@@ -109,6 +113,8 @@ std::string megatron_line(const StepReport& r, int ranks) {
         r.flops_per_second / 1e12 / ranks, r.learning_rate, r.global_batch);
     if (r.lm_loss) out += fmt::format(" lm loss: {:.6E} |", *r.lm_loss);
     if (r.kd_loss) out += fmt::format(" kd loss: {:.6E} |", *r.kd_loss);
+    if (r.hidden_loss) out += fmt::format(" hidden loss: {:.6E} |", *r.hidden_loss);
+    if (r.alpha) out += fmt::format(" alpha: {:.6E} |", *r.alpha);
     out += fmt::format(
         " loss scale: 1.0 | grad norm: {:.3f} | number of skipped iterations: {:3} | number of nan "
         "iterations: {:3} |",

@@ -19,8 +19,9 @@ struct StepReport {
     double loss = 0, learning_rate = 0, grad_norm = 0, seconds = 0, tokens_per_second = 0,
            flops_per_second = 0;
     std::optional<double> lm_loss, kd_loss, valid_loss, teacher_loss;
-    bool checkpoint_written = false;  ///< on all ranks, and not yet made one
-    int64_t skipped = 0;              ///< steps so far whose gradient was not finite
+    std::optional<double> hidden_loss, alpha;  ///< of hidden states, and its weight in the loss
+    bool checkpoint_written = false;           ///< on all ranks, and not yet made one
+    int64_t skipped = 0;                       ///< steps so far whose gradient was not finite
 };
 
 /// Rank 0 tells; on other ranks nothing happens after the constructor.

@@ -4,6 +4,7 @@
 
 #include "kernels/elementwise.hpp"
 #include "src/core/error.hpp"
+#include "src/distill/state_loss.hpp"
 #include "src/train/gradient_sync.hpp"
 #include "src/train/schedule.hpp"
 
@@ -11,7 +12,7 @@ namespace espalier::jobs {
 
 TeacherSide::TeacherSide(Session& session, const TrainingOptions& o, const ModelFile& student,
                          int64_t samples)
-    : session_(session), o_(o) {
+    : session_(session), o_(o), student_(student.architecture()) {
     if (!o.teacher.empty()) file_ = std::make_unique<ModelFile>(o.teacher, session.world().handle());
     if (!o.teacher_cache.empty()) {
         cache_ = std::make_unique<TeacherCache>(
@@ -20,10 +21,10 @@ TeacherSide::TeacherSide(Session& session, const TrainingOptions& o, const Model
                             student.architecture().vocab, o.seq_len, samples, session.common().seed, o.top_k,
                             o.temperature});
     }
-    check(student.architecture());
+    check();
 }
 
-void TeacherSide::check(const model::Architecture& student) const {
+void TeacherSide::check() const {
     ESPALIER_REQUIRE(
         !cache_ || (o_.teacher_tp == 0 && o_.teacher_pp == 0),
         "--teacher-tp and --teacher-pp place a teacher that runs; with --teacher-cache none does");
@@ -39,10 +40,10 @@ void TeacherSide::check(const model::Architecture& student) const {
         return;
     }
     const auto& t = file_->architecture();
-    ESPALIER_REQUIRE(t.vocab == student.vocab,
+    ESPALIER_REQUIRE(t.vocab == student_.vocab,
                      "teacher and student differ in vocabulary: {} has {} tokens, {} has {}; "
                      "distillation compares distributions over the same tokens",
-                     o_.teacher, t.vocab, o_.student, student.vocab);
+                     o_.teacher, t.vocab, o_.student, student_.vocab);
     ESPALIER_REQUIRE(o_.seq_len <= t.max_positions,
                      "--seq-len {}: {} has {} positions; choose --seq-len <= {}", o_.seq_len, o_.teacher,
                      t.max_positions, t.max_positions);
@@ -50,21 +51,23 @@ void TeacherSide::check(const model::Architecture& student) const {
                      o_.top_k, o_.teacher, t.vocab, t.vocab);
 }
 
-void TeacherSide::load(const distill::LossTerms& terms) {
+void TeacherSide::load(const distill::LossTerms& terms, const distill::StateTerms& states) {
     ESPALIER_REQUIRE(!terms.divergence || file_ || cache_,
                      "--loss {}: a divergence needs a teacher; use `espalier distill --teacher T.h5`",
                      o_.loss);
-    if (!terms.divergence || cache_) return;
+    if (cache_ || (!terms.divergence && states.pairs.empty())) return;
     const auto& student = session_.topology();
     const int tp = o_.teacher_tp > 0 ? o_.teacher_tp : student.layout.tp,
               pp = o_.teacher_pp > 0 ? o_.teacher_pp : student.layout.pp;
-    if (tp != student.layout.tp || pp != student.layout.pp) {
-        load_elsewhere(tp, pp);
+    const int chunks = session_.common().virtual_stages;
+    const bool elsewhere = tp != student.layout.tp || pp != student.layout.pp;
+    if (!elsewhere) model::check_layout(file_->architecture(), tp, pp, chunks, o_.teacher);
+    if (elsewhere || !distill::meet_in_pipeline(states, file_->architecture(), student_, pp, chunks)) {
+        load_elsewhere(tp, pp, states);
         return;
     }
     model_ = load_transformer(session_, *file_,
-                              o_.correct_teacher ? model::Gradients::keep : model::Gradients::none,
-                              session_.common().virtual_stages);
+                              o_.correct_teacher ? model::Gradients::keep : model::Gradients::none, chunks);
     if (!o_.correct_teacher) return;
     correction_.reset(new Correction{
         distill::Objective(distill::parse_loss_terms("ce", 1)),
@@ -74,7 +77,7 @@ void TeacherSide::load(const distill::LossTerms& terms) {
 }
 
 /// The body on a grid of its own, the head with the student's.
-void TeacherSide::load_elsewhere(int tp, int pp) {
+void TeacherSide::load_elsewhere(int tp, int pp, const distill::StateTerms& states) {
     const auto& a = file_->architecture();
     const auto& student = session_.topology();
     model::check_layout(a, tp, pp, 1, o_.teacher);
@@ -90,7 +93,13 @@ void TeacherSide::load_elsewhere(int tp, int pp) {
                  student.tensor);
     read_parameters(*file_, {{model_.get(), own_->data.rank() == 0}, {head_.get(), student.data.rank() == 0}},
                     session_.context());
-    grid_ = std::make_unique<train::TeacherGrid>(student, *own_, *model_);
+    std::vector<train::StateRoute> routes;
+    for (const auto& pair : states.pairs) {
+        const auto to =
+            model::place_of(student_, student.layout.pp, session_.common().virtual_stages, pair.student);
+        routes.push_back({pair.teacher, to.stage});
+    }
+    grid_ = std::make_unique<train::TeacherGrid>(student, *own_, *model_, std::move(routes));
 }
 
 std::string TeacherSide::sha256() const {
@@ -100,7 +109,7 @@ std::string TeacherSide::sha256() const {
 
 std::optional<Trained> TeacherSide::trained() const {
     if (!correction_) return std::nullopt;
-    return Trained{"teacher/", model_.get(), &correction_->optimizer};
+    return jobs::trained("teacher/", *model_, correction_->optimizer);
 }
 
 double TeacherSide::forward_flops_per_token(int64_t seq_len) const {

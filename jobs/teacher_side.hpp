@@ -8,6 +8,7 @@
 #include "jobs/teacher_cache_file.hpp"
 #include "jobs/training.hpp"
 #include "src/distill/objective.hpp"
+#include "src/distill/state_terms.hpp"
 #include "src/train/teacher_grid.hpp"
 
 namespace espalier::jobs {
@@ -19,11 +20,13 @@ class TeacherSide {
 public:
     /// Collective. Nothing where the run has no teacher. Refuses one that cannot teach this student.
     TeacherSide(Session& session, const TrainingOptions& o, const ModelFile& student, int64_t samples);
-    /// Collective. Loads what is to run.
-    void load(const distill::LossTerms& terms);
+    /// Collective. Loads what is to run; a teacher whose states are asked for runs whatever the loss.
+    void load(const distill::LossTerms& terms, const distill::StateTerms& states);
 
     /// Content hash of the teacher's model, by whom its words are; empty where there is none.
     std::string sha256() const;
+    /// The teacher's file; nullptr where there is none.
+    const ModelFile* file() const { return file_.get(); }
     /// The model that runs in the student's pipeline; nullptr where there is none.
     model::Transformer* in_pipeline() const { return grid_ || correction_ ? nullptr : model_.get(); }
     /// What of it is in training; for checkpoints.
@@ -43,6 +46,10 @@ public:
     /// For a micro-batch in the student's last stage, in order; hidden: the pipeline's, where it is there.
     distill::Teacher of(Context& ctx, const model::Transformer& student, int64_t first_sample,
                         const Tensor& hidden);
+    /// Whether states inside the teacher come from its own grid: a pair's, for this replica's next
+    /// micro-batch.
+    bool brings_states() const { return grid_ != nullptr; }
+    Tensor next_state(Context& ctx, size_t pair) { return grid_->next_state(ctx, pair); }
 
 private:
     /// Teacher correction (Sreenivas et al. 2024): it follows the text a little while the student follows it.
@@ -52,11 +59,12 @@ private:
         train::Pipeline pipeline;
         std::deque<Tensor> hidden;  // last stage: of this step's micro-batches, before the update
     };
-    void check(const model::Architecture& student) const;
-    void load_elsewhere(int tp, int pp);
+    void check() const;
+    void load_elsewhere(int tp, int pp, const distill::StateTerms& states);
 
     Session& session_;
     const TrainingOptions& o_;
+    const model::Architecture& student_;
     std::unique_ptr<ModelFile> file_;
     std::unique_ptr<TeacherCache> cache_;
     std::unique_ptr<comm::Topology> own_;               // the teacher's grid, where it is another

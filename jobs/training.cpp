@@ -10,6 +10,7 @@
 #include "jobs/checkpoint.hpp"
 #include "jobs/job.hpp"
 #include "jobs/run_log.hpp"
+#include "jobs/state_side.hpp"
 #include "jobs/stop.hpp"
 #include "jobs/teacher_side.hpp"
 #include "jobs/tokens.hpp"
@@ -51,11 +52,15 @@ public:
           o_(o),
           objective_(distill::parse_loss_terms(o.loss, o.temperature, o.top_k)) {
         check(o);
+        const auto states = state_terms(o, objective_.terms());
         prepare_folder(session, o);
         student_file_ = std::make_unique<ModelFile>(o.student, session.world().handle());
         check_models();
         steps_ = div_ceil(o.tokens, o.global_batch * o.seq_len);
         teacher_ = std::make_unique<TeacherSide>(session, o, *student_file_, steps_ * o.global_batch);
+        if (!states.pairs.empty())
+            distill::check(states, teacher_->file()->architecture(), o.teacher, student_file_->architecture(),
+                           o.student);
         const int64_t vocab = student_file_->architecture().vocab;
         samples_ = std::make_unique<data::Samples>(open_data(o.data, vocab), steps_ * o.global_batch,
                                                    o.seq_len, static_cast<uint32_t>(session.common().seed));
@@ -66,19 +71,25 @@ public:
         }
         const int chunks = session.common().virtual_stages;
         student_ = load_transformer(session, *student_file_, model::Gradients::keep, chunks);
-        teacher_->load(objective_.terms());
+        teacher_->load(objective_.terms(), states);
+        if (!states.pairs.empty())
+            states_ = std::make_unique<StateSide>(session, o, states, *student_file_, *student_, *teacher_,
+                                                  1.0 / static_cast<double>(o.global_batch * o.seq_len));
         pipeline_ = std::make_unique<train::Pipeline>(
             topology_, *student_, teacher_->in_pipeline(),
-            train::PipelineOptions{model::recompute_from_string(o.recompute, "--recompute")});
+            train::PipelineOptions{model::recompute_from_string(o.recompute, "--recompute")},
+            states_ ? &states_->loss() : nullptr);
         optimizer_ =
             std::make_unique<train::Optimizer>(ctx_, *student_, optimizer_options(o), topology_.data);
-        std::vector<Trained> trained{{"", student_.get(), optimizer_.get()}};
-        if (const auto corrected = teacher_->trained()) trained.push_back(*corrected);
+        std::vector<Trained> all{trained("", *student_, *optimizer_)};
+        if (const auto corrected = teacher_->trained()) all.push_back(*corrected);
+        if (const auto projection = states_ ? states_->trained() : std::nullopt) all.push_back(*projection);
         checkpoints_ =
-            std::make_unique<Checkpoints>(session, o.out, std::move(trained),
+            std::make_unique<Checkpoints>(session, o.out, student_->architecture(), std::move(all),
                                           configuration(session, *student_file_, teacher_->sha256()), o.keep);
         flops_per_token_ = 3 * model::forward_flops_per_token(student_->architecture(), o.seq_len) +
-                           teacher_->forward_flops_per_token(o.seq_len);
+                           teacher_->forward_flops_per_token(o.seq_len) +
+                           (states_ ? states_->flops_per_token() : 0.0);
     }
 
     int go() {
@@ -192,6 +203,7 @@ private:
         const double begin = session_.seconds();
         const double tokens = static_cast<double>(o_.global_batch * o_.seq_len);
         objective_.reset();
+        if (states_) states_->begin_step();
         fill(ctx_, 0.0f, student_->gradients());
         const auto now = next_step_.empty() ? read_step(step, topology_) : std::exchange(next_step_, {});
         if (step < steps_) next_step_ = read_step(step + 1, topology_);
@@ -200,14 +212,24 @@ private:
         const auto loss = [&](const train::MicroBatch& batch, int64_t, const Tensor& hidden,
                               const Tensor& teacher_hidden) {
             const auto teacher = teacher_->of(ctx_, *student_, batch.first_sample, teacher_hidden);
-            return objective_.backward(ctx_, *student_, hidden, teacher, batch.labels, 1.0 / tokens);
+            const bool balance = states_ && !states_->loss().terms().weight;
+            const double before = balance ? objective_.sums(ctx_).divergence : 0.0;
+            const Tensor d_hidden =
+                objective_.backward(ctx_, *student_, hidden, teacher, batch.labels, 1.0 / tokens);
+            if (balance)
+                states_->loss().balance_with(objective_.terms().divergence_weight *
+                                             (objective_.sums(ctx_).divergence - before));
+            return d_hidden;
         };
         pipeline_->step(ctx_, now, next_step_, loss);
         train::synchronise_gradients(ctx_, *student_, topology_, optimizer_->shards());
-        const double norm = train::gradient_norm(ctx_, *student_, topology_, optimizer_->shards());
+        double norm = train::gradient_norm(ctx_, *student_, topology_, optimizer_->shards());
+        if (states_) norm = std::hypot(norm, std::sqrt(states_->synchronise_gradient()));
         const double rate = train::learning_rate({o_.lr, o_.min_lr, o_.warmup_steps, steps_}, step);
         if (std::isfinite(norm)) {
-            optimizer_->step(ctx_, step, rate, train::clipping(norm, o_.clip_grad));
+            const double clip = train::clipping(norm, o_.clip_grad);
+            optimizer_->step(ctx_, step, rate, clip);
+            if (states_) states_->update(step, rate, clip);
             skipped_in_a_row_ = 0;
         } else {
             ++skipped_;
@@ -223,12 +245,15 @@ private:
         const bool speaks = topology_.last_stage() && topology_.tensor.rank() == 0;
         const auto& sums = objective_.sums(ctx_);
         const auto* corrected = teacher_->sums(ctx_);
-        std::array<double, 6> shared{speaks ? sums.divergence : 0,
+        const auto hidden = speaks && states_ ? states_->loss().sums() : distill::StateSums{};
+        std::array<double, 8> shared{speaks ? sums.divergence : 0,
                                      speaks ? sums.label : 0,
                                      speaks ? sums.tokens : 0,
                                      stop_wanted() ? 1.0 : 0.0,
                                      checkpoints_->written() ? 0.0 : 1.0,
-                                     speaks && corrected ? corrected->label : 0};
+                                     speaks && corrected ? corrected->label : 0,
+                                     hidden.distance,
+                                     hidden.loss};
         session_.world().all_reduce(shared);
         stop = shared[3] > 0;
         const distill::LossSums total{shared[0], shared[1], shared[2]};
@@ -239,9 +264,13 @@ private:
         r.global_batch = o_.global_batch;
         r.consumed_samples = step * o_.global_batch;
         r.tokens = static_cast<double>(step) * tokens;
-        r.loss = total.objective(objective_.terms());
+        r.loss = total.objective(objective_.terms()) + shared[7] / total.tokens;
         r.lm_loss = total.label / total.tokens;
         if (objective_.terms().divergence) r.kd_loss = total.divergence / total.tokens;
+        if (states_) {
+            r.hidden_loss = shared[6] / total.tokens;
+            r.alpha = states_->loss().terms().weight.value_or(shared[6] > 0 ? shared[7] / shared[6] : 0.0);
+        }
         if (corrected) r.teacher_loss = shared[5] / total.tokens;
         r.learning_rate = rate;
         r.grad_norm = norm;
@@ -291,6 +320,7 @@ private:
     std::unique_ptr<TokenStream> valid_;
     std::unique_ptr<model::Transformer> student_;
     std::unique_ptr<TeacherSide> teacher_;
+    std::unique_ptr<StateSide> states_;
     std::unique_ptr<train::Optimizer> optimizer_;
     std::unique_ptr<train::Pipeline> pipeline_;
     std::vector<train::MicroBatch> next_step_;  // read ahead: a teacher may begin with it

@@ -17,6 +17,7 @@ struct TrainingOptions {
     double exit_after_minutes = 0;
     int64_t exit_after_steps = 0, top_k = 0;
     int teacher_tp = 0, teacher_pp = 0;  ///< 0: as the student
+    std::string hidden_map, hidden_loss = "cosine", hidden_weight = "auto";
     bool correct_teacher = false;
     double teacher_lr = 0;  ///< 0: a fifth of lr
 };

@@ -101,6 +101,9 @@ nlohmann::ordered_json configuration(const Session& session, const ModelFile& st
                             "teacher-pp"}) {
         out.erase(key);
     }
+    // The balance of losses is a micro-batch's own.
+    if (!out.value("hidden-map", "").empty() && out.value("hidden-weight", "") == "auto")
+        out["micro-batch"] = session.options()["micro-batch"];
     out["dtype"] = to_string(session.dtype());
     out["student_sha256"] = student.sha256();
     if (!teacher_sha256.empty()) out["teacher_sha256"] = teacher_sha256;

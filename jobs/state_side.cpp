@@ -1,0 +1,112 @@
+#include "jobs/state_side.hpp"
+
+#include <algorithm>
+#include <set>
+
+#include "kernels/elementwise.hpp"
+#include "src/core/error.hpp"
+
+namespace espalier::jobs {
+
+distill::StateTerms state_terms(const TrainingOptions& o, const distill::LossTerms& loss) {
+    if (o.hidden_map.empty()) return {};
+    auto terms = distill::parse_state_terms(o.hidden_map, o.hidden_loss, o.hidden_weight);
+    ESPALIER_REQUIRE(o.teacher_cache.empty(),
+                     "--hidden-map needs the teacher's hidden states, which --teacher-cache does not hold; "
+                     "give --teacher T.h5 instead");
+    ESPALIER_REQUIRE(!o.teacher.empty(), "--hidden-map needs a teacher; give --teacher T.h5");
+    ESPALIER_REQUIRE(!o.correct_teacher,
+                     "--hidden-map with --correct-teacher: the states of a teacher in training are not kept; "
+                     "correct the teacher first (espalier train --model T.h5), then distil from it");
+    ESPALIER_REQUIRE(
+        terms.weight || loss.divergence,
+        "--hidden-weight auto balances the hidden states against a divergence, and --loss {} has "
+        "none; choose a number, or a --loss with a divergence",
+        o.loss);
+    return terms;
+}
+
+std::optional<std::vector<int64_t>> kept_channels(const ModelFile& student, const ModelFile& teacher) {
+    constexpr const char* key = "kept_channels";
+    const auto jobs_of = [](const ModelFile& file) {
+        return file.provenance().value("jobs", nlohmann::ordered_json::array());
+    };
+    // The teacher, and what it was before trainings that left its channels as they are.
+    std::set<std::string> same_channels{teacher.sha256()};
+    const auto taught = jobs_of(teacher);
+    for (auto job = taught.rbegin(); job != taught.rend() && !job->contains(key); ++job)
+        same_channels.insert(job->value("input_sha256", ""));
+    const auto learned = jobs_of(student);
+    const auto cut =
+        std::find_if(learned.rbegin(), learned.rend(), [&](const auto& job) { return job.contains(key); });
+    if (cut == learned.rend() || !same_channels.contains(cut->value("input_sha256", ""))) return std::nullopt;
+    auto kept = cut->at(key).get<std::vector<int64_t>>();
+    const bool fits = narrow<int64_t>(kept.size()) == student.architecture().hidden &&
+                      std::all_of(kept.begin(), kept.end(), [&](int64_t channel) {
+                          return channel >= 0 && channel < teacher.architecture().hidden;
+                      });
+    return fits ? std::optional(kept) : std::nullopt;
+}
+
+StateSide::StateSide(Session& session, const TrainingOptions& o, distill::StateTerms terms,
+                     const ModelFile& student_file, const model::Transformer& student, TeacherSide& teacher,
+                     double token_weight)
+    : session_(session) {
+    const auto &s = student_file.architecture(), &t = teacher.file()->architecture();
+    if (s.hidden != t.hidden) {
+        auto& ctx = session.context();
+        learned_.reset(new Learned{{ctx, t.hidden, s.hidden, session.dtype()}, {}});
+        initialise(learned_->projection, student_file, *teacher.file());
+        learned_->optimizer.emplace(ctx, learned_->projection.parameters(), learned_->projection.gradients(),
+                                    optimizer_options(o), session.world());
+    }
+    loss_ = std::make_unique<distill::StateLoss>(std::move(terms), student, session.topology(),
+                                                 learned_ ? &learned_->projection : nullptr, token_weight);
+    if (teacher.brings_states())
+        loss_->take_from([&teacher](Context& ctx, size_t pair) { return teacher.next_state(ctx, pair); });
+}
+
+void StateSide::initialise(distill::Projection& projection, const ModelFile& student,
+                           const ModelFile& teacher) {
+    const auto kept = kept_channels(student, teacher);
+    if (kept) {
+        projection.follow(session_.context(), *kept);
+    } else {
+        projection.scatter(session_.context(), static_cast<uint64_t>(session_.common().seed));
+    }
+    session_.log().info("hidden states are lifted from {} to {} channels, at first {}",
+                        student.architecture().hidden, teacher.architecture().hidden,
+                        kept ? "to those that the student was cut from" : "at random from --seed");
+}
+
+std::optional<Trained> StateSide::trained() {
+    if (!learned_) return std::nullopt;
+    const auto& weights = learned_->projection.parameters();
+    return Trained{"hidden/", {weights.entries().front().parameter}, &weights, &*learned_->optimizer};
+}
+
+double StateSide::flops_per_token() const {
+    const double pairs = static_cast<double>(loss_->terms().pairs.size());
+    return learned_ ? 6 * pairs * static_cast<double>(learned_->projection.weight().size()) : 0.0;
+}
+
+void StateSide::begin_step() {
+    loss_->reset();
+    if (learned_) fill(session_.context(), 0.0f, learned_->projection.gradients());
+}
+
+double StateSide::synchronise_gradient() {
+    if (!learned_) return 0;
+    const auto& shards = learned_->optimizer->shards();
+    Tensor& gradients = learned_->projection.gradients();
+    session_.world().reduce_scatter(session_.context(), gradients, shards.bounds);
+    double sum = square_sum(session_.context(), gradients.slice(shards.mine().begin, {shards.mine().size()}));
+    session_.world().all_reduce({&sum, 1});
+    return sum;
+}
+
+void StateSide::update(int64_t step, double learning_rate, double gradient_scale) {
+    if (learned_) learned_->optimizer->step(session_.context(), step, learning_rate, gradient_scale);
+}
+
+}  // namespace espalier::jobs

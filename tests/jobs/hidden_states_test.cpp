@@ -1,0 +1,184 @@
+// Hidden states that a student should share with its teacher: what a run minimises and logs, on any layout,
+// over stops, and what is refused.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "tests/jobs/program.hpp"
+
+namespace espalier::test {
+namespace {
+
+using nlohmann::json;
+using Words = std::vector<std::string>;
+
+class HiddenStates : public testing::Test {
+protected:
+    HiddenStates() {
+        world.write(
+            "wide.json",
+            R"({"architectures": ["LlamaForCausalLM"], "vocab_size": 97, "hidden_size": 40, "intermediate_size": 56, "num_hidden_layers": 6,
+        "num_attention_heads": 6, "num_key_value_heads": 3, "head_dim": 8, "max_position_embeddings": 64, "rms_norm_eps": 1e-5})");
+        done(espalier({"init", "--arch", world.path("wide.json"), "--out", world.path("teacher.h5"), "--seed",
+                       "5", "--quiet"}));
+    }
+
+    static void done(const ProcessResult& result) { ASSERT_EQ(result.exit_code, 0) << result.err; }
+    ProcessResult run(const std::string& out, const Words& more, int ranks = 1) const {
+        Words words{"distill", "--data", world.path("tokens"), "--out", world.path(out)};
+        for (const char* word : {"--tokens", "384", "--seq-len", "16", "--global-batch", "4", "--lr", "1e-3",
+                                 "--dtype", "f32", "--quiet"})
+            words.emplace_back(word);
+        words.insert(words.end(), more.begin(), more.end());
+        const auto give = [&](const char* option, const char* file) {
+            if (std::find(more.begin(), more.end(), option) == more.end())
+                words.insert(words.end(), {option, world.path(file)});
+        };
+        give("--student", "model.h5");
+        give("--teacher", "teacher.h5");
+        return espalier(words, ranks);
+    }
+    std::vector<json> lines(const std::string& out) const {
+        std::vector<json> found;
+        std::istringstream in(world.read(out + "/metrics.jsonl"));
+        for (std::string line; std::getline(in, line);) found.push_back(json::parse(line));
+        return found;
+    }
+    void expect_same(const std::string& got, const std::string& expected, double relative) const {
+        const auto a = lines(got), b = lines(expected);
+        ASSERT_EQ(a.size(), b.size());
+        for (size_t i = 0; i < a.size(); ++i) {
+            for (const char* key : {"loss", "hidden_loss", "alpha", "grad_norm"}) {
+                const double x = a[i].at(key), y = b[i].at(key);
+                EXPECT_NEAR(x, y, relative * (0.1 + y)) << key << " of step " << i + 1;
+            }
+        }
+    }
+
+    const TinyWorld world;
+    const Words map{"--hidden-map", "embedding,1:0,5:3,mlp:2:1"};
+};
+
+// Of an f32 loss on another layout (tests/jobs/distill_test.cpp); alpha is a quotient of two of them.
+constexpr double rounding = 2e-5;
+
+TEST_F(HiddenStates, AreBalancedAgainstTheDivergenceInTheLoss) {
+    done(run("auto", map));
+
+    const auto found = lines("auto");
+
+    ASSERT_EQ(found.size(), 6u);
+    for (const auto& line : found) {
+        const double kd = line.at("kd_loss"), hidden = line.at("hidden_loss"), alpha = line.at("alpha");
+        EXPECT_GT(hidden, 0);
+        EXPECT_NEAR(alpha * hidden, kd, 1e-6 * kd);
+        EXPECT_NEAR(line.at("loss").get<double>(), 2 * kd, 1e-6 * kd);
+    }
+    EXPECT_LT(found.back().at("hidden_loss"), found.front().at("hidden_loss"));
+}
+
+TEST_F(HiddenStates, HaveTheWeightThatIsGiven) {
+    Words words = map;
+    words.insert(words.end(), {"--hidden-weight", "0.3", "--hidden-loss", "mse", "--loss", "ce"});
+
+    done(run("fixed", words));
+
+    for (const auto& line : lines("fixed")) {
+        const double lm = line.at("lm_loss"), hidden = line.at("hidden_loss"), loss = line.at("loss");
+        EXPECT_EQ(line.at("alpha"), 0.3);
+        EXPECT_NEAR(loss, lm + 0.3 * hidden, 1e-6 * loss);
+    }
+}
+
+TEST_F(HiddenStates, LayoutsDoNotShow) {
+    done(run("serial", map));
+    const auto on = [&](const std::string& out, Words more, int ranks) {
+        more.insert(more.end(), map.begin(), map.end());
+        done(run(out, more, ranks));
+        SCOPED_TRACE(out);
+        expect_same(out, "serial", rounding);
+    };
+
+    on("tp2dp2", {"--tp", "2"}, 4);
+    on("pp2", {"--pp", "2"}, 2);
+    on("pp2v2", {"--pp", "2", "--virtual-stages", "2", "--recompute", "full"}, 4);
+    on("teacher", {"--teacher-tp", "2", "--teacher-pp", "1", "--pp", "2"}, 4);
+}
+
+TEST_F(HiddenStates, AStoppedRunGoesOnBitForBitAndOnAnotherLayout) {
+    done(run("whole", map, 2));
+    Words first = map;
+    first.insert(first.end(), {"--exit-after-steps", "3"});
+
+    ASSERT_EQ(run("same", first, 2).exit_code, 3);
+    done(run("same", map, 2));
+    ASSERT_EQ(run("other", first, 3).exit_code, 3);
+    Words pipelined = map;
+    pipelined.insert(pipelined.end(), {"--pp", "2"});
+    done(run("other", pipelined, 4));
+
+    expect_same("same", "whole", 0);
+    EXPECT_EQ(world.read("same/model.h5").size(), world.read("whole/model.h5").size());
+    expect_same("other", "whole", rounding);
+}
+
+TEST_F(HiddenStates, AnotherMicroBatchIsAnotherRunWhereItBalances) {
+    Words first = map;
+    first.insert(first.end(), {"--exit-after-steps", "3"});
+    ASSERT_EQ(run("r", first).exit_code, 3);
+    Words other = map;
+    other.insert(other.end(), {"--micro-batch", "2"});
+
+    const auto result = run("r", other);
+
+    EXPECT_EQ(result.exit_code, 2);
+    EXPECT_NE(result.err.find("--micro-batch"), std::string::npos) << result.err;
+}
+
+TEST_F(HiddenStates, StartFromTheChannelsThatAStudentWasCutFrom) {
+    done(espalier({"prune", "--model", world.path("model.h5"), "--importance", world.path("scores.h5"),
+                   "--hidden", "23", "--out", world.path("cut.h5"), "--quiet"}));
+    const auto first_loss = [&](const std::string& out, const std::string& teacher) {
+        const auto result = run(out, {"--student", world.path("cut.h5"), "--teacher", world.path(teacher),
+                                      "--hidden-map", "embedding", "--exit-after-steps", "1"});
+        EXPECT_EQ(result.exit_code, 3) << result.err;
+        return lines(out).front().at("hidden_loss").get<double>();
+    };
+    done(espalier({"init", "--arch", world.path("arch.json"), "--out", world.path("other.h5"), "--seed", "9",
+                   "--quiet"}));
+
+    const double own = first_loss("own", "model.h5"), others = first_loss("others", "other.h5");
+
+    // One channel of 24 is missing: 1 - sqrt(23 / 24) on average.
+    EXPECT_LT(own, 0.06);
+    EXPECT_GT(others, 0.5);
+}
+
+TEST_F(HiddenStates, WhatCannotBeIsRefused) {
+    const auto refused = [&](const Words& words, const Words& says) {
+        const auto result = run("refused", words);
+        EXPECT_EQ(result.exit_code, 2) << result.err;
+        for (const auto& word : says) EXPECT_NE(result.err.find(word), std::string::npos) << result.err;
+        EXPECT_FALSE(world.exists("refused"));
+    };
+
+    refused({"--hidden-map", "6:0"}, {"teacher layer 6", "0 to 5"});
+    refused({"--hidden-map", "5:4"}, {"student layer 4", "0 to 3"});
+    refused({"--hidden-map", "1:0,embedding,1:0"}, {"1:0 stands twice"});
+    refused({"--hidden-map", "attn:1:0"}, {"attn:1:0", "attention:T:S"});
+    refused({"--hidden-map", "1:"}, {"\"1:\"", "T:S"});
+    refused({"--hidden-map", "1:0,"}, {"\"\"", "embedding"});
+    refused({"--hidden-map", "1:-1"}, {"1:-1"});
+    refused({"--hidden-map", "1:0", "--hidden-loss", "kl"}, {"--hidden-loss kl", "cosine or mse"});
+    refused({"--hidden-map", "1:0", "--hidden-weight", "much"}, {"--hidden-weight much", "auto"});
+    refused({"--hidden-map", "1:0", "--hidden-weight", "-1"}, {"--hidden-weight -1"});
+    refused({"--hidden-map", "1:0", "--loss", "ce"}, {"--hidden-weight auto", "--loss ce"});
+    refused({"--hidden-map", "1:0", "--correct-teacher"}, {"--correct-teacher"});
+    refused({"--hidden-map", "1:0", "--teacher-cache", world.path("cache")},
+            {"--teacher-cache", "--teacher T.h5"});
+}
+
+}  // namespace
+}  // namespace espalier::test
