@@ -7,30 +7,13 @@
 
 #include "io/publish.hpp"
 #include "io/safetensors_writer.hpp"
-#include "jobs/foreign_model.hpp"
-#include "kernels/elementwise.hpp"
 #include "src/comm/mpi.hpp"
 #include "src/distill/objective.hpp"
 #include "src/model/vocabulary.hpp"
 #include "src/train/pipeline.hpp"
+#include "tests/interop/model/foreign_weights.hpp"
 
 using namespace espalier;
-
-namespace {
-
-void load(Context& ctx, const jobs::ForeignModel& source, model::Transformer& model) {
-    for (const auto& e : model.parameters().entries()) {
-        const auto foreign = source.tensor_of(e.parameter);
-        const auto index = static_cast<size_t>(io::find(*source.weights, foreign.name));
-        const auto& info = source.weights->tensors()[index];
-        Tensor read = ctx.empty(info.shape, info.dtype);
-        source.weights->read_rows(index, 0, io::row_count(info.shape), {read.raw(), read.bytes()});
-        Tensor view = model::ParameterSet::view(model.parameters().flat(), &e);
-        convert(ctx, read.view(view.shape()), view);
-    }
-}
-
-}  // namespace
 
 int main(int argc, char** argv) {
     if (argc != 5) return 2;
@@ -46,7 +29,7 @@ int main(int argc, char** argv) {
     }
     model::Transformer model(ctx, source.architecture, {}, *dtype_from_string(argv[4]),
                              model::Gradients::keep);
-    load(ctx, source, model);
+    test::load(ctx, source, model);
     train::MicroBatch micro_batch{model::make_batch(ctx, ids, batch, seq),
                                   ctx.empty({batch * seq}, DType::i32)};
     std::copy(labels.begin(), labels.end(), micro_batch.labels.data<int32_t>());
