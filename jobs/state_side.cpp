@@ -15,9 +15,6 @@ distill::StateTerms state_terms(const TrainingOptions& o, const distill::LossTer
                      "--hidden-map needs the teacher's hidden states, which --teacher-cache does not hold; "
                      "give --teacher T.h5 instead");
     ESPALIER_REQUIRE(!o.teacher.empty(), "--hidden-map needs a teacher; give --teacher T.h5");
-    ESPALIER_REQUIRE(!o.correct_teacher,
-                     "--hidden-map with --correct-teacher: the states of a teacher in training are not kept; "
-                     "correct the teacher first (espalier train --model T.h5), then distil from it");
     ESPALIER_REQUIRE(
         terms.weight || loss.divergence,
         "--hidden-weight auto balances the hidden states against a divergence, and --loss {} has "

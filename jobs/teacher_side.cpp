@@ -62,18 +62,43 @@ void TeacherSide::load(const distill::LossTerms& terms, const distill::StateTerm
     const int chunks = session_.common().virtual_stages;
     const bool elsewhere = tp != student.layout.tp || pp != student.layout.pp;
     if (!elsewhere) model::check_layout(file_->architecture(), tp, pp, chunks, o_.teacher);
-    if (elsewhere || !distill::meet_in_pipeline(states, file_->architecture(), student_, pp, chunks)) {
+    const bool meet = distill::meet_in_pipeline(states, file_->architecture(), student_, pp, chunks);
+    if (elsewhere || (!meet && !o_.correct_teacher)) {
         load_elsewhere(tp, pp, states);
         return;
     }
     model_ = load_transformer(session_, *file_,
                               o_.correct_teacher ? model::Gradients::keep : model::Gradients::none, chunks);
-    if (!o_.correct_teacher) return;
-    correction_.reset(new Correction{
-        distill::Objective(distill::parse_loss_terms("ce", 1)),
-        {session_.context(), *model_, optimizer_options(o_), student.data},
-        {student, *model_, nullptr, {model::recompute_from_string(o_.recompute, "--recompute"), false}},
-        {}});
+    if (o_.correct_teacher) correction_ = std::make_unique<Correction>(session_, o_, *model_, routes(states));
+}
+
+TeacherSide::Correction::Correction(Session& session, const TrainingOptions& o, model::Transformer& teacher,
+                                    const std::vector<train::StateRoute>& routes)
+    : objective(distill::parse_loss_terms("ce", 1)),
+      optimizer(session.context(), teacher, optimizer_options(o), session.topology().data),
+      exchange(session.topology(), session.topology(),
+               train::stages_of(routes, teacher.architecture(), session.topology().layout.pp,
+                                session.common().virtual_stages)),
+      recorder(teacher, routes, exchange),
+      pipeline(session.topology(), teacher, nullptr,
+               {model::recompute_from_string(o.recompute, "--recompute"), false},
+               routes.empty() ? nullptr : &recorder) {}
+
+std::vector<train::StateRoute> TeacherSide::routes(const distill::StateTerms& states) const {
+    std::vector<train::StateRoute> out;
+    for (const auto& pair : states.pairs) {
+        const auto to = model::place_of(student_, session_.topology().layout.pp,
+                                        session_.common().virtual_stages, pair.student);
+        out.push_back({pair.teacher, to.stage});
+    }
+    return out;
+}
+
+std::vector<int64_t> TeacherSide::tokens_of_step() const {
+    std::vector<int64_t> out;
+    for (int64_t first = 0; first < o_.global_batch; first += o_.micro_batch)
+        out.push_back(std::min(o_.micro_batch, o_.global_batch - first) * o_.seq_len);
+    return out;
 }
 
 /// The body on a grid of its own, the head with the student's.
@@ -93,13 +118,7 @@ void TeacherSide::load_elsewhere(int tp, int pp, const distill::StateTerms& stat
                  student.tensor);
     read_parameters(*file_, {{model_.get(), own_->data.rank() == 0}, {head_.get(), student.data.rank() == 0}},
                     session_.context());
-    std::vector<train::StateRoute> routes;
-    for (const auto& pair : states.pairs) {
-        const auto to =
-            model::place_of(student_, student.layout.pp, session_.common().virtual_stages, pair.student);
-        routes.push_back({pair.teacher, to.stage});
-    }
-    grid_ = std::make_unique<train::TeacherGrid>(student, *own_, *model_, std::move(routes));
+    grid_ = std::make_unique<train::TeacherGrid>(student, *own_, *model_, routes(states));
 }
 
 std::string TeacherSide::sha256() const {
@@ -118,17 +137,16 @@ double TeacherSide::forward_flops_per_token(int64_t seq_len) const {
 }
 
 void TeacherSide::begin_step(Context& ctx, const ReadMicroBatches& read, double tokens) {
-    if (grid_) {
-        std::vector<int64_t> tokens_of;
-        for (int64_t first = 0; first < o_.global_batch; first += o_.micro_batch)
-            tokens_of.push_back(std::min(o_.micro_batch, o_.global_batch - first) * o_.seq_len);
-        grid_->run(ctx, read(*own_), tokens_of);
-    }
+    const auto tokens_of = tokens_of_step();
+    if (grid_) grid_->run(ctx, read(*own_), tokens_of);
     if (!correction_) return;
     auto& c = *correction_;
     c.objective.reset();
     fill(ctx, 0.0f, model_->gradients());
-    const auto batches = read(session_.topology());
+    const auto& grid = session_.topology();
+    c.exchange.begin_step(ctx, tokens_of, model_->architecture().hidden, model_->dtype());
+    c.recorder.begin_step(split_evenly(std::ssize(tokens_of), grid.layout.dp, grid.data.rank()).begin);
+    const auto batches = read(grid);
     c.pipeline.step(ctx, batches, {},
                     [&](const train::MicroBatch& batch, int64_t, const Tensor& hidden, const Tensor&) {
                         c.hidden.push_back(hidden);

@@ -46,21 +46,31 @@ public:
     /// For a micro-batch in the student's last stage, in order; hidden: the pipeline's, where it is there.
     distill::Teacher of(Context& ctx, const model::Transformer& student, int64_t first_sample,
                         const Tensor& hidden);
-    /// Whether states inside the teacher come from its own grid: a pair's, for this replica's next
-    /// micro-batch.
-    bool brings_states() const { return grid_ != nullptr; }
-    Tensor next_state(Context& ctx, size_t pair) { return grid_->next_state(ctx, pair); }
+    /// Whether states inside the teacher come from here, not from its passes in the student's pipeline: a
+    /// pair's, for this replica's next micro-batch.
+    bool brings_states() const { return grid_ || correction_; }
+    Tensor next_state(Context& ctx, size_t pair) {
+        return grid_ ? grid_->next_state(ctx, pair) : correction_->exchange.next(ctx, pair);
+    }
 
 private:
     /// Teacher correction (Sreenivas et al. 2024): it follows the text a little while the student follows it.
     struct Correction {
+        Correction(Session& session, const TrainingOptions& o, model::Transformer& teacher,
+                   const std::vector<train::StateRoute>& routes);
+
         distill::Objective objective;
         train::Optimizer optimizer;
+        train::StateExchange exchange;
+        train::StateRecorder recorder;
         train::Pipeline pipeline;
         std::deque<Tensor> hidden;  // last stage: of this step's micro-batches, before the update
     };
     void check() const;
     void load_elsewhere(int tp, int pp, const distill::StateTerms& states);
+    /// Where the student's stages want which states.
+    std::vector<train::StateRoute> routes(const distill::StateTerms& states) const;
+    std::vector<int64_t> tokens_of_step() const;  // of each micro-batch
 
     Session& session_;
     const TrainingOptions& o_;

@@ -107,6 +107,25 @@ TEST_F(HiddenStates, LayoutsDoNotShow) {
     on("teacher", {"--teacher-tp", "2", "--teacher-pp", "1", "--pp", "2"}, 4);
 }
 
+TEST_F(HiddenStates, OfATeacherInTrainingAreThoseBeforeItsUpdate) {
+    Words corrected = map;
+    corrected.insert(corrected.end(), {"--correct-teacher", "--teacher-lr", "1e-2"});
+    done(run("frozen", map));
+    done(run("serial", corrected));
+    const auto frozen = lines("frozen"), serial = lines("serial");
+    EXPECT_EQ(serial.front().at("hidden_loss"), frozen.front().at("hidden_loss"));
+    EXPECT_NE(serial[2].at("hidden_loss"), frozen[2].at("hidden_loss"));
+
+    const auto on = [&](const std::string& out, Words more, int ranks) {
+        more.insert(more.end(), corrected.begin(), corrected.end());
+        done(run(out, more, ranks));
+        SCOPED_TRACE(out);
+        expect_same(out, "serial", rounding);
+    };
+    on("tp2dp2", {"--tp", "2"}, 4);
+    on("pp2v2", {"--pp", "2", "--virtual-stages", "2"}, 4);
+}
+
 TEST_F(HiddenStates, AStoppedRunGoesOnBitForBitAndOnAnotherLayout) {
     done(run("whole", map, 2));
     Words first = map;
@@ -175,7 +194,6 @@ TEST_F(HiddenStates, WhatCannotBeIsRefused) {
     refused({"--hidden-map", "1:0", "--hidden-weight", "much"}, {"--hidden-weight much", "auto"});
     refused({"--hidden-map", "1:0", "--hidden-weight", "-1"}, {"--hidden-weight -1"});
     refused({"--hidden-map", "1:0", "--loss", "ce"}, {"--hidden-weight auto", "--loss ce"});
-    refused({"--hidden-map", "1:0", "--correct-teacher"}, {"--correct-teacher"});
     refused({"--hidden-map", "1:0", "--teacher-cache", world.path("cache")},
             {"--teacher-cache", "--teacher T.h5"});
 }
