@@ -26,6 +26,7 @@ struct ScoringOptions {
 };
 
 /// Collective. Sums over all ranks of the first samples in Megatron's order; each replica takes its share.
+/// The session's results get the breakdown of the time.
 prune::ScoreSums score_samples(Session& session, model::Transformer& model, const data::Samples& samples,
                                const Calibration& calibration, const ScoringOptions& options);
 

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "io/publish.hpp"
+#include "jobs/breakdown.hpp"
 #include "jobs/checkpoint.hpp"
 #include "jobs/job.hpp"
 #include "jobs/run_log.hpp"
@@ -50,6 +51,7 @@ public:
           ctx_(session.context()),
           topology_(session.topology()),
           o_(o),
+          breakdown_(session.topology()),
           objective_(distill::parse_loss_terms(o.loss, o.temperature, o.top_k)) {
         check(o);
         const auto states = state_terms(o, objective_.terms());
@@ -113,10 +115,10 @@ public:
             log.step(report);
             if (stop || (o_.checkpoint_every > 0 && step % o_.checkpoint_every == 0 && step < steps_)) {
                 log.flush();
-                checkpoints_->begin({step, skipped_});
+                breakdown_.time(Breakdown::io, [&] { checkpoints_->begin({step, skipped_}); });
                 saved = step;
             } else if (report.checkpoint_written) {
-                checkpoints_->finish();
+                breakdown_.time(Breakdown::io, [&] { checkpoints_->finish(); });
             }
             if (stop) break;
         }
@@ -198,30 +200,40 @@ private:
         return out;
     }
 
-    template <class StopWanted>
-    StepReport train_step(int64_t step, StopWanted stop_wanted, bool& stop) {
-        const double begin = session_.seconds();
-        const double tokens = static_cast<double>(o_.global_batch * o_.seq_len);
+    /// What was read ahead, and reads what comes after it: a teacher may begin with that.
+    std::vector<train::MicroBatch> take_step(int64_t step) {
+        auto now = next_step_.empty() ? read_step(step, topology_) : std::exchange(next_step_, {});
+        if (step < steps_) next_step_ = read_step(step + 1, topology_);
+        return now;
+    }
+
+    double tokens_of_a_step() const { return static_cast<double>(o_.global_batch * o_.seq_len); }
+
+    /// The head's part of a micro-batch's backward pass.
+    Tensor loss(const train::MicroBatch& batch, const Tensor& hidden, const Tensor& teacher_hidden) {
+        const auto teacher = teacher_->of(ctx_, *student_, batch.first_sample, teacher_hidden);
+        const bool balance = states_ && !states_->loss().terms().weight;
+        const double before = balance ? objective_.sums(ctx_).divergence : 0.0;
+        const Tensor d_hidden =
+            objective_.backward(ctx_, *student_, hidden, teacher, batch.labels, 1.0 / tokens_of_a_step());
+        if (balance)
+            states_->loss().balance_with(objective_.terms().divergence_weight *
+                                         (objective_.sums(ctx_).divergence - before));
+        return d_hidden;
+    }
+
+    struct Update {
+        double learning_rate, gradient_norm;
+    };
+    Update update(int64_t step, std::span<const train::MicroBatch> now) {
         objective_.reset();
         if (states_) states_->begin_step();
         fill(ctx_, 0.0f, student_->gradients());
-        const auto now = next_step_.empty() ? read_step(step, topology_) : std::exchange(next_step_, {});
-        if (step < steps_) next_step_ = read_step(step + 1, topology_);
         teacher_->begin_step(
-            ctx_, [&](const comm::Topology& grid) { return read_step(step, grid); }, tokens);
-        const auto loss = [&](const train::MicroBatch& batch, int64_t, const Tensor& hidden,
-                              const Tensor& teacher_hidden) {
-            const auto teacher = teacher_->of(ctx_, *student_, batch.first_sample, teacher_hidden);
-            const bool balance = states_ && !states_->loss().terms().weight;
-            const double before = balance ? objective_.sums(ctx_).divergence : 0.0;
-            const Tensor d_hidden =
-                objective_.backward(ctx_, *student_, hidden, teacher, batch.labels, 1.0 / tokens);
-            if (balance)
-                states_->loss().balance_with(objective_.terms().divergence_weight *
-                                             (objective_.sums(ctx_).divergence - before));
-            return d_hidden;
-        };
-        pipeline_->step(ctx_, now, next_step_, loss);
+            ctx_, [&](const comm::Topology& grid) { return read_step(step, grid); }, tokens_of_a_step());
+        pipeline_->step(ctx_, now, next_step_,
+                        [&](const train::MicroBatch& batch, int64_t, const Tensor& hidden,
+                            const Tensor& teacher_hidden) { return loss(batch, hidden, teacher_hidden); });
         train::synchronise_gradients(ctx_, *student_, topology_, optimizer_->shards());
         double norm = train::gradient_norm(ctx_, *student_, topology_, optimizer_->shards());
         if (states_) norm = std::hypot(norm, std::sqrt(states_->synchronise_gradient()));
@@ -241,44 +253,72 @@ private:
         ESPALIER_REQUIRE(skipped_in_a_row_ < most_skips_in_a_row,
                          "step {}: {} steps in a row had no finite gradient; lower --lr, or look at the data",
                          step, most_skips_in_a_row);
+        return {rate, norm};
+    }
 
+    /// What all ranks learn from each other at the end of a step.
+    struct Shared {
+        distill::LossSums sums;
+        double teacher_label, hidden_distance, hidden_loss;
+        bool stop, checkpoint_written;
+    };
+    Shared share(bool stop_wanted) {
         const bool speaks = topology_.last_stage() && topology_.tensor.rank() == 0;
         const auto& sums = objective_.sums(ctx_);
         const auto* corrected = teacher_->sums(ctx_);
         const auto hidden = speaks && states_ ? states_->loss().sums() : distill::StateSums{};
-        std::array<double, 8> shared{speaks ? sums.divergence : 0,
-                                     speaks ? sums.label : 0,
-                                     speaks ? sums.tokens : 0,
-                                     stop_wanted() ? 1.0 : 0.0,
-                                     checkpoints_->written() ? 0.0 : 1.0,
-                                     speaks && corrected ? corrected->label : 0,
-                                     hidden.distance,
-                                     hidden.loss};
-        session_.world().all_reduce(shared);
-        stop = shared[3] > 0;
-        const distill::LossSums total{shared[0], shared[1], shared[2]};
+        std::array<double, 8> all{speaks ? sums.divergence : 0,
+                                  speaks ? sums.label : 0,
+                                  speaks ? sums.tokens : 0,
+                                  speaks && corrected ? corrected->label : 0,
+                                  hidden.distance,
+                                  hidden.loss,
+                                  stop_wanted ? 1.0 : 0.0,
+                                  checkpoints_->written() ? 0.0 : 1.0};
+        session_.world().all_reduce(all);
+        return {{all[0], all[1], all[2]},
+                all[3],
+                all[4],
+                all[5],
+                all[6] > 0,
+                checkpoints_->under_way() && all[7] == 0};
+    }
+
+    StepReport report(int64_t step, const Update& update, const Shared& shared, double seconds) const {
+        const double tokens = tokens_of_a_step(), scored = shared.sums.tokens;
         StepReport r;
-        r.checkpoint_written = checkpoints_->under_way() && shared[4] == 0;
+        r.checkpoint_written = shared.checkpoint_written;
         r.step = step;
         r.steps = steps_;
         r.global_batch = o_.global_batch;
         r.consumed_samples = step * o_.global_batch;
         r.tokens = static_cast<double>(step) * tokens;
-        r.loss = total.objective(objective_.terms()) + shared[7] / total.tokens;
-        r.lm_loss = total.label / total.tokens;
-        if (objective_.terms().divergence) r.kd_loss = total.divergence / total.tokens;
+        r.loss = shared.sums.objective(objective_.terms()) + shared.hidden_loss / scored;
+        r.lm_loss = shared.sums.label / scored;
+        if (objective_.terms().divergence) r.kd_loss = shared.sums.divergence / scored;
         if (states_) {
-            r.hidden_loss = shared[6] / total.tokens;
-            r.alpha = states_->loss().terms().weight.value_or(shared[6] > 0 ? shared[7] / shared[6] : 0.0);
+            r.hidden_loss = shared.hidden_distance / scored;
+            r.alpha = states_->loss().terms().weight.value_or(
+                shared.hidden_distance > 0 ? shared.hidden_loss / shared.hidden_distance : 0.0);
         }
-        if (corrected) r.teacher_loss = shared[5] / total.tokens;
-        r.learning_rate = rate;
-        r.grad_norm = norm;
-        r.seconds = session_.seconds() - begin;
+        if (teacher_->trained()) r.teacher_loss = shared.teacher_label / scored;
+        r.learning_rate = update.learning_rate;
+        r.grad_norm = update.gradient_norm;
+        r.seconds = seconds;
         r.tokens_per_second = tokens / r.seconds;
         r.flops_per_second = flops_per_token_ * tokens / r.seconds;
         r.skipped = skipped_;
         return r;
+    }
+
+    template <class StopWanted>
+    StepReport train_step(int64_t step, StopWanted stop_wanted, bool& stop) {
+        const double begin = session_.seconds();
+        const auto now = breakdown_.time(Breakdown::io, [&] { return take_step(step); });
+        const auto made = breakdown_.time(Breakdown::compute, [&] { return update(step, now); });
+        const auto shared = breakdown_.time(Breakdown::compute, [&] { return share(stop_wanted()); });
+        stop = shared.stop;
+        return report(step, made, shared, session_.seconds() - begin);
     }
 
     double validation_loss() {
@@ -298,6 +338,7 @@ private:
         out["skipped_steps"] = skipped_;
         if (seconds > 0) out["tokens_per_second"] = tokens / seconds;
         if (seconds > 0) out["model_flops_per_second"] = tokens * flops_per_token_ / seconds;
+        out["breakdown"] = breakdown_.mean_seconds();
         session_.model_flops = tokens * flops_per_token_;
     }
 
@@ -314,6 +355,7 @@ private:
     Context& ctx_;
     const comm::Topology& topology_;
     const TrainingOptions& o_;
+    Breakdown breakdown_;  // of the steps and checkpoints
     distill::Objective objective_;
     std::unique_ptr<ModelFile> student_file_;
     std::unique_ptr<data::Samples> samples_;

@@ -1,6 +1,7 @@
 #include "src/comm/communicator.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <optional>
 #include <utility>
@@ -12,6 +13,22 @@
 
 namespace espalier::comm {
 
+class Timed {
+public:
+    explicit Timed(Stopwatch& watch) : watch_(watch) { ++watch_.depth_; }
+    ~Timed() {
+        if (--watch_.depth_ == 0)
+            watch_.seconds_ += std::chrono::duration<double>(Clock::now() - begin_).count();
+    }
+    Timed(const Timed&) = delete;
+    Timed& operator=(const Timed&) = delete;
+
+private:
+    using Clock = std::chrono::steady_clock;
+    Stopwatch& watch_;
+    Clock::time_point begin_ = Clock::now();
+};
+
 struct Communicator::State {
     MPI_Comm handle = MPI_COMM_NULL;
     int rank = 0;
@@ -20,6 +37,7 @@ struct Communicator::State {
     std::optional<SharedMemory> shared;  // made at first use: most communicators move little
     device::Stream compute = nullptr;
     std::shared_ptr<DeviceGroup> on_device;  // where attached
+    std::shared_ptr<Stopwatch> watch = std::make_shared<Stopwatch>();
 
     ~State() {
         on_device.reset();
@@ -101,6 +119,8 @@ Request::~Request() {
 }
 
 void Request::wait() {
+    std::optional<Timed> timed;
+    if (watch_) timed.emplace(*watch_);
     if constexpr (has_cuda) {
         if (on_) device::order(std::exchange(on_, nullptr), compute_);
     }
@@ -109,6 +129,8 @@ void Request::wait() {
 }
 
 bool Request::test() {
+    std::optional<Timed> timed;
+    if (watch_) timed.emplace(*watch_);
     int done = 1;
     if (request_ != MPI_REQUEST_NULL) CHECK_MPI(MPI_Test(&request_, &done, MPI_STATUS_IGNORE));
     return done != 0;
@@ -146,6 +168,9 @@ int Communicator::size() const {
 MPI_Comm Communicator::handle() const {
     return state_ ? state_->handle : MPI_COMM_SELF;
 }
+double Communicator::seconds() const {
+    return state_ ? state_->watch->seconds() : 0;
+}
 
 void Communicator::attach([[maybe_unused]] Context& ctx, [[maybe_unused]] std::span<const Lane> lanes) const {
     if constexpr (has_cuda) {
@@ -157,6 +182,7 @@ void Communicator::attach([[maybe_unused]] Context& ctx, [[maybe_unused]] std::s
 
 void Communicator::all_reduce(Context& ctx, Tensor& x, Reduction reduction) const {
     if (!state_ || x.size() == 0) return;
+    const Timed timed(*state_->watch);
     if constexpr (has_cuda) {
         if (x.device() == Device::cuda) {
             return state_->on_device->all_reduce(
@@ -179,6 +205,7 @@ void Communicator::all_reduce(Context& ctx, Tensor& x, Reduction reduction) cons
 
 Tensor Communicator::all_gather(Context& ctx, const Tensor& part, int64_t rows) const {
     if (!state_) return part;
+    const Timed timed(*state_->watch);
     Shape shape = part.shape();
     shape.at(0) = rows;
     Tensor whole = ctx.empty(std::move(shape), part.dtype());
@@ -205,6 +232,7 @@ Tensor Communicator::all_gather(Context& ctx, const Tensor& part, int64_t rows) 
 
 Tensor Communicator::reduce_scatter(Context& ctx, const Tensor& whole) const {
     if (!state_) return whole;
+    const Timed timed(*state_->watch);
     const int64_t rows = whole.dim(0);
     Shape shape = whole.shape();
     shape[0] = my_rows(*this, rows).size();
@@ -272,6 +300,7 @@ void for_each_piece(std::span<const int64_t> bounds, Start start) {
 
 void Communicator::reduce_scatter(Context& ctx, Tensor& flat, std::span<const int64_t> bounds) const {
     if (!state_) return;
+    const Timed timed(*state_->watch);
     expect_dtype(flat, DType::f32, "flat");
     if constexpr (has_cuda) {
         if (flat.device() == Device::cuda) {
@@ -296,6 +325,7 @@ void Communicator::reduce_scatter(Context& ctx, Tensor& flat, std::span<const in
 
 void Communicator::all_gather(Context& ctx, Tensor& flat, std::span<const int64_t> bounds) const {
     if (!state_) return;
+    const Timed timed(*state_->watch);
     if constexpr (has_cuda) {
         if (flat.device() == Device::cuda)
             return state_->on_device->all_gather(my_part(flat, bounds, rank()), flat, counts_of(bounds));
@@ -329,7 +359,7 @@ Request Communicator::send(const Tensor& x, int to, int tag) const {
     }
     MPI_Request request = MPI_REQUEST_NULL;
     CHECK_MPI(MPI_Isend(x.raw(), narrow<int>(x.size()), mpi_type(x.dtype()), to, tag, handle(), &request));
-    return {x, request};
+    return {x, request, state_ ? state_->watch : nullptr};
 }
 
 Request Communicator::receive(Tensor& x, int from, int tag) const {
@@ -338,29 +368,33 @@ Request Communicator::receive(Tensor& x, int from, int tag) const {
     }
     MPI_Request request = MPI_REQUEST_NULL;
     CHECK_MPI(MPI_Irecv(x.raw(), narrow<int>(x.size()), mpi_type(x.dtype()), from, tag, handle(), &request));
-    return {x, request};
+    return {x, request, state_ ? state_->watch : nullptr};
 }
 
 void Communicator::barrier() const {
-    if (state_) CHECK_MPI(MPI_Barrier(state_->handle));
+    if (!state_) return;
+    const Timed timed(*state_->watch);
+    CHECK_MPI(MPI_Barrier(state_->handle));
 }
 
 void Communicator::all_reduce(std::span<double> values, Reduction reduction) const {
     if (!state_) return;
+    const Timed timed(*state_->watch);
     CHECK_MPI(MPI_Allreduce(MPI_IN_PLACE, values.data(), narrow<int>(values.size()), MPI_DOUBLE,
                             reduction == Reduction::sum ? MPI_SUM : MPI_MAX, state_->handle));
 }
 
 int64_t Communicator::all_reduce(int64_t value, Reduction reduction) const {
-    if (state_) {
-        CHECK_MPI(MPI_Allreduce(MPI_IN_PLACE, &value, 1, MPI_INT64_T,
-                                reduction == Reduction::sum ? MPI_SUM : MPI_MAX, state_->handle));
-    }
+    if (!state_) return value;
+    const Timed timed(*state_->watch);
+    CHECK_MPI(MPI_Allreduce(MPI_IN_PLACE, &value, 1, MPI_INT64_T,
+                            reduction == Reduction::sum ? MPI_SUM : MPI_MAX, state_->handle));
     return value;
 }
 
 std::string Communicator::broadcast(std::string content, int root) const {
     if (!state_) return content;
+    const Timed timed(*state_->watch);
     auto size = static_cast<int64_t>(content.size());
     CHECK_MPI(MPI_Bcast(&size, 1, MPI_INT64_T, root, state_->handle));
     content.resize(static_cast<size_t>(size));

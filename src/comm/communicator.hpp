@@ -17,12 +17,24 @@ namespace espalier::comm {
 
 enum class Reduction { sum, max };
 
+/// Time that a rank spends in operations and in waiting; of nested ones the outermost counts.
+class Stopwatch {
+public:
+    double seconds() const { return seconds_; }
+
+private:
+    friend class Timed;
+    double seconds_ = 0;
+    int depth_ = 0;
+};
+
 /// A message on its way. Keeps the tensor's memory; wait() or the destructor ends it: on the processor the
 /// message is then done, on a device everything put on the compute stream from then on comes after it.
 class Request {
 public:
     Request() = default;
-    Request(Tensor tensor, MPI_Request request) : tensor_(std::move(tensor)), request_(request) {}
+    Request(Tensor tensor, MPI_Request request, std::shared_ptr<Stopwatch> watch)
+        : tensor_(std::move(tensor)), request_(request), watch_(std::move(watch)) {}
     Request(Tensor tensor, device::Stream on, device::Stream compute)
         : tensor_(std::move(tensor)), on_(on), compute_(compute) {}
     Request(Request&& other) noexcept { swap(other); }
@@ -41,11 +53,13 @@ private:
         std::swap(request_, other.request_);
         std::swap(on_, other.on_);
         std::swap(compute_, other.compute_);
+        std::swap(watch_, other.watch_);
     }
     Tensor tensor_;
     MPI_Request request_ = MPI_REQUEST_NULL;
     device::Stream on_ = nullptr;  // of a message on a device
     device::Stream compute_ = nullptr;
+    std::shared_ptr<Stopwatch> watch_;  // of its communicator
 };
 
 /// Handle; copies share. All operations are collective over the communicator's ranks, which call them in the
@@ -67,6 +81,9 @@ public:
     int size() const;
     /// MPI_COMM_SELF in the serial case.
     MPI_Comm handle() const;
+    /// Wall time of this rank in all operations so far and in waiting for messages; of those on a device,
+    /// what the processor does for them.
+    double seconds() const;
 
     /// x = the reduction over ranks, element by element. f32, bf16 or f64.
     void all_reduce(Context& ctx, Tensor& x, Reduction reduction = Reduction::sum) const;
