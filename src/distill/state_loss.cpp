@@ -35,7 +35,8 @@ public:
     double sum(Context& ctx) override {
         double total = 0;
         for (const Tensor& distances : std::exchange(distances_, {})) {
-            for (const float d : ctx.to_host(distances).span<float>()) total += static_cast<double>(d);
+            const Tensor on_host = ctx.to_host(distances);
+            for (const float d : on_host.span<float>()) total += static_cast<double>(d);
         }
         return total;
     }

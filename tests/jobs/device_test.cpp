@@ -167,6 +167,15 @@ TEST_P(OnDevice, TheTeachersBestTokensAreThoseOfTheProcessor) {
     expect_same_run("cuda", "cpu");
 }
 
+TEST_P(OnDevice, HiddenStatesAreFollowedAsOnTheProcessor) {
+    const std::string options = " --teacher @nemotron.h5 --student @model.h5 --hidden-map 1:1,mlp:2:3";
+    on_processor(training("distill", "cpu") + options);
+
+    on_device(training("distill", "cuda") + options);
+
+    expect_same_run("cuda", "cpu");
+}
+
 const auto name_of = [](const auto& info) { return info.param.name; };
 INSTANTIATE_TEST_SUITE_P(, OnDevice, testing::Values(two_tensor_parts, two_stages, two_replicas), name_of);
 
