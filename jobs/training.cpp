@@ -339,6 +339,11 @@ private:
         if (seconds > 0) out["tokens_per_second"] = tokens / seconds;
         if (seconds > 0) out["model_flops_per_second"] = tokens * flops_per_token_ / seconds;
         out["breakdown"] = breakdown_.mean_seconds();
+        if (const auto& c = checkpoints_->times(); c.count > 0)
+            out["checkpoints"] = {{"count", c.count},
+                                  {"bytes", static_cast<int64_t>(c.bytes)},
+                                  {"writing_seconds", c.writing_seconds},
+                                  {"waiting_seconds", c.waiting_seconds}};
         session_.model_flops = tokens * flops_per_token_;
     }
 
