@@ -21,13 +21,13 @@ void run(benchmark::State& state, Pass pass, DType dtype, AttentionShape shape) 
     const Tensor d_o = numbers(ctx, {tokens, width}, dtype);
     Tensor o = ctx.empty({tokens, width}, dtype), dqkv = ctx.empty(qkv.shape(), dtype);
     Tensor lse = ctx.empty({shape.batch, shape.query_heads, shape.seq}, DType::f32);
-    attention(ctx, qkv, shape, o, lse);
+    attention(ctx, qkv, {}, shape, o, lse);
     const double pairs = static_cast<double>(tokens * shape.query_heads) * static_cast<double>(shape.seq) / 2;
     const double flops = (pass == Pass::forward ? 4 : 8) * pairs * static_cast<double>(shape.head_dim);
     for (auto _ : state) {
         const Rate rate = measure(ctx, DType::f32, flops, [&] {
-            if (pass == Pass::forward) return attention(ctx, qkv, shape, o, lse);
-            attention_backward(ctx, d_o, qkv, o, lse, shape, dqkv);
+            if (pass == Pass::forward) return attention(ctx, qkv, {}, shape, o, lse);
+            attention_backward(ctx, d_o, qkv, {}, o, lse, shape, dqkv);
         });
         state.SetIterationTime(flops / rate.gflops * 1e-9);
         state.counters["GFLOPS"] = rate.gflops;
