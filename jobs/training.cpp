@@ -75,8 +75,7 @@ public:
         student_ = load_transformer(session, *student_file_, model::Gradients::keep, chunks);
         teacher_->load(objective_.terms(), states);
         if (!states.pairs.empty())
-            states_ = std::make_unique<StateSide>(session, o, states, *student_file_, *student_, *teacher_,
-                                                  1.0 / static_cast<double>(o.global_batch * o.seq_len));
+            states_ = std::make_unique<StateSide>(session, o, states, *student_file_, *student_, *teacher_);
         pipeline_ = std::make_unique<train::Pipeline>(
             topology_, *student_, teacher_->in_pipeline(),
             train::PipelineOptions{model::recompute_from_string(o.recompute, "--recompute")},
@@ -227,7 +226,7 @@ private:
     };
     Update update(int64_t step, std::span<const train::MicroBatch> now) {
         objective_.reset();
-        if (states_) states_->begin_step();
+        if (states_) states_->begin_step(1.0 / tokens_of_a_step());
         fill(ctx_, 0.0f, student_->gradients());
         teacher_->begin_step(
             ctx_, [&](const comm::Topology& grid) { return read_step(step, grid); }, tokens_of_a_step());
