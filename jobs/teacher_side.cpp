@@ -136,6 +136,12 @@ double TeacherSide::forward_flops_per_token(int64_t seq_len) const {
     return correction_ ? 3 * forward : forward;
 }
 
+std::vector<const comm::Topology*> TeacherSide::grids() const {
+    std::vector<const comm::Topology*> out{&session_.topology()};
+    if (own_) out.push_back(own_.get());
+    return out;
+}
+
 void TeacherSide::begin_step(Context& ctx, const ReadMicroBatches& read, double tokens) {
     const auto tokens_of = tokens_of_step();
     if (grid_) grid_->run(ctx, read(*own_), tokens_of);

@@ -32,6 +32,8 @@ public:
     /// What of it is in training; for checkpoints.
     std::optional<Trained> trained() const;
     double forward_flops_per_token(int64_t seq_len) const;
+    /// The run's grids: the student's, and the teacher's where it is another.
+    std::vector<const comm::Topology*> grids() const;
 
     /// Collective. What the teacher does before the student's passes of a step over `tokens` tokens.
     void begin_step(Context& ctx, const ReadMicroBatches& read, double tokens);

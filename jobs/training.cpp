@@ -51,7 +51,6 @@ public:
           ctx_(session.context()),
           topology_(session.topology()),
           o_(o),
-          breakdown_(session.topology()),
           objective_(distill::parse_loss_terms(o.loss, o.temperature, o.top_k)) {
         check(o);
         const auto states = state_terms(o, objective_.terms());
@@ -99,7 +98,7 @@ public:
         RunLog log(session_, o_.out, step, steps_, o_.log_every, o_.global_batch * o_.seq_len);
         const StopRequests stop_requests;
         const StopLimits limits{o_.exit_after_minutes, o_.exit_after_steps, o_.out + "/stop"};
-        const double begin = session_.seconds();
+        breakdown_.emplace(teacher_->grids());
         const int64_t first = step;
         int64_t saved = step;
         StepReport report;
@@ -112,22 +111,26 @@ public:
             const bool validate =
                 valid_ && (step == steps_ || (o_.valid_every > 0 && step % o_.valid_every == 0));
             if (validate) report.valid_loss = validation_loss();
-            log.step(report);
+            breakdown_->io([&] { log.step(report); });
             if (stop || (o_.checkpoint_every > 0 && step % o_.checkpoint_every == 0 && step < steps_)) {
-                log.flush();
-                breakdown_.time(Breakdown::io, [&] { checkpoints_->begin({step, skipped_}); });
+                breakdown_->io([&] {
+                    log.flush();
+                    checkpoints_->begin({step, skipped_});
+                });
                 saved = step;
             } else if (report.checkpoint_written) {
-                breakdown_.time(Breakdown::io, [&] { checkpoints_->finish(); });
+                breakdown_->io([&] { checkpoints_->finish(); });
             }
             if (stop) break;
         }
-        log.flush();
         pipeline_->finish(ctx_);
-        checkpoints_->finish();
-        const double seconds = session_.seconds() - begin,
-                     tokens = static_cast<double>((step - first) * o_.global_batch * o_.seq_len);
-        summarise(report, step, tokens, seconds);
+        breakdown_->io([&] {
+            log.flush();
+            checkpoints_->finish();
+        });
+        session_.world().barrier();
+        summarise(report, step, static_cast<double>(step - first) * tokens_of_a_step(),
+                  breakdown_->seconds());
         if (step < steps_) {
             session_.log().info(
                 "stopped after step {} of {}, checkpoint {}/checkpoints/step-{}.h5; the same command goes on "
@@ -314,9 +317,9 @@ private:
     template <class StopWanted>
     StepReport train_step(int64_t step, StopWanted stop_wanted, bool& stop) {
         const double begin = session_.seconds();
-        const auto now = breakdown_.time(Breakdown::io, [&] { return take_step(step); });
-        const auto made = breakdown_.time(Breakdown::compute, [&] { return update(step, now); });
-        const auto shared = breakdown_.time(Breakdown::compute, [&] { return share(stop_wanted()); });
+        const auto now = breakdown_->io([&] { return take_step(step); });
+        const auto made = update(step, now);
+        const auto shared = share(stop_wanted());
         stop = shared.stop;
         return report(step, made, shared, session_.seconds() - begin);
     }
@@ -338,7 +341,7 @@ private:
         out["skipped_steps"] = skipped_;
         if (seconds > 0) out["tokens_per_second"] = tokens / seconds;
         if (seconds > 0) out["model_flops_per_second"] = tokens * flops_per_token_ / seconds;
-        out["breakdown"] = breakdown_.mean_seconds();
+        out["breakdown"] = breakdown_->mean_seconds();
         session_.model_flops = tokens * flops_per_token_;
     }
 
@@ -355,7 +358,6 @@ private:
     Context& ctx_;
     const comm::Topology& topology_;
     const TrainingOptions& o_;
-    Breakdown breakdown_;  // of the steps and checkpoints
     distill::Objective objective_;
     std::unique_ptr<ModelFile> student_file_;
     std::unique_ptr<data::Samples> samples_;
@@ -369,6 +371,7 @@ private:
     std::unique_ptr<Checkpoints> checkpoints_;
     int64_t steps_ = 0, skipped_ = 0;
     int skipped_in_a_row_ = 0;
+    std::optional<Breakdown> breakdown_;  // from the first step of this start on
     double flops_per_token_ = 0;
 };
 
