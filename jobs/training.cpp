@@ -10,6 +10,7 @@
 #include "jobs/breakdown.hpp"
 #include "jobs/checkpoint.hpp"
 #include "jobs/job.hpp"
+#include "jobs/memory_report.hpp"
 #include "jobs/run_log.hpp"
 #include "jobs/state_side.hpp"
 #include "jobs/stop.hpp"
@@ -88,6 +89,7 @@ public:
         checkpoints_ =
             std::make_unique<Checkpoints>(session, o.out, student_->architecture(), std::move(all),
                                           configuration(session, *student_file_, teacher_->sha256()), o.keep);
+        ctx_.trim();  // of what reading took
         flops_per_token_ = 3 * model::forward_flops_per_token(student_->architecture(), o.seq_len) +
                            teacher_->forward_flops_per_token(o.seq_len) +
                            (states_ ? states_->flops_per_token() : 0.0);
@@ -95,6 +97,8 @@ public:
 
     int go() {
         int64_t step = start();
+        MemoryReport memory(session_,
+                            predict_memory(session_, o_, *student_, *optimizer_, *teacher_, *checkpoints_));
         RunLog log(session_, o_.out, step, steps_, o_.log_every, o_.global_batch * o_.seq_len);
         const StopRequests stop_requests;
         const StopLimits limits{o_.exit_after_minutes, o_.exit_after_steps, o_.out + "/stop"};
@@ -131,6 +135,7 @@ public:
         session_.world().barrier();
         summarise(report, step, static_cast<double>(step - first) * tokens_of_a_step(),
                   breakdown_->seconds());
+        memory.finish();
         if (step < steps_) {
             session_.log().info(
                 "stopped after step {} of {}, checkpoint {}/checkpoints/step-{}.h5; the same command goes on "
