@@ -21,11 +21,17 @@ model::Architecture small() {
     return a;
 }
 StepShape step(Recompute recompute = Recompute::selective) {
-    return {.micro_batches = 3, .sequences = 2, .seq = 8, .recompute = recompute};
+    return {{}, 3, 2, 8, DType::f32, recompute};
 }
 StepShape stage_of_two(int stage) {
     StepShape out = step();
-    out.pipeline = {.stages = 2, .stage = stage};
+    out.pipeline = {2, stage, 1};
+    return out;
+}
+
+model::Placement layers(int64_t begin, int64_t end) {
+    model::Placement out;
+    out.chunks = {{begin, end}};
     return out;
 }
 
@@ -62,7 +68,7 @@ TEST(Memory, OfALayerIsWhatAForwardPassLeaves) {
             const auto batch = model::make_batch(ctx, test::random_ids(18, a.vocab, 1), 2, 9);
             model::SavedStage saved;
             saved.recompute = recompute;
-            const StepShape shape{.sequences = 2, .seq = 9, .recompute = recompute};
+            const StepShape shape{{}, 1, 2, 9, DType::f32, recompute};
 
             model.forward(ctx, model.embed(ctx, batch), batch, &saved);
 
@@ -74,7 +80,7 @@ TEST(Memory, OfALayerIsWhatAForwardPassLeaves) {
 
 TEST(Memory, OfAStageGrowsWithMicroBatchesInFlight) {
     const auto a = small();
-    const model::Placement all{.chunks = {{0, 4}}}, first{.chunks = {{0, 2}}}, last{.chunks = {{2, 4}}};
+    const auto all = layers(0, 4), first = layers(0, 2), last = layers(2, 4);
     const int64_t layer = (3 + 4) * 512 + 2 * 1024 + 2048 + 1024 + 2048, messages = 3 * 512;
 
     EXPECT_EQ(activation_bytes(a, all, step()), 4 * 6656 + layer);
@@ -83,10 +89,9 @@ TEST(Memory, OfAStageGrowsWithMicroBatchesInFlight) {
 }
 
 TEST(Memory, OfRecomputedLayersIsThatOfOneAtATime) {
-    const model::Placement all{.chunks = {{0, 4}}};
     const int64_t layer = (3 + 4) * 512 + 1024 + 2048 + 1024 + 2048;
 
-    EXPECT_EQ(activation_bytes(small(), all, step(Recompute::full)), 4 * 512 + 8704 + layer);
+    EXPECT_EQ(activation_bytes(small(), layers(0, 4), step(Recompute::full)), 4 * 512 + 8704 + layer);
 }
 
 TEST(Memory, OfTheHeadIsABlocksLogitsAndTheHiddenStates) {
@@ -99,10 +104,9 @@ TEST(Memory, OfTheHeadIsABlocksLogitsAndTheHiddenStates) {
 }
 
 TEST(Memory, OfATeacherIsOneLayerAndTheStatesThatWait) {
-    const model::Placement all{.chunks = {{0, 4}}};
     const int64_t layer = (2 + 3) * 512 + 2048 + 1024 + 2048 + 1024 + 256;
 
-    EXPECT_EQ(teacher_pass_bytes(small(), all, step(), 4), layer + 4 * 512);
+    EXPECT_EQ(teacher_pass_bytes(small(), layers(0, 4), step(), 4), layer + 4 * 512);
 }
 
 }  // namespace
