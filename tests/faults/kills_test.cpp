@@ -4,7 +4,7 @@
 
 #include <chrono>
 #include <cstdlib>
-#include <map>
+#include <iostream>
 
 #include "src/core/random.hpp"
 #include "tests/faults/long_run.hpp"
