@@ -4,32 +4,33 @@
 
 namespace espalier::jobs {
 
-Breakdown::Seconds Breakdown::now(Part own) const {
-    Seconds at{};
-    at[tensor] = topology_.tensor.seconds();
-    at[pipeline] = topology_.pipeline.seconds() + topology_.ends.seconds();
-    at[data] = topology_.data.seconds();
-    at[world] = topology_.world.seconds();
-    at[own] = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+Breakdown::Reading Breakdown::now() const {
+    Reading at;
+    at.wall = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+    for (const auto* grid : grids_) {
+        at.tensor += grid->tensor.seconds();
+        at.pipeline += grid->pipeline.seconds() + grid->ends.seconds();
+        at.data += grid->data.seconds();
+        at.world += grid->world.seconds();
+    }
     return at;
 }
 
-void Breakdown::add(Part own, const Seconds& begin) {
-    const Seconds end = now(own);
-    double communication = 0;
-    for (const Part part : {tensor, pipeline, data, world}) {
-        spent_[part] += end[part] - begin[part];
-        communication += end[part] - begin[part];
-    }
-    spent_[own] += end[own] - begin[own] - communication;
-}
-
 nlohmann::ordered_json Breakdown::mean_seconds() const {
-    Seconds sums = spent_;
-    topology_.world.all_reduce(sums);
+    const Reading end = now();
+    std::array<double, names.size()> sums{
+        end.outside_communicators() - begin_.outside_communicators() - io_,
+        end.tensor - begin_.tensor,
+        end.pipeline - begin_.pipeline,
+        end.data - begin_.data,
+        end.world - begin_.world,
+        io_,
+    };
+    const auto& world = grids_.front()->world;
+    world.all_reduce(sums);
     nlohmann::ordered_json out = nlohmann::ordered_json::object();
     for (size_t part = 0; part < sums.size(); ++part) {
-        if (sums[part] > 0) out[names[part]] = sums[part] / topology_.world.size();
+        if (sums[part] > 0) out[names[part]] = sums[part] / world.size();
     }
     return out;
 }

@@ -3,51 +3,55 @@
 
 #include <array>
 #include <nlohmann/json.hpp>
+#include <vector>
 
 #include "src/comm/topology.hpp"
 
 namespace espalier::jobs {
 
-/// Pieces of work are timed one after another. What a piece spends in communicators counts as tensor,
-/// pipeline, data, or world (what all ranks do together, waiting for the slowest among it); the rest as the
-/// piece's own kind. On a device, where work is only put on a stream, times are the processor's.
+/// From its making on, the time of a rank: what it spends in communicators counts as tensor, pipeline, data,
+/// or world (what all ranks do together, waiting for the slowest among it), what it was told about as io, and
+/// all the rest as compute, so that the parts add up to seconds(). On a device, where work is only put on a
+/// stream, times are the processor's.
 class Breakdown {
 public:
-    enum Part { compute, tensor, pipeline, data, world, io };
-    static constexpr std::array names{"compute", "tensor", "pipeline", "data", "world", "io"};
+    /// Of a run whose communicators are those of `grids`, which outlive this.
+    explicit Breakdown(std::vector<const comm::Topology*> grids) : grids_(std::move(grids)), begin_(now()) {}
 
-    explicit Breakdown(const comm::Topology& topology) : topology_(topology) {}
-
-    /// Calls work and times it as computing or as io.
+    /// Calls work, whose time, but for what it spends in communicators, is that of files.
     template <class Work>
-    auto time(Part own, Work work) {
-        const Piece piece(*this, own);
+    auto io(Work work) {
+        const Files files(*this);
         return work();
     }
 
+    double seconds() const { return now().wall - begin_.wall; }
     /// Collective. Seconds by part, the mean over ranks; parts that took none are left out.
     nlohmann::ordered_json mean_seconds() const;
 
 private:
-    using Seconds = std::array<double, names.size()>;
-    class Piece {
+    static constexpr std::array names{"compute", "tensor", "pipeline", "data", "world", "io"};
+    /// Seconds on the wall's clock and on the communicators'.
+    struct Reading {
+        double wall = 0, tensor = 0, pipeline = 0, data = 0, world = 0;
+        double outside_communicators() const { return wall - tensor - pipeline - data - world; }
+    };
+    class Files {
     public:
-        Piece(Breakdown& all, Part own) : all_(all), own_(own), begin_(all.now(own)) {}
-        ~Piece() { all_.add(own_, begin_); }
-        Piece(const Piece&) = delete;
-        Piece& operator=(const Piece&) = delete;
+        explicit Files(Breakdown& all) : all_(all), begin_(all.now()) {}
+        ~Files() { all_.io_ += all_.now().outside_communicators() - begin_.outside_communicators(); }
+        Files(const Files&) = delete;
+        Files& operator=(const Files&) = delete;
 
     private:
         Breakdown& all_;
-        Part own_;
-        Seconds begin_;
+        Reading begin_;
     };
-    /// Readings of the communicators' clocks, and of the wall's as `own`.
-    Seconds now(Part own) const;
-    void add(Part own, const Seconds& begin);
+    Reading now() const;
 
-    const comm::Topology& topology_;
-    Seconds spent_{};
+    std::vector<const comm::Topology*> grids_;
+    Reading begin_;
+    double io_ = 0;
 };
 
 }  // namespace espalier::jobs

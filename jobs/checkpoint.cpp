@@ -113,6 +113,15 @@ bool Checkpoints::written() const {
     return !writing_ || writing_->done;
 }
 
+int64_t Checkpoints::copy_bytes() const {
+    int64_t bytes = 0;
+    for (const auto& t : trained_) {
+        for (size_t group = 0; group < groups.size(); ++group)
+            bytes += static_cast<int64_t>(state_of(*t.optimizer, group).bytes());
+    }
+    return bytes;
+}
+
 void Checkpoints::begin(const RunState& state) {
     finish();
     const double start = session_.seconds();

@@ -52,6 +52,8 @@ public:
     void begin(const RunState& state);
     /// Whether this rank has nothing left to write of what begin() started.
     bool written() const;
+    /// Bytes of the copy that begin() takes on this rank.
+    int64_t copy_bytes() const;
     bool under_way() const { return writing_ != nullptr; }
     /// Collective. Waits until all is written, then makes it a checkpoint and removes those beyond `keep`.
     void finish();

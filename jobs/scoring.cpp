@@ -24,24 +24,22 @@ data::Samples open_samples(const Session& session, const Calibration& c, int64_t
 prune::ScoreSums score_samples(Session& session, model::Transformer& model, const data::Samples& samples,
                                const Calibration& c, const ScoringOptions& options) {
     const auto& topology = session.topology();
+    Breakdown breakdown({&topology});
     prune::ScoreSums sums(model.architecture(), options.pass.block, options.head_dims);
     prune::Scorer scorer(model, options.site, sums);
     const Range mine = split_evenly(c.samples, topology.layout.dp, topology.data.rank());
     Progress progress(session, options.what, static_cast<double>(c.samples * c.seq_len), "tokens");
-    Breakdown breakdown(topology);
     model::Outbox outbox;
     for (int64_t first = mine.begin; first < mine.end; first += c.micro_batch) {
         const int64_t count = std::min(c.micro_batch, mine.end - first);
-        const auto batch = breakdown.time(
-            Breakdown::io, [&] { return read_micro_batch(session.context(), samples, {}, first, count); });
-        breakdown.time(Breakdown::compute, [&] {
-            prune::scoring_pass(session.context(), model, topology, batch.tokens, batch.labels, options.pass,
-                                scorer, sums, outbox);
-        });
+        const auto batch =
+            breakdown.io([&] { return read_micro_batch(session.context(), samples, {}, first, count); });
+        prune::scoring_pass(session.context(), model, topology, batch.tokens, batch.labels, options.pass,
+                            scorer, sums, outbox);
         progress.show(static_cast<double>((first + count - mine.begin) * c.seq_len * topology.layout.dp));
     }
-    breakdown.time(Breakdown::compute, [&] { outbox.drain(); });
-    breakdown.time(Breakdown::compute, [&] { sums.add_ranks(session.world()); });
+    outbox.drain();
+    sums.add_ranks(session.world());
     session.results["breakdown"] = breakdown.mean_seconds();
     return sums;
 }

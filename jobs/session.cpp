@@ -51,6 +51,16 @@ int64_t peak_memory() {
     return int64_t{1024} * usage.ru_maxrss;
 }
 
+namespace {
+
+int64_t resident_memory() {
+    int64_t pages = 0, resident = 0;
+    std::ifstream("/proc/self/statm") >> pages >> resident;
+    return resident * sysconf(_SC_PAGESIZE);
+}
+
+}  // namespace
+
 Session::Session(std::string job, const Options& options, const CommonOptions& common)
     : job_(std::move(job)), common_(common), resolved_(options.resolved()), log_(log_of(job_, common)) {
     check_device(common, job_);
@@ -92,6 +102,7 @@ Session::Session(std::string job, const Options& options, const CommonOptions& c
     log_.debug("stage {}, tensor part {}, replica {}, {} threads, {}, {}", topology_.stage(),
                topology_.tensor.rank(), topology_.data.rank(), context_->threads(), to_string(dtype_),
                device_name_.empty() ? "on the processor" : device_name_);
+    memory_at_start_ = resident_memory();
 }
 
 double Session::seconds() const {

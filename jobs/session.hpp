@@ -20,6 +20,7 @@ public:
     Session(std::string job, const Options& options, const CommonOptions& common);
 
     Context& context() { return *context_; }
+    const Context& context() const { return *context_; }
     const comm::Topology& topology() const { return topology_; }
     const comm::Communicator& world() const { return topology_.world; }
     const CommonOptions& common() const { return common_; }
@@ -30,6 +31,8 @@ public:
     const std::string& job() const { return job_; }
     const nlohmann::ordered_json& options() const { return resolved_; }
     double seconds() const;  ///< since the start
+    /// Resident memory of this process before the job loaded anything, bytes.
+    int64_t memory_at_start() const { return memory_at_start_; }
 
     /// Results for the summary; keys of design: see docs/cli.md.
     nlohmann::ordered_json results;
@@ -47,6 +50,7 @@ private:
     Log log_;
     comm::Topology topology_;
     std::unique_ptr<Context> context_;
+    int64_t memory_at_start_ = 0;
     std::string device_name_;  // empty on the processor
     DType dtype_ = DType::f32;
     std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();

@@ -136,6 +136,29 @@ double TeacherSide::forward_flops_per_token(int64_t seq_len) const {
     return correction_ ? 3 * forward : forward;
 }
 
+int64_t TeacherSide::memory(const train::StepShape& step) const {
+    if (!model_) return 0;
+    const auto& a = model_->architecture();
+    const bool last = session_.topology().last_stage();
+    auto bytes = static_cast<int64_t>(model_->parameters().flat().bytes());
+    if (correction_) {
+        bytes += static_cast<int64_t>(model_->gradients().bytes()) + correction_->optimizer.state_bytes() +
+                 train::activation_bytes(a, model_->placement(), step);
+        const int64_t hidden = step.micro_batches * step.tokens() * a.hidden;
+        return last ? bytes + hidden * static_cast<int64_t>(size_of(step.dtype)) : bytes;
+    }
+    if (head_) bytes += static_cast<int64_t>(head_->parameters().flat().bytes());
+    // On a grid of its own it has said all of a step before the student begins.
+    const int64_t waiting = grid_ ? step.micro_batches : train::most_taught_ahead(step.pipeline.stages);
+    return bytes + train::teacher_pass_bytes(a, model_->placement(), step, last ? waiting : 0);
+}
+
+std::vector<const comm::Topology*> TeacherSide::grids() const {
+    std::vector<const comm::Topology*> out{&session_.topology()};
+    if (own_) out.push_back(own_.get());
+    return out;
+}
+
 void TeacherSide::begin_step(Context& ctx, const ReadMicroBatches& read, double tokens) {
     const auto tokens_of = tokens_of_step();
     if (grid_) grid_->run(ctx, read(*own_), tokens_of);

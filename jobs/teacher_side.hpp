@@ -9,6 +9,7 @@
 #include "jobs/training.hpp"
 #include "src/distill/objective.hpp"
 #include "src/distill/state_terms.hpp"
+#include "src/train/memory.hpp"
 #include "src/train/teacher_grid.hpp"
 
 namespace espalier::jobs {
@@ -33,6 +34,10 @@ public:
     /// What of it is in training; for checkpoints.
     std::optional<Trained> trained() const;
     double forward_flops_per_token(int64_t seq_len) const;
+    /// Bytes that it holds on this rank at the fullest moment of a step, checkpoints aside.
+    int64_t memory(const train::StepShape& step) const;
+    /// The run's grids: the student's, and the teacher's where it is another.
+    std::vector<const comm::Topology*> grids() const;
 
     /// Collective. What the teacher does before the student's passes of a step in which `tokens` tokens
     /// count.

@@ -11,6 +11,7 @@
 #include "jobs/breakdown.hpp"
 #include "jobs/checkpoint.hpp"
 #include "jobs/job.hpp"
+#include "jobs/memory_report.hpp"
 #include "jobs/run_log.hpp"
 #include "jobs/state_side.hpp"
 #include "jobs/stop.hpp"
@@ -52,7 +53,6 @@ public:
           ctx_(session.context()),
           topology_(session.topology()),
           o_(o),
-          breakdown_(session.topology()),
           objective_(distill::parse_loss_terms(o.loss, o.temperature, o.top_k)) {
         check(o);
         const auto states = state_terms(o, objective_.terms());
@@ -90,6 +90,7 @@ public:
         checkpoints_ = std::make_unique<Checkpoints>(
             session, o.out, student_->architecture(), std::move(all),
             configuration(session, *student_file_, teacher_->sha256(), masks_), o.keep);
+        ctx_.trim();  // of what reading took
         flops_per_token_ = 3 * model::forward_flops_per_token(student_->architecture(), o.seq_len) +
                            teacher_->forward_flops_per_token(o.seq_len) +
                            (states_ ? states_->flops_per_token() : 0.0);
@@ -97,10 +98,12 @@ public:
 
     int go() {
         int64_t step = start();
+        MemoryReport memory(session_,
+                            predict_memory(session_, o_, *student_, *optimizer_, *teacher_, *checkpoints_));
         RunLog log(session_, o_.out, step, steps_, o_.log_every, o_.global_batch * o_.seq_len);
         const StopRequests stop_requests;
         const StopLimits limits{o_.exit_after_minutes, o_.exit_after_steps, o_.out + "/stop"};
-        const double begin = session_.seconds();
+        breakdown_.emplace(teacher_->grids());
         const int64_t first = step;
         int64_t saved = step;
         StepReport report;
@@ -113,22 +116,27 @@ public:
             const bool validate =
                 valid_ && (step == steps_ || (o_.valid_every > 0 && step % o_.valid_every == 0));
             if (validate) report.valid_loss = validation_loss();
-            log.step(report);
+            breakdown_->io([&] { log.step(report); });
             if (stop || (o_.checkpoint_every > 0 && step % o_.checkpoint_every == 0 && step < steps_)) {
-                log.flush();
-                breakdown_.time(Breakdown::io, [&] { checkpoints_->begin({step, skipped_}); });
+                breakdown_->io([&] {
+                    log.flush();
+                    checkpoints_->begin({step, skipped_});
+                });
                 saved = step;
             } else if (report.checkpoint_written) {
-                breakdown_.time(Breakdown::io, [&] { checkpoints_->finish(); });
+                breakdown_->io([&] { checkpoints_->finish(); });
             }
             if (stop) break;
         }
-        log.flush();
         pipeline_->finish(ctx_);
-        checkpoints_->finish();
-        const double seconds = session_.seconds() - begin,
-                     tokens = static_cast<double>((step - first) * o_.global_batch * o_.seq_len);
-        summarise(report, step, tokens, seconds);
+        breakdown_->io([&] {
+            log.flush();
+            checkpoints_->finish();
+        });
+        session_.world().barrier();
+        summarise(report, step, static_cast<double>(step - first) * tokens_of_a_step(),
+                  breakdown_->seconds());
+        memory.finish();
         if (step < steps_) {
             session_.log().info(
                 "stopped after step {} of {}, checkpoint {}/checkpoints/step-{}.h5; the same command goes on "
@@ -317,9 +325,9 @@ private:
     template <class StopWanted>
     StepReport train_step(int64_t step, StopWanted stop_wanted, bool& stop) {
         const double begin = session_.seconds();
-        const auto now = breakdown_.time(Breakdown::io, [&] { return take_step(step); });
-        const auto made = breakdown_.time(Breakdown::compute, [&] { return update(step, now); });
-        const auto shared = breakdown_.time(Breakdown::compute, [&] { return share(stop_wanted()); });
+        const auto now = breakdown_->io([&] { return take_step(step); });
+        const auto made = update(step, now);
+        const auto shared = share(stop_wanted());
         stop = shared.stop;
         return report(step, made, shared, session_.seconds() - begin);
     }
@@ -341,7 +349,7 @@ private:
         out["skipped_steps"] = skipped_;
         if (seconds > 0) out["tokens_per_second"] = tokens / seconds;
         if (seconds > 0) out["model_flops_per_second"] = tokens * flops_per_token_ / seconds;
-        out["breakdown"] = breakdown_.mean_seconds();
+        out["breakdown"] = breakdown_->mean_seconds();
         if (const auto& c = checkpoints_->times(); c.count > 0)
             out["checkpoints"] = {{"count", c.count},
                                   {"bytes", static_cast<int64_t>(c.bytes)},
@@ -363,7 +371,6 @@ private:
     Context& ctx_;
     const comm::Topology& topology_;
     const TrainingOptions& o_;
-    Breakdown breakdown_;  // of the steps and checkpoints
     distill::Objective objective_;
     std::unique_ptr<ModelFile> student_file_;
     data::DocumentMasks masks_;
@@ -378,6 +385,7 @@ private:
     std::unique_ptr<Checkpoints> checkpoints_;
     int64_t steps_ = 0, skipped_ = 0;
     int skipped_in_a_row_ = 0;
+    std::optional<Breakdown> breakdown_;  // from the first step of this start on
     double flops_per_token_ = 0;
 };
 

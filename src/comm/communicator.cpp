@@ -114,8 +114,11 @@ Request::~Request() {
         if (on_ && std::uncaught_exceptions() == 0) device::order(on_, compute_);
     }
     // An exception is on its way and the peer may never answer; main ends the job.
-    if (request_ != MPI_REQUEST_NULL && std::uncaught_exceptions() == 0)
+    if (request_ != MPI_REQUEST_NULL && std::uncaught_exceptions() == 0) {
+        std::optional<Timed> timed;
+        if (watch_) timed.emplace(*watch_);
         MPI_Wait(&request_, MPI_STATUS_IGNORE);
+    }
 }
 
 void Request::wait() {

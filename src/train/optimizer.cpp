@@ -49,6 +49,11 @@ void Optimizer::step(Context& ctx, int64_t step, double learning_rate, double gr
     replicas_.all_gather(ctx, weights_.flat(), shards_.bounds);
 }
 
+int64_t Optimizer::state_bytes() const {
+    const size_t moments = first_.bytes() + second_.bytes();
+    return static_cast<int64_t>(weights_.dtype() == DType::f32 ? moments : moments + master_.bytes());
+}
+
 void Optimizer::publish_master(Context& ctx) {
     Tensor weights = weights_.flat().slice(shards_.mine().begin, master_.shape());
     if (master_.raw() != weights.raw()) convert(ctx, master_, weights);

@@ -30,6 +30,9 @@ public:
     /// after which all have all weights; `step` counts from 1.
     void step(Context& ctx, int64_t step, double learning_rate, double gradient_scale);
 
+    /// Of the moments, and of a master apart from the weights.
+    int64_t state_bytes() const;
+
     const Shards& shards() const { return shards_; }
     Tensor& master() { return master_; }
     Tensor& first() { return first_; }

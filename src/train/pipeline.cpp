@@ -15,9 +15,6 @@ namespace {
 /// Of numbers, which travel through the processors' memory.
 enum NumberTag : int { sum_tag = comm::gradient_tag + 1, weight_tag };
 
-/// Messages whose memory a stage may hold at a time.
-constexpr size_t most_messages = 6;
-
 }  // namespace
 
 Pipeline::Pipeline(const comm::Topology& topology, model::Transformer& model, model::Transformer* teacher,
@@ -52,10 +49,8 @@ const MicroBatch& Pipeline::teacher_batch() const {
 }
 
 bool Pipeline::may_teach() const {
-    // Enough to fill the waits at a step's end and at the next one's beginning; the last stage keeps a hidden
-    // state for each.
-    const auto most_ahead = static_cast<size_t>(3 * (shape_.stages - 1) + 1);
-    if (!teacher_ || shape_.stages == 1 || taught_ - forwarded_ >= most_ahead) return false;
+    const auto most = static_cast<size_t>(most_taught_ahead(shape_.stages));
+    if (!teacher_ || shape_.stages == 1 || taught_ - forwarded_ >= most) return false;
     const size_t total = teacher_passes_.size();
     return taught_ < total || (options_.teacher_ahead && next_.size() == now_.size() && taught_ < 2 * total);
 }
@@ -193,7 +188,7 @@ void Pipeline::step(Context& ctx, std::span<const MicroBatch> now, std::span<con
         } else {
             backward(ctx, batch, pass.chunk);
         }
-        outbox_.drain(most_messages);
+        outbox_.drain(static_cast<size_t>(most_messages));
         teacher_outbox_.drain(4 * static_cast<size_t>(shape_.stages));
     }
     outbox_.drain();

@@ -27,6 +27,15 @@ struct MicroBatch {
 using LossFunction =
     std::function<Tensor(const MicroBatch&, int64_t index, const Tensor& student, const Tensor& teacher)>;
 
+/// Messages whose memory a stage may hold at a time.
+constexpr int64_t most_messages = 6;
+
+/// Micro-batches whose forward pass a teacher may have done before the student's: enough to fill the waits at
+/// a step's end and at the next one's beginning; the last stage keeps a hidden state for each.
+constexpr int64_t most_taught_ahead(int stages) {
+    return 3 * (stages - 1) + 1;
+}
+
 struct PipelineOptions {
     model::Recompute recompute = model::Recompute::selective;
     /// A teacher that does not change between steps may work on the next one's micro-batches.

@@ -1,56 +1,43 @@
 // What the world does to a run: ranks that die, disks that fill.
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <nlohmann/json.hpp>
-#include <sstream>
-
+#include "tests/faults/long_run.hpp"
 #include "tests/io/tiny_disk.hpp"
-#include "tests/jobs/program.hpp"
 
 namespace espalier::test {
 namespace {
 
-std::vector<double> losses(const TinyWorld& world, const std::string& run) {
-    std::vector<double> out;
-    std::istringstream lines(world.read(run + "/metrics.jsonl"));
-    for (std::string line; std::getline(lines, line);) out.push_back(nlohmann::json::parse(line).at("loss"));
-    return out;
-}
-
-/// 160 steps, each with a checkpoint.
-std::vector<std::string> long_run(const TinyWorld& world, const std::string& out) {
-    auto arguments = distill_arguments(world, out, {"--tp", "2", "--checkpoint-every", "1"});
-    *std::find(arguments.begin(), arguments.end(), "384") = "10240";
-    return arguments;
-}
-
 TEST(Faults, ARunWhoseRankDiesEndsNonZeroAndGoesOnBitForBit) {
     const TinyWorld world;
-    const auto mpirun = [&](const std::string& out) {
-        std::vector<std::string> command{
-            "mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-n",
-            "2",      ESPALIER_PROGRAM};
-        const auto arguments = long_run(world, out);
-        command.insert(command.end(), arguments.begin(), arguments.end());
-        return command;
-    };
-    ASSERT_EQ(run_process(mpirun("whole"), {"OMP_NUM_THREADS=1"}).exit_code, 0);
-    const auto whole = losses(world, "whole");
-    ASSERT_EQ(whole.size(), 160U);
+    const LongRun whole(world, "whole", {"--tp", "2"}), run(world, "run", {"--tp", "2"});
+    ASSERT_EQ(whole.go().exit_code, 0);
+    ASSERT_EQ(whole.losses().size(), 160U);
 
     for (const int step : {1, 10, 40, 90}) {
-        std::vector<std::string> killed{KILL_A_RANK, world.path("run/metrics.jsonl"), std::to_string(step),
-                                        world.path("run")};
-        const auto command = mpirun("run");
-        killed.insert(killed.end(), command.begin(), command.end());
-        EXPECT_NE(run_process(killed, {"OMP_NUM_THREADS=1"}).exit_code, 0);
-        EXPECT_FALSE(world.exists("run/model.h5"));
+        const auto killed = run.go_signalled(run.metrics() + ":" + std::to_string(step), "KILL", "1");
+        EXPECT_EQ(killed.out, "signalled\n");
+        EXPECT_NE(killed.exit_code, 0);
+        EXPECT_FALSE(run.finished());
     }
-    ASSERT_EQ(run_process(mpirun("run"), {"OMP_NUM_THREADS=1"}).exit_code, 0);
+    ASSERT_EQ(run.go().exit_code, 0);
 
-    EXPECT_EQ(losses(world, "run"), whole);
-    EXPECT_EQ(espalier({"inspect", world.path("run/model.h5"), "--verify"}).exit_code, 0);
+    EXPECT_EQ(run.losses(), whole.losses());
+    EXPECT_EQ(run.model(), whole.model());
+}
+
+TEST(Faults, TwoSignalsAtOnceAreOneWishToStop) {
+    const TinyWorld world;
+    const LongRun whole(world, "whole", {"--tp", "2"}), run(world, "run", {"--tp", "2"});
+    ASSERT_EQ(whole.go().exit_code, 0);
+
+    const auto stopped = run.go_signalled(run.metrics() + ":20", "TERM,USR1", "all");
+
+    EXPECT_EQ(stopped.exit_code, 3) << stopped.err;
+    EXPECT_FALSE(run.finished());
+    EXPECT_FALSE(run.writes_checkpoint());
+    ASSERT_EQ(run.go().exit_code, 0);
+    EXPECT_EQ(run.losses(), whole.losses());
+    EXPECT_EQ(run.model(), whole.model());
 }
 
 TEST(Faults, AFullDiskIsTheUsersErrorAndLeavesNothing) {

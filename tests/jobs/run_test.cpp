@@ -1,6 +1,8 @@
 // Training runs as a user starts, stops and resumes them.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -46,19 +48,34 @@ TEST(Run, ResumesBitForBitOnTheSameLayoutAndWithinRoundingOnAnother) {
 TEST(Run, TakesTheCheckpointBeforeADamagedOne) {
     const TinyWorld world;
     ASSERT_EQ(espalier(distill_arguments(world, "whole")).exit_code, 0);
-    ASSERT_EQ(
-        espalier(distill_arguments(world, "run", {"--checkpoint-every", "2", "--exit-after-steps", "4"}))
-            .exit_code,
-        3);
-    std::string damaged = world.read("run/checkpoints/step-4.h5");
-    damaged[damaged.size() / 2] = static_cast<char>(damaged[damaged.size() / 2] ^ 1);
-    world.write("run/checkpoints/step-4.h5", damaged);
+    const auto expect_passed_over = [&](const std::string& name,
+                                        const std::function<void(std::string&)>& damage) {
+        ASSERT_EQ(
+            espalier(distill_arguments(world, name, {"--checkpoint-every", "2", "--exit-after-steps", "4"}))
+                .exit_code,
+            3);
+        const std::string newest = name + "/checkpoints/step-4.h5";
+        std::string content = world.read(newest);
+        damage(content);
+        world.write(newest, content);
 
-    const auto resumed = espalier(distill_arguments(world, "run", {"--checkpoint-every", "2"}));
+        auto arguments = distill_arguments(world, name, {"--checkpoint-every", "2"});
+        arguments.erase(std::find(arguments.begin(), arguments.end(), "--quiet"));
+        const auto resumed = espalier(arguments);
 
-    EXPECT_EQ(resumed.exit_code, 0);
-    EXPECT_NE(resumed.err.find("step-4.h5"), std::string::npos) << resumed.err;
-    EXPECT_EQ(losses(world, "run"), losses(world, "whole"));
+        EXPECT_EQ(resumed.exit_code, 0);
+        EXPECT_NE(resumed.err.find("step-4.h5"), std::string::npos) << resumed.err;
+        EXPECT_NE(resumed.err.find("going on from the checkpoint before it"), std::string::npos)
+            << resumed.err;
+        EXPECT_NE(resumed.out.find("going on after step 2"), std::string::npos) << resumed.out;
+        EXPECT_EQ(losses(world, name), losses(world, "whole"));
+    };
+
+    expect_passed_over("flipped",
+                       [](std::string& c) { c[c.size() / 2] = static_cast<char>(c[c.size() / 2] ^ 1); });
+    expect_passed_over("halved", [](std::string& c) { c.resize(c.size() / 2); });
+    expect_passed_over("shortened", [](std::string& c) { c.pop_back(); });
+    expect_passed_over("emptied", [](std::string& c) { c.clear(); });
 }
 
 TEST(Run, RefusesToGoOnWithOtherOptions) {

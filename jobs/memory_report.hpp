@@ -1,0 +1,44 @@
+// The memory of a training run: what is predicted for each rank, and what it was in the end.
+#pragma once
+
+#include <array>
+#include <vector>
+
+#include "jobs/teacher_side.hpp"
+
+namespace espalier::jobs {
+
+/// Bytes of one rank by what they are for: on a GPU those of the device, else of the process. `program` is
+/// what it holds before it loads anything: libraries, MPI.
+struct PredictedMemory {
+    static constexpr std::array names{"weights", "gradients", "optimizer",  "activations",
+                                      "head",    "teacher",   "checkpoint", "program"};
+    int64_t weights = 0, gradients = 0, optimizer = 0, activations = 0, head = 0, teacher = 0, checkpoint = 0,
+            program = 0;
+
+    std::array<int64_t, names.size()> parts() const {
+        return {weights, gradients, optimizer, activations, head, teacher, checkpoint, program};
+    }
+};
+
+/// Of what is loaded and ready to train. Not counted: a loss on hidden states, and a teacher's cache.
+PredictedMemory predict_memory(const Session& session, const TrainingOptions& o, model::Transformer& student,
+                               const train::Optimizer& optimizer, const TeacherSide& teacher,
+                               const Checkpoints& checkpoints);
+
+class MemoryReport {
+public:
+    /// Collective. Says what the rank that needs most will need.
+    MemoryReport(Session& session, const PredictedMemory& mine);
+
+    /// Collective, after the last step. Says what the rank that needed most did need, and puts
+    /// `predicted_memory_bytes` and `memory` into the results.
+    void finish();
+
+private:
+    Session& session_;
+    std::vector<double> predicted_;  // [rank]
+    nlohmann::ordered_json parts_;   // of the rank that is predicted to need most
+};
+
+}  // namespace espalier::jobs

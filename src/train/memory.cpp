@@ -1,0 +1,123 @@
+#include "src/train/memory.hpp"
+
+#include <algorithm>
+
+#include "src/model/vocabulary.hpp"
+#include "src/train/pipeline.hpp"
+
+namespace espalier::train {
+namespace {
+
+using model::Architecture;
+using model::Axis;
+using model::Recompute;
+using model::TensorPart;
+
+/// Bytes of a micro-batch's activations by kind, as model::Layer has them.
+struct Widths {
+    int64_t all, mine;        ///< [T, H] and [Tl, H]
+    int64_t qkv, heads;       ///< [T, (q + 2 kv) head_dim], [T, q head_dim]
+    int64_t before, neurons;  ///< [T, 2 ffn] or [T, ffn], [T, ffn]
+    int64_t lse, stats;       ///< [batch, q, seq] and [Tl, 2], f32
+};
+
+int64_t hidden_bytes(const Architecture& a, const StepShape& step, int64_t tokens) {
+    return tokens * a.hidden * static_cast<int64_t>(size_of(step.dtype));
+}
+
+int64_t local_tokens(TensorPart tensor, const StepShape& step) {
+    return split_evenly(step.tokens(), tensor.size, tensor.rank).size();
+}
+
+Widths widths(const Architecture& a, int64_t layer, TensorPart tensor, const StepShape& step) {
+    const auto size = [&](Axis axis) { return model::local_range(a, layer, axis, tensor).size(); };
+    const int64_t tokens = step.tokens(), mine = local_tokens(tensor, step), q = size(Axis::query_head),
+                  kv = size(Axis::kv_head), ffn = size(Axis::ffn);
+    const int64_t row = tokens * static_cast<int64_t>(size_of(step.dtype));
+    return {.all = hidden_bytes(a, step, tokens),
+            .mine = hidden_bytes(a, step, mine),
+            .qkv = row * (q + 2 * kv) * a.head_dim,
+            .heads = row * q * a.head_dim,
+            .before = row * (is_gated(a.activation) ? 2 : 1) * ffn,
+            .neurons = row * ffn,
+            .lse = 4 * tokens * q,
+            .stats = 4 * mine * 2};
+}
+
+/// Of the layers of some runs, the largest of what `bytes` gives.
+template <class Bytes>
+int64_t largest(const model::Placement& placement, Bytes bytes) {
+    int64_t most = 0;
+    for (const Range chunk : placement.chunks) {
+        for (int64_t i = chunk.begin; i < chunk.end; ++i) most = std::max<int64_t>(most, bytes(i));
+    }
+    return most;
+}
+
+}  // namespace
+
+int64_t saved_bytes(const Architecture& a, int64_t layer, TensorPart tensor, const StepShape& step) {
+    const Widths w = widths(a, layer, tensor, step);
+    if (step.recompute == Recompute::full) return w.mine;
+    const int64_t selective = 2 * w.mine + 2 * w.stats + w.qkv + w.heads + w.lse + w.before;
+    return step.recompute == Recompute::none ? selective + 2 * w.all + w.neurons : selective;
+}
+
+// The steps of Layer::forward and Layer::backward, from the top: where one rank has all tokens, gathering and
+// scattering make no copies, and the first two partial sums are h and out.
+
+int64_t forward_bytes(const Architecture& a, int64_t layer, TensorPart tensor, const StepShape& step) {
+    const Widths w = widths(a, layer, tensor, step);
+    const int64_t gathered = tensor.size > 1 ? 4 : 2;  // a, b and partial sums
+    return gathered * w.all + 3 * w.mine + w.qkv + w.heads + w.before + w.neurons + w.lse;
+}
+
+int64_t backward_bytes(const Architecture& a, int64_t layer, TensorPart tensor, const StepShape& step) {
+    const Widths w = widths(a, layer, tensor, step);
+    const int64_t gathered = tensor.size > 1 ? 4 : 3;                        // d_full, a and b
+    const int64_t neurons = step.recompute == Recompute::selective ? 2 : 1;  // act, d_act
+    return gathered * w.all + 4 * w.mine + neurons * w.neurons + w.before + w.heads + w.qkv;
+}
+
+int64_t activation_bytes(const Architecture& a, const model::Placement& placement, const StepShape& step) {
+    std::vector<int64_t> of_chunk;
+    for (const Range chunk : placement.chunks) {
+        int64_t bytes = 0;
+        for (int64_t i = chunk.begin; i < chunk.end; ++i) bytes += saved_bytes(a, i, placement.tensor, step);
+        of_chunk.push_back(bytes);
+    }
+    int64_t held = 0, most = 0;
+    for (const auto& [work, pass] : pipeline_schedule(step.pipeline, step.micro_batches)) {
+        const int64_t bytes = of_chunk[static_cast<size_t>(pass.chunk)];
+        held += work == Work::forward ? bytes : -bytes;
+        most = std::max(most, held);
+    }
+    StepShape again = step;  // a layer computed again keeps everything
+    again.recompute = Recompute::none;
+    const int64_t layer = largest(placement, [&](int64_t i) {
+        return backward_bytes(a, i, placement.tensor, step) +
+               (step.recompute == Recompute::full ? saved_bytes(a, i, placement.tensor, again) : 0);
+    });
+    const int64_t messages = step.pipeline.stages > 1
+                                 ? std::min(most_messages, step.micro_batches * step.pipeline.chunks) *
+                                       hidden_bytes(a, step, local_tokens(placement.tensor, step))
+                                 : 0;
+    return most + layer + messages;
+}
+
+int64_t teacher_pass_bytes(const Architecture& a, const model::Placement& placement, const StepShape& step,
+                           int64_t waiting) {
+    return largest(placement, [&](int64_t i) { return forward_bytes(a, i, placement.tensor, step); }) +
+           waiting * hidden_bytes(a, step, step.tokens());
+}
+
+int64_t head_bytes(const Architecture& a, TensorPart tensor, const StepShape& step, int models) {
+    const auto element = static_cast<int64_t>(size_of(step.dtype));
+    const int64_t rows = model::logit_blocks(a, tensor.size, step.tokens()).front().rows,
+                  vocab = model::local_range(a, -1, Axis::vocab, tensor).size();
+    const int64_t logits = rows * vocab * (4 * models + (step.dtype == DType::f32 ? 0 : element));
+    return logits + 2 * hidden_bytes(a, step, step.tokens()) +
+           hidden_bytes(a, step, local_tokens(tensor, step));
+}
+
+}  // namespace espalier::train
