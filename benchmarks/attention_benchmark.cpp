@@ -8,6 +8,7 @@
 
 #include "benchmarks/main.hpp"
 #include "benchmarks/yardstick.hpp"
+#include "src/core/exact.hpp"
 
 namespace espalier::benchmarks {
 namespace {
