@@ -170,7 +170,7 @@ private:
             for (const auto& [key, value] : session_.options().items()) {
                 for (const auto& v : value.is_array() ? value : nlohmann::ordered_json::array({value})) {
                     const std::string text = v.is_string() ? v.get<std::string>() : v.dump();
-                    if (!text.empty()) ini += key + " = " + text + "\n";
+                    if (!text.empty()) ini += fmt::format("{} = {}\n", key, text);
                 }
             }
             io::write_file(o_.out + "/config.ini", ini);
@@ -222,8 +222,7 @@ private:
         const auto teacher = teacher_->of(ctx_, *student_, batch.first_sample, teacher_hidden);
         const bool balance = states_ && !states_->loss().terms().weight;
         const double before = balance ? objective_.sums(ctx_).divergence : 0.0;
-        const Tensor d_hidden =
-            objective_.backward(ctx_, *student_, hidden, teacher, batch.labels, token_weight);
+        Tensor d_hidden = objective_.backward(ctx_, *student_, hidden, teacher, batch.labels, token_weight);
         if (balance)
             states_->loss().balance_with(objective_.terms().divergence_weight *
                                          (objective_.sums(ctx_).divergence - before));

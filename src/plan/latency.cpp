@@ -22,8 +22,10 @@ double seconds_per_token(const System& system, const model::Architecture& a, con
     const auto product = [&](double weights) {
         return std::max(2 * batch * weights / rate, value_bytes * weights / bandwidth);
     };
-    const double sum_over_ranks =
-        all_reduce_seconds(ring_link(system, {serving.tp, 1}), serving.tp, value_bytes * batch * hidden);
+    const double sum_over_ranks = serving.tp == 1
+                                      ? 0
+                                      : all_reduce_seconds(ring_link(system, {serving.tp, 1}), serving.tp,
+                                                           value_bytes * batch * hidden);
     const double gates = is_gated(a.activation) ? 2 : 1;
     const double visible = d(a.window > 0 ? std::min(a.window, serving.seq_len) : serving.seq_len);
 
