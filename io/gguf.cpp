@@ -64,6 +64,7 @@ Entry read_entry(GgufCursor& at) {
 void check_places(const std::string& path, const std::vector<Entry>& entries, uint64_t alignment,
                   uint64_t data_bytes) {
     std::vector<const Entry*> order;
+    order.reserve(entries.size());
     for (const auto& entry : entries) order.push_back(&entry);
     std::ranges::sort(order, {}, [](const Entry* e) { return std::pair(e->offset, e->bytes); });
     uint64_t end = 0;

@@ -136,7 +136,8 @@ void q6_k(const std::byte* in, float* y) {
         const auto *ql = low_bits + k / 4 * 64 + part % 2 * 32, *qh = high_bits + k / 4 * 32;
         for (int j = 0; j < 32; ++j) {
             const int q = ((ql[j] >> (part / 2 * 4) & 15) | (qh[j] >> (part * 2) & 3) << 4) - 32;
-            y[k * 32 + j] = d * static_cast<float>(scales[k * 2 + j / 16]) * static_cast<float>(q);
+            const int8_t scale = scales[k * 2 + j / 16];
+            y[k * 32 + j] = d * static_cast<float>(scale) * static_cast<float>(q);
         }
     }
 }

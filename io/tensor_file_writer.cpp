@@ -227,7 +227,7 @@ std::string TensorFileWriter::publish() {
                                             written[i], entry.spec.size(), entry.spec.name));
         }
     }
-    const std::string hash = on_root(s.comm, [&] {
+    std::string hash = on_root(s.comm, [&] {
         return blaming_the_disk(s.path, [&] {
             s.store_metadata();
             s.file.close();

@@ -67,6 +67,7 @@ public:
         std::vector<int64_t> out;
         const auto& items = get<Tuple>(tuple, "a tuple").items;
         if (items.size() > 64) error("a tensor of {} axes", items.size());
+        out.reserve(items.size());
         for (const Id item : items) out.push_back(get<int64_t>(item, "an integer"));
         return out;
     }

@@ -19,6 +19,7 @@ nlohmann::ordered_json to_json(const search::Candidate& candidate, int64_t numbe
                                {"flops_per_token", candidate.cost.flops_per_token},
                                {"loads_as", nullptr}};
     if (candidate.loads_as) out["loads_as"] = model::to_string(*candidate.loads_as);
+    if (candidate.cost.seconds_per_token) out["seconds_per_token"] = *candidate.cost.seconds_per_token;
     return out;
 }
 

@@ -8,7 +8,8 @@
 namespace espalier::jobs {
 
 /// `candidate`, its number in the enumeration; `layers`, `hidden`, `heads`, `kv_heads`, `ffn`; `parameters`,
-/// `memory_bytes`, `flops_per_token`; `loads_as`, null where no loader takes the shape.
+/// `memory_bytes`, `flops_per_token`; `loads_as`, null where no loader takes the shape; `seconds_per_token`
+/// where a system is given.
 nlohmann::ordered_json to_json(const search::Candidate& candidate, int64_t number);
 
 /// The shape at position k, from 0, of the list in a file. Throws UserError naming the file and the field.

@@ -93,6 +93,7 @@ CutCheck check_cut(Session& session, ModelFile& source, const prune::Kept& kept,
     const auto ids = read_tokens(prefix, a, kept.vocab);
     const std::vector<int32_t> inputs(ids.begin(), ids.end() - 1), labels(ids.begin() + 1, ids.end());
     std::vector<int32_t> source_inputs;
+    source_inputs.reserve(inputs.size());
     for (const int32_t id : inputs)
         source_inputs.push_back(narrow<int32_t>(kept.vocab[static_cast<size_t>(id)]));
     const auto batch = [&](const std::vector<int32_t>& tokens) {

@@ -84,6 +84,7 @@ struct Checkpoints::Writing {
     Writing(io::TensorFileWriter w, std::string n) : writer(std::move(w)), name(std::move(n)) {}
     io::TensorFileWriter writer;
     std::string name;
+    double writing_seconds = 0, waiting_seconds = 0;
     std::atomic<bool> done = false;
     std::exception_ptr failure;
     std::thread thread;
@@ -123,6 +124,7 @@ int64_t Checkpoints::copy_bytes() const {
 
 void Checkpoints::begin(const RunState& state) {
     finish();
+    const double start = session_.seconds();
     const std::string name = fmt::format("step-{}.h5", state.step);
     if (session_.root()) fs::create_directories(folder_of(rundir_));
     session_.world().barrier();
@@ -151,7 +153,9 @@ void Checkpoints::begin(const RunState& state) {
             }
         }
     }
+    writing_->waiting_seconds = session_.seconds() - start;
     writing_->thread = std::thread([this, &writing = *writing_] {
+        const double begin = session_.seconds();
         try {
             size_t at = 0;
             for (const auto& t : trained_) {
@@ -164,21 +168,31 @@ void Checkpoints::begin(const RunState& state) {
         } catch (...) {
             writing.failure = std::current_exception();
         }
+        writing.writing_seconds = session_.seconds() - begin;
         writing.done = true;
     });
 }
 
 void Checkpoints::finish() {
     if (!writing_) return;
+    const double start = session_.seconds();
     writing_->thread.join();
     if (writing_->failure) std::rethrow_exception(writing_->failure);
     writing_->writer.publish();
     if (session_.root()) io::write_file(rundir_ + "/latest", "checkpoints/" + writing_->name + "\n");
-    writing_.reset();
+    const auto ended = std::move(writing_);
     const auto all = find_checkpoints(session_, rundir_);
     if (session_.root()) {
         for (size_t i = static_cast<size_t>(keep_); i < all.size(); ++i) fs::remove(all[i].path);
     }
+    double bytes = 0;
+    for (const auto& spec : specs(trained_)) bytes += static_cast<double>(spec.size() * 4);
+    const double waiting = ended->waiting_seconds + session_.seconds() - start;
+    times_ = {times_.count + 1, times_.bytes + bytes, times_.writing_seconds + ended->writing_seconds,
+              times_.waiting_seconds + waiting};
+    if (session_.root())
+        session_.log().debug("{}: {:.3f} GB in {:.2f} s, for {:.2f} s of which training waited", ended->name,
+                             bytes * 1e-9, ended->writing_seconds, waiting);
 }
 
 std::optional<RunState> Checkpoints::read() {

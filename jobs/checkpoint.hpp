@@ -27,6 +27,14 @@ struct RunState {
     int64_t skipped = 0;  ///< steps whose gradient was not finite
 };
 
+/// What checkpoints took, as rank 0 saw it.
+struct CheckpointTimes {
+    int64_t count = 0;
+    double bytes = 0;            ///< of the tensors, all ranks together
+    double writing_seconds = 0;  ///< of the thread that writes, until all is on the disk
+    double waiting_seconds = 0;  ///< of training, for copies, files' beginnings and ends
+};
+
 class Checkpoints {
 public:
     /// `configuration`: what a run that goes on must have in common with the one that wrote; `architecture`
@@ -49,6 +57,7 @@ public:
     bool under_way() const { return writing_ != nullptr; }
     /// Collective. Waits until all is written, then makes it a checkpoint and removes those beyond `keep`.
     void finish();
+    const CheckpointTimes& times() const { return times_; }
 
 private:
     struct Writing;
@@ -61,6 +70,7 @@ private:
     nlohmann::ordered_json configuration_;
     int64_t keep_;
     std::unique_ptr<Writing> writing_;
+    CheckpointTimes times_;
     std::vector<Tensor> copies_;  // of the state, on the processor, kept from one checkpoint to the next
 };
 

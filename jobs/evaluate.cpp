@@ -1,6 +1,7 @@
 // evaluate: loss and perplexity over a token file, accuracy over multiple-choice requests.
 #include <cmath>
 
+#include "jobs/documents.hpp"
 #include "jobs/job.hpp"
 #include "jobs/model_file.hpp"
 #include "jobs/progress.hpp"
@@ -15,9 +16,11 @@ namespace {
 struct EvaluateOptions {
     std::string model, data, requests;
     int64_t seq_len = 0, stride = 0, micro_batch = 4;
+    DocumentOptions documents;
 };
 
-void evaluate_stream(Session& session, const EvaluateOptions& o, model::Transformer& model) {
+void evaluate_stream(Session& session, const EvaluateOptions& o, const data::DocumentMasks& masks,
+                     model::Transformer& model) {
     const auto& a = model.architecture();
     const int64_t seq = o.seq_len > 0 ? o.seq_len : std::min<int64_t>(a.max_positions, 2048),
                   stride = o.stride > 0 ? o.stride : seq;
@@ -34,7 +37,7 @@ void evaluate_stream(Session& session, const EvaluateOptions& o, model::Transfor
     Progress progress(session, "evaluate", static_cast<double>(windows.size()), "windows");
     const double begin = session.seconds();
     const auto loss = evaluate::stream_loss(
-        session.context(), model, session.topology(), windows, o.micro_batch,
+        session.context(), model, session.topology(), windows, o.micro_batch, masks,
         [&](int64_t at, std::span<int32_t> out) { stream.read(at, out); },
         [&](int64_t done) { progress.show(static_cast<double>(done)); });
     session.results["loss"] = loss.mean();
@@ -77,18 +80,22 @@ int evaluate(const std::vector<std::string>& arguments, comm::Mpi&) {
             "stride", po::value(&o.stride)->default_value(o.stride), "tokens between windows; 0: seq-len")(
             "micro-batch", po::value(&o.micro_batch)->default_value(o.micro_batch),
             "windows or requests at a time");
+        declare_documents(options, o.documents);
     };
     return run_job("evaluate", arguments, declare, [&](Session& session, const Options&) {
         ESPALIER_REQUIRE(o.data.empty() != o.requests.empty(),
                          "give --data PREFIX or --requests FILE.jsonl, one of them");
         ESPALIER_REQUIRE(o.micro_batch >= 1 && o.seq_len >= 0 && o.stride >= 0,
                          "--micro-batch must be at least 1, --seq-len and --stride not negative");
+        ESPALIER_REQUIRE(o.requests.empty() || !(o.documents.reset_attention || o.documents.mask_eod),
+                         "--reset-attention and --mask-eod are for --data; a request is one document");
         ModelFile file(o.model, session.world().handle());
+        const auto masks = document_masks(session, o.documents, file);
         const auto model = load_transformer(session, file, model::Gradients::none);
         if (o.data.empty()) {
             evaluate_choices(session, o, *model);
         } else {
-            evaluate_stream(session, o, *model);
+            evaluate_stream(session, o, masks, *model);
         }
         return exit_code::done;
     });

@@ -128,7 +128,7 @@ std::string Options::config() const {
     for (const auto& [name, value] : values.items()) {
         const auto line = [&, &key = name](const nlohmann::ordered_json& v) {
             const std::string text = v.is_string() ? v.get<std::string>() : v.dump();
-            if (!text.empty()) out += key + " = " + text + "\n";
+            if (!text.empty()) out += fmt::format("{} = {}\n", key, text);
         };
         if (value.is_array()) {
             for (const auto& v : value) line(v);

@@ -1,6 +1,7 @@
 #include "jobs/scoring.hpp"
 
 #include "jobs/breakdown.hpp"
+#include "jobs/documents.hpp"
 #include "jobs/progress.hpp"
 #include "jobs/tokens.hpp"
 #include "src/core/error.hpp"
@@ -14,18 +15,6 @@ void check(Calibration& c, const model::Architecture& a) {
     ESPALIER_REQUIRE(c.seq_len <= a.max_positions,
                      "--seq-len {}: the model has {} positions; choose --seq-len <= {}", c.seq_len,
                      a.max_positions, a.max_positions);
-}
-
-std::pair<model::TokenBatch, Tensor> read_batch(Context& ctx, const data::Samples& samples, int64_t first,
-                                                int64_t count) {
-    const int64_t seq = samples.seq_len();
-    std::vector<int32_t> ids, labels, sample(static_cast<size_t>(seq + 1));
-    for (int64_t i = 0; i < count; ++i) {
-        samples.read(first + i, sample);
-        ids.insert(ids.end(), sample.begin(), sample.end() - 1);
-        labels.insert(labels.end(), sample.begin() + 1, sample.end());
-    }
-    return {model::make_batch(ctx, ids, count, seq), model::ids_tensor(ctx, labels)};
 }
 
 data::Samples open_samples(const Session& session, const Calibration& c, int64_t vocab) {
@@ -43,10 +32,10 @@ prune::ScoreSums score_samples(Session& session, model::Transformer& model, cons
     model::Outbox outbox;
     for (int64_t first = mine.begin; first < mine.end; first += c.micro_batch) {
         const int64_t count = std::min(c.micro_batch, mine.end - first);
-        const auto [tokens, labels] =
-            breakdown.io([&] { return read_batch(session.context(), samples, first, count); });
-        prune::scoring_pass(session.context(), model, topology, tokens, labels, options.pass, scorer, sums,
-                            outbox);
+        const auto batch =
+            breakdown.io([&] { return read_micro_batch(session.context(), samples, {}, first, count); });
+        prune::scoring_pass(session.context(), model, topology, batch.tokens, batch.labels, options.pass,
+                            scorer, sums, outbox);
         progress.show(static_cast<double>((first + count - mine.begin) * c.seq_len * topology.layout.dp));
     }
     outbox.drain();

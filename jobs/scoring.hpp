@@ -33,8 +33,4 @@ prune::ScoreSums score_samples(Session& session, model::Transformer& model, cons
 /// The samples of a calibration, for a model of this vocabulary.
 data::Samples open_samples(const Session& session, const Calibration& calibration, int64_t vocab);
 
-/// Samples [first, first + count) as one micro-batch, and their labels.
-std::pair<model::TokenBatch, Tensor> read_batch(Context& ctx, const data::Samples& samples, int64_t first,
-                                                int64_t count);
-
 }  // namespace espalier::jobs

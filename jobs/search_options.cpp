@@ -3,6 +3,7 @@
 #include <cmath>
 #include <sstream>
 
+#include "jobs/json_file.hpp"
 #include "src/core/error.hpp"
 
 namespace espalier::jobs {
@@ -45,10 +46,16 @@ void declare_space(SearchOptions& o, Options& options) {
         "params-max", po::value(&o.params_max), "")("max-memory", po::value(&o.max_memory),
                                                     "bytes of weights and of the cache of keys and values")(
         "max-flops", po::value(&o.max_flops), "of a token's forward pass")(
+        "max-latency", po::value(&o.max_latency),
+        "seconds for a generated token of each sequence on --system")(
+        "system", po::value(&o.system)->default_value(o.system),
+        "FILE.json of the machine that serves the model (share/systems, or plan --calibrate)")(
+        "latency-tp", po::value(&o.latency_tp)->default_value(o.latency_tp),
+        "GPUs of it that share the model")(
         "memory-dtype", po::value(&o.memory_dtype)->default_value(o.memory_dtype), "of weights and cache")(
         "memory-batch", po::value(&o.memory_batch)->default_value(o.memory_batch), "sequences in the cache")(
         "memory-seq-len", po::value(&o.memory_seq_len)->default_value(o.memory_seq_len),
-        "tokens of each, for --max-flops too; 0: the model's positions, at most 4096");
+        "tokens of each, for --max-flops and --max-latency too; 0: the model's positions, at most 4096");
     options.add()("layers", po::value(&o.layers)->default_value(o.layers),
                   "list, as in 29,30,31,32; all lists: empty for one derived from the model")(
         "hidden", po::value(&o.hidden)->default_value(o.hidden), "list")(
@@ -123,6 +130,12 @@ void check(const SearchOptions& o, const Options& given) {
                      "--params with --tolerance and --params-min, --params-max exclude each other");
     ESPALIER_REQUIRE(o.tolerance >= 0 && o.tolerance < 1, "--tolerance {}: choose from 0 to below 1",
                      o.tolerance);
+    ESPALIER_REQUIRE(
+        !given.given("max-latency") || !o.system.empty(),
+        "--max-latency needs --system FILE.json, the machine that serves the model; share/systems "
+        "has files for common ones, and `espalier plan --calibrate --out FILE.json` writes one for "
+        "this machine");
+    ESPALIER_REQUIRE(o.latency_tp >= 1, "--latency-tp {}: it must be at least 1", o.latency_tp);
     ESPALIER_REQUIRE(dtype_from_string(o.memory_dtype) && o.memory_batch > 0 && o.memory_seq_len >= 0,
                      "--memory-dtype must be f32 or bf16, --memory-batch at least 1, --memory-seq-len not "
                      "negative");
@@ -143,23 +156,31 @@ search::Budget budget_of(const SearchOptions& o, const Options& given) {
     search::Budget out{limit("params-min", o.params_min),
                        limit("params-max", o.params_max),
                        limit("max-memory", o.max_memory),
+                       {},
                        {}};
     if (limit("params", o.params)) {
         out.min_parameters = std::llround(o.params * (1 - o.tolerance));
         out.max_parameters = std::llround(o.params * (1 + o.tolerance));
     }
     if (limit("max-flops", o.max_flops)) out.max_flops = o.max_flops;
+    if (given.given("max-latency")) {
+        ESPALIER_REQUIRE(o.max_latency > 0, "--max-latency {}: it must be positive", o.max_latency);
+        out.max_latency = o.max_latency;
+    }
     ESPALIER_REQUIRE(out.limits(),
                      "no budget: give --params N [--tolerance 0.05], --params-min and --params-max, "
-                     "--max-memory or --max-flops");
+                     "--max-memory, --max-flops or --max-latency");
     ESPALIER_REQUIRE(!out.min_parameters || !out.max_parameters || *out.min_parameters <= *out.max_parameters,
                      "--params-min {} exceeds --params-max {}", *out.min_parameters, *out.max_parameters);
     return out;
 }
 
 search::Use use_of(const SearchOptions& o, const model::Architecture& a) {
-    return {*dtype_from_string(o.memory_dtype), o.memory_batch,
-            o.memory_seq_len > 0 ? o.memory_seq_len : std::min<int64_t>(a.max_positions, 4096)};
+    search::Use use{*dtype_from_string(o.memory_dtype), o.memory_batch,
+                    o.memory_seq_len > 0 ? o.memory_seq_len : std::min<int64_t>(a.max_positions, 4096)};
+    if (!o.system.empty()) use.system = plan::system_from_json(read_json(o.system), o.system);
+    use.tp = o.latency_tp;
+    return use;
 }
 
 }  // namespace espalier::jobs

@@ -9,9 +9,11 @@ namespace espalier::jobs {
 struct SearchOptions {
     std::string model, arch, importance;
     std::string layers, hidden, heads, kv_heads, ffn, ffn_ratio;  // lists
-    double params = 0, tolerance = 0.05, params_min = 0, params_max = 0, max_memory = 0, max_flops = 0;
+    double params = 0, tolerance = 0.05, params_min = 0, params_max = 0, max_memory = 0, max_flops = 0,
+           max_latency = 0;
+    std::string system;
     std::string memory_dtype = "bf16";
-    int64_t memory_batch = 1, memory_seq_len = 0;
+    int64_t memory_batch = 1, memory_seq_len = 0, latency_tp = 1;
     bool loadable_only = false;
     std::string batch = "l2", sequence = "mean";
     int64_t candidate = -1, rungs = 0;

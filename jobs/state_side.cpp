@@ -46,8 +46,7 @@ std::optional<std::vector<int64_t>> kept_channels(const ModelFile& student, cons
 }
 
 StateSide::StateSide(Session& session, const TrainingOptions& o, distill::StateTerms terms,
-                     const ModelFile& student_file, const model::Transformer& student, TeacherSide& teacher,
-                     double token_weight)
+                     const ModelFile& student_file, const model::Transformer& student, TeacherSide& teacher)
     : session_(session) {
     const auto &s = student_file.architecture(), &t = teacher.file()->architecture();
     if (s.hidden != t.hidden) {
@@ -58,7 +57,7 @@ StateSide::StateSide(Session& session, const TrainingOptions& o, distill::StateT
                                     optimizer_options(o), session.world());
     }
     loss_ = std::make_unique<distill::StateLoss>(std::move(terms), student, session.topology(),
-                                                 learned_ ? &learned_->projection : nullptr, token_weight);
+                                                 learned_ ? &learned_->projection : nullptr);
     if (teacher.brings_states())
         loss_->take_from([&teacher](Context& ctx, size_t pair) { return teacher.next_state(ctx, pair); });
 }
@@ -87,8 +86,8 @@ double StateSide::flops_per_token() const {
     return learned_ ? 6 * pairs * static_cast<double>(learned_->projection.weight().size()) : 0.0;
 }
 
-void StateSide::begin_step() {
-    loss_->reset();
+void StateSide::begin_step(double token_weight) {
+    loss_->begin_step(token_weight);
     if (learned_) fill(session_.context(), 0.0f, learned_->projection.gradients());
 }
 

@@ -12,11 +12,10 @@ distill::StateTerms state_terms(const TrainingOptions& o, const distill::LossTer
 
 class StateSide {
 public:
-    /// Collective. `student` is loaded and outlives this, as do the others; token_weight as in
-    /// distill::StateLoss. Throws UserError where the pairs are not those of these models.
+    /// Collective. `student` is loaded and outlives this, as do the others. Throws UserError where the pairs
+    /// are not those of these models.
     StateSide(Session& session, const TrainingOptions& o, distill::StateTerms terms,
-              const ModelFile& student_file, const model::Transformer& student, TeacherSide& teacher,
-              double token_weight);
+              const ModelFile& student_file, const model::Transformer& student, TeacherSide& teacher);
 
     distill::StateLoss& loss() { return *loss_; }
     /// The projection's, where widths differ.
@@ -24,7 +23,8 @@ public:
     /// Of a token's three products with the projection, for all pairs.
     double flops_per_token() const;
 
-    void begin_step();
+    /// token_weight: of a token in the step's mean.
+    void begin_step(double token_weight);
     /// Collective. Sums the projection's gradient over all ranks; gives its square norm.
     double synchronise_gradient();
     /// Collective. One update.

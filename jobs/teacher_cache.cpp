@@ -1,4 +1,5 @@
 // teacher-cache: what the teacher says to each sample of a run to come, so that the run needs no teacher.
+#include "jobs/documents.hpp"
 #include "jobs/job.hpp"
 #include "jobs/model_file.hpp"
 #include "jobs/progress.hpp"
@@ -16,6 +17,7 @@ struct CacheOptions {
     std::vector<std::string> data;
     int64_t samples = 0, seq_len = 0, micro_batch = 1, top_k = 0;
     double temperature = 1;
+    DocumentOptions documents;
 };
 
 void check(const CacheOptions& o, const model::Architecture& a) {
@@ -28,15 +30,6 @@ void check(const CacheOptions& o, const model::Architecture& a) {
                      "--top-k {}: {} has {} tokens; choose --top-k < {}, or 0 for whole distributions",
                      o.top_k, o.teacher, a.vocab, a.vocab);
     ESPALIER_REQUIRE(o.temperature > 0, "--temperature {}: it must be positive", o.temperature);
-}
-
-model::TokenBatch read_batch(Context& ctx, const data::Samples& samples, int64_t first, int64_t count) {
-    std::vector<int32_t> ids, sample(static_cast<size_t>(samples.seq_len() + 1));
-    for (int64_t i = 0; i < count; ++i) {
-        samples.read(first + i, sample);
-        ids.insert(ids.end(), sample.begin(), sample.end() - 1);
-    }
-    return model::make_batch(ctx, ids, count, samples.seq_len());
 }
 
 void write_batch(Context& ctx, const model::Transformer& model, const Tensor& hidden, int64_t first_sample,
@@ -64,18 +57,20 @@ int teacher_cache(const std::vector<std::string>& arguments, comm::Mpi&) {
             "keep the K most likely tokens of each; 0: whole distributions, 2 bytes a token of the "
             "vocabulary")("temperature", po::value(&o.temperature)->default_value(o.temperature),
                           "of the run's loss; counts with --top-k");
+        declare_reset_attention(options, o.documents);
     };
     return run_job("teacher-cache", arguments, declare, [&](Session& session, const Options&) {
         ModelFile file(o.teacher, session.world().handle());
         const auto& a = file.architecture();
         check(o, a);
+        const auto masks = document_masks(session, o.documents, file);
         const auto seed = session.common().seed;
         const data::Samples samples(open_data(o.data, a.vocab), o.samples, o.seq_len,
                                     static_cast<uint32_t>(seed));
         const auto model = load_transformer(session, file, model::Gradients::none);
         TeacherCacheWriter writer(session, o.out,
                                   {file.sha256(), data_fingerprint(o.data), a.vocab, o.seq_len, o.samples,
-                                   seed, o.top_k, o.temperature});
+                                   seed, o.top_k, o.temperature, masks.attention ? masks.eod : -1});
         Context& ctx = session.context();
         const auto& topology = session.topology();
         const Range mine = split_evenly(o.samples, topology.layout.dp, topology.data.rank());
@@ -84,7 +79,7 @@ int teacher_cache(const std::vector<std::string>& arguments, comm::Mpi&) {
         model::Outbox outbox;
         for (int64_t first = mine.begin; first < mine.end; first += o.micro_batch) {
             const int64_t count = std::min(o.micro_batch, mine.end - first);
-            const auto tokens = read_batch(ctx, samples, first, count);
+            const auto tokens = read_micro_batch(ctx, samples, masks, first, count).tokens;
             const Tensor hidden = model::forward_pipeline(ctx, *model, topology, tokens, outbox);
             if (hidden) write_batch(ctx, *model, hidden, first, writer);
             progress.show(static_cast<double>((first + count - mine.begin) * o.seq_len * topology.layout.dp));

@@ -47,7 +47,8 @@ TeacherCacheKey read_key(const io::TensorFileReader& reader) {
             integer("samples"),
             integer("seed"),
             integer("top_k"),
-            reader.number("temperature")};
+            reader.number("temperature"),
+            reader.has_attribute("reset_at") ? integer("reset_at") : -1};
 }
 
 }  // namespace
@@ -80,6 +81,7 @@ TeacherCacheWriter::TeacherCacheWriter(Session& session, const std::string& fold
     writer_.attribute("seed", key.seed);
     writer_.attribute("top_k", key.top_k);
     writer_.attribute("temperature", key.temperature);
+    writer_.attribute("reset_at", key.reset_at);
     if (key.top_k == 0) writer_.attribute("steps_per_nat", double{steps_per_nat});
 }
 
@@ -135,6 +137,8 @@ TeacherCache::TeacherCache(Session& session, const std::string& folder, const Te
     same(key_.seq_len, wanted.seq_len, "--seq-len");
     same(key_.seed, wanted.seed, "--seed");
     same(key_.samples, wanted.samples, "number of samples, on which their order depends,");
+    same(key_.reset_at, wanted.reset_at,
+         "end of documents for --reset-attention (--eod; -1: attention crosses documents)");
     if (key_.top_k == 0) return;
     same(key_.top_k, wanted.top_k, "--top-k");
     same(key_.temperature, wanted.temperature, "--temperature");

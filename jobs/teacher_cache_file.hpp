@@ -19,6 +19,7 @@ struct TeacherCacheKey {
     int64_t vocab = 0, seq_len = 0, samples = 0, seed = 0;
     int64_t top_k = 0;       ///< 0: whole distributions
     double temperature = 1;  ///< of the top tokens' probabilities; whole ones serve any
+    int64_t reset_at = -1;   ///< the token after which attention began anew; -1: it crossed documents
 };
 
 /// What makes token files others: a hash over the indexes, and over weights and sizes.

@@ -11,7 +11,7 @@
 namespace espalier::jobs {
 
 TeacherSide::TeacherSide(Session& session, const TrainingOptions& o, const ModelFile& student,
-                         int64_t samples)
+                         int64_t samples, const data::DocumentMasks& masks)
     : session_(session), o_(o), student_(student.architecture()) {
     if (!o.teacher.empty()) file_ = std::make_unique<ModelFile>(o.teacher, session.world().handle());
     if (!o.teacher_cache.empty()) {
@@ -19,7 +19,7 @@ TeacherSide::TeacherSide(Session& session, const TrainingOptions& o, const Model
             session, o.teacher_cache,
             TeacherCacheKey{file_ ? file_->sha256() : "", data_fingerprint(o.data),
                             student.architecture().vocab, o.seq_len, samples, session.common().seed, o.top_k,
-                            o.temperature});
+                            o.temperature, masks.attention ? masks.eod : -1});
     }
     check();
 }

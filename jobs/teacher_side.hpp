@@ -20,7 +20,8 @@ using ReadMicroBatches = std::function<std::vector<train::MicroBatch>(const comm
 class TeacherSide {
 public:
     /// Collective. Nothing where the run has no teacher. Refuses one that cannot teach this student.
-    TeacherSide(Session& session, const TrainingOptions& o, const ModelFile& student, int64_t samples);
+    TeacherSide(Session& session, const TrainingOptions& o, const ModelFile& student, int64_t samples,
+                const data::DocumentMasks& masks);
     /// Collective. Loads what is to run; a teacher whose states are asked for runs whatever the loss.
     void load(const distill::LossTerms& terms, const distill::StateTerms& states);
 
@@ -38,7 +39,8 @@ public:
     /// The run's grids: the student's, and the teacher's where it is another.
     std::vector<const comm::Topology*> grids() const;
 
-    /// Collective. What the teacher does before the student's passes of a step over `tokens` tokens.
+    /// Collective. What the teacher does before the student's passes of a step in which `tokens` tokens
+    /// count.
     void begin_step(Context& ctx, const ReadMicroBatches& read, double tokens);
     /// Collective. And after them: where it is corrected, one update; `share` of its peak learning rate.
     void end_step(Context& ctx, int64_t step, double share);

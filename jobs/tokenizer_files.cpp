@@ -4,7 +4,6 @@
 #include <filesystem>
 
 #include "io/publish.hpp"
-#include "io/tensor_file.hpp"
 #include "jobs/model_file.hpp"
 #include "src/core/error.hpp"
 
@@ -25,24 +24,29 @@ Tokenizer from_folder(const fs::path& folder) {
     fail("{}: the folder holds neither tokenizer.json nor tokenizer.model", folder.string());
 }
 
+bool has(const io::TensorFileReader& reader, const char* name) {
+    const auto& names = reader.byte_names();
+    return std::find(names.begin(), names.end(), name) != names.end();
+}
+
 Tokenizer from_model_file(const std::string& path) {
     const io::TensorFileReader reader(path, MPI_COMM_SELF, model_format);
-    const auto has = [&](const std::string& name) {
-        return std::find(reader.byte_names().begin(), reader.byte_names().end(), name) !=
-               reader.byte_names().end();
-    };
-    if (has("tokenizer/tokenizer.json")) {
+    if (has(reader, "tokenizer/tokenizer.json")) {
         return Tokenizer::from_json(reader.read_bytes("tokenizer/tokenizer.json"),
-                                    has("tokenizer/tokenizer_config.json")
+                                    has(reader, "tokenizer/tokenizer_config.json")
                                         ? reader.read_bytes("tokenizer/tokenizer_config.json")
                                         : "");
     }
-    if (has("tokenizer/tokenizer.model"))
+    if (has(reader, "tokenizer/tokenizer.model"))
         return Tokenizer::from_sentencepiece(reader.read_bytes("tokenizer/tokenizer.model"));
     fail("{}: the model carries no tokenizer; give --tokenizer PATH of a tokenizer.json", path);
 }
 
 }  // namespace
+
+bool carries_tokenizer(const io::TensorFileReader& model) {
+    return has(model, "tokenizer/tokenizer.json") || has(model, "tokenizer/tokenizer.model");
+}
 
 std::optional<tokenizer::GgufVocabulary> gguf_vocabulary(const io::GgufFile& file) {
     const auto model = file.text("tokenizer.ggml.model");

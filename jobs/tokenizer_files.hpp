@@ -4,6 +4,7 @@
 #include <string>
 
 #include "io/gguf.hpp"
+#include "io/tensor_file.hpp"
 #include "src/tokenizer/gguf_vocabulary.hpp"
 #include "src/tokenizer/tokenizer.hpp"
 
@@ -11,6 +12,9 @@ namespace espalier::jobs {
 
 /// The vocabulary of a GGUF file, or nothing where it has none that tokenizer.json can hold.
 std::optional<tokenizer::GgufVocabulary> gguf_vocabulary(const io::GgufFile& file);
+
+/// Whether a model file has a tokenizer inside.
+bool carries_tokenizer(const io::TensorFileReader& model);
 
 /// A tokenizer.json, a SentencePiece .model, a .gguf, an M.h5 with its tokenizer inside, or a folder that
 /// holds one of the first two. Throws UserError for anything else.

@@ -1,6 +1,7 @@
 // The training run: loads, resumes, steps, checkpoints, stops.
 #include "jobs/training.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <filesystem>
@@ -58,8 +59,9 @@ public:
         prepare_folder(session, o);
         student_file_ = std::make_unique<ModelFile>(o.student, session.world().handle());
         check_models();
+        masks_ = document_masks(session, o.documents, *student_file_);
         steps_ = div_ceil(o.tokens, o.global_batch * o.seq_len);
-        teacher_ = std::make_unique<TeacherSide>(session, o, *student_file_, steps_ * o.global_batch);
+        teacher_ = std::make_unique<TeacherSide>(session, o, *student_file_, steps_ * o.global_batch, masks_);
         if (!states.pairs.empty())
             distill::check(states, teacher_->file()->architecture(), o.teacher, student_file_->architecture(),
                            o.student);
@@ -75,8 +77,7 @@ public:
         student_ = load_transformer(session, *student_file_, model::Gradients::keep, chunks);
         teacher_->load(objective_.terms(), states);
         if (!states.pairs.empty())
-            states_ = std::make_unique<StateSide>(session, o, states, *student_file_, *student_, *teacher_,
-                                                  1.0 / static_cast<double>(o.global_batch * o.seq_len));
+            states_ = std::make_unique<StateSide>(session, o, states, *student_file_, *student_, *teacher_);
         pipeline_ = std::make_unique<train::Pipeline>(
             topology_, *student_, teacher_->in_pipeline(),
             train::PipelineOptions{model::recompute_from_string(o.recompute, "--recompute")},
@@ -86,9 +87,9 @@ public:
         std::vector<Trained> all{trained("", *student_, *optimizer_)};
         if (const auto corrected = teacher_->trained()) all.push_back(*corrected);
         if (const auto projection = states_ ? states_->trained() : std::nullopt) all.push_back(*projection);
-        checkpoints_ =
-            std::make_unique<Checkpoints>(session, o.out, student_->architecture(), std::move(all),
-                                          configuration(session, *student_file_, teacher_->sha256()), o.keep);
+        checkpoints_ = std::make_unique<Checkpoints>(
+            session, o.out, student_->architecture(), std::move(all),
+            configuration(session, *student_file_, teacher_->sha256(), masks_), o.keep);
         ctx_.trim();  // of what reading took
         flops_per_token_ = 3 * model::forward_flops_per_token(student_->architecture(), o.seq_len) +
                            teacher_->forward_flops_per_token(o.seq_len) +
@@ -169,7 +170,7 @@ private:
             for (const auto& [key, value] : session_.options().items()) {
                 for (const auto& v : value.is_array() ? value : nlohmann::ordered_json::array({value})) {
                     const std::string text = v.is_string() ? v.get<std::string>() : v.dump();
-                    if (!text.empty()) ini += key + " = " + text + "\n";
+                    if (!text.empty()) ini += fmt::format("{} = {}\n", key, text);
                 }
             }
             io::write_file(o_.out + "/config.ini", ini);
@@ -183,17 +184,6 @@ private:
         return state->step;
     }
 
-    train::MicroBatch read_micro_batch(int64_t first, int64_t count) {
-        const int64_t seq = o_.seq_len;
-        std::vector<int32_t> ids, labels, sample(static_cast<size_t>(seq + 1));
-        for (int64_t i = 0; i < count; ++i) {
-            samples_->read(first + i, sample);
-            ids.insert(ids.end(), sample.begin(), sample.end() - 1);
-            labels.insert(labels.end(), sample.begin() + 1, sample.end());
-        }
-        return {model::make_batch(ctx_, ids, count, seq), model::ids_tensor(ctx_, labels), first};
-    }
-
     /// The micro-batches of a step that a replica of a grid has; micro-batches, not samples, are dealt out,
     /// so that they are the same on any dp.
     std::vector<train::MicroBatch> read_step(int64_t step, const comm::Topology& grid) {
@@ -203,7 +193,8 @@ private:
         for (int64_t m = mine.begin; m < mine.end; ++m) {
             const int64_t first = m * o_.micro_batch,
                           count = std::min(o_.micro_batch, o_.global_batch - first);
-            out.push_back(read_micro_batch((step - 1) * o_.global_batch + first, count));
+            out.push_back(
+                read_micro_batch(ctx_, *samples_, masks_, (step - 1) * o_.global_batch + first, count));
         }
         return out;
     }
@@ -217,13 +208,21 @@ private:
 
     double tokens_of_a_step() const { return static_cast<double>(o_.global_batch * o_.seq_len); }
 
+    /// Of which so many count in the loss, over all replicas. Where none does, 1: sums over none are 0.
+    double scored_tokens(std::span<const train::MicroBatch> mine) const {
+        if (!masks_.loss) return tokens_of_a_step();
+        int64_t count = 0;
+        for (const auto& batch : mine) count += batch.scored;
+        return std::max(1.0, static_cast<double>(topology_.data.all_reduce(count, comm::Reduction::sum)));
+    }
+
     /// The head's part of a micro-batch's backward pass.
-    Tensor loss(const train::MicroBatch& batch, const Tensor& hidden, const Tensor& teacher_hidden) {
+    Tensor loss(const train::MicroBatch& batch, const Tensor& hidden, const Tensor& teacher_hidden,
+                double token_weight) {
         const auto teacher = teacher_->of(ctx_, *student_, batch.first_sample, teacher_hidden);
         const bool balance = states_ && !states_->loss().terms().weight;
         const double before = balance ? objective_.sums(ctx_).divergence : 0.0;
-        const Tensor d_hidden =
-            objective_.backward(ctx_, *student_, hidden, teacher, batch.labels, 1.0 / tokens_of_a_step());
+        Tensor d_hidden = objective_.backward(ctx_, *student_, hidden, teacher, batch.labels, token_weight);
         if (balance)
             states_->loss().balance_with(objective_.terms().divergence_weight *
                                          (objective_.sums(ctx_).divergence - before));
@@ -235,13 +234,16 @@ private:
     };
     Update update(int64_t step, std::span<const train::MicroBatch> now) {
         objective_.reset();
-        if (states_) states_->begin_step();
+        const double scored = scored_tokens(now);
+        if (states_) states_->begin_step(1.0 / scored);
         fill(ctx_, 0.0f, student_->gradients());
         teacher_->begin_step(
-            ctx_, [&](const comm::Topology& grid) { return read_step(step, grid); }, tokens_of_a_step());
-        pipeline_->step(ctx_, now, next_step_,
-                        [&](const train::MicroBatch& batch, int64_t, const Tensor& hidden,
-                            const Tensor& teacher_hidden) { return loss(batch, hidden, teacher_hidden); });
+            ctx_, [&](const comm::Topology& grid) { return read_step(step, grid); }, scored);
+        pipeline_->step(
+            ctx_, now, next_step_,
+            [&](const train::MicroBatch& batch, int64_t, const Tensor& hidden, const Tensor& teacher_hidden) {
+                return loss(batch, hidden, teacher_hidden, 1.0 / scored);
+            });
         train::synchronise_gradients(ctx_, *student_, topology_, optimizer_->shards());
         double norm = train::gradient_norm(ctx_, *student_, topology_, optimizer_->shards());
         if (states_) norm = std::hypot(norm, std::sqrt(states_->synchronise_gradient()));
@@ -293,7 +295,7 @@ private:
     }
 
     StepReport report(int64_t step, const Update& update, const Shared& shared, double seconds) const {
-        const double tokens = tokens_of_a_step(), scored = shared.sums.tokens;
+        const double tokens = tokens_of_a_step(), scored = std::max(1.0, shared.sums.tokens);
         StepReport r;
         r.checkpoint_written = shared.checkpoint_written;
         r.step = step;
@@ -332,7 +334,7 @@ private:
     double validation_loss() {
         const auto windows = evaluate::windows(valid_->tokens(), o_.seq_len, o_.seq_len);
         const auto loss = evaluate::stream_loss(
-            ctx_, *student_, topology_, windows, o_.micro_batch,
+            ctx_, *student_, topology_, windows, o_.micro_batch, masks_,
             [&](int64_t at, std::span<int32_t> out) { valid_->read(at, out); }, [](int64_t) {});
         return loss.mean();
     }
@@ -347,6 +349,11 @@ private:
         if (seconds > 0) out["tokens_per_second"] = tokens / seconds;
         if (seconds > 0) out["model_flops_per_second"] = tokens * flops_per_token_ / seconds;
         out["breakdown"] = breakdown_->mean_seconds();
+        if (const auto& c = checkpoints_->times(); c.count > 0)
+            out["checkpoints"] = {{"count", c.count},
+                                  {"bytes", static_cast<int64_t>(c.bytes)},
+                                  {"writing_seconds", c.writing_seconds},
+                                  {"waiting_seconds", c.waiting_seconds}};
         session_.model_flops = tokens * flops_per_token_;
     }
 
@@ -365,6 +372,7 @@ private:
     const TrainingOptions& o_;
     distill::Objective objective_;
     std::unique_ptr<ModelFile> student_file_;
+    data::DocumentMasks masks_;
     std::unique_ptr<data::Samples> samples_;
     std::unique_ptr<TokenStream> valid_;
     std::unique_ptr<model::Transformer> student_;

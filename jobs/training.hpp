@@ -1,7 +1,7 @@
 // distill and train: the same run, with or without a teacher.
 #pragma once
 
-#include "jobs/model_file.hpp"
+#include "jobs/documents.hpp"
 #include "src/train/optimizer.hpp"
 
 namespace espalier::jobs {
@@ -20,6 +20,7 @@ struct TrainingOptions {
     std::string hidden_map, hidden_loss = "cosine", hidden_weight = "auto";
     bool correct_teacher = false;
     double teacher_lr = 0;  ///< 0: a fifth of lr
+    DocumentOptions documents;
 };
 
 /// The options that both jobs have.
@@ -33,7 +34,7 @@ train::OptimizerOptions optimizer_options(const TrainingOptions& o);
 /// Options that a resumed run must share with the one it goes on from: everything but layout, limits and
 /// places.
 nlohmann::ordered_json configuration(const Session& session, const ModelFile& student,
-                                     const std::string& teacher_sha256);
+                                     const std::string& teacher_sha256, const data::DocumentMasks& masks);
 
 /// Runs to the end or to a stop; returns the exit code.
 int run_training(Session& session, const TrainingOptions& o);

@@ -38,6 +38,7 @@ void declare_training(Options& options, TrainingOptions& o) {
         "checkpoint and exit with code 3; 0: never")(
         "exit-after-steps", po::value(&o.exit_after_steps)->default_value(o.exit_after_steps),
         "the same after this step; 0: never");
+    declare_documents(options, o.documents);
 }
 
 void check(const TrainingOptions& o) {
@@ -69,7 +70,7 @@ train::OptimizerOptions optimizer_options(const TrainingOptions& o) {
 }
 
 nlohmann::ordered_json configuration(const Session& session, const ModelFile& student,
-                                     const std::string& teacher_sha256) {
+                                     const std::string& teacher_sha256, const data::DocumentMasks& masks) {
     nlohmann::ordered_json out = session.options();
     for (const char* key : {"tp",
                             "pp",
@@ -104,6 +105,7 @@ nlohmann::ordered_json configuration(const Session& session, const ModelFile& st
     // The balance of losses is a micro-batch's own.
     if (!out.value("hidden-map", "").empty() && out.value("hidden-weight", "") == "auto")
         out["micro-batch"] = session.options()["micro-batch"];
+    out["eod"] = masks.eod;  // whoever named it
     out["dtype"] = to_string(session.dtype());
     out["student_sha256"] = student.sha256();
     if (!teacher_sha256.empty()) out["teacher_sha256"] = teacher_sha256;

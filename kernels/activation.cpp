@@ -1,8 +1,5 @@
 #include "kernels/activation.hpp"
 
-#include <array>
-#include <utility>
-
 #include "kernels/cpu/activation.hpp"
 #include "kernels/cuda/activation.hpp"
 #include "src/core/has_cuda.hpp"
@@ -10,33 +7,11 @@
 namespace espalier {
 namespace {
 
-constexpr std::array names{
-    std::pair{Activation::swiglu, std::string_view("swiglu")},
-    std::pair{Activation::geglu, std::string_view("geglu")},
-    std::pair{Activation::relu2, std::string_view("relu2")},
-    std::pair{Activation::gelu, std::string_view("gelu")},
-    std::pair{Activation::silu, std::string_view("silu")},
-};
-
 void expect_input(Activation activation, const Tensor& u, int64_t rows, int64_t n) {
     expect_shape(u, {rows, is_gated(activation) ? 2 * n : n}, "u");
 }
 
 }  // namespace
-
-std::string_view to_string(Activation activation) {
-    for (const auto& [value, name] : names) {
-        if (value == activation) return name;
-    }
-    throw InternalError("unknown activation");
-}
-
-std::optional<Activation> activation_from_string(std::string_view wanted) {
-    for (const auto& [value, name] : names) {
-        if (name == wanted) return value;
-    }
-    return std::nullopt;
-}
 
 void activate(Context& ctx, Activation activation, const Tensor& u, Tensor& y) {
     const auto [rows, n] = y.dims<2>();

@@ -29,33 +29,40 @@ void expect(const Tensor& tensor, const Shape& shape, DType dtype, const char* w
     expect_dtype(tensor, dtype, what);
 }
 
+void expect_starts(const Tensor& starts, int64_t tokens) {
+    if (starts) expect(starts, {tokens}, DType::i32, "starts");
+}
+
 }  // namespace
 
-void attention(Context& ctx, const Tensor& qkv, const AttentionShape& shape, Tensor& o, Tensor& lse) {
+void attention(Context& ctx, const Tensor& qkv, const Tensor& starts, const AttentionShape& shape, Tensor& o,
+               Tensor& lse) {
     expect_valid(shape);
     const int64_t tokens = shape.batch * shape.seq, queries = shape.query_heads * shape.head_dim;
     expect_shape(qkv, {tokens, queries + 2 * shape.kv_heads * shape.head_dim}, "qkv");
+    expect_starts(starts, tokens);
     expect(o, {tokens, queries}, qkv.dtype(), "o");
     expect(lse, {shape.batch, shape.query_heads, shape.seq}, DType::f32, "lse");
     if constexpr (has_cuda) {
-        if (ctx.on_gpu()) return cuda::attention(ctx, qkv, shape, o, lse);
+        if (ctx.on_gpu()) return cuda::attention(ctx, qkv, starts, shape, o, lse);
     }
-    cpu::attention(ctx, qkv, shape, o, lse);
+    cpu::attention(ctx, qkv, starts, shape, o, lse);
 }
 
-void attention_backward(Context& ctx, const Tensor& d_o, const Tensor& qkv, const Tensor& o,
-                        const Tensor& lse, const AttentionShape& shape, Tensor& dqkv) {
+void attention_backward(Context& ctx, const Tensor& d_o, const Tensor& qkv, const Tensor& starts,
+                        const Tensor& o, const Tensor& lse, const AttentionShape& shape, Tensor& dqkv) {
     expect_valid(shape);
     const int64_t tokens = shape.batch * shape.seq, queries = shape.query_heads * shape.head_dim;
     expect_shape(qkv, {tokens, queries + 2 * shape.kv_heads * shape.head_dim}, "qkv");
+    expect_starts(starts, tokens);
     expect(d_o, {tokens, queries}, qkv.dtype(), "d_o");
     expect(o, {tokens, queries}, qkv.dtype(), "o");
     expect(lse, {shape.batch, shape.query_heads, shape.seq}, DType::f32, "lse");
     expect(dqkv, qkv.shape(), qkv.dtype(), "dqkv");
     if constexpr (has_cuda) {
-        if (ctx.on_gpu()) return cuda::attention_backward(ctx, d_o, qkv, o, lse, shape, dqkv);
+        if (ctx.on_gpu()) return cuda::attention_backward(ctx, d_o, qkv, starts, o, lse, shape, dqkv);
     }
-    cpu::attention_backward(ctx, d_o, qkv, o, lse, shape, dqkv);
+    cpu::attention_backward(ctx, d_o, qkv, starts, o, lse, shape, dqkv);
 }
 
 void attention_cached(Context& ctx, const Tensor& q, const Tensor& keys, const Tensor& values, int64_t length,

@@ -19,15 +19,18 @@ struct AttentionShape {
 };
 
 /// o = softmax(scale q k^T, causal) v.
-///   qkv  [batch * seq, (query_heads + 2 kv_heads) * head_dim]  f32 or bf16: query, key, value heads
-///   o    [batch * seq, query_heads * head_dim]   =, dtype of qkv
-///   lse  [batch, query_heads, seq]               =, f32: log sum exp of the scaled scores, for backward
+///   qkv     [batch * seq, (query_heads + 2 kv_heads) * head_dim]  f32 or bf16: query, key, value heads
+///   starts  [batch * seq] i32: the first key of its sequence that a query may see, which is where its
+///           document starts: at most the query itself, never falling within a sequence. Empty: 0 for all
+///   o       [batch * seq, query_heads * head_dim]   =, dtype of qkv
+///   lse     [batch, query_heads, seq]               =, f32: log sum exp of the scaled scores, for backward
 /// Scores, softmax and sums in f32. query_heads may be 0.
-void attention(Context& ctx, const Tensor& qkv, const AttentionShape& shape, Tensor& o, Tensor& lse);
+void attention(Context& ctx, const Tensor& qkv, const Tensor& starts, const AttentionShape& shape, Tensor& o,
+               Tensor& lse);
 
 /// dqkv =, shaped as qkv; the query heads of a group add up in their KV head. The rest as in attention.
-void attention_backward(Context& ctx, const Tensor& d_o, const Tensor& qkv, const Tensor& o,
-                        const Tensor& lse, const AttentionShape& shape, Tensor& dqkv);
+void attention_backward(Context& ctx, const Tensor& d_o, const Tensor& qkv, const Tensor& starts,
+                        const Tensor& o, const Tensor& lse, const AttentionShape& shape, Tensor& dqkv);
 
 /// Attention of new tokens over a cache that already holds their keys and values (generation).
 ///   q       [tokens, query_heads * head_dim]            the last `tokens` positions of the sequence, rotated

@@ -48,6 +48,15 @@ void fill(Context& ctx, float value, Tensor& x) {
     cpu::fill(ctx, value, x);
 }
 
+void clear_unscored(Context& ctx, const Tensor& labels, Tensor& x) {
+    expect_shape(labels, {x.dim(0)}, "labels");
+    expect_dtype(labels, DType::i32, "labels");
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu()) return cuda::clear_unscored(ctx, labels, x);
+    }
+    cpu::clear_unscored(ctx, labels, x);
+}
+
 double square_sum(Context& ctx, std::span<const Tensor> xs) {
     for (const Tensor& x : xs) expect_dtype(x, DType::f32, "x");
     if constexpr (has_cuda) {

@@ -17,6 +17,8 @@ void scale(Context& ctx, float factor, Tensor& x);
 void convert(Context& ctx, const Tensor& x, Tensor& out);
 /// x = value.
 void fill(Context& ctx, float value, Tensor& x);
+/// Rows of x ([rows] or [rows, n]) become 0 where the label ([rows] i32) is < 0: tokens that do not count.
+void clear_unscored(Context& ctx, const Tensor& labels, Tensor& x);
 /// Sum of squares of all elements (f32), in double; the same for the same tensors and thread count. On a
 /// device waits once.
 double square_sum(Context& ctx, std::span<const Tensor> xs);

@@ -57,9 +57,11 @@ public:
           sum_(q_ + query_block * head.width),
           scores_(sum_ + query_block * head.width) {}
 
-    /// Queries [begin, begin + count); rows of qkv are `stride` apart, q is row `begin` of the head.
+    /// Queries [begin, begin + count) of a sequence; rows of qkv are `stride` apart, q is row `begin` of the
+    /// head.
     template <class T>
-    void start(const T* q, int64_t stride, int64_t begin, int64_t count) {
+    void start(const View& view, const T* q, int64_t stride, int64_t begin, int64_t count) {
+        view_ = view;
         begin_ = begin;
         count_ = count;
         pack_rows(q, stride, count, shape_.head_dim, shape_.scale, q_, query_block, head_.width);
@@ -69,10 +71,10 @@ public:
 
     /// keys_t and values are those of the whole head, as packed.
     void attend(const float* keys_t, const float* values) {
-        const int64_t first = seen_by_tile(shape_, begin_, {0, shape_.seq}).begin;
+        const int64_t first = seen_by_tile(view_, begin_, {0, shape_.seq}).begin;
         for (int64_t k = first; k < begin_ + count_; k += key_block) {
             for (int64_t i = 0; i < count_; i += tile_rows) {
-                const Range keys = seen_by_tile(shape_, begin_ + i, {k, k + key_block});
+                const Range keys = seen_by_tile(view_, begin_ + i, {k, k + key_block});
                 if (keys.size() > 0) attend_tile(i, keys, keys_t, values);
             }
         }
@@ -98,7 +100,7 @@ private:
                                             shape_.head_dim, scores_ + j, key_block);
         }
         for (int64_t r = 0; r < tile_rows; ++r) {
-            const Range seen = seen_by(shape_, begin_ + i + r, keys);
+            const Range seen = seen_by(view_, begin_ + i + r, keys);
             const float factor = extend(running_[i + r], scores_ + r * key_block,
                                         {seen.begin - keys.begin, seen.end - keys.begin}, count);
             float* const sum = sum_ + (i + r) * head_.width;
@@ -114,6 +116,7 @@ private:
 
     const AttentionShape& shape_;
     const PaddedHead& head_;
+    View view_{};
     int64_t begin_ = 0;
     int64_t count_ = 0;
     float* q_;       // [query_block, width], scaled
@@ -123,7 +126,8 @@ private:
 };
 
 template <class T>
-void forward(Context& ctx, const Tensor& qkv, const AttentionShape& shape, Tensor& o, Tensor& lse) {
+void forward(Context& ctx, const Tensor& qkv, const Tensor& starts, const AttentionShape& shape, Tensor& o,
+             Tensor& lse) {
     const PaddedHead head(shape);
     const int64_t hd = shape.head_dim, seq = shape.seq, stride = qkv_width(shape);
     const int64_t blocks = div_ceil(seq, query_block), heads = shape.batch * shape.query_heads;
@@ -151,7 +155,8 @@ void forward(Context& ctx, const Tensor& qkv, const AttentionShape& shape, Tenso
             const int64_t begin = (blocks - 1 - i / heads) * query_block;  // the longest first
             const int64_t batch = i % heads / shape.query_heads, h = i % shape.query_heads;
             const int64_t kv = batch * shape.kv_heads + kv_head_of(shape, h);
-            block.start(place(batch, begin, h), stride, begin, std::min(query_block, seq - begin));
+            block.start(view_of(shape, starts, batch), place(batch, begin, h), stride, begin,
+                        std::min(query_block, seq - begin));
             block.attend(keys_t.data<float>() + kv * head.rows * hd, values.data<float>() + kv * head.size());
             const int64_t o_width = shape.query_heads * hd;
             block.finish(o.data<T>() + (batch * seq + begin) * o_width + h * hd, o_width,
@@ -162,8 +167,9 @@ void forward(Context& ctx, const Tensor& qkv, const AttentionShape& shape, Tenso
 
 }  // namespace
 
-void attention(Context& ctx, const Tensor& qkv, const AttentionShape& shape, Tensor& o, Tensor& lse) {
-    visit_float(qkv.dtype(), [&]<class T>(T) { forward<T>(ctx, qkv, shape, o, lse); });
+void attention(Context& ctx, const Tensor& qkv, const Tensor& starts, const AttentionShape& shape, Tensor& o,
+               Tensor& lse) {
+    visit_float(qkv.dtype(), [&]<class T>(T) { forward<T>(ctx, qkv, starts, shape, o, lse); });
 }
 
 }  // namespace espalier::cpu

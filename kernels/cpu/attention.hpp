@@ -5,9 +5,10 @@
 
 namespace espalier::cpu {
 
-void attention(Context& ctx, const Tensor& qkv, const AttentionShape& shape, Tensor& o, Tensor& lse);
-void attention_backward(Context& ctx, const Tensor& d_o, const Tensor& qkv, const Tensor& o,
-                        const Tensor& lse, const AttentionShape& shape, Tensor& dqkv);
+void attention(Context& ctx, const Tensor& qkv, const Tensor& starts, const AttentionShape& shape, Tensor& o,
+               Tensor& lse);
+void attention_backward(Context& ctx, const Tensor& d_o, const Tensor& qkv, const Tensor& starts,
+                        const Tensor& o, const Tensor& lse, const AttentionShape& shape, Tensor& dqkv);
 void attention_cached(Context& ctx, const Tensor& q, const Tensor& keys, const Tensor& values, int64_t length,
                       const AttentionShape& shape, Tensor& o);
 

@@ -19,6 +19,7 @@ struct Inputs {
     const float* keys;      // [rows, width]
     const float* keys_t;    // panels of pack_transposed
     const float* values_t;  // panels of pack_transposed
+    View view;
 };
 
 /// Where the head's gradients go, all [rows, width]; dq is without the factor `scale`.
@@ -37,7 +38,7 @@ public:
 
     void add(Range queries, Range keys, const Inputs& in, const Gradients& out) {
         for (int64_t q = queries.begin; q < queries.end; q += tile_rows) {
-            const Range seen = seen_by_tile(shape_, q, keys);
+            const Range seen = seen_by_tile(in.view, q, keys);
             probabilities(q, queries, keys, seen, in);
             for (int64_t d = 0; seen.size() > 0 && d < width_; d += tile_columns) {  // dq += ds k
                 const float* const ds = ds_ + (q - queries.begin) * block + seen.begin - keys.begin;
@@ -81,7 +82,7 @@ private:
                 p[j] = fast_exp(p[j] - lse);
                 ds[j] = p[j] * (ds[j] - delta);
             }
-            const Range own = seen_by(shape_, q + r, keys);
+            const Range own = seen_by(in.view, q + r, keys);
             for (float* const row : {p_, ds_}) {
                 float* const begin = row + (q - queries.begin + r) * block;
                 std::fill(begin, begin + own.begin - keys.begin, 0.0f);
@@ -101,9 +102,10 @@ private:
 template <class T>
 class Backward {
 public:
-    Backward(Context& ctx, const Tensor& d_o, const Tensor& qkv, const Tensor& o, const Tensor& lse,
-             const AttentionShape& shape, Tensor& dqkv)
+    Backward(Context& ctx, const Tensor& d_o, const Tensor& qkv, const Tensor& starts, const Tensor& o,
+             const Tensor& lse, const AttentionShape& shape, Tensor& dqkv)
         : shape_(shape),
+          starts_(starts),
           head_(shape),
           chunk_(round_up(std::max<int64_t>(256, div_ceil<int64_t>(head_.rows, 4)), block)),
           chunks_(div_ceil(head_.rows, chunk_)),
@@ -193,15 +195,15 @@ private:
                         delta_ + i * head_.rows,
                         keys_ + kv * size,
                         keys_t_ + kv * head_.rows * shape_.head_dim,
-                        values_t_ + kv * head_.rows * shape_.head_dim};
+                        values_t_ + kv * head_.rows * shape_.head_dim,
+                        view_of(shape_, starts_, i / shape_.query_heads)};
         const Gradients out{dq_ + (c * heads + i) * size, dk_ + i * size, dv_ + i * size};
         std::fill(out.dq + keys.begin * width, out.dq + size, 0.0f);
         std::fill(out.dk + keys.begin * width, out.dk + keys.end * width, 0.0f);
         std::fill(out.dv + keys.begin * width, out.dv + keys.end * width, 0.0f);
         for (int64_t k = keys.begin; k < keys.end; k += block) {
             const Range some{k, std::min(k + block, keys.end)};
-            const int64_t blind = shape_.window > 0 ? some.end - 1 + shape_.window : shape_.seq;
-            for (int64_t q = k; q < std::min(shape_.seq, blind); q += block) {
+            for (int64_t q = k; q < std::min(shape_.seq, in.view.blind(some.end)); q += block) {
                 worker.add({q, std::min(q + block, shape_.seq)}, some, in, out);
             }
         }
@@ -238,6 +240,7 @@ private:
     }
 
     const AttentionShape& shape_;
+    const Tensor& starts_;
     PaddedHead head_;
     int64_t chunk_;  // keys that one unit of work owns
     int64_t chunks_;
@@ -252,10 +255,11 @@ private:
 
 }  // namespace
 
-void attention_backward(Context& ctx, const Tensor& d_o, const Tensor& qkv, const Tensor& o,
-                        const Tensor& lse, const AttentionShape& shape, Tensor& dqkv) {
-    visit_float(qkv.dtype(),
-                [&]<class T>(T) { Backward<T>(ctx, d_o, qkv, o, lse, shape, dqkv).run(ctx.threads()); });
+void attention_backward(Context& ctx, const Tensor& d_o, const Tensor& qkv, const Tensor& starts,
+                        const Tensor& o, const Tensor& lse, const AttentionShape& shape, Tensor& dqkv) {
+    visit_float(qkv.dtype(), [&]<class T>(T) {
+        Backward<T>(ctx, d_o, qkv, starts, o, lse, shape, dqkv).run(ctx.threads());
+    });
 }
 
 }  // namespace espalier::cpu

@@ -25,18 +25,39 @@ struct PaddedHead {
     int64_t size() const { return rows * width; }
 };
 
+/// Which keys the queries of one sequence see. Both ends only grow from query to query.
+struct View {
+    int64_t seq;
+    int64_t window;
+    const int32_t* starts;  // [seq], or nullptr
+
+    /// q may lie beyond the sequence, in the padding of a tile.
+    int64_t oldest(int64_t q) const {
+        const int64_t start = starts ? starts[std::min(q, seq - 1)] : 0;
+        return window > 0 ? std::max(start, q - window + 1) : start;
+    }
+    /// The first query that sees none of the keys before `end`.
+    int64_t blind(int64_t end) const {
+        const int64_t other = starts ? std::lower_bound(starts, starts + seq, end) - starts : seq;
+        return window > 0 ? std::min(other, end - 1 + window) : other;
+    }
+};
+
+inline View view_of(const AttentionShape& shape, const Tensor& starts, int64_t batch) {
+    return {shape.seq, shape.window, starts ? starts.data<int32_t>() + batch * shape.seq : nullptr};
+}
+
 /// The keys of `block` that query q sees.
-inline Range seen_by(const AttentionShape& shape, int64_t q, Range block) {
-    const int64_t oldest = shape.window > 0 ? q - shape.window + 1 : 0;
-    const int64_t begin = std::clamp(oldest, block.begin, block.end);
-    const int64_t end = std::min({block.end, q + 1, shape.seq});
+inline Range seen_by(const View& view, int64_t q, Range block) {
+    const int64_t begin = std::clamp(view.oldest(q), block.begin, block.end);
+    const int64_t end = std::min({block.end, q + 1, view.seq});
     return {begin, std::max(begin, end)};
 }
 
 /// The keys of `block` that any of the tile_rows queries from q on sees; begins at a column of tiles.
-inline Range seen_by_tile(const AttentionShape& shape, int64_t q, Range block) {
-    const int64_t begin = seen_by(shape, q, block).begin / tile_columns * tile_columns;
-    return {begin, std::max(begin, seen_by(shape, q + tile_rows - 1, block).end)};
+inline Range seen_by_tile(const View& view, int64_t q, Range block) {
+    const int64_t begin = seen_by(view, q, block).begin / tile_columns * tile_columns;
+    return {begin, std::max(begin, seen_by(view, q + tile_rows - 1, block).end)};
 }
 
 inline int64_t kv_head_of(const AttentionShape& shape, int64_t query_head) {

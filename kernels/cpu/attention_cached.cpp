@@ -47,14 +47,13 @@ void attention_cached(Context& ctx, const Tensor& q, const Tensor& keys, const T
                       const AttentionShape& shape, Tensor& o) {
     const int64_t hd = shape.head_dim, heads = shape.query_heads, stride = shape.kv_heads * hd;
     const Tensor memory = ctx.empty({ctx.threads(), length + hd}, DType::f32);
-    AttentionShape cached = shape;
-    cached.seq = length;
+    const View view{length, shape.window, nullptr};
 
     visit_float(q.dtype(), [&]<class T>(T) {
 #pragma omp parallel for num_threads(ctx.threads())
         for (int64_t i = 0; i < shape.seq * heads; ++i) {
             const int64_t token = i / heads, h = i % heads;
-            const Range seen = seen_by(cached, length - shape.seq + token, {0, length});
+            const Range seen = seen_by(view, length - shape.seq + token, {0, length});
             const int64_t first = seen.begin * stride + kv_head_of(shape, h) * hd;
             float* const scores = memory.data<float>() + omp_get_thread_num() * memory.dim(1);
             attend(q.data<T>() + i * hd, keys.data<T>() + first, values.data<T>() + first, stride,

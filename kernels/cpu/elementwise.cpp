@@ -68,6 +68,17 @@ void fill(Context& ctx, float value, Tensor& x) {
     });
 }
 
+void clear_unscored(Context& ctx, const Tensor& labels, Tensor& x) {
+    const int64_t rows = labels.size();
+    if (rows == 0) return;
+    const size_t row_bytes = x.bytes() / static_cast<size_t>(rows);
+    const int32_t* const label = labels.data<int32_t>();
+#pragma omp parallel for num_threads(ctx.threads())
+    for (int64_t i = 0; i < rows; ++i) {
+        if (label[i] < 0) std::memset(x.raw() + static_cast<size_t>(i) * row_bytes, 0, row_bytes);
+    }
+}
+
 double square_sum(Context& ctx, const Tensor& x) {
     const int64_t count = x.size();
     std::vector<double> sums(static_cast<size_t>(div_ceil(count, sum_block)));

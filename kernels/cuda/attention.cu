@@ -61,6 +61,7 @@ struct ForwardInputs {
     Heads<T> q, k, v;
     int64_t between_q, between_kv;
     int64_t first_position;
+    const int32_t* starts;  // nullptr where positions are not those of a whole sequence
     AttentionShape shape;
 };
 
@@ -78,10 +79,11 @@ __global__ void forward(ForwardInputs<T> in, T* o, float* lse) {
     stage(in.q.row(token, head, s.head_dim) + batch * in.between_q, s.head_dim, s.scale, query[w]);
     __syncwarp();
     float max = -INFINITY, sum = 0, sums[per_lane] = {};
-    for (int64_t begin = first_seen(position, s.window); begin <= position; begin += warp) {
+    const Span seen = keys_of(position, s.window, starts_of(in.starts, batch, s.seq));
+    for (int64_t begin = seen.begin; begin < seen.end; begin += warp) {
         const int64_t k = begin + lane();
-        const int count = static_cast<int>(position - begin < warp ? position - begin + 1 : warp);
-        const float score = k <= position ? dot(query[w], keys + k * in.k.stride, s.head_dim) : -INFINITY;
+        const int count = static_cast<int>(seen.end - begin < warp ? seen.end - begin : warp);
+        const float score = k < seen.end ? dot(query[w], keys + k * in.k.stride, s.head_dim) : -INFINITY;
         const float larger = fmaxf(max, reduce_warp<Max>(score));
         const float factor = expf(max - larger), p = expf(score - larger);
         max = larger;
@@ -100,6 +102,7 @@ template <class T>
 struct BackwardInputs {
     const T* d_o;
     const T* qkv;
+    const int32_t* starts;
     const T* o;
     const float* lse;
     float* delta;  // [batch, query heads, seq]: sum over head_dim of d_o o
@@ -150,11 +153,12 @@ __global__ void backward_queries(BackwardInputs<T> in) {
     stage(in.d_o + in.at_o(batch, token, head), s.head_dim, 1.0f, d_out[w]);
     __syncwarp();
     float sums[per_lane] = {};
-    for (int64_t begin = first_seen(token, s.window); begin <= token; begin += warp) {
+    const Span seen = keys_of(token, s.window, starts_of(in.starts, batch, s.seq));
+    for (int64_t begin = seen.begin; begin < seen.end; begin += warp) {
         const int64_t k = begin + lane();
-        const int count = static_cast<int>(token - begin < warp ? token - begin + 1 : warp);
+        const int count = static_cast<int>(seen.end - begin < warp ? seen.end - begin : warp);
         float d = 0;
-        if (k <= token) {
+        if (k < seen.end) {
             const float p = expf(dot(query[w], keys + k * stride, s.head_dim) - lse);
             d = p * (dot(d_out[w], values + k * stride, s.head_dim) - delta);
         }
@@ -182,7 +186,7 @@ __global__ void backward_keys(BackwardInputs<T> in) {
     stage(in.qkv + at_value, s.head_dim, 1.0f, value[w]);
     __syncwarp();
     float d_key[per_lane] = {}, d_value[per_lane] = {};
-    const int64_t end = s.window > 0 && token + s.window < s.seq ? token + s.window : s.seq;
+    const int64_t end = queries_of(token, s.seq, s.window, starts_of(in.starts, batch, s.seq)).end;
     for (int64_t head = 0; head < s.query_heads; ++head) {
         if (kv_head_of(s, head) != kv) continue;
         const T* const queries = in.qkv + in.at(batch, 0, head);
@@ -220,9 +224,10 @@ dim3 grid_of(int64_t items, int64_t batch) {
 
 }  // namespace
 
-void attention(Context& ctx, const Tensor& qkv, const AttentionShape& shape, Tensor& o, Tensor& lse) {
+void attention(Context& ctx, const Tensor& qkv, const Tensor& starts, const AttentionShape& shape, Tensor& o,
+               Tensor& lse) {
     expect_width(shape);
-    if (flash::fits(qkv.dtype(), shape)) return flash::attention(ctx, qkv, shape, o, lse);
+    if (flash::fits(qkv.dtype(), shape)) return flash::attention(ctx, qkv, starts, shape, o, lse);
     const int64_t width = qkv_width(shape), keys = shape.query_heads * shape.head_dim;
     visit_elements(qkv.dtype(), [&]<class T>(T) {
         const T* const q = data<T>(qkv);
@@ -232,23 +237,24 @@ void attention(Context& ctx, const Tensor& qkv, const AttentionShape& shape, Ten
                                   shape.seq * width,
                                   shape.seq * width,
                                   0,
+                                  data<int32_t>(starts),
                                   shape};
         launch(forward<T>, grid_of(shape.seq * shape.query_heads, shape.batch), threads, 0, ctx.stream(), in,
                data<T>(o), data<float>(lse));
     });
 }
 
-void attention_backward(Context& ctx, const Tensor& d_o, const Tensor& qkv, const Tensor& o,
-                        const Tensor& lse, const AttentionShape& shape, Tensor& dqkv) {
+void attention_backward(Context& ctx, const Tensor& d_o, const Tensor& qkv, const Tensor& starts,
+                        const Tensor& o, const Tensor& lse, const AttentionShape& shape, Tensor& dqkv) {
     expect_width(shape);
     const Tensor delta = ctx.empty(lse.shape(), DType::f32);
     const dim3 queries = grid_of(shape.seq * shape.query_heads, shape.batch);
     visit_elements(qkv.dtype(), [&]<class T>(T) {
-        const BackwardInputs<T> in{data<T>(d_o),       data<T>(qkv),  data<T>(o), data<float>(lse),
-                                   data<float>(delta), data<T>(dqkv), shape};
+        const BackwardInputs<T> in{data<T>(d_o),     data<T>(qkv),       data<int32_t>(starts), data<T>(o),
+                                   data<float>(lse), data<float>(delta), data<T>(dqkv),         shape};
         launch(deltas<T>, queries, threads, 0, ctx.stream(), in);
         if (flash::fits(qkv.dtype(), shape)) {
-            return flash::attention_backward(ctx, d_o, qkv, lse, delta, shape, dqkv);
+            return flash::attention_backward(ctx, d_o, qkv, starts, lse, delta, shape, dqkv);
         }
         launch(backward_queries<T>, queries, threads, 0, ctx.stream(), in);
         launch(backward_keys<T>, grid_of(shape.seq * shape.kv_heads, shape.batch), threads, 0, ctx.stream(),
@@ -267,6 +273,7 @@ void attention_cached(Context& ctx, const Tensor& q, const Tensor& keys, const T
                                   0,
                                   0,
                                   length - shape.seq,
+                                  nullptr,
                                   shape};
         launch(forward<T>, grid_of(shape.seq * shape.query_heads, 1), threads, 0, ctx.stream(), in,
                data<T>(o), static_cast<float*>(nullptr));

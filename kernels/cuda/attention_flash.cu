@@ -18,6 +18,7 @@ constexpr int tile_rows = D > 128 ? 32 : 64;
 
 struct Inputs {
     const bf16* qkv;
+    const int32_t* starts;
     const bf16* d_o;
     const float* lse;
     const float* delta;
@@ -37,9 +38,18 @@ struct Inputs {
     __device__ int64_t at_row(int64_t batch, int64_t token, int64_t head) const {
         return (batch * shape.query_heads + head) * shape.seq + token;
     }
+    /// Of a row beyond the sequence: none.
+    __device__ Span keys(int64_t batch, int64_t q) const {
+        if (q >= shape.seq) return {0, 0};
+        return keys_of(q, shape.window, starts_of(starts, batch, shape.seq));
+    }
+    __device__ Span queries(int64_t batch, int64_t k) const {
+        if (k >= shape.seq) return {0, 0};
+        return queries_of(k, shape.seq, shape.window, starts_of(starts, batch, shape.seq));
+    }
     /// Where tiles of keys begin for queries from q on.
-    __device__ int64_t first_tile(int64_t q, int rows) const {
-        return first_seen(q, shape.window) / rows * rows;
+    __device__ int64_t first_tile(int64_t batch, int64_t q, int rows) const {
+        return keys(batch, q).begin / rows * rows;
     }
 };
 
@@ -55,9 +65,10 @@ __global__ void forward(Inputs in, bf16* o, float* lse) {
     load_tile<D, block_rows>(queries, in.qkv + in.at(batch, begin, head), in.stride(), s.seq - begin,
                              in.width());
 
+    const Span seen[2] = {in.keys(batch, mine + row_of(0)), in.keys(batch, mine + row_of(2))};
     Rows<D / 8> sum;
     float max[2] = {-INFINITY, -INFINITY}, total[2] = {};
-    for (int64_t k = in.first_tile(begin, tile_rows<D>); k < begin + block_rows && k < s.seq;
+    for (int64_t k = in.first_tile(batch, begin, tile_rows<D>); k < begin + block_rows && k < s.seq;
          k += tile_rows<D>) {
         __syncthreads();  // the tile before is read
         load_tile<D, tile_rows<D>>(keys, in.qkv + in.at(batch, k, key_head), in.stride(), s.seq - k,
@@ -70,8 +81,7 @@ __global__ void forward(Inputs in, bf16* o, float* lse) {
         float largest[2] = {max[0], max[1]};
         for (int j = 0; j < N; ++j) {
             for (int e = 0; e < 4; ++e) {
-                const bool seen = sees(s, mine + row_of(e), k + column_of(j, e));
-                p.part[j][e] = seen ? s.scale * p.part[j][e] : -INFINITY;
+                p.part[j][e] = seen[e / 2].contains(k + column_of(j, e)) ? s.scale * p.part[j][e] : -INFINITY;
                 largest[e / 2] = fmaxf(largest[e / 2], p.part[j][e]);
             }
         }
@@ -127,8 +137,9 @@ __global__ void backward_queries(Inputs in, bf16* dqkv) {
             delta[r] = in.delta[in.at_row(batch, q, head)];
         }
     }
+    const Span seen[2] = {in.keys(batch, mine + row_of(0)), in.keys(batch, mine + row_of(2))};
     Rows<D / 8> d_query;
-    for (int64_t k = in.first_tile(begin, tile_rows<D>); k < begin + block_rows && k < s.seq;
+    for (int64_t k = in.first_tile(batch, begin, tile_rows<D>); k < begin + block_rows && k < s.seq;
          k += tile_rows<D>) {
         __syncthreads();
         load_tile<D, tile_rows<D>>(keys, in.qkv + in.at(batch, k, key_head), in.stride(), s.seq - k,
@@ -141,8 +152,8 @@ __global__ void backward_queries(Inputs in, bf16* dqkv) {
         multiply_transposed<D, N>(dp, d_out + first, values);
         for (int j = 0; j < N; ++j) {
             for (int e = 0; e < 4; ++e) {
-                const bool seen = sees(s, mine + row_of(e), k + column_of(j, e));
-                const float probability = seen ? expf(s.scale * p.part[j][e] - lse[e / 2]) : 0.0f;
+                const bool sees = seen[e / 2].contains(k + column_of(j, e));
+                const float probability = sees ? expf(s.scale * p.part[j][e] - lse[e / 2]) : 0.0f;
                 dp.part[j][e] = probability * (dp.part[j][e] - delta[e / 2]);
             }
         }
@@ -170,11 +181,13 @@ __global__ void backward_keys(Inputs in, bf16* dqkv) {
                              in.width());
     load_tile<D, block_rows>(values, in.qkv + in.at(batch, begin, value_head), in.stride(), s.seq - begin,
                              in.width());
-    const int64_t last = s.window > 0 ? begin + block_rows - 1 + s.window : s.seq;
+    const Span seen[2] = {in.queries(batch, mine + row_of(0)), in.queries(batch, mine + row_of(2))};
+    const int64_t last = (begin + block_rows < s.seq ? begin + block_rows : s.seq) - 1;
+    const int64_t end = in.queries(batch, last).end;
     Rows<D / 8> d_key, d_value;
     for (int64_t head = 0; head < s.query_heads; ++head) {
         if (kv_head_of(s, head) != kv) continue;
-        for (int64_t q = begin / tile_rows<D> * tile_rows<D>; q < last && q < s.seq; q += tile_rows<D>) {
+        for (int64_t q = begin / tile_rows<D> * tile_rows<D>; q < end; q += tile_rows<D>) {
             __syncthreads();
             load_tile<D, tile_rows<D>>(queries, in.qkv + in.at(batch, q, head), in.stride(), s.seq - q,
                                        in.width());
@@ -187,9 +200,9 @@ __global__ void backward_keys(Inputs in, bf16* dqkv) {
             for (int j = 0; j < N; ++j) {
                 for (int e = 0; e < 4; ++e) {
                     const int64_t query = q + column_of(j, e), row = in.at_row(batch, query, head);
-                    const bool seen = sees(s, query, mine + row_of(e));
-                    p.part[j][e] = seen ? expf(s.scale * p.part[j][e] - in.lse[row]) : 0.0f;
-                    ds.part[j][e] = seen ? p.part[j][e] * (ds.part[j][e] - in.delta[row]) : 0.0f;
+                    const bool sees = seen[e / 2].contains(query);
+                    p.part[j][e] = sees ? expf(s.scale * p.part[j][e] - in.lse[row]) : 0.0f;
+                    ds.part[j][e] = sees ? p.part[j][e] * (ds.part[j][e] - in.delta[row]) : 0.0f;
                 }
             }
             multiply<D, N>(d_value, p, d_out);
@@ -226,8 +239,9 @@ bool fits(DType dtype, const AttentionShape& shape) {
     return dtype == DType::bf16 && shape.head_dim % 16 == 0 && shape.head_dim <= 256;
 }
 
-void attention(Context& ctx, const Tensor& qkv, const AttentionShape& shape, Tensor& o, Tensor& lse) {
-    const Inputs in{data<bf16>(qkv), nullptr, nullptr, nullptr, shape};
+void attention(Context& ctx, const Tensor& qkv, const Tensor& starts, const AttentionShape& shape, Tensor& o,
+               Tensor& lse) {
+    const Inputs in{data<bf16>(qkv), data<int32_t>(starts), nullptr, nullptr, nullptr, shape};
     with_width(shape.head_dim, [&]<int D>() {
         launch(forward<D>, grid_of(shape, shape.query_heads), threads,
                shared_bytes<D>(block_rows + 2 * tile_rows<D>), ctx.stream(), in, data<bf16>(o),
@@ -235,9 +249,10 @@ void attention(Context& ctx, const Tensor& qkv, const AttentionShape& shape, Ten
     });
 }
 
-void attention_backward(Context& ctx, const Tensor& d_o, const Tensor& qkv, const Tensor& lse,
-                        const Tensor& delta, const AttentionShape& shape, Tensor& dqkv) {
-    const Inputs in{data<bf16>(qkv), data<bf16>(d_o), data<float>(lse), data<float>(delta), shape};
+void attention_backward(Context& ctx, const Tensor& d_o, const Tensor& qkv, const Tensor& starts,
+                        const Tensor& lse, const Tensor& delta, const AttentionShape& shape, Tensor& dqkv) {
+    const Inputs in{data<bf16>(qkv),  data<int32_t>(starts), data<bf16>(d_o),
+                    data<float>(lse), data<float>(delta),    shape};
     with_width(shape.head_dim, [&]<int D>() {
         const size_t bytes = shared_bytes<D>(2 * block_rows + 2 * tile_rows<D>);
         launch(backward_queries<D>, grid_of(shape, shape.query_heads), threads, bytes, ctx.stream(), in,

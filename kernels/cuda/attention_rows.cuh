@@ -16,9 +16,38 @@ struct Heads {
     }
 };
 
-/// The first key that query q sees; the last is q.
-__device__ inline int64_t first_seen(int64_t q, int64_t window) {
-    return window > 0 && q - window + 1 > 0 ? q - window + 1 : 0;
+/// Places [begin, end) of the other side that a row of attention has to do with.
+struct Span {
+    int64_t begin, end;
+    __device__ bool contains(int64_t i) const { return i >= begin && i < end; }
+};
+
+/// Where a sequence's documents start: [seq], or nullptr.
+__device__ inline const int32_t* starts_of(const int32_t* starts, int64_t batch, int64_t seq) {
+    return starts ? starts + batch * seq : nullptr;
+}
+
+/// The keys that query q sees.
+__device__ inline Span keys_of(int64_t q, int64_t window, const int32_t* starts) {
+    const int64_t oldest = window > 0 && q - window + 1 > 0 ? q - window + 1 : 0;
+    return {starts && starts[q] > oldest ? starts[q] : oldest, q + 1};
+}
+
+/// The queries of a sequence that see key k: up to the first one whose document starts after it, by
+/// bisection, since starts never fall.
+__device__ inline Span queries_of(int64_t k, int64_t seq, int64_t window, const int32_t* starts) {
+    int64_t end = window > 0 && k + window < seq ? k + window : seq;
+    int64_t before = k + 1;  // all queries from k up to here see it
+    if (!starts) return {k, end};
+    while (before < end) {
+        const int64_t middle = (before + end) / 2;
+        if (starts[middle] <= k) {
+            before = middle + 1;
+        } else {
+            end = middle;
+        }
+    }
+    return {k, end};
 }
 
 __device__ inline int64_t kv_head_of(const AttentionShape& shape, int64_t query_head) {

@@ -109,8 +109,4 @@ __device__ float reduce_row(float value) {
     return Op::join(value, __shfl_xor_sync(whole_warp, value, 2));
 }
 
-__device__ inline bool sees(const AttentionShape& s, int64_t q, int64_t k) {
-    return q < s.seq && k <= q && (s.window == 0 || q - k < s.window);
-}
-
 }  // namespace espalier::cuda::flash

@@ -93,6 +93,14 @@ struct Fill {
     }
 };
 
+/// A block has a row; those that count are not touched.
+template <class T>
+__global__ void clear_rows(const int32_t* labels, int64_t n, T* x) {
+    const int64_t row = blockIdx.x;
+    if (labels[row] >= 0) return;
+    for (int64_t i = threadIdx.x; i < n; i += threads) store(x + row * n + i, 0.0f);
+}
+
 /// Elements whose squares one block sums; the result does not depend on the number of multiprocessors.
 constexpr int64_t squares_per_block = 65536;
 
@@ -136,6 +144,15 @@ void convert(Context& ctx, const Tensor& x, Tensor& out) {
 void fill(Context& ctx, float value, Tensor& x) {
     visit_elements(x.dtype(), [&]<class T>(T) {
         for_each(ctx, x.size(), Fill<T>{value, data<T>(x)}, x.raw());
+    });
+}
+
+void clear_unscored(Context& ctx, const Tensor& labels, Tensor& x) {
+    const int64_t rows = labels.size();
+    if (rows == 0) return;
+    visit_elements(x.dtype(), [&]<class T>(T) {
+        launch(clear_rows<T>, narrow<unsigned>(rows), threads, 0, ctx.stream(), data<int32_t>(labels),
+               x.size() / rows, data<T>(x));
     });
 }
 

@@ -10,6 +10,7 @@ void accumulate(Context& ctx, const Tensor& part, Tensor& sum);
 void scale(Context& ctx, float factor, Tensor& x);
 void convert(Context& ctx, const Tensor& x, Tensor& out);
 void fill(Context& ctx, float value, Tensor& x);
+void clear_unscored(Context& ctx, const Tensor& labels, Tensor& x);
 double square_sum(Context& ctx, std::span<const Tensor> xs);
 
 }  // namespace espalier::cuda

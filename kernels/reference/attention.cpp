@@ -23,8 +23,9 @@ double dot(const double* a, const double* b, int64_t n) {
 }
 
 /// p [seq, seq] and lse [seq] of one head.
-void probabilities(const std::vector<double>& qkv, const AttentionShape& shape, int64_t batch, int64_t head,
-                   std::vector<double>& p, double* lse) {
+void probabilities(const std::vector<double>& qkv, const AttentionShape& shape,
+                   const std::vector<int32_t>& starts, int64_t batch, int64_t head, std::vector<double>& p,
+                   double* lse) {
     const int64_t seq = shape.seq, hd = shape.head_dim;
     const int64_t key_head = shape.query_heads + (shape.first + head) / shape.group;
     p.assign(static_cast<size_t>(seq * seq), 0.0);
@@ -33,12 +34,15 @@ void probabilities(const std::vector<double>& qkv, const AttentionShape& shape, 
         const auto score = [&](int64_t k) {
             return shape.scale * dot(query, &qkv[place(shape, batch, k, key_head)], hd);
         };
+        const auto seen = [&](int64_t k) {
+            return visible(shape, q, k) && (starts.empty() || k >= starts[batch * seq + q]);
+        };
         double max = score(q), sum = 0;
         for (int64_t k = 0; k < seq; ++k) {
-            if (visible(shape, q, k)) max = std::max(max, score(k));
+            if (seen(k)) max = std::max(max, score(k));
         }
         for (int64_t k = 0; k < seq; ++k) {
-            if (visible(shape, q, k)) sum += p[q * seq + k] = std::exp(score(k) - max);
+            if (seen(k)) sum += p[q * seq + k] = std::exp(score(k) - max);
         }
         for (int64_t k = 0; k < seq; ++k) p[q * seq + k] /= sum;
         lse[q] = max + std::log(sum);
@@ -47,7 +51,8 @@ void probabilities(const std::vector<double>& qkv, const AttentionShape& shape, 
 
 }  // namespace
 
-AttentionResult attention(const std::vector<double>& qkv, const AttentionShape& shape) {
+AttentionResult attention(const std::vector<double>& qkv, const AttentionShape& shape,
+                          const std::vector<int32_t>& starts) {
     const int64_t seq = shape.seq, hd = shape.head_dim, heads = shape.query_heads;
     AttentionResult result;
     result.o.assign(static_cast<size_t>(shape.batch * seq * heads * hd), 0.0);
@@ -55,7 +60,7 @@ AttentionResult attention(const std::vector<double>& qkv, const AttentionShape& 
     std::vector<double> p;
     for (int64_t b = 0; b < shape.batch; ++b) {
         for (int64_t h = 0; h < heads && seq > 0; ++h) {
-            probabilities(qkv, shape, b, h, p, &result.lse[(b * heads + h) * seq]);
+            probabilities(qkv, shape, starts, b, h, p, &result.lse[(b * heads + h) * seq]);
             const int64_t value_head = heads + shape.kv_heads + (shape.first + h) / shape.group;
             for (int64_t q = 0; q < seq; ++q) {
                 double* const o = &result.o[((b * seq + q) * heads + h) * hd];
@@ -70,12 +75,13 @@ AttentionResult attention(const std::vector<double>& qkv, const AttentionShape& 
 }
 
 std::vector<double> attention_backward(const std::vector<double>& d_o, const std::vector<double>& qkv,
-                                       const std::vector<double>& o, const AttentionShape& shape) {
+                                       const std::vector<double>& o, const AttentionShape& shape,
+                                       const std::vector<int32_t>& starts) {
     const int64_t seq = shape.seq, hd = shape.head_dim, heads = shape.query_heads;
     std::vector<double> dqkv(qkv.size(), 0.0), p, lse(static_cast<size_t>(seq));
     for (int64_t b = 0; b < shape.batch; ++b) {
         for (int64_t h = 0; h < heads && seq > 0; ++h) {
-            probabilities(qkv, shape, b, h, p, lse.data());
+            probabilities(qkv, shape, starts, b, h, p, lse.data());
             const int64_t key_head = heads + (shape.first + h) / shape.group;
             const int64_t value_head = key_head + shape.kv_heads;
             for (int64_t q = 0; q < seq; ++q) {

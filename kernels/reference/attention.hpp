@@ -11,11 +11,13 @@ struct AttentionResult {
     std::vector<double> o;
     std::vector<double> lse;
 };
-AttentionResult attention(const std::vector<double>& qkv, const AttentionShape& shape);
+AttentionResult attention(const std::vector<double>& qkv, const AttentionShape& shape,
+                          const std::vector<int32_t>& starts = {});
 
 /// dqkv. o is what attention gave, perhaps rounded since.
 std::vector<double> attention_backward(const std::vector<double>& d_o, const std::vector<double>& qkv,
-                                       const std::vector<double>& o, const AttentionShape& shape);
+                                       const std::vector<double>& o, const AttentionShape& shape,
+                                       const std::vector<int32_t>& starts = {});
 
 /// o of the last shape.seq positions of `length`.
 std::vector<double> attention_cached(const std::vector<double>& q, const std::vector<double>& keys,

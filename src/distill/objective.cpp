@@ -49,16 +49,15 @@ Objective::Block Objective::measure(Context& ctx, const Transformer& student, co
 const LossSums& Objective::sums(Context& ctx) {
     for (const Measured& m : measured_) {
         const Tensor lse = ctx.to_host(m.lse), at_label = ctx.to_host(m.at_label),
-                     labels = ctx.to_host(m.labels);
+                     labels = ctx.to_host(m.labels),
+                     divergence = m.divergence ? ctx.to_host(m.divergence) : Tensor();
         for (int64_t i = 0; i < labels.size(); ++i) {
             if (labels.data<int32_t>()[i] < 0) continue;
+            sums_.tokens += 1;
             sums_.label +=
                 static_cast<double>(lse.data<float>()[i]) - static_cast<double>(at_label.data<float>()[i]);
+            if (divergence) sums_.divergence += static_cast<double>(divergence.data<float>()[i]);
         }
-        sums_.tokens += static_cast<double>(labels.size());
-        if (!m.divergence) continue;
-        const Tensor divergence = ctx.to_host(m.divergence);
-        for (const float d : divergence.span<float>()) sums_.divergence += static_cast<double>(d);
     }
     measured_.clear();
     return sums_;
@@ -111,6 +110,7 @@ Tensor Objective::gradient(Context& ctx, const Transformer& student, Block& bloc
                              .first_id = student.vocabulary().begin};
     Tensor row_weights = ctx.empty({labels.dim(0)}, DType::f32);
     fill(ctx, static_cast<float>(token_weight), row_weights);
+    clear_unscored(ctx, labels, row_weights);
     Tensor d_logits =
         student.dtype() == DType::f32 ? block.student : ctx.empty(block.student.shape(), student.dtype());
     if (block.slopes) {

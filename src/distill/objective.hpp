@@ -7,7 +7,7 @@
 
 namespace espalier::distill {
 
-/// Sums over scored tokens, each term before its weight.
+/// Sums over the tokens that count, each term before its weight.
 struct LossSums {
     double divergence = 0;
     double label = 0;
@@ -27,7 +27,7 @@ public:
     /// times its gradient to the student's head gradient (+=).
     ///   student_hidden [T, H of the student]
     ///   teacher        empty without a divergence
-    ///   labels [T] i32, < 0: not scored by cross entropy; all tensors on ctx's device
+    ///   labels [T] i32, < 0: the token does not count; all tensors on ctx's device
     /// Returns d_hidden [T, H] =, this rank's part of the sum over tensor parallel ranks.
     Tensor backward(Context& ctx, const model::Transformer& student, const Tensor& student_hidden,
                     const Teacher& teacher, const Tensor& labels, double token_weight);

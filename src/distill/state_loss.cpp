@@ -25,8 +25,9 @@ std::vector<model::StateName> names(const StateTerms& terms, const std::vector<s
 /// Tl tokens of this rank; Hs, Ht the models' widths.
 class StateLoss::Pass : public model::StatePass, private model::Injector {
 public:
-    Pass(StateLoss& loss, const std::vector<size_t>& pairs)
+    Pass(StateLoss& loss, const std::vector<size_t>& pairs, const Tensor& labels)
         : loss_(loss),
+          labels_(mine(loss.student_.tensor(), labels)),
           watch_(loss.student_.tensor(), names(loss.terms_, pairs, &StatePair::student),
                  [this, &pairs](Context& ctx, size_t i, const Tensor& x) { compare(ctx, pairs[i], x); }) {}
 
@@ -52,6 +53,11 @@ private:
         Tensor gradient;  // [Tl, Ht]  of the distance to the lifted state
     };
 
+    static Tensor mine(const comm::Communicator& tensor, const Tensor& labels) {
+        const Range rows = comm::my_rows(tensor, labels.dim(0));
+        return labels.rows(rows.begin, rows.size());
+    }
+
     /// x [Tl, Hs]
     void compare(Context& ctx, size_t pair, const Tensor& x) {
         const Tensor teacher = loss_.next_teacher_state(ctx, pair);
@@ -63,6 +69,8 @@ private:
         Tensor distances = ctx.empty({x.dim(0)}, DType::f32),
                gradient = ctx.empty(teacher.shape(), x.dtype());
         state_distance(ctx, loss_.terms_.distance, lifted, teacher, distances, gradient);
+        clear_unscored(ctx, labels_, distances);
+        clear_unscored(ctx, labels_, gradient);
         distances_.push_back(distances);
         kept_.push_back({loss_.terms_.pairs[pair].student, loss_.projection_ ? x : Tensor(), gradient});
     }
@@ -91,6 +99,7 @@ private:
     }
 
     StateLoss& loss_;
+    Tensor labels_;  // [Tl]
     model::StateWatch watch_;
     std::vector<Kept> kept_;
     std::vector<Tensor> distances_;  // [Tl] of each pair
@@ -98,12 +107,8 @@ private:
 };
 
 StateLoss::StateLoss(StateTerms terms, const model::Transformer& student, const comm::Topology& topology,
-                     Projection* projection, double token_weight)
-    : terms_(std::move(terms)),
-      student_(student),
-      projection_(projection),
-      token_weight_(token_weight),
-      seen_(terms_.pairs.size()) {
+                     Projection* projection)
+    : terms_(std::move(terms)), student_(student), projection_(projection), seen_(terms_.pairs.size()) {
     const int chunks = narrow<int>(student.placement().chunks.size());
     pairs_of_.resize(static_cast<size_t>(chunks));
     for (size_t p = 0; p < terms_.pairs.size(); ++p) {
@@ -122,8 +127,8 @@ model::Observer& StateLoss::teacher_pass(int chunk) {
     return teacher_[static_cast<size_t>(chunk)];
 }
 
-std::unique_ptr<model::StatePass> StateLoss::student_pass(int chunk) {
-    return std::make_unique<Pass>(*this, pairs_of_[static_cast<size_t>(chunk)]);
+std::unique_ptr<model::StatePass> StateLoss::student_pass(int chunk, const Tensor& labels) {
+    return std::make_unique<Pass>(*this, pairs_of_[static_cast<size_t>(chunk)], labels);
 }
 
 Tensor StateLoss::next_teacher_state(Context& ctx, size_t pair) {

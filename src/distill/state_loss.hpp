@@ -9,7 +9,7 @@
 
 namespace espalier::distill {
 
-/// Sums over the tokens of a step.
+/// Sums over the tokens of a step that count.
 struct StateSums {
     double distance = 0;  ///< of all pairs
     double loss = 0;      ///< the same, each micro-batch's times its weight
@@ -17,10 +17,9 @@ struct StateSums {
 
 class StateLoss : public model::StateLoss {
 public:
-    /// projection: nullptr where teacher and student are equally wide. token_weight: of a token in the step's
-    /// mean. All but the terms outlive this.
+    /// projection: nullptr where teacher and student are equally wide. All but the terms outlive this.
     StateLoss(StateTerms terms, const model::Transformer& student, const comm::Topology& topology,
-              Projection* projection, double token_weight);
+              Projection* projection);
     StateLoss(const StateLoss&) = delete;
     StateLoss& operator=(const StateLoss&) = delete;
 
@@ -35,10 +34,14 @@ public:
     void balance_with(double logits_loss) { logits_loss_ = logits_loss; }
 
     const StateSums& sums() const { return sums_; }  ///< last stage
-    void reset() { sums_ = {}; }
+    /// token_weight: of a token in the step's mean.
+    void begin_step(double token_weight) {
+        sums_ = {};
+        token_weight_ = token_weight;
+    }
 
     model::Observer& teacher_pass(int chunk) override;
-    std::unique_ptr<model::StatePass> student_pass(int chunk) override;
+    std::unique_ptr<model::StatePass> student_pass(int chunk, const Tensor& labels) override;
     double weigh(double sum, int64_t tokens) override;
 
 private:
@@ -48,7 +51,7 @@ private:
     StateTerms terms_;
     const model::Transformer& student_;
     Projection* projection_;
-    double token_weight_;
+    double token_weight_ = 0;
     TeacherState source_;
     std::vector<std::vector<size_t>> pairs_of_;  // of each of this rank's runs of layers
     std::vector<model::StateWatch> teacher_;     // likewise

@@ -12,9 +12,11 @@ namespace {
 struct LabelledBatch {
     model::TokenBatch tokens;
     Tensor labels;
+    int64_t scored;
 };
 
-LabelledBatch make_batch(Context& ctx, std::span<const Window> windows, const ReadTokens& read) {
+LabelledBatch make_batch(Context& ctx, std::span<const Window> windows, const data::DocumentMasks& masks,
+                         const ReadTokens& read) {
     const int64_t batch = narrow<int64_t>(windows.size()), seq = windows[0].length - 1;
     std::vector<int32_t> ids, labels, buffer(static_cast<size_t>(seq + 1));
     for (const Window& w : windows) {
@@ -23,14 +25,19 @@ LabelledBatch make_batch(Context& ctx, std::span<const Window> windows, const Re
         std::fill(buffer.begin(), buffer.end() - w.scored, -1);
         labels.insert(labels.end(), buffer.begin() + 1, buffer.end());
     }
-    return {model::make_batch(ctx, ids, batch, seq), model::ids_tensor(ctx, labels)};
+    if (masks.loss) data::mask_ends(ids, masks.eod, labels);
+    LabelledBatch out{model::make_batch(ctx, ids, batch, seq), model::ids_tensor(ctx, labels),
+                      std::count_if(labels.begin(), labels.end(), [](int32_t l) { return l >= 0; })};
+    if (masks.attention)
+        out.tokens.starts = model::ids_tensor(ctx, data::document_starts(ids, seq, masks.eod));
+    return out;
 }
 
 }  // namespace
 
 StreamLoss stream_loss(Context& ctx, model::Transformer& model, const comm::Topology& topology,
-                       const std::vector<Window>& windows, int64_t micro_batch, const ReadTokens& read,
-                       const Progress& progress) {
+                       const std::vector<Window>& windows, int64_t micro_batch,
+                       const data::DocumentMasks& masks, const ReadTokens& read, const Progress& progress) {
     model::Outbox outbox;
     std::array<double, 2> total{};  // sum, tokens
     std::vector<Window> mine;
@@ -43,13 +50,13 @@ StreamLoss stream_loss(Context& ctx, model::Transformer& model, const comm::Topo
         while (end < mine.size() && end - begin < static_cast<size_t>(micro_batch) &&
                mine[end].length == mine[begin].length)
             ++end;
-        const LabelledBatch batch = make_batch(ctx, std::span(mine).subspan(begin, end - begin), read);
+        const auto batch = make_batch(ctx, std::span(mine).subspan(begin, end - begin), masks, read);
         const Tensor hidden = model::forward_pipeline(ctx, model, topology, batch.tokens, outbox);
         if (hidden) {
             const auto losses = model::token_losses(ctx, model, hidden, batch.labels);
             if (topology.tensor.rank() == 0) {
                 for (const double l : losses) total[0] += l;
-                for (size_t i = begin; i < end; ++i) total[1] += static_cast<double>(mine[i].scored);
+                total[1] += static_cast<double>(batch.scored);
             }
         }
         begin = end;

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "src/comm/topology.hpp"
+#include "src/data/document_masks.hpp"
 #include "src/evaluate/windows.hpp"
 #include "src/model/transformer.hpp"
 
@@ -22,9 +23,10 @@ using ReadTokens = std::function<void(int64_t begin, std::span<int32_t> out)>;
 using Progress = std::function<void(int64_t windows_done)>;
 
 /// Collective: windows are dealt to the data parallel replicas in turn and batched `micro_batch` at a time
-/// (equal lengths only). The same result on every rank.
+/// (equal lengths only). `masks` confine attention in windows, and what follows an end of a document is then
+/// not scored. The same result on every rank.
 StreamLoss stream_loss(Context& ctx, model::Transformer& model, const comm::Topology& topology,
-                       const std::vector<Window>& windows, int64_t micro_batch, const ReadTokens& read,
-                       const Progress& progress);
+                       const std::vector<Window>& windows, int64_t micro_batch,
+                       const data::DocumentMasks& masks, const ReadTokens& read, const Progress& progress);
 
 }  // namespace espalier::evaluate

@@ -112,7 +112,7 @@ Tensor Layer::forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, c
         attention_cached(ctx, queries, cache->keys, cache->values, length, attention_shape(tokens), o);
     } else {
         lse = ctx.empty({tokens.batch, shape_.query_heads, tokens.seq}, DType::f32);
-        attention(ctx, qkv, attention_shape(tokens), o, lse);
+        attention(ctx, qkv, tokens.starts, attention_shape(tokens), o, lse);
     }
     if (extras.observer) extras.observer->heads(ctx, index_, tokens, o);
     // 6  partial [T, H], this rank's part of the sum over tensor parallel ranks
@@ -207,7 +207,8 @@ Tensor Layer::backward(Context& ctx, const Tensor& d_out, const TokenBatch& toke
     matmul_backward_input(ctx, d_full, w_.attention_out, d_o);
     // 5  d_qkv =
     Tensor d_qkv = ctx.empty(saved.qkv.shape(), dtype);
-    attention_backward(ctx, d_o, saved.qkv, saved.o, saved.lse, attention_shape(tokens), d_qkv);
+    attention_backward(ctx, d_o, saved.qkv, tokens.starts, saved.o, saved.lse, attention_shape(tokens),
+                       d_qkv);
     // 4  turned back
     rotate(ctx, d_qkv, rotary.cosines, rotary.sines, tokens.positions, shape_.query_heads + shape_.kv_heads,
            D, Rotation::backward);

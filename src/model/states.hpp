@@ -69,7 +69,8 @@ public:
     /// To be shown the teacher's forward passes through a run of layers, in the micro-batches' order; those
     /// may be ahead of the student's.
     virtual Observer& teacher_pass(int chunk) = 0;
-    virtual std::unique_ptr<StatePass> student_pass(int chunk) = 0;
+    /// labels [tokens] i32 of the micro-batch; < 0: the token is no part of the loss.
+    virtual std::unique_ptr<StatePass> student_pass(int chunk, const Tensor& labels) = 0;
     /// On the last stage, after the micro-batch's loss there: the weight of the gradient, from the sum over
     /// all ranks that had a part in its `tokens` tokens.
     virtual double weigh(double sum, int64_t tokens) = 0;

@@ -5,6 +5,7 @@
 #include "src/core/error.hpp"
 #include "src/core/exact.hpp"
 #include "src/model/parameters.hpp"
+#include "src/plan/latency.hpp"
 
 namespace espalier::search {
 
@@ -16,6 +17,9 @@ Cost cost(const model::Architecture& a, const Use& use) {
     out.memory_bytes =
         narrow<int64_t>(size_of(use.dtype)) * (out.parameters + cached * use.batch * use.seq_len);
     out.flops_per_token = model::forward_flops_per_token(a, use.seq_len);
+    if (use.system)
+        out.seconds_per_token = plan::seconds_per_token(
+            *use.system, a, {use.batch, use.seq_len, use.tp, std::string(to_string(use.dtype))});
     return out;
 }
 
@@ -30,6 +34,7 @@ double excess(const Cost& cost, const Budget& budget) {
     if (budget.max_memory)
         above(static_cast<double>(cost.memory_bytes), static_cast<double>(*budget.max_memory));
     if (budget.max_flops) above(cost.flops_per_token, *budget.max_flops);
+    if (budget.max_latency) above(cost.seconds_per_token.value(), *budget.max_latency);
     return out;
 }
 
@@ -45,12 +50,15 @@ std::string to_string(const Budget& budget) {
     }
     if (budget.max_memory) add(fmt::format("at most {} bytes", *budget.max_memory));
     if (budget.max_flops) add(fmt::format("at most {:.4g} FLOPs per token", *budget.max_flops));
+    if (budget.max_latency) add(fmt::format("at most {:.4g} s per generated token", *budget.max_latency));
     return out;
 }
 
 std::string to_string(const Cost& cost) {
-    return fmt::format("{} parameters, {} bytes, {:.4g} FLOPs per token", cost.parameters, cost.memory_bytes,
-                       cost.flops_per_token);
+    std::string out = fmt::format("{} parameters, {} bytes, {:.4g} FLOPs per token", cost.parameters,
+                                  cost.memory_bytes, cost.flops_per_token);
+    if (cost.seconds_per_token) out += fmt::format(", {:.4g} s per generated token", *cost.seconds_per_token);
+    return out;
 }
 
 }  // namespace espalier::search

@@ -129,7 +129,7 @@ void Pipeline::forward(Context& ctx, const MicroBatch& batch, int64_t index, int
     // Here, not only where its result is used: what no stage found time for goes through all of them in turn.
     while (teacher_ && taught_ <= forwarded_) teach(ctx);
     ++forwarded_;
-    if (states_) flight.states = states_->student_pass(chunk);
+    if (states_) flight.states = states_->student_pass(chunk, batch.labels);
     x = model_.forward(ctx, std::move(x), batch.tokens, &flight.saved,
                        states_ ? &flight.states->observer() : nullptr, chunk);
     if (states_) states_sum += flight.states->sum(ctx);

@@ -73,7 +73,7 @@ model::Observer& StateRecorder::teacher_pass(int) {
     throw InternalError("a teacher in training has no teacher");
 }
 
-std::unique_ptr<model::StatePass> StateRecorder::student_pass(int chunk) {
+std::unique_ptr<model::StatePass> StateRecorder::student_pass(int chunk, const Tensor&) {
     const int64_t m = next_.at(static_cast<size_t>(chunk))++;
     return std::make_unique<RecordedPass>(model::StateWatch(
         teacher_.tensor(), wanted_,

@@ -57,7 +57,7 @@ public:
     void begin_step(int64_t first) { next_.assign(teacher_.placement().chunks.size(), first); }
 
     model::Observer& teacher_pass(int chunk) override;
-    std::unique_ptr<model::StatePass> student_pass(int chunk) override;
+    std::unique_ptr<model::StatePass> student_pass(int chunk, const Tensor& labels) override;
     double weigh(double, int64_t) override { return 0; }
 
 private:

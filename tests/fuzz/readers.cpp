@@ -13,9 +13,11 @@
 #include "io/indexed_dataset.hpp"
 #include "io/publish.hpp"
 #include "io/safetensors.hpp"
+#include "io/strict_json.hpp"
 #include "io/tensor_catalogue.hpp"
 #include "io/torch_bin.hpp"
 #include "io/torch_pickle.hpp"
+#include "src/model/hugging_face.hpp"
 #include "tests/io/weight_files.hpp"
 
 namespace espalier::test {
@@ -215,6 +217,33 @@ void read_tensor_file(const std::string& bytes) {
     io::deserialised(io::serialised(io::read_catalogue(files().write_there("m.h5", bytes))));
 }
 
+// Both spellings of transformers, each family, and all that is optional.
+std::vector<std::string> config_seeds() {
+    return {
+        R"({"architectures":["LlamaForCausalLM"],"model_type":"llama","vocab_size":96,"hidden_size":24,)"
+        R"("num_hidden_layers":2,"num_attention_heads":4,"num_key_value_heads":2,"intermediate_size":40,)"
+        R"("hidden_act":"silu","rms_norm_eps":1e-5,"rope_theta":1e4,"tie_word_embeddings":true,)"
+        R"("rope_scaling":{"rope_type":"llama3","factor":8.0,"low_freq_factor":1.0,"high_freq_factor":4.0,)"
+        R"("original_max_position_embeddings":64},"attention_bias":true,"mlp_bias":false,"bos_token_id":1,)"
+        R"("eos_token_id":[2,3],"pad_token_id":null,"max_position_embeddings":128,"head_dim":8})",
+        R"({"architectures":["NemotronForCausalLM"],"model_type":"nemotron","vocab_size":96,)"
+        R"("hidden_size":32,"num_hidden_layers":1,"num_attention_heads":4,"num_key_value_heads":2,)"
+        R"("intermediate_size":40,"hidden_act":"relu2","norm_eps":1e-5,"partial_rotary_factor":0.5,)"
+        R"("rope_parameters":{"rope_type":"default","rope_theta":10000.0},"kv_channels":8})",
+        R"({"architectures":["MistralForCausalLM"],"model_type":"mistral","vocab_size":96,"hidden_size":24,)"
+        R"("num_hidden_layers":3,"num_attention_heads":4,"num_key_value_heads":2,"intermediate_size":40,)"
+        R"("hidden_act":"silu","rms_norm_eps":1e-5,"sliding_window":16,"head_dim":10,)"
+        R"("rope_parameters":{"rope_type":"linear","rope_theta":10000.0,"factor":2.0}})"};
+}
+
+void read_config(const std::string& bytes) {
+    const auto a = model::from_hugging_face(io::parse_json(bytes, "config.json"), "config.json");
+    model::check(a, "config.json");
+    if (a.depth() > 16) return;  // its table of parameters is rightly as long as the model is deep
+    model::parameter_count(a);
+    model::from_hugging_face(model::to_hugging_face(a, "float32"), "what was written");
+}
+
 }  // namespace
 
 const std::vector<Reader>& readers() {
@@ -231,6 +260,7 @@ const std::vector<Reader>& readers() {
          [](const std::string& bytes) { io::unpickle_tensors(bytes, "pickle"); }},
         {"token_index", token_index_seeds, read_token_index},
         {"tensor_file", tensor_file_seeds, read_tensor_file, 1 << 20, Leaks::of_a_library},
+        {"config", config_seeds, read_config, 8 << 20},  // up to 100,000 layers of 24 bytes, twice
     };
     return all;
 }

@@ -72,10 +72,10 @@ protected:
     }
 
     /// Three steps of two samples.
-    static std::string training(const char* job, const std::string& run) {
-        return std::string(job) +
-               " --data @tokens --tokens 96 --seq-len 16 --global-batch 2 --lr 1e-2 --dtype f32 --out @" +
-               run;
+    static std::string training(const char* job, const std::string& run, const char* data = "tokens") {
+        return fmt::format(
+            "{} --data @{} --tokens 96 --seq-len 16 --global-batch 2 --lr 1e-2 --dtype f32 --out @{}", job,
+            data, run);
     }
 
     /// Every tensor of a file, one after another.
@@ -172,6 +172,17 @@ TEST_P(OnDevice, HiddenStatesAreFollowedAsOnTheProcessor) {
     on_processor(training("distill", "cpu") + options);
 
     on_device(training("distill", "cuda") + options);
+
+    expect_same_run("cuda", "cpu");
+}
+
+TEST_P(OnDevice, DocumentsAreKeptApartAsOnTheProcessor) {
+    const std::string options =
+        " --teacher @nemotron.h5 --student @model.h5 --hidden-map 1:1,mlp:2:3 --loss kl=1,ce=1 "
+        "--reset-attention --mask-eod --eod 7";  // one token of 27
+    on_processor(training("distill", "cpu", "few") + options);
+
+    on_device(training("distill", "cuda", "few") + options);
 
     expect_same_run("cuda", "cpu");
 }

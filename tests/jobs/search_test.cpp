@@ -259,6 +259,10 @@ TEST_F(BadSearch, WantsABudgetAndOneSource) {
     expect_refused(
         {"search", "--arch", world().path("arch.json"), "--params", "1e4", "--params-min", "1", "--out", out},
         {"exclude"});
+    expect_refused(search_arguments(world(), "o.json", {"--max-latency", "1e-3"}),
+                   {"--system", "plan --calibrate"});
+    expect_refused(search_arguments(world(), "o.json", {"--max-latency", "0", "--system", "s.json"}),
+                   {"--max-latency"});
     expect_refused(search_arguments(world(), "o.json", {"--heads", "6,x"}), {"--heads", "\"x\""});
     expect_refused(search_arguments(world(), "o.json", {"--hidden", "32"}), {"--hidden 32", "24"});
 }

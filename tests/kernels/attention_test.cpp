@@ -11,7 +11,23 @@ namespace {
 struct AttentionCase {
     const char* name;
     AttentionShape shape;
+    /// Lengths of documents, over and over, of which the sequences are cut one after another; none: every
+    /// sequence is one.
+    std::vector<int64_t> documents = {};
 };
+
+/// Where each token's document starts in its sequence.
+std::vector<int32_t> starts_of(const AttentionCase& c) {
+    std::vector<int32_t> out;
+    int64_t left = 0, start = 0;
+    for (size_t next = 0; !c.documents.empty() && std::ssize(out) < c.shape.batch * c.shape.seq; --left) {
+        const int64_t position = std::ssize(out) % c.shape.seq;
+        if (left == 0) left = c.documents[next++ % c.documents.size()], start = position;
+        if (position == 0) start = 0;
+        out.push_back(static_cast<int32_t>(start));
+    }
+    return out;
+}
 
 AttentionShape make(int64_t batch, int64_t seq, int64_t query_heads, int64_t kv_heads, int64_t head_dim,
                     int64_t group, int64_t first = 0, int64_t window = 0) {
@@ -34,6 +50,13 @@ const std::array attention_cases{
     AttentionCase{"window", make(2, 311, 2, 1, 16, 2, 0, 70)},
     AttentionCase{"long_window", make(1, 700, 1, 1, 8, 1, 0, 333)},
     AttentionCase{"window_of_itself", make(1, 100, 1, 1, 8, 1, 0, 1)},
+    AttentionCase{"by_hand_documents", make(2, 4, 1, 1, 2, 1), {2, 1, 3}},
+    AttentionCase{"documents_at_edges_of_blocks", make(2, 300, 3, 1, 16, 3), {48, 48, 96, 1, 63, 64}},
+    AttentionCase{"documents_across_blocks", make(3, 131, 5, 3, 64, 3, 2), {37, 1, 80, 14}},
+    AttentionCase{"documents_of_one_token", make(1, 100, 2, 1, 8, 2), {1}},
+    AttentionCase{"documents_in_a_window", make(2, 311, 2, 1, 32, 2, 0, 70), {50, 7, 190}},
+    AttentionCase{"documents_in_key_chunks", make(1, 701, 1, 1, 16, 1), {257, 400}},
+    AttentionCase{"documents_of_wide_heads", make(1, 150, 2, 1, 144, 2), {33, 64, 20}},
     AttentionCase{"no_query_heads", make(2, 5, 0, 1, 8, 3)},
     AttentionCase{"no_tokens", make(2, 0, 2, 1, 8, 2)},
     AttentionCase{"no_sequences", make(0, 7, 2, 1, 8, 2)},
@@ -59,7 +82,14 @@ protected:
         return tolerance;
     }
 
+    /// Empty where there are no documents.
+    Tensor starts() {
+        if (starts_.empty()) return {};
+        return tensor_of(ctx_, Values(starts_.begin(), starts_.end()), {tokens_}, DType::i32);
+    }
+
     AttentionShape shape_ = std::get<0>(GetParam()).shape;
+    std::vector<int32_t> starts_ = starts_of(std::get<0>(GetParam()));
     DType dtype_ = std::get<1>(GetParam());
     int64_t tokens_ = shape_.batch * shape_.seq, width_ = shape_.query_heads * shape_.head_dim;
     Values qkv_ = rounded_to(dtype_, random_values(tokens_* qkv_columns(shape_), 1));
@@ -71,9 +101,9 @@ TEST_P(Attention, MatchesReference) {
     Tensor o = ctx_.empty({tokens_, width_}, dtype_);
     Tensor lse = ctx_.empty({shape_.batch, shape_.query_heads, shape_.seq}, DType::f32);
 
-    attention(ctx_, tensor(qkv_, {tokens_, qkv_columns(shape_)}), shape_, o, lse);
+    attention(ctx_, tensor(qkv_, {tokens_, qkv_columns(shape_)}), starts(), shape_, o, lse);
 
-    const auto expected = reference::attention(qkv_, shape_);
+    const auto expected = reference::attention(qkv_, shape_, starts_);
     EXPECT_TRUE(near_all(o, expected.o, with_rounded_terms(tolerance(test_device(), dtype_), 2)));
     EXPECT_TRUE(near_all(lse, expected.lse, tolerance(test_device(), DType::f32)));
 }
@@ -82,11 +112,11 @@ TEST_P(Attention, BackwardMatchesReference) {
     const Tensor qkv = tensor(qkv_, {tokens_, qkv_columns(shape_)});
     Tensor o = ctx_.empty({tokens_, width_}, dtype_), dqkv = ctx_.empty(qkv.shape(), dtype_);
     Tensor lse = ctx_.empty({shape_.batch, shape_.query_heads, shape_.seq}, DType::f32);
-    attention(ctx_, qkv, shape_, o, lse);
+    attention(ctx_, qkv, starts(), shape_, o, lse);
 
-    attention_backward(ctx_, tensor(d_o_, {tokens_, width_}), qkv, o, lse, shape_, dqkv);
+    attention_backward(ctx_, tensor(d_o_, {tokens_, width_}), qkv, starts(), o, lse, shape_, dqkv);
 
-    const auto expected = reference::attention_backward(d_o_, qkv_, values_of(o), shape_);
+    const auto expected = reference::attention_backward(d_o_, qkv_, values_of(o), shape_, starts_);
     // Four sums follow each other: scores, the gradient of p, that less its mean, and the gradients
     // themselves.
     EXPECT_TRUE(near_all(dqkv, expected, with_rounded_terms(tolerance(test_device(), dtype_).times(4), 4)));
@@ -95,12 +125,39 @@ TEST_P(Attention, BackwardMatchesReference) {
 TEST_P(Attention, ReferenceGradientIsAFiniteDifference) {
     if (std::ssize(qkv_) > small_size) return;
 
-    const auto dqkv = reference::attention_backward(d_o_, qkv_, reference::attention(qkv_, shape_).o, shape_);
+    const auto o = reference::attention(qkv_, shape_, starts_).o;
+    const auto dqkv = reference::attention_backward(d_o_, qkv_, o, shape_, starts_);
 
     const auto loss = [&](const Values& qkv) {
-        return inner_product(d_o_, reference::attention(qkv, shape_).o);
+        return inner_product(d_o_, reference::attention(qkv, shape_, starts_).o);
     };
     EXPECT_TRUE(near_all(dqkv, numeric_gradient(loss, qkv_), numeric_tolerance));
+}
+
+/// What documents mean: in reference, each by itself gives the same.
+TEST_P(Attention, ReferenceOfDocumentsIsThatOfEachAlone) {
+    const auto together = reference::attention(qkv_, shape_, starts_);
+    const auto d_together = reference::attention_backward(d_o_, qkv_, together.o, shape_, starts_);
+    const auto rows = [](const Values& all, int64_t first, int64_t count, int64_t width) {
+        return Values(all.begin() + first * width, all.begin() + (first + count) * width);
+    };
+
+    for (int64_t first = 0, end = 0; first < std::ssize(starts_); first = end) {
+        const bool whole = starts_[static_cast<size_t>(first)] == first % shape_.seq;
+        ASSERT_TRUE(whole) << "documents of the table are wrong at token " << first;
+        for (end = first + 1; end < std::ssize(starts_) && end % shape_.seq != 0; ++end) {
+            if (starts_[static_cast<size_t>(end)] != first % shape_.seq) break;
+        }
+        AttentionShape one = shape_;
+        one.batch = 1;
+        one.seq = end - first;
+        const auto qkv = rows(qkv_, first, one.seq, qkv_columns(shape_));
+        const auto alone = reference::attention(qkv, one);
+        const auto d_o = rows(d_o_, first, one.seq, width_);
+        EXPECT_TRUE(near_all(rows(together.o, first, one.seq, width_), alone.o, {1e-12, 0}));
+        EXPECT_TRUE(near_all(rows(d_together, first, one.seq, qkv_columns(shape_)),
+                             reference::attention_backward(d_o, qkv, alone.o, one), {1e-12, 0}));
+    }
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, Attention,
@@ -115,7 +172,7 @@ TEST(AttentionByHand, WeighsTheValuesOfTheVisibleKeys) {
     const Tensor qkv = tensor_of(ctx, {5, 0, 2, 1, log3, 10}, {2, 3}, DType::f32);  // rows: q, k, v
     Tensor o = ctx.empty({2, 1}, DType::f32), lse = ctx.empty({1, 1, 2}, DType::f32);
 
-    attention(ctx, qkv, shape, o, lse);
+    attention(ctx, qkv, {}, shape, o, lse);
 
     EXPECT_TRUE(near_all(o, {2, 0.25 * 2 + 0.75 * 10}, tolerance(test_device(), DType::f32)));
     EXPECT_TRUE(near_all(lse, {0, std::log(4.0)}, tolerance(test_device(), DType::f32)));
@@ -127,7 +184,7 @@ TEST(AttentionSoftmax, StandsScoresThatOverflowAnExponential) {
     const Values qkv = rounded_to(DType::f32, random_values(250 * 12, 1, 30.0));  // scores around +-1000
     Tensor o = ctx.empty({250, 4}, DType::f32), lse = ctx.empty({1, 1, 250}, DType::f32);
 
-    attention(ctx, tensor_of(ctx, qkv, {250, 12}, DType::f32), shape, o, lse);
+    attention(ctx, tensor_of(ctx, qkv, {250, 12}, DType::f32), {}, shape, o, lse);
 
     // An exponent of 1000 rounds by 2^-14, which is then the relative error of a probability.
     const auto expected = reference::attention(qkv, shape);
@@ -143,8 +200,8 @@ TEST(AttentionBackward, IsTheSameForAnyThreadCount) {
         const Tensor d_o = tensor_of(ctx, random_values(tokens * 80, 2), {tokens, 80}, DType::f32);
         Tensor o = ctx.empty({tokens, 80}, DType::f32), lse = ctx.empty({2, 4, 330}, DType::f32);
         Tensor dqkv = ctx.empty({tokens, 160}, DType::f32);
-        attention(ctx, qkv, shape, o, lse);
-        attention_backward(ctx, d_o, qkv, o, lse, shape, dqkv);
+        attention(ctx, qkv, {}, shape, o, lse);
+        attention_backward(ctx, d_o, qkv, {}, o, lse, shape, dqkv);
         return dqkv;
     };
 
@@ -185,7 +242,7 @@ TEST(AttentionCachedTokens, EqualTheLastRowsOfTheWholeSequence) {
     const int64_t seq = 70, heads = 4, kv = 2, hd = 16, tokens = 3, columns = (heads + 2 * kv) * hd;
     const Values qkv = rounded_to(DType::f32, random_values(seq * columns, 1));
     Tensor whole = ctx.empty({seq, heads * hd}, DType::f32), lse = ctx.empty({1, heads, seq}, DType::f32);
-    attention(ctx, tensor_of(ctx, qkv, {seq, columns}, DType::f32), make(1, seq, heads, kv, hd, 2), whole,
+    attention(ctx, tensor_of(ctx, qkv, {seq, columns}, DType::f32), {}, make(1, seq, heads, kv, hd, 2), whole,
               lse);
     Values q, keys, values;
     for (int64_t i = 0; i < seq; ++i) {
@@ -212,7 +269,7 @@ TEST(AttentionChecks, RefuseQueryHeadsWithoutAKvHead) {
     Tensor qkv = ctx.zeros({2, 20}, DType::f32), o = ctx.zeros({2, 12}, DType::f32);
     Tensor lse = ctx.zeros({1, 3, 2}, DType::f32);
 
-    EXPECT_THROW(attention(ctx, qkv, shape, o, lse), InternalError);
+    EXPECT_THROW(attention(ctx, qkv, {}, shape, o, lse), InternalError);
 }
 
 }  // namespace

@@ -1,5 +1,8 @@
 #include "kernels/elementwise.hpp"
 
+#include <algorithm>
+#include <cmath>
+
 #include "tests/kernels/op_test.hpp"
 
 namespace espalier::test {
@@ -67,6 +70,28 @@ TEST_P(Elementwise, FillSetsEveryElement) {
     fill(ctx_, -2.5f, x);
 
     EXPECT_TRUE(near_all(x, Values(case_.size(), -2.5), {0, 0}));
+}
+
+TEST_P(Elementwise, ClearUnscoredLeavesTheRowsThatCount) {
+    Values labels, expected = a_;
+    for (int64_t row = 0; row < case_.rows; ++row) {
+        labels.push_back(row % 3 == 1 ? -1 : static_cast<double>(row % 2));
+        if (labels.back() < 0) std::fill_n(expected.begin() + row * case_.n, case_.n, 0.0);
+    }
+    Tensor x = tensor(a_, dtype_);
+
+    clear_unscored(ctx_, tensor_of(ctx_, labels, {case_.rows}, DType::i32), x);
+
+    EXPECT_TRUE(near_all(x, expected, {0, 0}));
+}
+
+TEST(ClearUnscored, TakesOneElementARowAndValuesThatAreNoNumbers) {
+    Context ctx(on_test_device());
+    Tensor x = tensor_of(ctx, {std::nan(""), 2, std::nan("")}, {3}, DType::f32);
+
+    clear_unscored(ctx, tensor_of(ctx, {-1, 0, -5}, {3}, DType::i32), x);
+
+    EXPECT_TRUE(near_all(x, {0, 2, 0}, {0, 0}));
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, Elementwise,

@@ -157,6 +157,21 @@ TEST(Enumerate, KeepsTheFlopsOfATokenWithinTheirLimit) {
     }
 }
 
+TEST(Enumerate, KeepsTheSecondsOfATokenWithinTheirLimit) {
+    plan::System server;
+    server.peak_flops["bf16"] = 1e14;
+    server.memory_bandwidth = 1e11;
+    const Use use{DType::bf16, 1, 512, server};
+    const double whole = *cost(smollm2(), use).seconds_per_token, limit = 0.7 * whole;
+
+    const auto found = enumerate(smollm2(), {}, {.max_latency = limit}, use, Loaders::any);
+
+    // All weights and the cache are read once a token, and nothing else matters.
+    EXPECT_NEAR(whole, 2 * (134'515'008 + 512 * 30 * 3 * 2 * 64) / 1e11, 1e-3 * whole);
+    for (const auto& c : found) EXPECT_LE(c.cost.seconds_per_token.value(), limit);
+    EXPECT_LT(found.size(), enumerate(smollm2(), {}, {.max_latency = whole}, use, Loaders::any).size());
+}
+
 TEST(Enumerate, DerivesListsFromTheModel) {
     const auto space = complete({}, smollm2());
 

@@ -20,7 +20,7 @@ declare -A may_include=(
     [src/train]="src/core src/comm src/data src/model kernels"
     [src/distill]="src/core src/comm src/data src/model src/train kernels"
     [src/plan]="src/core src/model"
-    [src/search]="src/core src/model"
+    [src/search]="src/core src/model src/plan"
     [io]="src/core src/comm src/data"
 )
 # Where a library may be seen.

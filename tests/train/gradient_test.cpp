@@ -87,8 +87,7 @@ struct OneDistilledBatch {
         : one(a),
           teacher(one.ctx, teacher_of(a), one.topology, DType::f32, model::Gradients::none),
           projection(one.ctx, a.hidden + 5, a.hidden, DType::f32),
-          states(distill::parse_state_terms(map, distance, "auto"), one.model, one.topology, &projection,
-                 1.0 / (2 * seq)) {
+          states(distill::parse_state_terms(map, distance, "auto"), one.model, one.topology, &projection) {
         test::randomise(teacher, 5);
         projection.scatter(one.ctx, 6);
     }
@@ -101,7 +100,7 @@ struct OneDistilledBatch {
     /// are.
     double backward() {
         distill::Objective objective(distill::parse_loss_terms("kl=1,ce=0.5", 1.5));
-        states.reset();
+        states.begin_step(1.0 / (2 * seq));
         Pipeline(one.topology, one.model, &teacher, {}, &states)
             .step(one.ctx, {&one.batch, 1}, {},
                   [&](const MicroBatch& b, int64_t, const Tensor& hidden, const Tensor& teacher_hidden) {

@@ -103,7 +103,7 @@ Result step(Context& ctx, const Setting& setting, const Grids& grids) {
     distill::Projection projection(ctx, setting.teacher.hidden, setting.student.hidden, DType::f32);
     projection.scatter(ctx, 3);
     constexpr double token_weight = 1.0 / (micro_batches * batch_size * seq);
-    distill::StateLoss states(setting.terms, student, topology, &projection, token_weight);
+    distill::StateLoss states(setting.terms, student, topology, &projection);
     if (teacher.grid)
         states.take_from([&](Context& c, size_t pair) { return teacher.grid->next_state(c, pair); });
     distill::Objective objective(distill::parse_loss_terms("kl=1,ce=0.3", 1.5));
@@ -121,7 +121,7 @@ Result step(Context& ctx, const Setting& setting, const Grids& grids) {
 
     for (const int64_t number : {1, 2}) {
         objective.reset();
-        states.reset();
+        states.begin_step(token_weight);
         fill(ctx, 0.0f, student.gradients());
         fill(ctx, 0.0f, projection.gradients());
         const auto now = read_step(ctx, setting.student, topology, number),

@@ -44,7 +44,8 @@ int main(int argc, char** argv) {
     distill::Projection projection(ctx, t.hidden, s.hidden, DType::f32);
     projection.scatter(ctx, 1);
     distill::StateLoss states(distill::parse_state_terms(argv[5], argv[6], "auto"), student, serial,
-                              s.hidden == t.hidden ? nullptr : &projection, 1 / tokens);
+                              s.hidden == t.hidden ? nullptr : &projection);
+    states.begin_step(1 / tokens);
     distill::Objective objective(distill::parse_loss_terms("kl=1,ce=0.3", 1.5));
     train::Pipeline(serial, student, &teacher, {}, &states)
         .step(ctx, {&micro_batch, 1}, {},

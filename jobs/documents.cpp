@@ -1,0 +1,70 @@
+#include "jobs/documents.hpp"
+
+#include <algorithm>
+
+#include "jobs/tokenizer_files.hpp"
+#include "src/core/error.hpp"
+
+namespace espalier::jobs {
+namespace {
+
+int64_t end_of_documents(const DocumentOptions& o, const ModelFile& model) {
+    if (o.eod >= 0) return o.eod;
+    if (carries_tokenizer(model.reader())) {
+        if (const auto eos = open_tokenizer(model.path()).eos()) return *eos;
+    }
+    const auto& eos = model.architecture().eos;
+    ESPALIER_REQUIRE(eos, "{}: {} does not say which token ends a document; give --eod ID",
+                     o.reset_attention ? "--reset-attention" : "--mask-eod", model.path());
+    return *eos;
+}
+
+}  // namespace
+
+void declare_reset_attention(Options& options, DocumentOptions& o) {
+    options.add()("reset-attention", po::bool_switch(&o.reset_attention),
+                  "tokens see only their own document, which --eod ends")(
+        "eod", po::value(&o.eod)->default_value(o.eod),
+        "ID of the token that ends a document; -1: that of the model's tokenizer, or the model's own");
+}
+
+void declare_documents(Options& options, DocumentOptions& o) {
+    declare_reset_attention(options, o);
+    options.add()("mask-eod", po::bool_switch(&o.mask_eod),
+                  "what comes after a document's end is no part of the loss");
+}
+
+data::DocumentMasks document_masks(const Session& session, const DocumentOptions& o, const ModelFile& model) {
+    if (!o.reset_attention && !o.mask_eod) {
+        ESPALIER_REQUIRE(o.eod == -1, "--eod {}: nothing asks for documents; give --reset-attention{} too",
+                         o.eod, session.options().contains("mask-eod") ? " or --mask-eod" : "");
+        return {};
+    }
+    const int64_t eod = end_of_documents(o, model), vocab = model.architecture().vocab;
+    ESPALIER_REQUIRE(o.eod >= -1 && eod < vocab, "--eod {}: {} has {} tokens; choose an ID of 0 to {}",
+                     o.eod < -1 ? o.eod : eod, model.path(), vocab, vocab - 1);
+    session.log().info("documents end with token {}", eod);
+    return {narrow<int32_t>(eod), o.reset_attention, o.mask_eod};
+}
+
+train::MicroBatch read_micro_batch(Context& ctx, const data::Samples& samples,
+                                   const data::DocumentMasks& masks, int64_t first, int64_t count) {
+    const int64_t seq = samples.seq_len();
+    std::vector<int32_t> ids, labels, sample(static_cast<size_t>(seq + 1));
+    for (int64_t i = 0; i < count; ++i) {
+        samples.read(first + i, sample);
+        ids.insert(ids.end(), sample.begin(), sample.end() - 1);
+        labels.insert(labels.end(), sample.begin() + 1, sample.end());
+    }
+    train::MicroBatch out;
+    out.tokens = model::make_batch(ctx, ids, count, seq);
+    if (masks.attention)
+        out.tokens.starts = model::ids_tensor(ctx, data::document_starts(ids, seq, masks.eod));
+    if (masks.loss) data::mask_ends(ids, masks.eod, labels);
+    out.labels = model::ids_tensor(ctx, labels);
+    out.first_sample = first;
+    out.scored = std::count_if(labels.begin(), labels.end(), [](int32_t label) { return label >= 0; });
+    return out;
+}
+
+}  // namespace espalier::jobs
