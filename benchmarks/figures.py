@@ -2,7 +2,7 @@
 import dataclasses
 import math
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 340, 260, 58, 14, 34, 58
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 340, 276, 58, 14, 34, 74
 # Okabe and Ito's palette, told apart by colour-blind readers too.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999999")
 
@@ -36,11 +36,15 @@ class Panel:
 
     @staticmethod
     def legend(names):
-        out, x = [], LEFT
+        """One row, or two where one is too short."""
+        out, x, y = [], LEFT, HEIGHT - 32
         for i, name in enumerate(names):
-            out.append(f'<rect x="{x}" y="{HEIGHT - 16}" width="10" height="10" fill="{COLOURS[i % len(COLOURS)]}"/>')
-            out.append(text(x + 14, HEIGHT - 7, name, "start"))
-            x += 26 + 6 * len(name)
+            width = 26 + 6 * len(name)
+            if x + width > WIDTH:
+                x, y = LEFT, y + 16
+            out.append(f'<rect x="{x}" y="{y}" width="10" height="10" fill="{COLOURS[i % len(COLOURS)]}"/>')
+            out.append(text(x + 14, y + 9, name, "start"))
+            x += width
         return out
 
 
