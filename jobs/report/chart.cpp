@@ -42,7 +42,10 @@ std::vector<double> Axis::ticks() const {
     std::vector<double> out;
     if (logarithmic) {
         const bool decades_only = std::log10(high / low) > 3;
-        for (double power = std::pow(10, std::floor(std::log10(low))); power <= high; power *= 10) {
+        const int first = static_cast<int>(std::floor(std::log10(low))),
+                  last = static_cast<int>(std::floor(std::log10(high)));
+        for (int exponent = first; exponent <= last; ++exponent) {
+            const double power = std::pow(10, exponent);
             for (const double factor : {1.0, 2.0, 5.0}) {
                 const double tick = factor * power;
                 if ((factor == 1 || !decades_only) && tick >= low && tick <= high) out.push_back(tick);
@@ -51,7 +54,9 @@ std::vector<double> Axis::ticks() const {
         return out;
     }
     const double step = tick_step(high - low);
-    for (double i = std::ceil(low / step); i * step <= high * (1 + 1e-12); ++i) out.push_back(i * step);
+    const auto first = static_cast<int64_t>(std::ceil(low / step)),
+               last = static_cast<int64_t>(std::floor(high * (1 + 1e-12) / step));
+    for (int64_t i = first; i <= last; ++i) out.push_back(static_cast<double>(i) * step);
     return out;
 }
 
