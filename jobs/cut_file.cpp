@@ -86,7 +86,7 @@ void copy_part(const Tensor& block, const Parameter& p, const Box& local, std::b
     }
 }
 
-void load_rows(Context& ctx, const Cut& cut, const Box& local, Tensor into) {
+void load_rows(Context& ctx, const Cut& cut, const Box& local, const Tensor& into) {
     const auto& rows = cut.slices.rows;
     const int64_t step = rows_at_a_time(cut.source),
                   each = local.count[0] == 0 ? 0 : into.size() / local.count[0],

@@ -8,8 +8,7 @@
 namespace espalier::jobs {
 namespace {
 
-int64_t end_of_documents(const DocumentOptions& o, const ModelFile& model) {
-    if (o.eod >= 0) return o.eod;
+int64_t end_named_by(const ModelFile& model, const DocumentOptions& o) {
     if (carries_tokenizer(model.reader())) {
         if (const auto eos = open_tokenizer(model.path()).eos()) return *eos;
     }
@@ -40,9 +39,9 @@ data::DocumentMasks document_masks(const Session& session, const DocumentOptions
                          o.eod, session.options().contains("mask-eod") ? " or --mask-eod" : "");
         return {};
     }
-    const int64_t eod = end_of_documents(o, model), vocab = model.architecture().vocab;
-    ESPALIER_REQUIRE(o.eod >= -1 && eod < vocab, "--eod {}: {} has {} tokens; choose an ID of 0 to {}",
-                     o.eod < -1 ? o.eod : eod, model.path(), vocab, vocab - 1);
+    const int64_t eod = o.eod == -1 ? end_named_by(model, o) : o.eod, vocab = model.architecture().vocab;
+    ESPALIER_REQUIRE(eod >= 0 && eod < vocab, "--eod {}: {} has {} tokens; choose an ID of 0 to {}", eod,
+                     model.path(), vocab, vocab - 1);
     session.log().info("documents end with token {}", eod);
     return {narrow<int32_t>(eod), o.reset_attention, o.mask_eod};
 }

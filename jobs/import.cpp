@@ -111,6 +111,7 @@ int import_model(const std::vector<std::string>& arguments, comm::Mpi&) {
         const std::string sha256 = source_sha256(session, source);
 
         std::vector<DType> dtypes;
+        dtypes.reserve(origins.size());
         for (const auto& o : origins) dtypes.push_back(stored.value_or(o.dtype));
         ModelWriter writer(out, session.world().handle(), source.architecture, dtypes,
                            session.common().force);

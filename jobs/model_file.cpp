@@ -17,7 +17,7 @@ using nlohmann::ordered_json;
 namespace {
 
 json parse_attribute(const io::TensorFileReader& reader, const char* name) {
-    const json value = json::parse(reader.text(name), nullptr, false);
+    json value = json::parse(reader.text(name), nullptr, false);
     ESPALIER_REQUIRE(!value.is_discarded(), "{}: the attribute \"{}\" is not JSON", reader.path(), name);
     return value;
 }
@@ -47,7 +47,7 @@ ModelFile::ModelFile(const std::string& path, MPI_Comm comm)
 }
 
 ordered_json ModelFile::provenance() const {
-    const auto value = ordered_json::parse(reader_.text("provenance"), nullptr, false);
+    auto value = ordered_json::parse(reader_.text("provenance"), nullptr, false);
     ESPALIER_REQUIRE(!value.is_discarded(), "{}: the attribute \"provenance\" is not JSON", path());
     return value;
 }

@@ -52,6 +52,7 @@ const std::array attention_cases{
     AttentionCase{"window_of_itself", make(1, 100, 1, 1, 8, 1, 0, 1)},
     AttentionCase{"by_hand_documents", make(2, 4, 1, 1, 2, 1), {2, 1, 3}},
     AttentionCase{"documents_at_edges_of_blocks", make(2, 300, 3, 1, 16, 3), {48, 48, 96, 1, 63, 64}},
+    AttentionCase{"documents_across_edges_of_blocks", make(1, 300, 3, 1, 16, 3), {63, 32, 50, 46, 64}},
     AttentionCase{"documents_across_blocks", make(3, 131, 5, 3, 64, 3, 2), {37, 1, 80, 14}},
     AttentionCase{"documents_of_one_token", make(1, 100, 2, 1, 8, 2), {1}},
     AttentionCase{"documents_in_a_window", make(2, 311, 2, 1, 32, 2, 0, 70), {50, 7, 190}},
