@@ -2,10 +2,7 @@
 // step. The shapes are SmolLM2-135M's and a student of the same layers and heads with hidden 384 and MLP
 // 1024; weights are random.
 // In each round all are timed in turn, G among them.
-//   step_benchmark [--tp N --pp N] [--batch 4] [--micro-batch 1] [--seq-len 512] [--rounds 4] [--dtype
-//   f32|bf16]
-//                  [--only forward|scoring|distill|head]
-// under mpirun for several ranks. Prints JSON: tokens/s, model GFLOP/s, their ratio to G; scoring over plain
+// Under mpirun for several ranks. Prints JSON: tokens/s, model GFLOP/s, their ratio to G; scoring over plain
 // forward; the fused head's time over its matrix products' and memory over both models' logits; peak memory
 // of the largest rank.
 #include <fmt/core.h>
@@ -15,6 +12,7 @@
 #include <boost/program_options.hpp>
 #include <chrono>
 #include <functional>
+#include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -22,6 +20,7 @@
 #include "kernels/elementwise.hpp"
 #include "kernels/matmul.hpp"
 #include "src/comm/mpi.hpp"
+#include "src/core/error.hpp"
 #include "src/core/random.hpp"
 #include "src/distill/objective.hpp"
 #include "src/prune/scoring_pass.hpp"
@@ -224,24 +223,24 @@ double head_memory(const Setup& s, const Probe& head, const model::Transformer& 
     return static_cast<double>(s.ctx.pooled_bytes() - before) / logits;
 }
 
-int run(int argc, char** argv) {
+struct Options {
     int tp = 1, pp = 1, rounds = 4;
-    int64_t batch = 4, micro_batch = 1, seq = 512;
+    int64_t batch = 4, micro_batch = 1, seq_len = 512;
     std::string dtype = "f32", only;
-    po::options_description options;
-    options.add_options()("tp", po::value(&tp))("pp", po::value(&pp))("batch", po::value(&batch))(
-        "micro-batch", po::value(&micro_batch))("seq-len", po::value(&seq))("rounds", po::value(&rounds))(
-        "dtype", po::value(&dtype))("only", po::value(&only));
-    po::variables_map values;
-    po::store(po::parse_command_line(argc, argv, options), values);
-    po::notify(values);
+};
 
+int run(const Options& o) {
     Context ctx = benchmarks::make_context();
-    const Setup s{
-        ctx, comm::make_topology(tp, pp), dtype_from_string(dtype).value(), batch, micro_batch, seq, rounds};
+    const Setup s{ctx,
+                  comm::make_topology(o.tp, o.pp),
+                  dtype_from_string(o.dtype).value(),
+                  o.batch,
+                  o.micro_batch,
+                  o.seq_len,
+                  o.rounds};
     const auto teacher_shape = smollm2(576, 1536), student_shape = smollm2(384, 1024);
-    const double forward = model::forward_flops_per_token(teacher_shape, seq),
-                 step = forward + 3 * model::forward_flops_per_token(student_shape, seq);
+    const double forward = model::forward_flops_per_token(teacher_shape, o.seq_len),
+                 step = forward + 3 * model::forward_flops_per_token(student_shape, o.seq_len);
     model::Transformer teacher(ctx, teacher_shape, s.topology, s.dtype, model::Gradients::none);
     model::Transformer student(ctx, student_shape, s.topology, s.dtype, model::Gradients::keep);
     randomise(ctx, teacher);
@@ -249,19 +248,20 @@ int run(int argc, char** argv) {
     std::vector<Probe> probes{forward_probe(s, teacher, "forward", forward),
                               forward_probe(s, teacher, "scoring", forward),
                               step_probe(s, teacher, student, step)};
-    if (pp == 1) {
+    if (o.pp == 1) {
         probes.push_back(head_probe(s, teacher, student));
         probes.push_back(head_products_probe(s, teacher, student));
     }
-    if (!only.empty()) std::erase_if(probes, [&](const Probe& p) { return !p.name.starts_with(only); });
+    if (!o.only.empty()) std::erase_if(probes, [&](const Probe& p) { return !p.name.starts_with(o.only); });
     const double g = time_in_turn(s, probes);
 
-    nlohmann::ordered_json out{{"ranks", s.topology.world.size()}, {"tp", tp},       {"pp", pp},
-                               {"threads", ctx.threads()},         {"dtype", dtype}, {"batch", batch},
-                               {"micro_batch", micro_batch},       {"seq_len", seq}, {"gemm_gflops", g}};
+    nlohmann::ordered_json out{
+        {"ranks", s.topology.world.size()}, {"tp", o.tp},           {"pp", o.pp},
+        {"threads", ctx.threads()},         {"dtype", o.dtype},     {"batch", o.batch},
+        {"micro_batch", o.micro_batch},     {"seq_len", o.seq_len}, {"gemm_gflops", g}};
     for (const auto& p : probes) {
         if (p.flops_per_token == 0) continue;
-        const double rate = static_cast<double>(batch * seq) / p.fastest();
+        const double rate = static_cast<double>(o.batch * o.seq_len) / p.fastest();
         out[p.name] = {{"tokens_per_second", rate},
                        {"gflops", rate * p.flops_per_token / 1e9},
                        {"of_gemm", rate * p.flops_per_token / 1e9 / g}};
@@ -289,6 +289,30 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    comm::Mpi mpi(argc, argv);
-    return run(argc, argv);
+    Options o;
+    po::options_description all("step_benchmark");
+    all.add_options()("help", "this text")("tp", po::value(&o.tp)->default_value(o.tp),
+                                           "tensor parallel ranks")(
+        "pp", po::value(&o.pp)->default_value(o.pp), "pipeline stages")(
+        "batch", po::value(&o.batch)->default_value(o.batch), "samples of a step")(
+        "micro-batch", po::value(&o.micro_batch)->default_value(o.micro_batch), "samples at a time")(
+        "seq-len", po::value(&o.seq_len)->default_value(o.seq_len), "tokens of a sample")(
+        "rounds", po::value(&o.rounds)->default_value(o.rounds), "of which the fastest counts")(
+        "dtype", po::value(&o.dtype)->default_value(o.dtype), "f32 or bf16")(
+        "only", po::value(&o.only)->default_value(o.only), "forward, scoring, distill or head");
+    try {
+        po::variables_map values;
+        po::store(po::parse_command_line(argc, argv, all), values);
+        po::notify(values);
+        if (values.count("help")) {
+            std::cout << all;
+            return 0;
+        }
+        ESPALIER_REQUIRE(dtype_from_string(o.dtype), "--dtype {}: choose f32 or bf16", o.dtype);
+        comm::Mpi mpi(argc, argv);
+        return run(o);
+    } catch (const std::exception& e) {
+        fmt::print(stderr, "step_benchmark: {}\n", e.what());
+        return 2;
+    }
 }
