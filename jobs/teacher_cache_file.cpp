@@ -87,7 +87,7 @@ TeacherCacheWriter::TeacherCacheWriter(Session& session, const std::string& fold
 
 void TeacherCacheWriter::write(Context& ctx, const comm::Communicator& tensor, int64_t first_sample,
                                int64_t begin, const Tensor& logits, int64_t first_id) {
-    const auto [rows, width] = logits.dims<2>();
+    const int64_t rows = logits.dim(0), width = logits.dim(1);
     const int64_t first_token = first_sample * key_.seq_len + begin;
     const auto tau = static_cast<float>(key_.top_k == 0 ? 1.0 : key_.temperature);
     const Tensor lse = ctx.to_host(model::log_sum_exp(ctx, tensor, logits, tau));

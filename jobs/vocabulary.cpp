@@ -85,7 +85,7 @@ std::vector<int64_t> choose_vocabulary(Session& session, const ModelFile& source
     const auto tokenizer = tokenizer_of(source);
     const auto special = special_ids(a);
     if (!target.ids_file.empty()) {
-        const auto ids = read_ids(target.ids_file, a.vocab);
+        auto ids = read_ids(target.ids_file, a.vocab);
         for (const int64_t id : special) {
             ESPALIER_REQUIRE(std::binary_search(ids.begin(), ids.end(), id),
                              "{}: id {}, a special token of {}, is missing; special tokens must stay",

@@ -7,8 +7,7 @@ namespace espalier::cpu {
 
 void copy_columns(Context& ctx, const Tensor& from, int64_t from_column, Tensor& to, int64_t to_column,
                   int64_t count) {
-    const auto [rows, n] = from.dims<2>();
-    const int64_t m = to.dim(1);
+    const int64_t rows = from.dim(0), n = from.dim(1), m = to.dim(1);
     const size_t element = size_of(from.dtype());
     const std::byte* source = from.raw() + static_cast<size_t>(from_column) * element;
     std::byte* target = to.raw() + static_cast<size_t>(to_column) * element;

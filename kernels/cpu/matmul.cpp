@@ -32,7 +32,7 @@ struct Floats {
 };
 
 Floats floats(Context& ctx, const Tensor& x, Range columns) {
-    const auto [rows, width] = x.dims<2>();
+    const int64_t rows = x.dim(0), width = x.dim(1);
     if (x.dtype() == DType::f32) return {x, x.data<float>() + columns.begin, std::max<int64_t>(width, 1)};
     const int64_t count = columns.size(), stride = width;
     Tensor copy = ctx.empty({rows, count}, DType::f32);

@@ -54,11 +54,10 @@ float gain_offset(NormOptions options) {
 template <class T>
 void forward(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias, NormOptions options,
              Tensor& y, Tensor& stats) {
-    const auto [rows, n] = x.dims<2>();
+    const int64_t rows = x.dim(0), count = x.dim(1);
     const T* const w = weight.data<T>();
     const T* const b = bias ? bias.data<T>() : nullptr;
     const float offset = gain_offset(options);
-    const int64_t count = n;
 
 #pragma omp parallel for num_threads(ctx.threads())
     for (int64_t i = 0; i < rows; ++i) {

@@ -193,8 +193,9 @@ void bucket_logit_gradient(Context& ctx, const LogitGradient& what, const Tensor
         }
         const int64_t label = what.label_weight != 0 ? labels.data<int32_t>()[i] : -1;
         const float label_factor = label >= 0 ? weight * what.label_weight : 0.0f;
-        const float factor = weight * what.divergence_weight * inverse_tau, lse = lse_s.data<float>()[i],
-                    label_lse = label_factor != 0 ? lse_1.data<float>()[i] : infinity;
+        const float factor = weight * what.divergence_weight * inverse_tau, lse = lse_s.data<float>()[i];
+        // Whoever has labels has their log-sum-exp too. NOLINTNEXTLINE(clang-analyzer-core.NullDereference)
+        const float label_lse = label_factor != 0 ? lse_1.data<float>()[i] : infinity;
         const float* const s = student.data<float>() + i * n;
         const float* const slope = slopes.data<float>() + i * (k + 1);
         const int32_t* const id = ids.data<int32_t>() + i * k;

@@ -22,8 +22,8 @@ struct Epochs {
         : number(std::max<int64_t>(1, div_ceil(count * seq_len + 1, tokens_per_epoch))),
           samples((number * tokens_per_epoch - 1) / seq_len),
           before_last(((number - 1) * tokens_per_epoch - 1) / seq_len) {
-        const auto threshold =
-            static_cast<int64_t>(separate_below * static_cast<double>((tokens_per_epoch - 1) / seq_len));
+        const int64_t of_an_epoch = (tokens_per_epoch - 1) / seq_len;
+        const auto threshold = static_cast<int64_t>(separate_below * static_cast<double>(of_an_epoch));
         last_is_separate = number > 1 && count - before_last < threshold;
     }
 

@@ -39,8 +39,8 @@ Transformer::Transformer(Context& ctx, Architecture architecture, Placement plac
     }
 }
 
-Transformer::Transformer(Context& ctx, Architecture architecture, const comm::Topology& topology, DType dtype,
-                         Gradients gradients, int virtual_stages)
+Transformer::Transformer(Context& ctx, const Architecture& architecture, const comm::Topology& topology,
+                         DType dtype, Gradients gradients, int virtual_stages)
     : Transformer(ctx, architecture,
                   place(architecture, {topology.layout.tp, topology.tensor.rank()},
                         {topology.layout.pp, topology.stage(), virtual_stages}),
@@ -104,7 +104,7 @@ Tensor Transformer::final_norm(Context& ctx, const Tensor& x, SavedStage* saved)
 
 Tensor Transformer::final_hidden(Context& ctx, const Tensor& x, const TokenBatch& tokens, SavedStage* saved,
                                  Observer* observer) const {
-    const Tensor hidden = tensor_.all_gather(ctx, final_norm(ctx, x, saved), tokens.tokens());
+    Tensor hidden = tensor_.all_gather(ctx, final_norm(ctx, x, saved), tokens.tokens());
     if (observer) observer->norm_output(ctx, 2 * a_.depth(), tokens, hidden);
     return hidden;
 }

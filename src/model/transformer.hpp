@@ -35,7 +35,7 @@ public:
     Transformer(Context& ctx, Architecture architecture, Placement placement, comm::Communicator tensor,
                 DType dtype, Gradients gradients);
     /// On the grid's own placement.
-    Transformer(Context& ctx, Architecture architecture, const comm::Topology& topology, DType dtype,
+    Transformer(Context& ctx, const Architecture& architecture, const comm::Topology& topology, DType dtype,
                 Gradients gradients, int virtual_stages = 1);
 
     const Architecture& architecture() const { return a_; }

@@ -65,11 +65,11 @@ Plan enumerate(const System& system, const Step& step, int64_t gpus, const Choic
             return;
         }
         ++plan.tried;
-        Prediction p = predict(system, step, layout, weights);
+        const Prediction p = predict(system, step, layout, weights);
         if (p.fits) {
-            plan.layouts.push_back(std::move(p));
+            plan.layouts.push_back(p);
         } else if (!plan.nearest_miss || smaller(p, *plan.nearest_miss)) {
-            plan.nearest_miss = std::move(p);
+            plan.nearest_miss = p;
         }
     });
     ESPALIER_REQUIRE(plan.tried > 0, "no layout of {} GPUs can run this step\n  {}", gpus,
