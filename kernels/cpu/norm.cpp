@@ -67,7 +67,7 @@ void forward(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& 
         stats.data<float>()[2 * i] = mean;
         stats.data<float>()[2 * i + 1] = rstd;
         const float shift = mean, factor = rstd;
-        if (b) {
+        if (b) {  // NOLINT(bugprone-branch-clone): the check does not look into OpenMP's loops
 #pragma omp simd
             for (int64_t j = 0; j < count; ++j) {
                 const float normal = (static_cast<float>(in[j]) - shift) * factor;
