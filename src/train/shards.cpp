@@ -7,8 +7,8 @@ namespace {
 int64_t border(const model::ParameterSet& set, int64_t element) {
     for (const auto& e : set.entries()) {
         if (element <= e.offset) return element;
-        if (element < e.offset + e.size())
-            return e.offset + div_ceil(element - e.offset, e.row_size()) * e.row_size();
+        if (const int64_t row = e.row_size(); row > 0 && element < e.offset + e.size())
+            return e.offset + div_ceil(element - e.offset, row) * row;
     }
     return element;
 }
