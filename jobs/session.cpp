@@ -43,16 +43,6 @@ nlohmann::ordered_json comparable(nlohmann::ordered_json options) {
     return options;
 }
 
-}  // namespace
-
-int64_t peak_memory() {
-    rusage usage{};
-    getrusage(RUSAGE_SELF, &usage);
-    return int64_t{1024} * usage.ru_maxrss;
-}
-
-namespace {
-
 int64_t resident_memory() {
     int64_t pages = 0, resident = 0;
     std::ifstream("/proc/self/statm") >> pages >> resident;
@@ -60,6 +50,12 @@ int64_t resident_memory() {
 }
 
 }  // namespace
+
+int64_t peak_memory() {
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    return int64_t{1024} * usage.ru_maxrss;
+}
 
 Session::Session(std::string job, const Options& options, const CommonOptions& common)
     : job_(std::move(job)), common_(common), resolved_(options.resolved()), log_(log_of(job_, common)) {

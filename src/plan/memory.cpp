@@ -14,7 +14,7 @@ constexpr double activation_bytes = 2;
 /// f32 master, first and second moment.
 constexpr double optimizer_bytes = 12;
 /// Logits of a block of tokens, f32, and as many for the block's second buffer (src/model/vocabulary.hpp).
-constexpr double logit_block = 64 << 20;
+constexpr double logit_block = 32 << 20;
 
 double d(int64_t x) {
     return static_cast<double>(x);
