@@ -5,6 +5,7 @@
 #include <tuple>
 
 #include "src/model/parameters.hpp"
+#include "src/model/vocabulary.hpp"
 #include "src/plan/compute.hpp"
 
 namespace espalier::plan {
@@ -13,9 +14,6 @@ namespace {
 constexpr double activation_bytes = 2;
 /// f32 master, first and second moment.
 constexpr double optimizer_bytes = 12;
-/// Logits of a block of tokens, f32, and as many for the block's second buffer (src/model/vocabulary.hpp).
-constexpr double logit_block = 32 << 20;
-
 double d(int64_t x) {
     return static_cast<double>(x);
 }
@@ -123,10 +121,15 @@ Memory memory(const Step& step, const Layout& l, int64_t stage, StepWeights& wei
     }
     if (last) {
         const double models = step.teacher ? 2 : 1;
-        m.logits = practice.head == Practice::Head::blocks
-                       ? models * 2 * logit_block
-                       // f16 logits, the f32 copy that becomes the gradient, and the f16 gradient
-                       : models * 8 * tokens * d(div_ceil(a.vocab, l.tp));
+        const double block =
+            d(model::logit_blocks(a, narrow<int>(l.tp), l.micro_batch * step.seq_len).front().rows);
+        const double vocab = d(div_ceil(a.vocab, l.tp));
+        m.logits =
+            practice.head == Practice::Head::blocks
+                // f32 logits; the student's become the gradient, of which products want the weights' type
+                ? block * vocab * (models * 4 + (practice.weight_bytes < 4 ? practice.weight_bytes : 0))
+                // f16 logits, the f32 copy that becomes the gradient, and the f16 gradient
+                : models * 8 * tokens * vocab;
     }
     return m;
 }

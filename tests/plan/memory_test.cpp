@@ -92,6 +92,18 @@ TEST(Memory, OfStateIsTwoFourAndTwelveBytesAWeight) {
     EXPECT_DOUBLE_EQ(m.optimizer, 12 * n / 4);
 }
 
+TEST(Memory, OfLogitsIsABlockOfEachModelAndItsGradient) {
+    auto step = small_step();
+    step.model.vocab = 32768;
+    step.seq_len = 1024;
+    const plan::Layout l{1, 1, 1, 1, 1, Recompute::full};
+    const double block = 256 * 32768;  // 32 MiB of f32
+
+    EXPECT_DOUBLE_EQ(whole(step, l, 0).logits, (4 + 2) * block);
+    step.teacher = step.model;
+    EXPECT_DOUBLE_EQ(whole(step, l, 0).logits, (4 + 4 + 2) * block);
+}
+
 TEST(Memory, AReplicatedOptimizerIsWholeEverywhere) {
     auto step = small_step();
     step.practice.state = Practice::State::replicated;
