@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <sstream>
+
+#include "tests/jobs/metrics.hpp"
 
 namespace espalier::test {
 
@@ -51,10 +52,7 @@ bool LongRun::writes_checkpoint() const {
 }
 
 std::vector<double> LongRun::losses() const {
-    std::vector<double> out;
-    std::istringstream lines(world_.read(out_ + "/metrics.jsonl"));
-    for (std::string line; std::getline(lines, line);) out.push_back(nlohmann::json::parse(line).at("loss"));
-    return out;
+    return test::metrics(world_, out_, "loss");
 }
 
 std::string LongRun::model() const {

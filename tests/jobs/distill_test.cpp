@@ -2,9 +2,8 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
-#include <sstream>
 
-#include "tests/jobs/program.hpp"
+#include "tests/jobs/metrics.hpp"
 
 namespace espalier::test {
 namespace {
@@ -69,23 +68,11 @@ protected:
     }
 
     std::vector<double> values(const std::string& out, const char* key = "loss") const {
-        std::vector<double> found;
-        std::istringstream lines(world.read(out + "/metrics.jsonl"));
-        for (std::string line; std::getline(lines, line);) found.push_back(json::parse(line).at(key));
-        return found;
-    }
-    void expect_near(const std::vector<double>& got, const std::vector<double>& expected, double relative) {
-        ASSERT_EQ(got.size(), expected.size());
-        for (size_t i = 0; i < got.size(); ++i)
-            EXPECT_NEAR(got[i], expected[i], relative * (0.1 + expected[i])) << i;
+        return metrics(world, out, key);
     }
 
     const TinyWorld world;
 };
-
-// Of an f32 loss on another layout: a divergence is a difference of logarithms near 5, each rounded by 2^-22
-// or so, and may itself be as small as 1e-2.
-constexpr double rounding = 1e-5;
 
 TEST_F(Distill, TheTeachersGridDoesNotShow) {
     ASSERT_EQ(run_with_teacher("serial", {}).exit_code, 0);
@@ -95,8 +82,8 @@ TEST_F(Distill, TheTeachersGridDoesNotShow) {
                   .exit_code,
               0);
 
-    expect_near(values("a"), values("serial"), rounding);
-    expect_near(values("b"), values("serial"), rounding);
+    expect_near(values("a"), values("serial"), layout_rounding);
+    expect_near(values("b"), values("serial"), layout_rounding);
 }
 
 TEST_F(Distill, VirtualStagesAndRecomputingDoNotShow) {
@@ -106,8 +93,8 @@ TEST_F(Distill, VirtualStagesAndRecomputingDoNotShow) {
         run_with_teacher("v", {"--pp", "2", "--virtual-stages", "2", "--recompute", "full"}, 2).exit_code, 0);
     ASSERT_EQ(run_with_teacher("none", {"--recompute", "none"}).exit_code, 0);
 
-    expect_near(values("v"), values("serial"), rounding);
-    expect_near(values("none"), values("serial"), rounding);
+    expect_near(values("v"), values("serial"), layout_rounding);
+    expect_near(values("none"), values("serial"), layout_rounding);
 }
 
 TEST_F(Distill, AStoppedRunGoesOnWithAnotherNumberOfReplicas) {
@@ -117,7 +104,7 @@ TEST_F(Distill, AStoppedRunGoesOnWithAnotherNumberOfReplicas) {
     ASSERT_EQ(run_with_teacher("r", {"--tp", "3", "--exit-after-steps", "4"}, 3).exit_code, 3);
     ASSERT_EQ(run_with_teacher("r", {}, 2).exit_code, 0);
 
-    expect_near(values("r"), values("serial"), rounding);
+    expect_near(values("r"), values("serial"), layout_rounding);
 }
 
 TEST_F(Distill, ACacheOfWholeDistributionsIsAsGoodAsTheTeacher) {
@@ -140,7 +127,7 @@ TEST_F(Distill, ACacheOfTheTopTokensIsWhatTopKComparesWith) {
             {"--teacher-cache", world.path("cache"), "--top-k", "5", "--temperature", "2", "--tp", "2"}, 2);
 
     ASSERT_EQ(result.exit_code, 0) << result.err;
-    expect_near(values("cached"), values("live"), rounding);
+    expect_near(values("cached"), values("live"), layout_rounding);
 }
 
 TEST_F(Distill, ACacheOfSomethingElseIsRefused) {
@@ -194,7 +181,7 @@ TEST_F(Distill, ACorrectedTeacherLearnsAsAloneAndComesBackAfterAStop) {
                       "--quiet"};
     ASSERT_EQ(espalier(alone).exit_code, 0);
     const auto teacher = values("whole", "teacher_loss");
-    expect_near(teacher, values("alone"), rounding);
+    expect_near(teacher, values("alone"), layout_rounding);
     EXPECT_EQ(values("r"), values("whole"));
     EXPECT_EQ(values("r", "teacher_loss"), teacher);
     EXPECT_TRUE(world.exists("r/teacher.h5"));

@@ -4,10 +4,9 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "io/indexed_dataset.hpp"
-#include "tests/jobs/program.hpp"
+#include "tests/jobs/metrics.hpp"
 #include "tests/tokenizer/small_vocabulary.hpp"
 
 namespace espalier::test {
@@ -66,15 +65,7 @@ protected:
         return more;
     }
     std::vector<double> values(const std::string& out, const char* key = "loss") const {
-        std::vector<double> found;
-        std::istringstream lines(world.read(out + "/metrics.jsonl"));
-        for (std::string line; std::getline(lines, line);) found.push_back(json::parse(line).at(key));
-        return found;
-    }
-    void expect_near(const std::vector<double>& got, const std::vector<double>& expected, double relative) {
-        ASSERT_EQ(got.size(), expected.size());
-        for (size_t i = 0; i < got.size(); ++i)
-            EXPECT_NEAR(got[i], expected[i], relative * (0.1 + expected[i])) << i;
+        return metrics(world, out, key);
     }
     void expect_refused(const ProcessResult& result, const Words& says) {
         EXPECT_EQ(result.exit_code, 2) << result.err;
@@ -83,8 +74,6 @@ protected:
 
     const TinyWorld world;
 };
-
-constexpr double rounding = 1e-5;  // of a loss on another layout, as in distill_test.cpp
 
 TEST_F(DocumentsJobs, AStoppedRunGoesOnBitForBit) {
     done(run(train(), "whole", both({"--valid", world.path("short")}), 2));
@@ -135,7 +124,7 @@ TEST_F(DocumentsJobs, LayoutsAndTheTeachersGridDoNotShow) {
         SCOPED_TRACE(out);
         done(run(distill(), out, with(more), ranks));
         for (const char* key : {"loss", "hidden_loss", "grad_norm"})
-            expect_near(values(out, key), values("serial", key), 2 * rounding);
+            expect_near(values(out, key), values("serial", key), 2 * layout_rounding);
     };
     expect_serial("tp2dp2", {"--tp", "2", "--micro-batch", "2"}, 4);
     expect_serial("pp2v2", {"--pp", "2", "--virtual-stages", "2", "--recompute", "full"}, 4);
@@ -148,7 +137,7 @@ TEST_F(DocumentsJobs, ACorrectedTeacherLearnsAsAlone) {
     done(run({"train", "--model", world.path("teacher.h5")}, "alone",
              both({"--lr", "1e-2", "--min-lr", "1e-4"})));
 
-    expect_near(values("both", "teacher_loss"), values("alone"), rounding);
+    expect_near(values("both", "teacher_loss"), values("alone"), layout_rounding);
 }
 
 TEST_F(DocumentsJobs, ACacheIsUsedWhereItsAttentionWasReset) {
@@ -205,7 +194,7 @@ TEST_F(DocumentsJobs, TheMeanIsOverTheTokensThatAreLeft) {
     train_on("single", {"--seq-len", "1", "--global-batch", "24", "--tokens", "72"});
 
     for (const char* key : {"loss", "grad_norm"})
-        expect_near(values("long", key), values("single", key), rounding);
+        expect_near(values("long", key), values("single", key), layout_rounding);
 }
 
 TEST_F(DocumentsJobs, StepsInWhichNothingCountsAreStepsWithoutLoss) {

@@ -4,9 +4,8 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
-#include "tests/jobs/program.hpp"
+#include "tests/jobs/metrics.hpp"
 
 namespace espalier::test {
 namespace {
@@ -40,12 +39,7 @@ protected:
         give("--teacher", "teacher.h5");
         return espalier(words, ranks);
     }
-    std::vector<json> lines(const std::string& out) const {
-        std::vector<json> found;
-        std::istringstream in(world.read(out + "/metrics.jsonl"));
-        for (std::string line; std::getline(in, line);) found.push_back(json::parse(line));
-        return found;
-    }
+    std::vector<json> lines(const std::string& out) const { return metrics(world, out); }
     void expect_same(const std::string& got, const std::string& expected, double relative) const {
         const auto a = lines(got), b = lines(expected);
         ASSERT_EQ(a.size(), b.size());

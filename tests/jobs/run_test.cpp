@@ -6,24 +6,15 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "tests/jobs/program.hpp"
+#include "tests/jobs/metrics.hpp"
 
 namespace espalier::test {
 namespace {
 
 using nlohmann::json;
 
-std::vector<json> metrics(const TinyWorld& world, const std::string& run) {
-    std::vector<json> out;
-    std::istringstream lines(world.read(run + "/metrics.jsonl"));
-    for (std::string line; std::getline(lines, line);) out.push_back(json::parse(line));
-    return out;
-}
-
 std::vector<double> losses(const TinyWorld& world, const std::string& run) {
-    std::vector<double> out;
-    for (const auto& line : metrics(world, run)) out.push_back(line.at("loss"));
-    return out;
+    return metrics(world, run, "loss");
 }
 
 TEST(Run, ResumesBitForBitOnTheSameLayoutAndWithinRoundingOnAnother) {

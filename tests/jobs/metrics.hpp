@@ -1,0 +1,37 @@
+// What a run wrote into metrics.jsonl, and how far two runs' losses may be apart.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "tests/jobs/program.hpp"
+
+namespace espalier::test {
+
+/// The lines of a run's folder, a line a step.
+inline std::vector<nlohmann::json> metrics(const TinyWorld& world, const std::string& run) {
+    std::vector<nlohmann::json> out;
+    std::istringstream lines(world.read(run + "/metrics.jsonl"));
+    for (std::string line; std::getline(lines, line);) out.push_back(nlohmann::json::parse(line));
+    return out;
+}
+inline std::vector<double> metrics(const TinyWorld& world, const std::string& run, const char* key) {
+    std::vector<double> out;
+    for (const auto& line : metrics(world, run)) out.push_back(line.at(key));
+    return out;
+}
+
+/// Of an f32 loss on another layout: a divergence is a difference of logarithms near 5, each rounded by 2^-22
+/// or so, and may itself be as small as 1e-2.
+constexpr double layout_rounding = 1e-5;
+
+inline void expect_near(const std::vector<double>& got, const std::vector<double>& expected,
+                        double relative) {
+    ASSERT_EQ(got.size(), expected.size());
+    for (size_t i = 0; i < got.size(); ++i)
+        EXPECT_NEAR(got[i], expected[i], relative * (0.1 + expected[i])) << i;
+}
+
+}  // namespace espalier::test
