@@ -11,7 +11,7 @@ def main():
         rows = []
         for steps in (1, 2, 4):
             cut, _ = here.prune("--data", text.train, "--samples", o.samples, "--seq-len", o.seq_len, "--micro-batch", 4,
-                                "--iterations", steps, "--hidden", o.hidden, "--ffn", o.ffn, "--heads", o.heads)
+                                "--dtype", o.dtype, "--iterations", steps, "--hidden", o.hidden, "--ffn", o.ffn, "--heads", o.heads)
             after = here.over_seeds(lambda seed, cut=cut: here.distill(cut, text, seed=seed)[-1][1])
             rows.append([steps, here.loss(cut, text), after])
         here.write(f"iterative-{text.name}", f"Iterative cuts on {text.name}",

@@ -27,6 +27,7 @@ def arguments(description, tokens, **more):
     p.add_argument("--espalier", default=str(ROOT / "build/release/espalier"), help="the program")
     p.add_argument("--launch", default="", help='as in --launch "mpirun -n 2"')
     p.add_argument("--layout", default="", help='as in --layout "--tp 2"')
+    p.add_argument("--dtype", default="f32", choices=["f32", "bf16"], help="of passes and products")
     p.add_argument("--tokens", type=int, default=tokens, help=f"of each distillation (default {tokens})")
     p.add_argument("--samples", type=int, default=64, help="for importance (default 64)")
     p.add_argument("--seq-len", type=int, default=256)
@@ -72,7 +73,7 @@ class Lab:
     def importance(self, text, *more):
         o = self.o
         return self.job("importance", ".h5", "--model", self.model, "--data", text.train, "--samples", o.samples,
-                        "--seq-len", o.seq_len, "--micro-batch", 4, *more)[0]
+                        "--seq-len", o.seq_len, "--micro-batch", 4, "--dtype", o.dtype, *more)[0]
 
     def prune(self, *target):
         """The cut model and its number of parameters."""
@@ -88,15 +89,16 @@ class Lab:
         return self.job("init", ".h5", "--arch", shape)[0]
 
     def loss(self, model, text):
-        return self.job("evaluate", "", "--model", model, "--data", text.valid, "--seq-len", self.o.seq_len, "--micro-batch",
-                        4)[1]["loss"]
+        o = self.o
+        return self.job("evaluate", "", "--model", model, "--data", text.valid, "--seq-len", o.seq_len, "--micro-batch", 4,
+                        "--dtype", o.dtype)[1]["loss"]
 
     def batch(self, text, seed, tokens, lr):
         o = self.o
         steps = math.ceil((tokens or o.tokens) / (o.seq_len * o.global_batch))
         return ["--data", text.train, "--valid", text.valid, "--tokens", tokens or o.tokens, "--seq-len", o.seq_len,
                 "--global-batch", o.global_batch, "--micro-batch", min(2, o.global_batch), "--lr", lr or o.lr, "--min-lr",
-                (lr or o.lr) / 10, "--warmup-steps", min(10, steps // 4), "--seed", seed]
+                (lr or o.lr) / 10, "--warmup-steps", min(10, steps // 4), "--seed", seed, "--dtype", o.dtype]
 
     def distill(self, student, text, *more, seed=1, tokens=None, lr=None, points=1, teacher=None):
         """Loss on held-out text after each of `points` equal shares of the tokens: [(tokens, loss)]."""
@@ -118,7 +120,7 @@ class Lab:
 
     def run_folder(self, job, *key):
         o = self.o
-        key = [str(k) for k in (*key, o.tokens, o.seq_len, o.global_batch, o.lr)]
+        key = [str(k) for k in (*key, o.tokens, o.seq_len, o.global_batch, o.lr, o.dtype)]
         return self.folder / f"{job}-run-{hashlib.sha256(chr(0).join(key).encode()).hexdigest()[:12]}"
 
     @staticmethod
@@ -139,7 +141,7 @@ class Lab:
             lines += ["", note]
         minutes = (time.time() - self.started) / 60
         lines += ["", f"{self.o.tokens} tokens of distillation, {self.o.samples} x {self.o.seq_len} tokens of calibration, "
-                  f"{self.o.seeds} order(s) of samples; {minutes:.1f} minutes.", ""]
+                  f"{self.o.dtype}, {self.o.seeds} order(s) of samples; {minutes:.1f} minutes.", ""]
         (self.folder / f"{name}.md").write_text("\n".join(lines))
         print("\n".join(lines))
 

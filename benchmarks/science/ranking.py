@@ -29,7 +29,7 @@ def main():
                                 "--ffn-ratio", o.ffn_ratio, "--retrain-tokens", o.tokens, "--rungs", 1, "--valid-every", every,
                                 "--heads", 9, "--data", text.train, "--valid", text.valid, "--seq-len", o.seq_len,
                                 "--global-batch", o.global_batch, "--micro-batch", min(2, o.global_batch), "--lr", o.lr,
-                                "--min-lr", o.lr / 10, "--warmup-steps", min(10, steps // 4))
+                                "--dtype", o.dtype, "--min-lr", o.lr / 10, "--warmup-steps", min(10, steps // 4))
         curves = {}
         for c in summary["candidates"]:
             name = f"{c['layers']} x {c['hidden']} x {c['ffn']}"
