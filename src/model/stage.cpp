@@ -1,13 +1,21 @@
 #include "src/model/stage.hpp"
 
 namespace espalier::model {
+namespace {
+
+Tensor receive_activation(Context& ctx, const Transformer& model, const comm::Topology& topology,
+                          const TokenBatch& tokens, int from) {
+    Tensor x = ctx.empty({local_tokens(topology, tokens), model.architecture().hidden}, model.dtype());
+    topology.pipeline.receive(x, from, comm::activation_tag).wait();
+    return x;
+}
+
+}  // namespace
 
 Tensor enter_stage(Context& ctx, const Transformer& model, const comm::Topology& topology,
                    const TokenBatch& tokens) {
     if (topology.first_stage()) return model.embed(ctx, tokens);
-    Tensor x = ctx.empty({local_tokens(topology, tokens), model.architecture().hidden}, model.dtype());
-    topology.pipeline.receive(x, topology.stage() - 1, comm::activation_tag).wait();
-    return x;
+    return receive_activation(ctx, model, topology, tokens, topology.stage() - 1);
 }
 
 void Outbox::send(const comm::Communicator& pipeline, const Tensor& x, int to, int tag) {
@@ -23,11 +31,19 @@ void Outbox::drain(size_t left) {
 
 Tensor forward_pipeline(Context& ctx, Transformer& model, const comm::Topology& topology,
                         const TokenBatch& tokens, Outbox& outbox, Observer* observer) {
-    Tensor x = enter_stage(ctx, model, topology, tokens);
-    x = model.forward(ctx, x, tokens, nullptr, observer);
-    if (topology.last_stage()) return model.final_hidden(ctx, x, tokens, nullptr, observer);
-    outbox.send(topology.pipeline, x, topology.stage() + 1, comm::activation_tag);
-    outbox.drain(2);
+    const int stages = topology.layout.pp, stage = topology.stage(),
+              chunks = narrow<int>(model.placement().chunks.size());
+    const auto input = [&](int chunk) {
+        if (chunk == 0) return enter_stage(ctx, model, topology, tokens);
+        return receive_activation(ctx, model, topology, tokens, (stage + stages - 1) % stages);
+    };
+    for (int chunk = 0; chunk < chunks; ++chunk) {
+        const Tensor x = model.forward(ctx, input(chunk), tokens, nullptr, observer, chunk);
+        if (topology.last_stage() && chunk == chunks - 1)
+            return model.final_hidden(ctx, x, tokens, nullptr, observer);
+        outbox.send(topology.pipeline, x, (stage + 1) % stages, comm::activation_tag);
+        outbox.drain(2);
+    }
     return {};
 }
 

@@ -22,8 +22,8 @@ private:
     std::vector<comm::Request> requests_;
 };
 
-/// A forward pass of one micro-batch through all stages: the hidden states [T, H] on the last stage, empty
-/// elsewhere.
+/// A forward pass of one micro-batch through all stages, virtual ones too: the hidden states [T, H] on the
+/// last stage, empty elsewhere.
 Tensor forward_pipeline(Context& ctx, Transformer& model, const comm::Topology& topology,
                         const TokenBatch& tokens, Outbox& outbox, Observer* observer = nullptr);
 

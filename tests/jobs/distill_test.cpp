@@ -97,6 +97,18 @@ TEST_F(Distill, VirtualStagesAndRecomputingDoNotShow) {
     expect_near(values("none"), values("serial"), layout_rounding);
 }
 
+TEST_F(Distill, HeldOutTextIsScoredByAllVirtualStages) {
+    const Words held_out{"--valid", world.path("tokens"), "--valid-every", "2"};
+    ASSERT_EQ(run_with_teacher("serial", held_out).exit_code, 0);
+
+    Words words = held_out;
+    words.insert(words.end(), {"--pp", "2", "--virtual-stages", "2", "--tp", "2"});
+    ASSERT_EQ(run_with_teacher("v", words, 4).exit_code, 0);
+
+    ASSERT_EQ(values("serial", "valid_loss").size(), 3U);
+    expect_near(values("v", "valid_loss"), values("serial", "valid_loss"), layout_rounding);
+}
+
 TEST_F(Distill, AStoppedRunGoesOnWithAnotherNumberOfReplicas) {
     ASSERT_EQ(run_with_teacher("serial", {}).exit_code, 0);
 

@@ -17,9 +17,12 @@ inline std::vector<nlohmann::json> metrics(const TinyWorld& world, const std::st
     for (std::string line; std::getline(lines, line);) out.push_back(nlohmann::json::parse(line));
     return out;
 }
+/// One key's values, of the steps that have it.
 inline std::vector<double> metrics(const TinyWorld& world, const std::string& run, const char* key) {
     std::vector<double> out;
-    for (const auto& line : metrics(world, run)) out.push_back(line.at(key));
+    for (const auto& line : metrics(world, run)) {
+        if (line.contains(key)) out.push_back(line[key]);
+    }
     return out;
 }
 
