@@ -133,7 +133,7 @@ void softmax_combine(Context&, const Tensor& all, Tensor& lse) {
         }
         for (int64_t part = 0; part < parts; ++part) {
             const float* const s = stats + 2 * (part * rows + i);
-            if (s[1] > 0) sum += double{s[1]} * std::exp(double{s[0]} - max);
+            if (s[1] != 0) sum += double{s[1]} * std::exp(double{s[0]} - max);
         }
         lse.data<float>()[i] = static_cast<float>(max + std::log(sum));
     }

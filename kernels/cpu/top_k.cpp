@@ -54,8 +54,8 @@ private:
     std::vector<Candidate> heap_;
 };
 
-/// Smallest probability of a bucket: that of a tail for which rounding has left nothing.
-constexpr double least = 1e-12;
+/// Smallest probability of a tail: less is what rounding of the log-sum-exp to f32 leaves of 1 less the rest.
+constexpr double least = 1e-7;
 
 /// One row's distributions over the buckets, and D's value and slope in the student's.
 struct Row {
@@ -172,9 +172,9 @@ void bucket_divergence(Context& ctx, Divergence kind, const Tensor& teacher, con
             loss.data<float>()[i] = static_cast<float>(row.loss_and_slopes(kind));
             double expected = 0;
             for (size_t b = 0; b < row.s.size(); ++b) expected += row.s[b] * row.slope[b];
-            for (size_t b = 0; b < row.s.size(); ++b)
-                slopes.data<float>()[i * (k + 1) + static_cast<int64_t>(b)] =
-                    static_cast<float>(row.slope[b] - expected);
+            float* const out = slopes.data<float>() + i * (k + 1);
+            for (int64_t b = 0; b < k; ++b) out[b] = static_cast<float>(row.s[b] * (row.slope[b] - expected));
+            out[k] = static_cast<float>(row.slope[k] - expected);
         }
     }
 }
@@ -199,9 +199,9 @@ void bucket_logit_gradient(Context& ctx, const LogitGradient& what, const Tensor
         const float* const s = student.data<float>() + i * n;
         const float* const slope = slopes.data<float>() + i * (k + 1);
         const int32_t* const id = ids.data<int32_t>() + i * k;
-        const auto value = [=](float z, float of_bucket) __attribute__((always_inline)) {
-            return factor * of_bucket * fast_exp(z * inverse_tau - lse) +
-                   label_factor * fast_exp(z - label_lse);
+        const float tail = factor * slope[k];
+        const auto of_tail = [=](float z) __attribute__((always_inline)) {
+            return tail * fast_exp(z * inverse_tau - lse) + label_factor * fast_exp(z - label_lse);
         };
         const auto column_of = [&](int64_t token) {
             const int64_t column = token - what.first_id;
@@ -210,19 +210,18 @@ void bucket_logit_gradient(Context& ctx, const LogitGradient& what, const Tensor
         // The few that are no part of the tail, before `out`, which may be `student`, is written.
         for (int64_t b = 0; b < k; ++b) {
             const int64_t column = column_of(id[b]);
-            if (column >= 0)
-                kept[static_cast<size_t>(b)] =
-                    value(s[column], slope[b]) - (id[b] == label ? label_factor : 0);
+            if (column < 0) continue;
+            kept[b] = factor * slope[b] + label_factor * fast_exp(s[column] - label_lse) -
+                      (id[b] == label ? label_factor : 0);
         }
         const int64_t at_label = column_of(label);
-        const float tail = slope[k];
-        const float for_label = at_label >= 0 ? value(s[at_label], tail) - label_factor : 0.0f;
+        const float for_label = at_label >= 0 ? of_tail(s[at_label]) - label_factor : 0.0f;
 #pragma omp simd
-        for (int64_t j = 0; j < n; ++j) store(out[j], value(s[j], tail));
+        for (int64_t j = 0; j < n; ++j) store(out[j], of_tail(s[j]));
         if (at_label >= 0) store(out[at_label], for_label);
         for (int64_t b = 0; b < k; ++b) {
             const int64_t column = column_of(id[b]);
-            if (column >= 0) store(out[column], kept[static_cast<size_t>(b)]);
+            if (column >= 0) store(out[column], kept[b]);
         }
     };
     visit_float(d_logits.dtype(), [&]<class T>(T) {

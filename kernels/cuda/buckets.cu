@@ -11,8 +11,9 @@ namespace {
 
 constexpr int bucket_threads = 128;
 
-/// Smallest probability of a bucket: that of a tail for which rounding has left nothing.
-constexpr double least_tail = 1e-12, least = 1e-300;
+/// Smallest probability of a tail: less is what rounding of the log-sum-exp to f32 leaves of 1 less the rest;
+/// and of a token.
+constexpr double least_tail = 1e-7, least = 1e-300;
 
 /// One side's distribution over a row's buckets.
 struct Buckets {
@@ -86,7 +87,8 @@ __global__ void divergence_of_buckets(const float* teacher, const float* student
     expected = reduce_block<Sum, bucket_threads>(expected);
     if constexpr (kind == Divergence::cosine) total = 1 - products.ts / sqrt(products.tt * products.ss);
     for (int64_t b = threadIdx.x; b <= k; b += bucket_threads) {
-        slopes[row * (k + 1) + b] = static_cast<float>(slope_of<kind>(t(b), s(b), products) - expected);
+        const double slope = slope_of<kind>(t(b), s(b), products) - expected;
+        slopes[row * (k + 1) + b] = static_cast<float>(b < k ? s(b) * slope : slope);
     }
     if (threadIdx.x == 0) loss[row] = static_cast<float>(total);
 }
@@ -121,10 +123,12 @@ __global__ void gradient_of_buckets(BucketInputs in, T* d_logits) {
     const float label_factor = label >= 0 ? weight * in.label_weight : 0.0f;
     const float factor = weight * in.divergence_weight * in.inverse_tau, lse = in.lse_s[i];
     const float label_lse = label_factor != 0 ? in.lse_1[i] : 0.0f;
-    const auto value = [&](float logit, float of_bucket) {
-        float d = weight != 0 ? factor * of_bucket * expf(logit * in.inverse_tau - lse) : 0.0f;
-        if (label_factor != 0) d += label_factor * expf(logit - label_lse);
-        return d;
+    const auto of_label = [&](float logit) {
+        return label_factor != 0 ? label_factor * expf(logit - label_lse) : 0.0f;
+    };
+    const auto of_tail = [&](float logit) {
+        const float d = weight != 0 ? factor * slope[in.k] * expf(logit * in.inverse_tau - lse) : 0.0f;
+        return d + of_label(logit);
     };
     const auto column_of = [&](int32_t id) {
         const int64_t column = id - in.first_id;
@@ -133,11 +137,13 @@ __global__ void gradient_of_buckets(BucketInputs in, T* d_logits) {
     const int64_t label_column = column_of(label);
     for (int64_t b = threadIdx.x; b < in.k; b += row_threads) {
         const int64_t column = column_of(ids[b]);
-        if (column >= 0) kept[b] = value(z[column], slope[b]) - (ids[b] == label ? label_factor : 0.0f);
+        if (column >= 0)
+            kept[b] = (weight != 0 ? factor * slope[b] : 0.0f) + of_label(z[column]) -
+                      (ids[b] == label ? label_factor : 0.0f);
     }
-    if (threadIdx.x == 0 && label_column >= 0) at_label = value(z[label_column], slope[in.k]) - label_factor;
+    if (threadIdx.x == 0 && label_column >= 0) at_label = of_tail(z[label_column]) - label_factor;
     __syncthreads();
-    for (int64_t j = threadIdx.x; j < in.n; j += row_threads) store(out + j, value(z[j], slope[in.k]));
+    for (int64_t j = threadIdx.x; j < in.n; j += row_threads) store(out + j, of_tail(z[j]));
     __syncthreads();
     if (threadIdx.x == 0 && label_column >= 0) store(out + label_column, at_label);
     __syncthreads();

@@ -51,7 +51,7 @@ __global__ void combine(int64_t parts, int64_t rows, const float* stats, float* 
     for (int64_t part = 0; part < parts; ++part) max = fmax(max, double{stats[2 * (part * rows + i)]});
     for (int64_t part = 0; part < parts; ++part) {
         const float* const s = stats + 2 * (part * rows + i);
-        if (s[1] > 0) sum += double{s[1]} * exp(double{s[0]} - max);
+        if (s[1] != 0) sum += double{s[1]} * exp(double{s[0]} - max);
     }
     lse[i] = static_cast<float>(max + log(sum));
 }

@@ -120,6 +120,27 @@ TEST_P(TopK, MatchesReferenceWholeAndSplit) {
     }
 }
 
+TEST_P(TopK, GradientIsFiniteWhereTheStudentGivesNothing) {
+    // The teacher's likeliest tokens are nothing to the student in f32.
+    for (int64_t i = 0; i < case_.rows; ++i) {
+        const auto ids = reference::top_k(&teacher_[i * case_.vocab], case_.vocab, k_);
+        for (const int64_t id : ids) student_[i * case_.vocab + id] = -120;
+    }
+    if (k_ == case_.vocab) return;  // then all are as likely as before
+    const auto what = distil(Divergence::kl);
+
+    const Result got = run(what, uneven());
+
+    const Values gradient = reference::top_k_logit_gradient(what, k_, teacher_, student_, labels_, weights_);
+    for (int64_t i = 0; i < case_.rows; ++i) {
+        const auto ids = reference::top_k(&teacher_[i * case_.vocab], case_.vocab, k_);
+        for (const int64_t id : ids) {
+            const int64_t at = i * case_.vocab + id;
+            EXPECT_NEAR(got.gradient[at], gradient[at], 1e-4 * std::abs(gradient[at]) + 3e-5);
+        }
+    }
+}
+
 class TopKReference : public TopK {};
 
 TEST_P(TopKReference, GradientsAreFiniteDifferences) {
