@@ -62,6 +62,43 @@ void publish(const std::string& from, const std::string& to) {
     sync(folder_of(to));
 }
 
+void publish_over(const std::string& from, const std::string& to) {
+    if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) != 0) {
+        // Nothing there yet, or a file system that cannot exchange two names.
+        std::error_code ignored;
+        const std::string old = to + ".replaced";
+        std::filesystem::remove_all(old, ignored);
+        std::filesystem::rename(to, old, ignored);
+        publish(from, to);
+        std::filesystem::remove_all(old, ignored);
+        return;
+    }
+    sync(folder_of(to));
+    std::filesystem::remove_all(from);
+}
+
+ReservedSpace::ReservedSpace(const std::string& path, int64_t bytes) : path_(path + ".reserved") {
+    try {
+        const Descriptor file(::open(path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+        ESPALIER_REQUIRE(file, "cannot write {}: {}", path_, std::strerror(errno));
+        reserve(file.get(), bytes, path);
+    } catch (...) {
+        ::unlink(path_.c_str());
+        throw;
+    }
+}
+
+ReservedSpace::~ReservedSpace() {
+    if (!path_.empty()) ::unlink(path_.c_str());
+}
+
+void make_folder(const std::string& path) {
+    std::error_code error;
+    std::filesystem::create_directories(path, error);
+    ESPALIER_REQUIRE(!error && std::filesystem::is_directory(path), "cannot make the folder {}: {}", path,
+                     error ? error.message() : "a file has that name");
+}
+
 void check_output(const std::string& path, bool replace) {
     const std::string folder = folder_of(path);
     struct stat status = {};

@@ -1,7 +1,9 @@
 // Nothing is lost: files and folders appear under their name only when they are whole and on the disk.
 #pragma once
 
+#include <cstdint>
 #include <string>
+#include <utility>
 
 namespace espalier::io {
 
@@ -12,6 +14,28 @@ void write_file(const std::string& path, const std::string& content);
 std::string read_file(const std::string& path, size_t limit = size_t{1} << 30);
 /// fsyncs `from`, renames it to `to` (replacing it), fsyncs the folder that holds it. For files and folders.
 void publish(const std::string& from, const std::string& to);
+/// The same where `to` may be a folder with something in it; at every moment one of the two has the name.
+void publish_over(const std::string& from, const std::string& to);
+/// Space of the disk kept for a file that is to come, in PATH.reserved; given back on destruction.
+class ReservedSpace {
+public:
+    ReservedSpace() = default;
+    /// Throws UserError with the bytes that are missing.
+    ReservedSpace(const std::string& path, int64_t bytes);
+    ~ReservedSpace();
+    ReservedSpace(ReservedSpace&& other) noexcept : path_(std::exchange(other.path_, {})) {}
+    ReservedSpace& operator=(ReservedSpace&& other) noexcept {
+        std::swap(path_, other.path_);
+        return *this;
+    }
+
+private:
+    std::string path_;
+};
+
+/// Makes a folder and those that hold it, where they are not there. Throws UserError (no permission, a file
+/// of that name).
+void make_folder(const std::string& path);
 /// Throws UserError when `path` exists and may not be replaced, or its folder does not exist or cannot be
 /// written to.
 void check_output(const std::string& path, bool replace);

@@ -117,7 +117,8 @@ CutCheck check_cut(Session& session, ModelFile& source, const prune::Kept& kept,
     double largest = 0, squares = 0;
     for (size_t i = 0; i < got.size(); ++i) {
         const double difference = std::abs(double{got[i]} - double{expected[i]});
-        largest = difference <= largest ? largest : difference;  // a NaN stays
+        if (!(difference <= largest)) largest = difference;
+        if (std::isnan(largest)) break;
         squares += double{expected[i]} * double{expected[i]};
     }
     std::vector<double> facts{0, 0, 0};

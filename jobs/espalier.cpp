@@ -20,7 +20,7 @@ std::string overview() {
                       ": prune a trained transformer and distil it back\n\nusage: espalier <job> [options]   "
                       "   espalier <job> --help\n"
                       "       mpirun -n N espalier <job> [options]\n\n";
-    for (const auto& job : jobs::jobs()) out += fmt::format("  {:<12}{}\n", job.name, job.summary);
+    for (const auto& job : jobs::jobs()) out += fmt::format("  {:<15}{}\n", job.name, job.summary);
     return out;
 }
 
@@ -72,8 +72,11 @@ int main(int argc, char** argv) {
     try {
         comm::Mpi mpi(argc, argv);
         return run(*job, {argv + 2, argv + argc}, mpi);
-    } catch (const std::exception& e) {
+    } catch (const UserError& e) {
         Log({"espalier " + name}).error("{}", e.what());
         return jobs::exit_code::bad_input;
+    } catch (const std::exception& e) {
+        Log({"espalier " + name}).error("internal error: {}", e.what());
+        return jobs::exit_code::internal_error;
     }
 }

@@ -47,6 +47,22 @@ int64_t parse_bytes(const std::string& text, const char* option) {
     return static_cast<int64_t>(value * scale);
 }
 
+/// --force replaces an earlier export, and nothing else that may lie in a folder.
+void check_replaced(const std::string& folder) {
+    if (!fs::exists(fs::symlink_status(folder))) return;
+    ESPALIER_REQUIRE(fs::is_directory(folder) && !fs::is_symlink(folder),
+                     "{}: is no folder; choose another --out", folder);
+    for (const auto& entry : fs::directory_iterator(folder)) {
+        const std::string name = entry.path().filename().string();
+        const bool ours = name == "config.json" || name == "model.safetensors.index.json" ||
+                          (name.starts_with("model") && name.ends_with(".safetensors")) || is_side_file(name);
+        ESPALIER_REQUIRE(ours && entry.is_regular_file(),
+                         "{}: holds {}, which is no part of an exported model; choose another --out, or "
+                         "remove the folder",
+                         folder, name);
+    }
+}
+
 /// A folder beside the final one, gone again unless it is published; made by rank 0, known to all.
 class PartialFolder {
 public:
@@ -70,8 +86,11 @@ public:
     void publish(const comm::Communicator& world, bool replace) {
         world.barrier();
         if (owner_) {
-            if (replace) fs::remove_all(target_);
-            io::publish(path_, target_);
+            if (replace) {
+                io::publish_over(path_, target_);
+            } else {
+                io::publish(path_, target_);
+            }
         }
         published_ = true;
         world.barrier();
@@ -124,6 +143,7 @@ int export_model(const std::vector<std::string>& arguments, comm::Mpi&) {
         const int64_t shard_bytes = parse_bytes(shard_size, "--shard-size");
         const auto as = parse_store_dtype(store_dtype);
         io::check_output(out, session.common().force);
+        check_replaced(out);
         ModelFile file(path, session.world().handle());
         const auto& a = file.architecture();
 

@@ -100,6 +100,10 @@ void read_gguf(ForeignModel& out) {
 
 }  // namespace
 
+bool is_side_file(std::string_view name) {
+    return std::find(carried.begin(), carried.end(), name) != carried.end();
+}
+
 model::ForeignTensor ForeignModel::tensor_of(const model::Parameter& p) const {
     return gguf ? model::gguf_tensor(architecture, p) : model::hugging_face_tensor(architecture, p);
 }

@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <string_view>
 
 #include "io/tensor_source.hpp"
 #include "jobs/session.hpp"
@@ -25,6 +26,10 @@ struct ForeignModel {
 /// A Hugging Face folder, a .safetensors or .bin file with config.json beside it, or a .gguf. Throws
 /// UserError.
 ForeignModel open_foreign_model(const std::string& path);
+
+/// Whether a file of this name belongs to a Hugging Face model, beside weights and config.json: a
+/// tokenizer's, generation_config.json.
+bool is_side_file(std::string_view name);
 
 /// Collective. SHA-256 of the source's weights: of the file, or where there are several, of the lines
 /// "<sha256>  <name>\n" of all of them, as sha256sum prints them.

@@ -76,6 +76,9 @@ int generate(const std::vector<std::string>& arguments, comm::Mpi&) {
                     id < file.architecture().vocab,
                     "the tokenizer gives id {}, the model has {} tokens: they do not belong together", id,
                     file.architecture().vocab);
+            ESPALIER_REQUIRE(std::ssize(ids) < file.architecture().max_positions,
+                             "a prompt of {} tokens leaves no room in the {} positions of {}; shorten it",
+                             ids.size(), file.architecture().max_positions, o.model);
             const auto fresh = evaluate::generate(session.context(), *model, session.topology(), ids,
                                                   o.generation, [](int32_t) {});
             tokens += static_cast<double>(fresh.size());

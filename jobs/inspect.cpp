@@ -2,7 +2,6 @@
 #include <fmt/core.h>
 
 #include <filesystem>
-#include <iostream>
 
 #include "io/indexed_dataset.hpp"
 #include "io/tensor_file.hpp"
@@ -107,16 +106,7 @@ int inspect(const std::vector<std::string>& arguments, comm::Mpi& mpi) {
                   "of token files")("json", po::bool_switch(&json), "as one JSON object")(
         "verify", po::bool_switch(&verify),
         "read everything and compare with the stored checksums (Espalier's own files)");
-    switch (options.parse(arguments)) {
-        case Request::help:
-            std::cout << options.help();
-            return exit_code::done;
-        case Request::dump_config:
-            std::cout << options.config();
-            return exit_code::done;
-        case Request::run:
-            break;
-    }
+    if (!options.parse(arguments, mpi.rank() == 0)) return exit_code::done;
     if (mpi.rank() != 0) return exit_code::done;
     const bool own = path.ends_with(".h5") || path.ends_with(".hdf5");
     ESPALIER_REQUIRE(own || !verify, "{}: only Espalier's own files carry checksums to verify", path);

@@ -1,6 +1,7 @@
 #include "jobs/options.hpp"
 
 #include <algorithm>
+#include <iostream>
 #include <sstream>
 
 #include "io/publish.hpp"
@@ -73,7 +74,7 @@ Options::Options(std::string job, CommonOptions& common, std::string positional)
         "FILE.json for results and facts of the run");
 }
 
-Request Options::parse(const std::vector<std::string>& arguments) {
+bool Options::parse(const std::vector<std::string>& arguments, bool root) {
     po::options_description all;
     all.add(own_).add(common_);
     po::positional_options_description positional;
@@ -82,7 +83,10 @@ Request Options::parse(const std::vector<std::string>& arguments) {
         const auto style = po::command_line_style::unix_style & ~po::command_line_style::allow_guessing;
         po::store(po::command_line_parser(arguments).options(all).positional(positional).style(style).run(),
                   values_);
-        if (values_.count("help")) return Request::help;
+        if (values_.count("help")) {
+            if (root) std::cout << help();
+            return false;
+        }
         if (values_.count("config")) read_config_file(values_["config"].as<std::string>(), all);
         po::notify(values_);
     } catch (const po::required_option& e) {
@@ -90,7 +94,9 @@ Request Options::parse(const std::vector<std::string>& arguments) {
     } catch (const po::error& e) {
         fail("{}; see `espalier {} --help`", e.what(), job_);
     }
-    return values_["dump-config"].as<bool>() ? Request::dump_config : Request::run;
+    if (!values_["dump-config"].as<bool>()) return true;
+    if (root) std::cout << config();
+    return false;
 }
 
 void Options::read_config_file(const std::string& path, const po::options_description& all) {

@@ -26,9 +26,6 @@ struct CommonOptions {
     std::string summary;
 };
 
-/// What parsing asks for instead of running the job.
-enum class Request { run, help, dump_config };
-
 class Options {
 public:
     /// `positional` is the option that words without dashes go to, all of them; empty: none are allowed.
@@ -38,8 +35,9 @@ public:
     po::options_description_easy_init add() { return own_.add_options(); }
 
     /// Values of arguments first, then of --config FILE, then defaults. An unknown option, a missing required
-    /// one or a bad value throws UserError that names it.
-    Request parse(const std::vector<std::string>& arguments);
+    /// one or a bad value throws UserError that names it. False where the arguments ask for --help or
+    /// --dump-config, which rank 0 prints, instead of the job.
+    bool parse(const std::vector<std::string>& arguments, bool root);
 
     std::string help() const;
     /// Every option with its value, as JSON, and as `key = value` lines that --config reads back.

@@ -2,8 +2,6 @@
 // GPUs.
 #include <fmt/core.h>
 
-#include <iostream>
-
 #include "io/publish.hpp"
 #include "jobs/calibrate.hpp"
 #include "jobs/job.hpp"
@@ -148,21 +146,12 @@ void describe_machine(Session& session, const PlanOptions& o) {
 
 }  // namespace
 
-int plan(const std::vector<std::string>& arguments, comm::Mpi&) {
+int plan(const std::vector<std::string>& arguments, comm::Mpi& mpi) {
     PlanOptions o;
     CommonOptions common;
     Options options("plan", common);
     declare(options, o);
-    switch (options.parse(arguments)) {
-        case Request::help:
-            std::cout << options.help();
-            return exit_code::done;
-        case Request::dump_config:
-            std::cout << options.config();
-            return exit_code::done;
-        case Request::run:
-            break;
-    }
+    if (!options.parse(arguments, mpi.rank() == 0)) return exit_code::done;
     // The layout is that of the cluster planned for, not of the ranks that plan.
     CommonOptions here = common;
     here.tp = here.pp = here.virtual_stages = 1;

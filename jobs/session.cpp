@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include <fstream>
-#include <iostream>
+#include <limits>
 #include <thread>
 
 #include "io/publish.hpp"
@@ -60,9 +60,13 @@ int64_t peak_memory() {
 Session::Session(std::string job, const Options& options, const CommonOptions& common)
     : job_(std::move(job)), common_(common), resolved_(options.resolved()), log_(log_of(job_, common)) {
     check_device(common, job_);
-    ESPALIER_REQUIRE(common.threads >= 0,
-                     "--threads {}: it must be at least 1, or 0 for the node's cores / its ranks",
-                     common.threads);
+    const int most_threads = 16 * std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+    ESPALIER_REQUIRE(common.threads >= 0 && common.threads <= most_threads,
+                     "--threads {}: choose 1 to {} (16 for each core here), or 0 for the node's cores / its "
+                     "ranks",
+                     common.threads, most_threads);
+    ESPALIER_REQUIRE(common.seed >= 0 && common.seed <= std::numeric_limits<uint32_t>::max(),
+                     "--seed {}: choose one from 0 to {}", common.seed, std::numeric_limits<uint32_t>::max());
     const bool trains = job_ == "distill" || job_ == "train";
     ESPALIER_REQUIRE(common.virtual_stages >= 1 && (trains || common.virtual_stages == 1),
                      "--virtual-stages {}: {}", common.virtual_stages,
@@ -155,16 +159,7 @@ int run_job(const std::string& job, const std::vector<std::string>& arguments,
     declare(options);
     int rank = 0;
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-    switch (options.parse(arguments)) {
-        case Request::help:
-            if (rank == 0) std::cout << options.help();
-            return 0;
-        case Request::dump_config:
-            if (rank == 0) std::cout << options.config();
-            return 0;
-        case Request::run:
-            break;
-    }
+    if (!options.parse(arguments, rank == 0)) return 0;
     Session session(job, options, common);
     const int code = body(session, options);
     session.finish();

@@ -20,10 +20,11 @@ Topology make_topology(int tp, int pp) {
     CHECK_MPI(MPI_Comm_rank(MPI_COMM_WORLD, &rank));
     CHECK_MPI(MPI_Comm_size(MPI_COMM_WORLD, &size));
     ESPALIER_REQUIRE(tp >= 1 && pp >= 1, "--tp {} --pp {}: both must be at least 1", tp, pp);
-    ESPALIER_REQUIRE(size % (tp * pp) == 0,
+    const int64_t replica_ranks = int64_t{tp} * pp;
+    ESPALIER_REQUIRE(size % replica_ranks == 0,
                      "{} ranks cannot form replicas of --tp {} x --pp {} = {} ranks\n  start a multiple of "
                      "{} ranks, or change --tp and --pp",
-                     size, tp, pp, tp * pp, tp * pp);
+                     size, tp, pp, replica_ranks, replica_ranks);
     Topology t;
     t.layout = {tp, pp, size / (tp * pp)};
     const int tensor = rank % tp, stage = rank / tp % pp, replica = rank / (tp * pp);

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <numeric>
 
+#include "src/core/error.hpp"
 #include "src/core/random.hpp"
 #include "src/model/stage.hpp"
 #include "src/model/vocabulary.hpp"
@@ -57,7 +57,9 @@ std::vector<float> gather_logits(Context& ctx, const model::Transformer& model, 
     return {all.data<float>(), all.data<float>() + all.size()};
 }
 
-int32_t sample(std::vector<float> logits, const GenerationOptions& options, uint64_t counter) {
+/// -1 where a logit is no number.
+int32_t sample(const std::vector<float>& logits, const GenerationOptions& options, uint64_t counter) {
+    if (std::any_of(logits.begin(), logits.end(), [](float z) { return std::isnan(z); })) return -1;
     std::vector<int32_t> order(logits.size());
     std::iota(order.begin(), order.end(), 0);
     std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
@@ -107,6 +109,8 @@ std::vector<int32_t> generate(Context& ctx, model::Transformer& model, const com
         }
         topology.world.all_reduce({&chosen, 1});
         const auto id = static_cast<int32_t>(chosen);
+        ESPALIER_REQUIRE(id >= 0, "the model's logits are no numbers after {} tokens; are its weights whole?",
+                         narrow<int64_t>(prompt.size()) + std::ssize(out));
         if (std::find(options.stop.begin(), options.stop.end(), id) != options.stop.end()) break;
         out.push_back(id);
         emit(id);

@@ -38,6 +38,19 @@ bool Architecture::operator==(const Architecture& o) const {
            rotary_scaling == o.rotary_scaling && window == o.window && max_positions == o.max_positions;
 }
 
+namespace {
+
+constexpr double most_weights = 1e15;  // sizes in bytes stay far from 2^63
+
+/// Of the matrices, in double: an int64 might not hold what a wrong file says.
+double weights(const Architecture& a) {
+    double flops = head_product_flops(a);
+    for (int64_t layer = 0; layer < a.depth(); ++layer) flops += layer_product_flops(a, layer);
+    return flops / 2;
+}
+
+}  // namespace
+
 void check(const Architecture& a, const std::string& source) {
     const auto positive = [&](int64_t value, const char* field) {
         ESPALIER_REQUIRE(value > 0 && value < (int64_t{1} << 31),
@@ -59,6 +72,8 @@ void check(const Architecture& a, const std::string& source) {
             "{}: layer {} has {} query heads for {} KV heads; the KV heads must divide the query heads",
             source, i, l.query_heads, l.kv_heads);
     }
+    ESPALIER_REQUIRE(weights(a) <= most_weights, "{}: {:.3g} weights; the widths must be wrong", source,
+                     weights(a));
     ESPALIER_REQUIRE(a.rotary_dim >= 0 && a.rotary_dim <= a.head_dim && a.rotary_dim % 2 == 0,
                      "{}: rotary dimension {} must be even and at most head_dim {}", source, a.rotary_dim,
                      a.head_dim);

@@ -96,7 +96,7 @@ void check_layout(const Architecture& a, int tp, int pp, int virtual_stages, con
     ESPALIER_REQUIRE(pp <= a.depth(),
                      "--pp {}: {} has only {} layers, and every stage needs one; choose --pp <= {}", pp,
                      source, a.depth(), a.depth());
-    ESPALIER_REQUIRE(pp * virtual_stages <= a.depth(),
+    ESPALIER_REQUIRE(int64_t{pp} * virtual_stages <= a.depth(),
                      "--virtual-stages {}: {} has only {} layers for {} stages of {} ranks; choose "
                      "--virtual-stages <= {}",
                      virtual_stages, source, a.depth(), virtual_stages, pp, a.depth() / pp);

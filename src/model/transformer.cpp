@@ -57,7 +57,7 @@ size_t Transformer::place_of(int64_t layer) const {
 
 const RotaryTable& Transformer::rotary(Context& ctx, int64_t positions) {
     if (!rotary_.cosines || rotary_.cosines.dim(0) < positions)
-        rotary_ = make_rotary_table(ctx, a_, positions);
+        rotary_ = make_rotary_table(ctx, a_, std::max(positions, std::min(2 * positions, a_.max_positions)));
     return rotary_;
 }
 

@@ -1,6 +1,7 @@
 #include "src/tokenizer/vocabulary_cut.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <nlohmann/json.hpp>
 #include <numeric>
 
@@ -133,12 +134,15 @@ std::vector<int64_t> VocabularyCut::most_frequent(const std::vector<double>& fre
         return any_token && parts(id).empty() ? -1.0 : frequencies[static_cast<size_t>(id)];
     };
     std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return rank(a) > rank(b); });
-    // A token whose parts find no room waits: others may bring some of them.
+    // A token whose parts find no room waits: others may bring some of them. One with a part that the model
+    // has no row for never comes.
     for (bool added = true; added && room > 0;) {
         added = false;
         for (const int64_t id : order) {
             if (room == 0) break;
             if (stays[static_cast<size_t>(id)]) continue;
+            const auto beyond = [&](int64_t part) { return part >= ids; };
+            if (std::any_of(parts(id).begin(), parts(id).end(), beyond)) continue;
             const auto missing = std::count_if(parts(id).begin(), parts(id).end(), [&](int64_t part) {
                 return part != id && !stays[static_cast<size_t>(part)];
             });
@@ -257,7 +261,9 @@ void renumber_config(json& document, const NewIds& ids) {
     if (!document.contains("added_tokens_decoder")) return;
     json decoder = json::object();
     for (auto& [id, token] : document["added_tokens_decoder"].items()) {
-        const auto fresh = ids.of(static_cast<int64_t>(std::stoll(id)));
+        int64_t number = -1;
+        std::from_chars(id.data(), id.data() + id.size(), number);
+        const auto fresh = ids.of(number);
         if (fresh) decoder[std::to_string(*fresh)] = token;
     }
     document["added_tokens_decoder"] = std::move(decoder);

@@ -67,6 +67,15 @@ TEST_F(FullDisk, CannotHurtAWriterThatHasItsSpace) {
     EXPECT_LT(status.st_blocks * 512, status.st_size + 64 * 1024);  // what was reserved beyond is given back
 }
 
+TEST_F(FullDisk, CannotTakeSpaceThatIsReserved) {
+    {
+        const ReservedSpace space(path(), 3 * mebibyte);
+        EXPECT_THROW(write_file(*disk_ / "other", std::string(2 * mebibyte, 'x')), UserError);
+        EXPECT_THROW(ReservedSpace(*disk_ / "more", 2 * mebibyte), UserError);
+    }
+    EXPECT_TRUE(disk_->is_empty());
+}
+
 TEST_F(FullDisk, IsNamedByEveryOtherWriterToo) {
     EXPECT_THAT([&] { write_file(path(), std::string(5 * mebibyte, 'x')); },
                 ThrowsMessage<UserError>(HasSubstr("no space left")));

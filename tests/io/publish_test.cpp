@@ -49,6 +49,22 @@ TEST(Publish, RenamesAWholeFolder) {
     EXPECT_EQ(files_in(folder.path()), 1U);
 }
 
+TEST(Publish, ExchangesAFolderForAWholeOne) {
+    const test::TemporaryFolder folder;
+    for (const char* name : {"old", "new"}) {
+        fs::create_directory(folder / name);
+        write_file(folder / name / "name", name);
+    }
+
+    publish_over(folder / "new", folder / "old");
+
+    EXPECT_EQ(read_file(folder / "old" / "name"), "new");
+    EXPECT_EQ(files_in(folder.path()), 1U);
+    publish_over(folder / "old", folder / "fresh");
+    EXPECT_EQ(read_file(folder / "fresh" / "name"), "new");
+    EXPECT_EQ(files_in(folder.path()), 1U);
+}
+
 TEST(Publish, ReadingStopsAtTheLimit) {
     const test::TemporaryFolder folder;
     write_file(folder / "file", "12345");

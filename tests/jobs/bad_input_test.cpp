@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <nlohmann/json.hpp>
+
 #include "tests/jobs/program.hpp"
 
 namespace espalier::test {
@@ -165,6 +167,34 @@ TEST_F(BadInput, OutputsThatExist) {
         {"arch.json"});
     ASSERT_EQ(espalier(distill_arguments(world(), "finished")).exit_code, 0);
     expect_refused(distill_arguments(world(), "finished"), {"finished", "--force"});
+}
+
+TEST_F(BadInput, FoldersOfOtherThingsForAnExport) {
+    const std::vector<std::string> words{"export", "--model",        path("model.h5"),
+                                         "--out",  path("exported"), "--force"};
+    ASSERT_EQ(espalier(words).exit_code, 0);
+    ASSERT_EQ(espalier(words).exit_code, 0) << "an export may be replaced";
+    world().write("exported/thesis.tex", "years of work");
+
+    expect_refused(words, {"exported", "thesis.tex"});
+
+    EXPECT_EQ(world().read("exported/thesis.tex"), "years of work");
+}
+
+TEST_F(BadInput, NumbersThatAreTooLarge) {
+    const std::vector<std::string> evaluate{"evaluate", "--model", path("model.h5"), "--data",
+                                            path("tokens")};
+    const auto with = [&](std::vector<std::string> words) {
+        words.insert(words.begin(), evaluate.begin(), evaluate.end());
+        return words;
+    };
+    expect_refused(with({"--tp", "65536", "--pp", "65536"}), {"cannot form replicas", "4294967296"});
+    expect_refused(with({"--threads", "100000"}), {"--threads 100000"});
+    expect_refused(with({"--seed", "4294967296"}), {"--seed 4294967296"});
+    auto wide = nlohmann::json::parse(world().read("arch.json"));
+    wide["hidden_size"] = wide["vocab_size"] = int64_t{1} << 30;
+    world().write("wide.json", wide.dump());
+    expect_refused({"init", "--arch", path("wide.json"), "--out", path("wide.h5")}, {"wide.json", "weights"});
 }
 
 TEST_F(BadInput, FoldersThatCannotBeWrittenTo) {
