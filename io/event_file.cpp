@@ -127,7 +127,8 @@ void EventFile::append(std::string_view event) {
 }
 
 void EventFile::flush() {
-    ::fsync(::fileno(file_.get()));
+    ESPALIER_REQUIRE(::fsync(::fileno(file_.get())) == 0, "cannot bring {} to the disk: {}", path_,
+                     std::strerror(errno));
 }
 
 }  // namespace espalier::io

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <limits>
 
+#include "io/publish.hpp"
 #include "jobs/search_results.hpp"
 #include "jobs/tokens.hpp"
 #include "src/core/error.hpp"
@@ -35,7 +36,7 @@ void write_tail(const std::string& from, int64_t vocab, int64_t tokens, const st
 CandidateRun::CandidateRun(Session& session, comm::Mpi& mpi, const SearchOptions& o,
                            const model::Architecture& source, const search::Shape& shape, std::string folder)
     : session_(session), mpi_(mpi), o_(o), source_(source), shape_(shape), folder_(std::move(folder)) {
-    if (session_.root()) fs::create_directories(folder_);
+    if (session_.root()) io::make_folder(folder_);
     session_.world().barrier();
 }
 

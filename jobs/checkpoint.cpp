@@ -126,7 +126,7 @@ void Checkpoints::begin(const RunState& state) {
     finish();
     const double start = session_.seconds();
     const std::string name = fmt::format("step-{}.h5", state.step);
-    if (session_.root()) fs::create_directories(folder_of(rundir_));
+    if (session_.root()) io::make_folder(folder_of(rundir_));
     session_.world().barrier();
     writing_ =
         std::make_unique<Writing>(io::TensorFileWriter(folder_of(rundir_) + "/" + name,
@@ -197,11 +197,19 @@ void Checkpoints::finish() {
 
 std::optional<RunState> Checkpoints::read() {
     const auto all = find_checkpoints(session_, rundir_);
+    std::vector<std::string> passed_over;
     for (const auto& found : all) {
         std::string damage;
         const auto state = read(found.path, damage);
-        if (damage.empty()) return state;
+        if (damage.empty()) {
+            // They would count among those to keep, in place of whole ones.
+            for (const auto& path : passed_over) {
+                if (session_.root()) fs::rename(path, path + ".damaged");
+            }
+            return state;
+        }
         if (session_.root()) session_.log().warning("{}\n  going on from the checkpoint before it", damage);
+        passed_over.push_back(found.path);
     }
     ESPALIER_REQUIRE(
         all.empty(),

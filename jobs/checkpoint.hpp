@@ -43,8 +43,9 @@ public:
                 std::vector<Trained> trained, nlohmann::ordered_json configuration, int64_t keep);
     ~Checkpoints();
 
-    /// Collective. Reads the newest whole checkpoint, telling which are passed over and why; nothing where
-    /// there is none at all. Throws UserError when none is whole, or the run was started with other options.
+    /// Collective. Reads the newest whole checkpoint, telling which are passed over and why, and calling
+    /// those NAME.damaged from then on; nothing where there is none at all. Throws UserError when none is
+    /// whole, or the run was started with other options.
     std::optional<RunState> read();
 
     /// Collective. Takes a copy of the state and writes it while training goes on; finish() ends it. Ends an

@@ -4,7 +4,8 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
-#include <filesystem>
+#include <cerrno>
+#include <cstring>
 #include <fstream>
 #include <vector>
 
@@ -34,6 +35,7 @@ RunLog::RunLog(const Session& session, const std::string& rundir, int64_t resume
       log_every_(log_every),
       tokens_each_(tokens_each),
       first_step_(resumed_step),
+      ranks_(session.world().size()),
       lines_(session.talks() && isatty(STDOUT_FILENO) == 0) {
     const auto facts = session.facts();
     if (!session.root()) return;
@@ -53,8 +55,8 @@ RunLog::~RunLog() {
 
 void RunLog::flush() {
     if (!metrics_) return;
-    std::fflush(metrics_);
-    fsync(fileno(metrics_));
+    ESPALIER_REQUIRE(std::fflush(metrics_) == 0 && fsync(fileno(metrics_)) == 0,
+                     "metrics.jsonl cannot be brought to the disk: {}", std::strerror(errno));
     events_->flush();
 }
 
@@ -93,7 +95,7 @@ void RunLog::step(const StepReport& r) {
         "metrics.jsonl cannot be written; is the disk full?");
     write_events(r);
     if (lines_ && (r.step % log_every_ == 0 || r.step == r.steps)) {
-        log_.info("{}", megatron_line(r, 1));
+        log_.info("{}", megatron_line(r, ranks_));
     }
     progress_->show(static_cast<double>((r.step - first_step_) * tokens_each_),
                     fmt::format("step {}/{} loss {:.4f}", r.step, r.steps, r.loss));

@@ -45,10 +45,11 @@ private:
     std::unique_ptr<io::EventFile> events_;
     std::unique_ptr<Progress> progress_;
     int64_t log_every_, tokens_each_, first_step_;
+    int ranks_;
     bool lines_;  // log lines: where standard output is not the terminal that shows the bar
 };
 
-/// Megatron-LM's training_log, field by field, with `kd loss` after `lm loss`.
+/// Megatron-LM's training_log, field by field, with `kd loss` after `lm loss`; throughput is a rank's share.
 std::string megatron_line(const StepReport& r, int ranks);
 
 }  // namespace espalier::jobs

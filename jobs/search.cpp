@@ -62,7 +62,7 @@ public:
     void open(const ordered_json& settings) {
         if (session_.root()) {
             if (session_.common().force) fs::remove_all(folder_);
-            fs::create_directories(folder_);
+            io::make_folder(folder_);
             fs::remove(folder_ + "/stop");  // of the stop that this start ends
             const std::string path = folder_ + "/settings.json";
             io::append_line(path, settings.dump(), [](const std::string&) { return true; });
@@ -145,7 +145,7 @@ private:
     /// Held by rank 0; nothing on the others.
     std::optional<io::Descriptor> lock_folder(int64_t k) const {
         if (!session_.root()) return std::nullopt;
-        fs::create_directories(folder_of(k));
+        io::make_folder(folder_of(k));
         return io::try_lock(folder_of(k) + "/lock");
     }
 

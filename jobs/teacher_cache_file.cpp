@@ -31,7 +31,7 @@ std::vector<io::TensorSpec> specs(const TeacherCacheKey& key) {
 std::string prepared(Session& session, const std::string& folder) {
     if (session.root()) {
         if (!std::filesystem::is_directory(folder)) io::check_output(folder, false);
-        std::filesystem::create_directories(folder);
+        io::make_folder(folder);
         io::check_output(file_of(folder), session.common().force);
     }
     session.world().barrier();
@@ -91,6 +91,11 @@ void TeacherCacheWriter::write(Context& ctx, const comm::Communicator& tensor, i
     const int64_t first_token = first_sample * key_.seq_len + begin;
     const auto tau = static_cast<float>(key_.top_k == 0 ? 1.0 : key_.temperature);
     const Tensor lse = ctx.to_host(model::log_sum_exp(ctx, tensor, logits, tau));
+    for (const float value : lse.span<float>()) {
+        ESPALIER_REQUIRE(std::isfinite(value),
+                         "the teacher's logits for sample {} are no numbers; are its weights whole?",
+                         first_sample + begin / key_.seq_len);
+    }
     if (key_.top_k == 0) {
         const Tensor on_host = ctx.to_host(logits), codes = ctx.empty_on_host({rows, width}, DType::bf16);
 #pragma omp parallel for num_threads(ctx.threads())
@@ -139,9 +144,11 @@ TeacherCache::TeacherCache(Session& session, const std::string& folder, const Te
     same(key_.samples, wanted.samples, "number of samples, on which their order depends,");
     same(key_.reset_at, wanted.reset_at,
          "end of documents for --reset-attention (--eod; -1: attention crosses documents)");
-    if (key_.top_k == 0) return;
-    same(key_.top_k, wanted.top_k, "--top-k");
-    same(key_.temperature, wanted.temperature, "--temperature");
+    if (key_.top_k != 0) {
+        same(key_.top_k, wanted.top_k, "--top-k");
+        same(key_.temperature, wanted.temperature, "--temperature");
+    }
+    reader_.verify_all();
 }
 
 distill::Teacher TeacherCache::of(int64_t first_sample, Range vocabulary) {

@@ -46,7 +46,8 @@ private:
 class TeacherCache {
 public:
     /// Collective. Throws UserError naming the difference unless it was made of `wanted`; an empty
-    /// teacher_sha256 is of any teacher, and a top_k of 0 in the file serves any.
+    /// teacher_sha256 is of any teacher, and a top_k of 0 in the file serves any. Reads all of it once, each
+    /// rank a part, against its checksums.
     TeacherCache(Session& session, const std::string& folder, const TeacherCacheKey& wanted);
 
     const TeacherCacheKey& key() const { return key_; }

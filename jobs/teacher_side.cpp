@@ -177,14 +177,17 @@ void TeacherSide::begin_step(Context& ctx, const ReadMicroBatches& read, double 
                     });
 }
 
-void TeacherSide::end_step(Context& ctx, int64_t step, double share) {
+double TeacherSide::gradient_norm(Context& ctx) {
+    if (!correction_) return 0;
+    const auto& shards = correction_->optimizer.shards();
+    train::synchronise_gradients(ctx, *model_, session_.topology(), shards);
+    return train::gradient_norm(ctx, *model_, session_.topology(), shards);
+}
+
+void TeacherSide::update(Context& ctx, int64_t updates, double share, double norm) {
     if (!correction_) return;
-    auto& optimizer = correction_->optimizer;
-    train::synchronise_gradients(ctx, *model_, session_.topology(), optimizer.shards());
-    const double norm = train::gradient_norm(ctx, *model_, session_.topology(), optimizer.shards());
-    if (!std::isfinite(norm)) return;
     const double peak = o_.teacher_lr > 0 ? o_.teacher_lr : o_.lr / 5;
-    optimizer.step(ctx, step, share * peak, train::clipping(norm, o_.clip_grad));
+    correction_->optimizer.step(ctx, updates, share * peak, train::clipping(norm, o_.clip_grad));
 }
 
 void TeacherSide::write_model(const std::string& path) {

@@ -42,8 +42,11 @@ public:
     /// Collective. What the teacher does before the student's passes of a step in which `tokens` tokens
     /// count.
     void begin_step(Context& ctx, const ReadMicroBatches& read, double tokens);
-    /// Collective. And after them: where it is corrected, one update; `share` of its peak learning rate.
-    void end_step(Context& ctx, int64_t step, double share);
+    /// Collective. The norm of its gradient over all replicas, where it is corrected; else 0.
+    double gradient_norm(Context& ctx);
+    /// Collective. Where it is corrected, its update number `updates` with `share` of its peak learning rate;
+    /// `norm` from gradient_norm().
+    void update(Context& ctx, int64_t updates, double share, double norm);
     /// The teacher's own cross entropy over this rank's part of the step, where it is corrected.
     const distill::LossSums* sums(Context& ctx) {
         return correction_ ? &correction_->objective.sums(ctx) : nullptr;

@@ -98,6 +98,7 @@ public:
 
     int go() {
         int64_t step = start();
+        reserve_models();
         MemoryReport memory(session_,
                             predict_memory(session_, o_, *student_, *optimizer_, *teacher_, *checkpoints_));
         RunLog log(session_, o_.out, step, steps_, o_.log_every, o_.global_batch * o_.seq_len);
@@ -160,7 +161,7 @@ private:
     int64_t start() {
         const bool over = session_.common().force || o_.resume == "never";
         if (session_.root()) {
-            fs::create_directories(o_.out);
+            io::make_folder(o_.out);
             for (const char* name : {"model.h5", "metrics.jsonl", "checkpoints", "latest"}) {
                 if (over) fs::remove_all(o_.out + "/" + name);
             }
@@ -247,19 +248,22 @@ private:
         train::synchronise_gradients(ctx_, *student_, topology_, optimizer_->shards());
         double norm = train::gradient_norm(ctx_, *student_, topology_, optimizer_->shards());
         if (states_) norm = std::hypot(norm, std::sqrt(states_->synchronise_gradient()));
+        const double teacher_norm = teacher_->gradient_norm(ctx_);
         const double rate = train::learning_rate({o_.lr, o_.min_lr, o_.warmup_steps, steps_}, step);
-        if (std::isfinite(norm)) {
+        if (std::isfinite(norm) && std::isfinite(teacher_norm)) {
             const double clip = train::clipping(norm, o_.clip_grad);
-            optimizer_->step(ctx_, step, rate, clip);
-            if (states_) states_->update(step, rate, clip);
+            const int64_t updates = step - skipped_;
+            optimizer_->step(ctx_, updates, rate, clip);
+            if (states_) states_->update(updates, rate, clip);
+            teacher_->update(ctx_, updates, rate / o_.lr, teacher_norm);
             skipped_in_a_row_ = 0;
         } else {
             ++skipped_;
             ++skipped_in_a_row_;
             if (session_.root())
-                session_.log().warning("step {}: the gradient is not finite; the step is skipped", step);
+                session_.log().warning("step {}: the {} gradient is not finite; the step is skipped", step,
+                                       std::isfinite(norm) ? "teacher's" : "student's");
         }
-        teacher_->end_step(ctx_, step, rate / o_.lr);
         ESPALIER_REQUIRE(skipped_in_a_row_ < most_skips_in_a_row,
                          "step {}: {} steps in a row had no finite gradient; lower --lr, or look at the data",
                          step, most_skips_in_a_row);
@@ -357,7 +361,21 @@ private:
         session_.model_flops = tokens * flops_per_token_;
     }
 
+    /// A run whose result finds no room at its end would be lost.
+    void reserve_models() {
+        if (!session_.root()) return;
+        const auto bytes = [](const ModelFile& file) {
+            int64_t sum = 0;
+            for (const auto& p : model::parameters(file.architecture()))
+                sum += p.size() * static_cast<int64_t>(size_of(file.stored_dtype(p)));
+            return sum;
+        };
+        reserved_.emplace_back(o_.out + "/model.h5", bytes(*student_file_));
+        if (teacher_->trained()) reserved_.emplace_back(o_.out + "/teacher.h5", bytes(*teacher_->file()));
+    }
+
     void write_model() {
+        reserved_.clear();
         const std::string path = o_.out + "/model.h5";
         auto history = extend_history(*student_file_, session_);
         if (!teacher_->sha256().empty()) history["jobs"].back()["teacher_sha256"] = teacher_->sha256();
@@ -382,6 +400,7 @@ private:
     std::unique_ptr<train::Pipeline> pipeline_;
     std::vector<train::MicroBatch> next_step_;  // read ahead: a teacher may begin with it
     std::unique_ptr<Checkpoints> checkpoints_;
+    std::vector<io::ReservedSpace> reserved_;  // for what write_model() writes
     int64_t steps_ = 0, skipped_ = 0;
     int skipped_in_a_row_ = 0;
     std::optional<Breakdown> breakdown_;  // from the first step of this start on

@@ -69,6 +69,22 @@ TEST(Run, TakesTheCheckpointBeforeADamagedOne) {
     expect_passed_over("emptied", [](std::string& c) { c.clear(); });
 }
 
+TEST(Run, ADamagedCheckpointTakesNoPlaceOfThoseToKeep) {
+    const TinyWorld world;
+    const auto run = [&](const char* last) {
+        return espalier(distill_arguments(
+            world, "run", {"--checkpoint-every", "1", "--keep", "1", "--exit-after-steps", last}));
+    };
+    ASSERT_EQ(run("2").exit_code, 3);
+    world.write("run/checkpoints/step-9.h5", "not a checkpoint");
+
+    ASSERT_EQ(run("3").exit_code, 3);
+
+    EXPECT_TRUE(world.exists("run/checkpoints/step-3.h5"));
+    EXPECT_TRUE(world.exists("run/checkpoints/step-9.h5.damaged"));
+    EXPECT_EQ(world.read("run/latest"), "checkpoints/step-3.h5\n");
+}
+
 TEST(Run, RefusesToGoOnWithOtherOptions) {
     const TinyWorld world;
     ASSERT_EQ(espalier(distill_arguments(world, "run", {"--exit-after-steps", "2"})).exit_code, 3);
