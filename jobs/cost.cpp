@@ -50,14 +50,11 @@ void print_line(const Rates& rates, const char* what, double flops) {
 int cost(const std::vector<std::string>& arguments, comm::Mpi&) {
     CostOptions o;
     const auto declare = [&](Options& options) {
-        options.add()("family", po::value(&o.family)->required(),
-                      "FILE.json: the models and how each is made (share/families)")(
-            "tokens", po::value(&o.tokens)->default_value(o.tokens),
-            "of each model from scratch; 0: the file's")("system", po::value(&o.system)->default_value(""),
-                                                         "FILE.json of the cluster, for hours and energy")(
-            "mfu", po::value(&o.mfu)->default_value(o.mfu), "share of the cluster's peak that training gets")(
-            "price-per-hour", po::value(&o.price_per_hour)->default_value(o.price_per_hour),
-            "of a GPU; 0: the system file's");
+        options.required("family", o.family, "FILE.json: the models and how each is made (share/families)");
+        options.add("tokens", o.tokens, "of each model from scratch; 0: the file's");
+        options.add("system", o.system, "FILE.json of the cluster, for hours and energy");
+        options.add("mfu", o.mfu, "share of the cluster's peak that training gets");
+        options.add("price-per-hour", o.price_per_hour, "of a GPU; 0: the system file's");
     };
     return run_job("cost", arguments, declare, [&](Session& session, const Options&) {
         ESPALIER_REQUIRE(o.tokens >= 0, "--tokens {}: it cannot be negative", o.tokens);

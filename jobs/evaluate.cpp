@@ -71,15 +71,12 @@ void evaluate_choices(Session& session, const EvaluateOptions& o, model::Transfo
 int evaluate(const std::vector<std::string>& arguments, comm::Mpi&) {
     EvaluateOptions o;
     const auto declare = [&](Options& options) {
-        options.add()("model", po::value(&o.model)->required(), "M.h5")(
-            "data", po::value(&o.data)->default_value(o.data), "PREFIX of token files")(
-            "requests", po::value(&o.requests)->default_value(o.requests),
-            "FILE.jsonl of multiple-choice questions")(
-            "seq-len", po::value(&o.seq_len)->default_value(o.seq_len),
-            "tokens of a window; 0: the model's positions, at most 2048")(
-            "stride", po::value(&o.stride)->default_value(o.stride), "tokens between windows; 0: seq-len")(
-            "micro-batch", po::value(&o.micro_batch)->default_value(o.micro_batch),
-            "windows or requests at a time");
+        options.required("model", o.model, "M.h5");
+        options.add("data", o.data, "PREFIX of token files");
+        options.add("requests", o.requests, "FILE.jsonl of multiple-choice questions");
+        options.add("seq-len", o.seq_len, "tokens of a window; 0: the model's positions, at most 2048");
+        options.add("stride", o.stride, "tokens between windows; 0: seq-len");
+        options.add("micro-batch", o.micro_batch, "windows or requests at a time");
         declare_documents(options, o.documents);
     };
     return run_job("evaluate", arguments, declare, [&](Session& session, const Options&) {

@@ -132,12 +132,10 @@ void write_tensor(Context& ctx, ModelFile& file, const Source& s, DType dtype, s
 int export_model(const std::vector<std::string>& arguments, comm::Mpi&) {
     std::string path, out, shard_size = "5GB", store_dtype;
     const auto declare = [&](Options& options) {
-        options.add()("model", po::value(&path)->required(), "M.h5")("out", po::value(&out)->required(),
-                                                                     "folder to write")(
-            "shard-size", po::value(&shard_size)->default_value(shard_size),
-            "most bytes of a safetensors file: 5GB, 500MB")(
-            "store-dtype", po::value(&store_dtype)->default_value(store_dtype),
-            "f32 or bf16 (default: as the model is stored)");
+        options.required("model", path, "M.h5");
+        options.required("out", out, "folder to write");
+        options.add("shard-size", shard_size, "most bytes of a safetensors file: 5GB, 500MB");
+        options.add("store-dtype", store_dtype, "f32 or bf16 (default: as the model is stored)");
     };
     return run_job("export", arguments, declare, [&](Session& session, const Options&) {
         const int64_t shard_bytes = parse_bytes(shard_size, "--shard-size");

@@ -37,18 +37,14 @@ std::vector<std::string> prompts(const GenerateOptions& o) {
 int generate(const std::vector<std::string>& arguments, comm::Mpi&) {
     GenerateOptions o;
     const auto declare = [&](Options& options) {
-        options.add()("model", po::value(&o.model)->required(), "M.h5")(
-            "tokenizer", po::value(&o.tokenizer)->default_value(o.tokenizer),
-            "default: the one inside the model")("prompt", po::value(&o.prompt)->default_value(o.prompt),
-                                                 "text to continue")(
-            "requests", po::value(&o.requests)->default_value(o.requests),
-            "FILE.jsonl of {\"prompt\": text}")(
-            "max-tokens", po::value(&o.generation.max_tokens)->default_value(o.generation.max_tokens),
-            "most new tokens")("temperature",
-                               po::value(&o.generation.temperature)->default_value(o.generation.temperature),
-                               "0: the likeliest token each time")(
-            "top-p", po::value(&o.generation.top_p)->default_value(o.generation.top_p),
-            "sample from the likeliest tokens that hold this probability");
+        options.required("model", o.model, "M.h5");
+        options.add("tokenizer", o.tokenizer, "default: the one inside the model");
+        options.add("prompt", o.prompt, "text to continue");
+        options.add("requests", o.requests, "FILE.jsonl of {\"prompt\": text}");
+        options.add("max-tokens", o.generation.max_tokens, "most new tokens");
+        options.add("temperature", o.generation.temperature, "0: the likeliest token each time");
+        options.add("top-p", o.generation.top_p,
+                    "sample from the likeliest tokens that hold this probability");
     };
     return run_job("generate", arguments, declare, [&](Session& session, const Options&) {
         ESPALIER_REQUIRE(o.prompt.empty() != o.requests.empty(),

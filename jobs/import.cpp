@@ -94,11 +94,10 @@ Tensor read_block(Context& ctx, const ForeignModel& source, const Origin& o, con
 int import_model(const std::vector<std::string>& arguments, comm::Mpi&) {
     std::string from, out, store_dtype;
     const auto declare = [&](Options& options) {
-        options.add()("from", po::value(&from)->required(),
-                      "a Hugging Face folder, or a .safetensors, .gguf or .bin file")(
-            "out", po::value(&out)->required(), "M.h5")(
-            "store-dtype", po::value(&store_dtype)->default_value(store_dtype),
-            "f32 or bf16 (default: as the source has it; f16 and quantised become f32)");
+        options.required("from", from, "a Hugging Face folder, or a .safetensors, .gguf or .bin file");
+        options.required("out", out, "M.h5");
+        options.add("store-dtype", store_dtype,
+                    "f32 or bf16 (default: as the source has it; f16 and quantised become f32)");
     };
     return run_job("import", arguments, declare, [&](Session& session, const Options&) {
         Context& ctx = session.context();

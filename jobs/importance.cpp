@@ -46,27 +46,24 @@ prune::PassOptions pass_options(const ImportanceOptions& o, const model::Archite
 int importance(const std::vector<std::string>& arguments, comm::Mpi&) {
     ImportanceOptions o;
     const auto declare = [&](Options& options) {
-        options.add()("model", po::value(&o.model)->required(), "M.h5")(
-            "data", po::value(&o.calibration.data)->multitoken()->required(),
-            "PREFIX, or WEIGHT PREFIX pairs")("out", po::value(&o.out)->required(), "I.h5")(
-            "samples", po::value(&o.calibration.samples)->default_value(o.calibration.samples),
-            "calibration samples")("seq-len",
-                                   po::value(&o.calibration.seq_len)->default_value(o.calibration.seq_len),
-                                   "tokens of a sample; 0: the model's positions, at most 4096")(
-            "micro-batch", po::value(&o.calibration.micro_batch)->default_value(o.calibration.micro_batch),
-            "samples at a time")(
-            "ffn-site", po::value(&o.site)->default_value(o.site),
-            "post: what a neuron hands to the down projection; pre: what the up projection gives it")(
-            "head-dims", po::bool_switch(&o.head_dims),
-            "also score each dim of the heads, which `prune --head-dim` needs")(
-            "depth", po::value(&o.depth)->default_value(o.depth),
-            "bi: block influence; ppl: loss without each layer, and without each block of --depth-block; "
-            "block-ppl: without each block alone; bi,ppl; none")(
-            "depth-block", po::value(&o.depth_block)->default_value(o.depth_block),
-            "N: also the influence of every N contiguous layers")(
-            "depth-task", po::value(&o.depth_task)->default_value(o.depth_task),
-            "FILE.jsonl of multiple-choice questions: also the accuracy without each layer, or without each "
-            "block of --depth-block");
+        options.required("model", o.model, "M.h5");
+        options.required("data", o.calibration.data, "PREFIX, or WEIGHT PREFIX pairs");
+        options.required("out", o.out, "I.h5");
+        options.add("samples", o.calibration.samples, "calibration samples");
+        options.add("seq-len", o.calibration.seq_len,
+                    "tokens of a sample; 0: the model's positions, at most 4096");
+        options.add("micro-batch", o.calibration.micro_batch, "samples at a time");
+        options.add("ffn-site", o.site,
+                    "post: what a neuron hands to the down projection; pre: what the up projection gives it");
+        options.add("head-dims", o.head_dims,
+                    "also score each dim of the heads, which `prune --head-dim` needs");
+        options.add("depth", o.depth,
+                    "bi: block influence; ppl: loss without each layer, and without each block of "
+                    "--depth-block; block-ppl: without each block alone; bi,ppl; none");
+        options.add("depth-block", o.depth_block, "N: also the influence of every N contiguous layers");
+        options.add("depth-task", o.depth_task,
+                    "FILE.jsonl of multiple-choice questions: also the accuracy without each layer, or "
+                    "without each block of --depth-block");
     };
     return run_job("importance", arguments, declare, [&](Session& session, const Options&) {
         io::check_output(o.out, session.common().force);

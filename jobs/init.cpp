@@ -44,10 +44,10 @@ void initialise(const model::Architecture& a, const model::Parameter& p, uint64_
 int init(const std::vector<std::string>& arguments, comm::Mpi&) {
     std::string arch, out, store_dtype = "f32";
     const auto declare = [&](Options& options) {
-        options.add()("arch", po::value(&arch)->required(),
-                      "ARCH.json: an HF config.json, or what `inspect --json` prints as architecture")(
-            "out", po::value(&out)->required(), "M.h5")(
-            "store-dtype", po::value(&store_dtype)->default_value(store_dtype), "f32 or bf16");
+        options.required("arch", arch,
+                         "ARCH.json: an HF config.json, or what `inspect --json` prints as architecture");
+        options.required("out", out, "M.h5");
+        options.add("store-dtype", store_dtype, "f32 or bf16");
     };
     return run_job("init", arguments, declare, [&](Session& session, const Options&) {
         io::check_output(out, session.common().force);

@@ -101,11 +101,12 @@ int inspect(const std::vector<std::string>& arguments, comm::Mpi& mpi) {
     bool json = false, verify = false;
     CommonOptions common;
     Options options("inspect", common, "path");
-    options.add()("path", po::value(&path)->required(),
-                  "M.h5, I.h5, a checkpoint, a Hugging Face folder, .safetensors, .gguf, .bin, or a PREFIX "
-                  "of token files")("json", po::bool_switch(&json), "as one JSON object")(
-        "verify", po::bool_switch(&verify),
-        "read everything and compare with the stored checksums (Espalier's own files)");
+    options.required("path", path,
+                     "M.h5, I.h5, a checkpoint, a Hugging Face folder, .safetensors, .gguf, .bin, or a "
+                     "PREFIX of token files");
+    options.add("json", json, "as one JSON object");
+    options.add("verify", verify,
+                "read everything and compare with the stored checksums (Espalier's own files)");
     if (!options.parse(arguments, mpi.rank() == 0)) return exit_code::done;
     if (mpi.rank() != 0) return exit_code::done;
     const bool own = path.ends_with(".h5") || path.ends_with(".hdf5");

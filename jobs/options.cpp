@@ -50,28 +50,28 @@ std::string lines_for(const std::string& job, const std::string& path) {
 
 Options::Options(std::string job, CommonOptions& common, std::string positional)
     : job_(std::move(job)), positional_(std::move(positional)) {
-    common_.add_options()("help", "what this job does and its options")(
-        "config", po::value(&config_file_), "FILE with key = value lines, and sections [job]")(
-        "dump-config", po::bool_switch(), "print the resolved options as such a file, and end")(
-        "device", po::value(&common.device)->default_value(common.device),
-        "auto, cpu or cuda; auto: a GPU for each rank where there are as many, else the processor")(
-        "share-device", po::bool_switch(&common.share_device), "allow several ranks on one GPU")(
-        "dtype", po::value(&common.dtype)->default_value(common.dtype),
-        "compute type, f32 or bf16 (default: bf16 where the processor or device has it)")(
-        "tp", po::value(&common.tp)->default_value(common.tp), "tensor parallel ranks")(
-        "pp", po::value(&common.pp)->default_value(common.pp),
-        "pipeline parallel ranks; data parallel is what is left")(
-        "virtual-stages", po::value(&common.virtual_stages)->default_value(common.virtual_stages),
-        "model chunks of each pipeline rank")("threads",
-                                              po::value(&common.threads)->default_value(common.threads),
-                                              "per rank; 0: the node's cores / its ranks")(
-        "seed", po::value(&common.seed)->default_value(common.seed), "of sample order and random weights")(
-        "quiet", po::bool_switch(&common.quiet), "no progress, no log; warnings stay")(
-        "log-level", po::value(&common.log_level)->default_value(common.log_level),
-        "debug, info, warning or error: the least serious of what is told")(
-        "force", po::bool_switch(&common.force), "replace outputs that exist")(
-        "summary", po::value(&common.summary)->default_value(common.summary),
-        "FILE.json for results and facts of the run");
+    common_.add_options()("help", "what this job does and its options");
+    common_.add_options()("config", po::value(&config_file_),
+                          "FILE with key = value lines, and sections [job]");
+    common_.add_options()("dump-config", po::bool_switch(),
+                          "print the resolved options as such a file, and end");
+    const auto add = [&](const char* name, auto& value, const char* help) {
+        add_to(common_, name, value, help);
+    };
+    add("device", common.device,
+        "auto, cpu or cuda; auto: a GPU for each rank where there are as many, else the processor");
+    add("share-device", common.share_device, "allow several ranks on one GPU");
+    add("dtype", common.dtype,
+        "compute type, f32 or bf16 (default: bf16 where the processor or device has it)");
+    add("tp", common.tp, "tensor parallel ranks");
+    add("pp", common.pp, "pipeline parallel ranks; data parallel is what is left");
+    add("virtual-stages", common.virtual_stages, "model chunks of each pipeline rank");
+    add("threads", common.threads, "per rank; 0: the node's cores / its ranks");
+    add("seed", common.seed, "of sample order and random weights");
+    add("quiet", common.quiet, "no progress, no log; warnings stay");
+    add("log-level", common.log_level, "debug, info, warning or error: the least serious of what is told");
+    add("force", common.force, "replace outputs that exist");
+    add("summary", common.summary, "FILE.json for results and facts of the run");
 }
 
 bool Options::parse(const std::vector<std::string>& arguments, bool root) {

@@ -1,9 +1,12 @@
 // The options of a job: declared once, given on the command line or in a file, echoed resolved.
 #pragma once
 
+#include <fmt/core.h>
+
 #include <boost/program_options.hpp>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 namespace espalier::jobs {
@@ -31,8 +34,21 @@ public:
     /// `positional` is the option that words without dashes go to, all of them; empty: none are allowed.
     Options(std::string job, CommonOptions& common, std::string positional = "");
 
-    /// For the job to declare its own: `options.add()("model", po::value(&o.model)->required(), "text")`.
-    po::options_description_easy_init add() { return own_.add_options(); }
+    /// The job's own: what `value` holds is its default. A list takes all words that follow, a bool is a
+    /// switch.
+    template <class T>
+    void add(const char* name, T& value, const char* help) {
+        add_to(own_, name, value, help);
+    }
+    template <class T>
+    void required(const char* name, T& value, const char* help) {
+        own_.add_options()(name, typed(value)->required(), help);
+    }
+    /// One without a default, for given().
+    template <class T>
+    void optional(const char* name, T& value, const char* help) {
+        own_.add_options()(name, typed(value), help);
+    }
 
     /// Values of arguments first, then of --config FILE, then defaults. An unknown option, a missing required
     /// one or a bad value throws UserError that names it. False where the arguments ask for --help or
@@ -46,6 +62,20 @@ public:
     bool given(const std::string& name) const;  ///< by the user, not by default
 
 private:
+    template <class T>
+    static po::typed_value<T>* typed(T& value) {
+        if constexpr (std::is_same_v<T, bool>) return po::bool_switch(&value);
+        if constexpr (std::is_same_v<T, std::vector<std::string>>) return po::value(&value)->multitoken();
+        return po::value(&value);
+    }
+    template <class T>
+    static void add_to(po::options_description& group, const char* name, T& value, const char* help) {
+        po::typed_value<T>* semantic = typed(value);
+        if constexpr (std::is_arithmetic_v<T> && !std::is_same_v<T, bool>)
+            semantic->default_value(value, fmt::format("{}", value));
+        if constexpr (std::is_same_v<T, std::string>) semantic->default_value(value);
+        group.add_options()(name, semantic, help);
+    }
     void read_config_file(const std::string& path, const po::options_description& all);
 
     std::string job_, positional_;

@@ -20,26 +20,21 @@ struct PlanOptions {
 };
 
 void declare(Options& options, PlanOptions& o) {
-    options.add()("model", po::value(&o.model)->default_value(""), "M.h5, the model that is trained")(
-        "arch", po::value(&o.arch)->default_value(""), "or its ARCH.json")(
-        "teacher", po::value(&o.teacher)->default_value(""), "M.h5 of a teacher: a distillation step")(
-        "teacher-arch", po::value(&o.teacher_arch)->default_value(""), "or its ARCH.json")(
-        "system", po::value(&o.system)->default_value(""),
-        "FILE.json that describes the cluster (share/systems, or --calibrate's)")(
-        "gpus", po::value(&o.gpus)->default_value(0), "of the cluster to use")(
-        "global-batch", po::value(&o.global_batch)->default_value(0), "samples of a step")(
-        "seq-len", po::value(&o.seq_len)->default_value(0), "tokens of a sample")(
-        "micro-batch", po::value(&o.micro_batch)->default_value(0),
-        "samples of a forward and backward pass; 0: try all")("recompute",
-                                                              po::value(&o.recompute)->default_value(""),
-                                                              "none, selective or full (default: try all)")(
-        "optimizer-state", po::value(&o.optimizer_state)->default_value(o.optimizer_state),
-        "sharded over replicas (ZeRO-1) or replicated")("top", po::value(&o.top)->default_value(o.top),
-                                                        "lines of the table")(
-        "out", po::value(&o.out)->default_value(""),
-        "FILE.json for all layouts, or for --calibrate's system")(
-        "calibrate", po::bool_switch(&o.calibrate),
-        "measure this machine on these ranks, and write its system to --out");
+    options.add("model", o.model, "M.h5, the model that is trained");
+    options.add("arch", o.arch, "or its ARCH.json");
+    options.add("teacher", o.teacher, "M.h5 of a teacher: a distillation step");
+    options.add("teacher-arch", o.teacher_arch, "or its ARCH.json");
+    options.add("system", o.system, "FILE.json that describes the cluster (share/systems, or --calibrate's)");
+    options.add("gpus", o.gpus, "of the cluster to use");
+    options.add("global-batch", o.global_batch, "samples of a step");
+    options.add("seq-len", o.seq_len, "tokens of a sample");
+    options.add("micro-batch", o.micro_batch, "samples of a forward and backward pass; 0: try all");
+    options.add("recompute", o.recompute, "none, selective or full (default: try all)");
+    options.add("optimizer-state", o.optimizer_state, "sharded over replicas (ZeRO-1) or replicated");
+    options.add("top", o.top, "lines of the table");
+    options.add("out", o.out, "FILE.json for all layouts, or for --calibrate's system");
+    options.add("calibrate", o.calibrate,
+                "measure this machine on these ranks, and write its system to --out");
 }
 
 model::Architecture architecture(const std::string& model, const std::string& arch) {

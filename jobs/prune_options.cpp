@@ -7,53 +7,49 @@ namespace espalier::jobs {
 
 void declare(PruneOptions& o, Options& options) {
     auto& c = o.iterative.calibration;
-    options.add()("model", po::value(&o.model)->required(), "M.h5")(
-        "importance", po::value(&o.importance)->default_value(o.importance),
-        "I.h5 of this model; needed for all but --drop-layers and --vocab, unless --data is there to score "
-        "by")("out", po::value(&o.out)->required(), "S.h5");
-    options.add()("hidden", po::value(&o.hidden), "channels to keep")("heads", po::value(&o.heads),
-                                                                      "query heads to keep in each layer")(
-        "kv-heads", po::value(&o.kv_heads),
-        "KV heads to keep in each layer, with the query heads of their groups")(
-        "ffn", po::value(&o.ffn), "neurons to keep in each layer")(
-        "head-dim", po::value(&o.head_dim), "dims to keep of each head; needs `importance --head-dims`")(
-        "layers", po::value(&o.layers), "layers to keep, by --depth-by")(
-        "depth-by", po::value(&o.depth_by)->default_value(o.depth_by),
-        "which layers go: bi, those of lowest block influence; ppl, those without which the loss is lowest; "
-        "task, those without which the accuracy is highest")(
-        "contiguous", po::bool_switch(&o.contiguous),
-        "layers go as one contiguous block, which the importance file must have scored (--depth-block)")(
-        "drop-layers", po::value(&o.drop_layers)->default_value(o.drop_layers),
-        "layers to drop: 16-31 or 3,7,8")("candidate", po::value(&o.candidate),
-                                          "K: the shape at position K, from 0, of the list in --candidates, "
-                                          "instead of naming widths and layers")(
-        "candidates", po::value(&o.candidates)->default_value(o.candidates),
-        "CANDIDATES.json of `espalier search`; a ranked one begins with the best");
-    options.add()("vocab", po::value(&o.vocab), "tokens to keep, the most frequent ones of --vocab-data")(
-        "vocab-data", po::value(&o.vocab_data)->multitoken(), "PREFIX... of token files to count tokens in")(
-        "vocab-ids", po::value(&o.vocab_ids)->default_value(o.vocab_ids),
-        "FILE of the token ids to keep, instead of --vocab");
-    options.add()("batch-aggregate", po::value(&o.batch)->default_value(o.batch),
-                  "mean, l2 or var over samples")("seq-aggregate",
-                                                  po::value(&o.sequence)->default_value(o.sequence),
-                                                  "mean, l2 or var along each sample")(
-        "head-residual", po::value(&o.residual)->default_value(o.residual),
-        "what a kept query head takes over from a dropped one of its group: off, nothing; paper, kept + "
-        "(kept - "
-        "dropped); laco, kept + (dropped - kept)");
-    options.add()("iterations", po::value(&o.iterative.steps)->default_value(o.iterative.steps),
-                  "T: cut in T equal steps, scoring what is left before each")(
-        "data", po::value(&c.data)->multitoken(), "PREFIX, or WEIGHT PREFIX pairs, to score by")(
-        "samples", po::value(&c.samples)->default_value(c.samples), "calibration samples")(
-        "seq-len", po::value(&c.seq_len)->default_value(c.seq_len),
-        "tokens of a sample; 0: the model's positions, at most 4096")(
-        "micro-batch", po::value(&c.micro_batch)->default_value(c.micro_batch), "samples at a time");
-    options.add()(
-        "check", po::value(&o.check)->default_value(o.check),
-        "PREFIX of token files: compare the cut model's logits with the whole one's, the rest silenced")(
-        "check-tolerance", po::value(&o.check_tolerance)->default_value(o.check_tolerance),
-        "largest difference allowed, over the logits' root mean square; 0: 1e-3, or 5e-2 where bf16 weights "
-        "are combined");
+    options.required("model", o.model, "M.h5");
+    options.add("importance", o.importance,
+                "I.h5 of this model; needed for all but --drop-layers and --vocab, unless --data is there to "
+                "score by");
+    options.required("out", o.out, "S.h5");
+    options.optional("hidden", o.hidden, "channels to keep");
+    options.optional("heads", o.heads, "query heads to keep in each layer");
+    options.optional("kv-heads", o.kv_heads,
+                     "KV heads to keep in each layer, with the query heads of their groups");
+    options.optional("ffn", o.ffn, "neurons to keep in each layer");
+    options.optional("head-dim", o.head_dim, "dims to keep of each head; needs `importance --head-dims`");
+    options.optional("layers", o.layers, "layers to keep, by --depth-by");
+    options.add("depth-by", o.depth_by,
+                "which layers go: bi, those of lowest block influence; ppl, those without which the loss is "
+                "lowest; task, those without which the accuracy is highest");
+    options.add(
+        "contiguous", o.contiguous,
+        "layers go as one contiguous block, which the importance file must have scored (--depth-block)");
+    options.add("drop-layers", o.drop_layers, "layers to drop: 16-31 or 3,7,8");
+    options.optional("candidate", o.candidate,
+                     "K: the shape at position K, from 0, of the list in --candidates, instead of naming "
+                     "widths and layers");
+    options.add("candidates", o.candidates,
+                "CANDIDATES.json of `espalier search`; a ranked one begins with the best");
+    options.optional("vocab", o.vocab, "tokens to keep, the most frequent ones of --vocab-data");
+    options.add("vocab-data", o.vocab_data, "PREFIX... of token files to count tokens in");
+    options.add("vocab-ids", o.vocab_ids, "FILE of the token ids to keep, instead of --vocab");
+    options.add("batch-aggregate", o.batch, "mean, l2 or var over samples");
+    options.add("seq-aggregate", o.sequence, "mean, l2 or var along each sample");
+    options.add("head-residual", o.residual,
+                "what a kept query head takes over from a dropped one of its group: off, nothing; paper, "
+                "kept + (kept - dropped); laco, kept + (dropped - kept)");
+    options.add("iterations", o.iterative.steps, "T: cut in T equal steps, scoring what is left before each");
+    options.add("data", c.data, "PREFIX, or WEIGHT PREFIX pairs, to score by");
+    options.add("samples", c.samples, "calibration samples");
+    options.add("seq-len", c.seq_len, "tokens of a sample; 0: the model's positions, at most 4096");
+    options.add("micro-batch", c.micro_batch, "samples at a time");
+    options.add(
+        "check", o.check,
+        "PREFIX of token files: compare the cut model's logits with the whole one's, the rest silenced");
+    options.add("check-tolerance", o.check_tolerance,
+                "largest difference allowed, over the logits' root mean square; 0: 1e-3, or 5e-2 where bf16 "
+                "weights are combined");
 }
 
 namespace {

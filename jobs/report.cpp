@@ -10,9 +10,8 @@ int report(const std::vector<std::string>& arguments, comm::Mpi&) {
     std::vector<std::string> folders;
     std::string out;
     const auto declare = [&](Options& options) {
-        options.add()("runs", po::value(&folders)->required()->multitoken(),
-                      "RUNDIR...: folders of `distill` and `train`")("out", po::value(&out)->required(),
-                                                                     "FILE.html");
+        options.required("runs", folders, "RUNDIR...: folders of `distill` and `train`");
+        options.required("out", out, "FILE.html");
     };
     const auto body = [&](Session& session, const Options&) {
         if (!session.root()) return exit_code::done;

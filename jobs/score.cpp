@@ -12,12 +12,12 @@ int score(const std::vector<std::string>& arguments, comm::Mpi&) {
     std::string model_path, requests_path, out;
     int64_t micro_batch = 8;
     const auto declare = [&](Options& options) {
-        options.add()("model", po::value(&model_path)->required(), "M.h5")(
-            "requests", po::value(&requests_path)->required(),
-            "IN.jsonl: {\"context\": [ids], \"continuation\": [ids]} a line")(
-            "out", po::value(&out)->required(),
-            "OUT.jsonl: {\"loglikelihood\": x, \"is_greedy\": b} a line, same order")(
-            "micro-batch", po::value(&micro_batch)->default_value(micro_batch), "requests at a time");
+        options.required("model", model_path, "M.h5");
+        options.required("requests", requests_path,
+                         "IN.jsonl: {\"context\": [ids], \"continuation\": [ids]} a line");
+        options.required("out", out,
+                         "OUT.jsonl: {\"loglikelihood\": x, \"is_greedy\": b} a line, same order");
+        options.add("micro-batch", micro_batch, "requests at a time");
     };
     return run_job("score", arguments, declare, [&](Session& session, const Options&) {
         ESPALIER_REQUIRE(micro_batch >= 1, "--micro-batch {}: it must be at least 1", micro_batch);

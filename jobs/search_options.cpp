@@ -40,77 +40,72 @@ std::vector<int64_t> integers(const std::string& text, const char* option) {
 }
 
 void declare_space(SearchOptions& o, Options& options) {
-    options.add()("params", po::value(&o.params), "parameters wanted")(
-        "tolerance", po::value(&o.tolerance)->default_value(o.tolerance), "of --params, as a fraction")(
-        "params-min", po::value(&o.params_min), "parameters, instead of --params")(
-        "params-max", po::value(&o.params_max), "")("max-memory", po::value(&o.max_memory),
-                                                    "bytes of weights and of the cache of keys and values")(
-        "max-flops", po::value(&o.max_flops), "of a token's forward pass")(
-        "max-latency", po::value(&o.max_latency),
-        "seconds for a generated token of each sequence on --system")(
-        "system", po::value(&o.system)->default_value(o.system),
-        "FILE.json of the machine that serves the model (share/systems, or plan --calibrate)")(
-        "latency-tp", po::value(&o.latency_tp)->default_value(o.latency_tp),
-        "GPUs of it that share the model")(
-        "memory-dtype", po::value(&o.memory_dtype)->default_value(o.memory_dtype), "of weights and cache")(
-        "memory-batch", po::value(&o.memory_batch)->default_value(o.memory_batch), "sequences in the cache")(
-        "memory-seq-len", po::value(&o.memory_seq_len)->default_value(o.memory_seq_len),
+    options.optional("params", o.params, "parameters wanted");
+    options.add("tolerance", o.tolerance, "of --params, as a fraction");
+    options.optional("params-min", o.params_min, "parameters, instead of --params");
+    options.optional("params-max", o.params_max, "");
+    options.optional("max-memory", o.max_memory, "bytes of weights and of the cache of keys and values");
+    options.optional("max-flops", o.max_flops, "of a token's forward pass");
+    options.optional("max-latency", o.max_latency,
+                     "seconds for a generated token of each sequence on --system");
+    options.add("system", o.system,
+                "FILE.json of the machine that serves the model (share/systems, or plan --calibrate)");
+    options.add("latency-tp", o.latency_tp, "GPUs of it that share the model");
+    options.add("memory-dtype", o.memory_dtype, "of weights and cache");
+    options.add("memory-batch", o.memory_batch, "sequences in the cache");
+    options.add(
+        "memory-seq-len", o.memory_seq_len,
         "tokens of each, for --max-flops and --max-latency too; 0: the model's positions, at most 4096");
-    options.add()("layers", po::value(&o.layers)->default_value(o.layers),
-                  "list, as in 29,30,31,32; all lists: empty for one derived from the model")(
-        "hidden", po::value(&o.hidden)->default_value(o.hidden), "list")(
-        "heads", po::value(&o.heads)->default_value(o.heads), "list")(
-        "kv-heads", po::value(&o.kv_heads)->default_value(o.kv_heads), "list")(
-        "ffn", po::value(&o.ffn)->default_value(o.ffn), "list of neurons in a layer")(
-        "ffn-ratio", po::value(&o.ffn_ratio)->default_value(o.ffn_ratio),
-        "list of neurons over hidden, to the nearest multiple of 8")(
-        "loadable-only", po::bool_switch(&o.loadable_only), "only shapes that transformers loads");
+    options.add("layers", o.layers,
+                "list, as in 29,30,31,32; all lists: empty for one derived from the model");
+    options.add("hidden", o.hidden, "list");
+    options.add("heads", o.heads, "list");
+    options.add("kv-heads", o.kv_heads, "list");
+    options.add("ffn", o.ffn, "list of neurons in a layer");
+    options.add("ffn-ratio", o.ffn_ratio, "list of neurons over hidden, to the nearest multiple of 8");
+    options.add("loadable-only", o.loadable_only, "only shapes that transformers loads");
 }
 
 void declare_ranking(SearchOptions& o, Options& options) {
     auto& t = o.training;
     t.global_batch = 8;
-    options.add()("importance", po::value(&o.importance)->default_value(o.importance),
-                  "I.h5 of the model: cuts every candidate and measures its loss")(
-        "data", po::value(&t.data)->multitoken(), "PREFIX, or WEIGHT PREFIX pairs")(
-        "valid", po::value(&t.valid)->default_value(t.valid),
-        "PREFIX of the token files that losses are measured on; default: the end of --data")(
-        "batch-aggregate", po::value(&o.batch)->default_value(o.batch), "as in prune")(
-        "seq-aggregate", po::value(&o.sequence)->default_value(o.sequence), "as in prune")(
-        "retrain-tokens", po::value(&t.tokens)->default_value(t.tokens),
-        "distil candidates on so many tokens; 0: rank by the loss after the cut")(
-        "rungs", po::value(&o.rungs)->default_value(o.rungs),
-        "times at which the better half goes on; 1: all get all tokens; 0: until one is left")(
-        "candidate", po::value(&o.candidate)->default_value(o.candidate),
-        "K: only the work of candidate K of the enumeration, from 0; -1: what other jobs have left, and the "
-        "result")("teacher", po::value(&t.teacher)->default_value(t.teacher), "T.h5; default: --model");
-    options.add()("seq-len", po::value(&t.seq_len)->default_value(t.seq_len),
-                  "tokens of a sample; 0: the model's positions, at most 2048")(
-        "global-batch", po::value(&t.global_batch)->default_value(t.global_batch), "samples of a step")(
-        "micro-batch", po::value(&t.micro_batch)->default_value(t.micro_batch), "samples at a time")(
-        "lr", po::value(&t.lr)->default_value(t.lr), "peak learning rate")(
-        "min-lr", po::value(&t.min_lr)->default_value(t.min_lr), "learning rate at the last of all tokens")(
-        "warmup-steps", po::value(&t.warmup_steps)->default_value(t.warmup_steps), "linear warm-up")(
-        "weight-decay", po::value(&t.weight_decay)->default_value(t.weight_decay), "")(
-        "clip-grad", po::value(&t.clip_grad)->default_value(t.clip_grad), "")(
-        "loss", po::value(&t.loss)->default_value(t.loss), "as in distill")(
-        "temperature", po::value(&t.temperature)->default_value(t.temperature), "as in distill")(
-        "top-k", po::value(&t.top_k)->default_value(t.top_k), "as in distill")(
-        "recompute", po::value(&t.recompute)->default_value(t.recompute), "as in distill")(
-        "valid-every", po::value(&t.valid_every)->default_value(t.valid_every),
-        "steps, to which rungs are rounded up; 0: only at rungs")(
-        "checkpoint-every", po::value(&t.checkpoint_every)->default_value(t.checkpoint_every),
-        "steps; 0: only at rungs and stops")(
-        "exit-after-minutes", po::value(&t.exit_after_minutes)->default_value(t.exit_after_minutes),
-        "checkpoint and exit with code 3; 0: never");
+    options.add("importance", o.importance, "I.h5 of the model: cuts every candidate and measures its loss");
+    options.add("data", t.data, "PREFIX, or WEIGHT PREFIX pairs");
+    options.add("valid", t.valid,
+                "PREFIX of the token files that losses are measured on; default: the end of --data");
+    options.add("batch-aggregate", o.batch, "as in prune");
+    options.add("seq-aggregate", o.sequence, "as in prune");
+    options.add("retrain-tokens", t.tokens,
+                "distil candidates on so many tokens; 0: rank by the loss after the cut");
+    options.add("rungs", o.rungs,
+                "times at which the better half goes on; 1: all get all tokens; 0: until one is left");
+    options.add("candidate", o.candidate,
+                "K: only the work of candidate K of the enumeration, from 0; -1: what other jobs have left, "
+                "and the result");
+    options.add("teacher", t.teacher, "T.h5; default: --model");
+    options.add("seq-len", t.seq_len, "tokens of a sample; 0: the model's positions, at most 2048");
+    options.add("global-batch", t.global_batch, "samples of a step");
+    options.add("micro-batch", t.micro_batch, "samples at a time");
+    options.add("lr", t.lr, "peak learning rate");
+    options.add("min-lr", t.min_lr, "learning rate at the last of all tokens");
+    options.add("warmup-steps", t.warmup_steps, "linear warm-up");
+    options.add("weight-decay", t.weight_decay, "");
+    options.add("clip-grad", t.clip_grad, "");
+    options.add("loss", t.loss, "as in distill");
+    options.add("temperature", t.temperature, "as in distill");
+    options.add("top-k", t.top_k, "as in distill");
+    options.add("recompute", t.recompute, "as in distill");
+    options.add("valid-every", t.valid_every, "steps, to which rungs are rounded up; 0: only at rungs");
+    options.add("checkpoint-every", t.checkpoint_every, "steps; 0: only at rungs and stops");
+    options.add("exit-after-minutes", t.exit_after_minutes, "checkpoint and exit with code 3; 0: never");
 }
 
 }  // namespace
 
 void declare(SearchOptions& o, Options& options) {
-    options.add()("model", po::value(&o.model)->default_value(o.model), "M.h5")(
-        "arch", po::value(&o.arch)->default_value(o.arch), "ARCH.json instead, to enumerate only")(
-        "out", po::value(&o.training.out)->required(), "CANDIDATES.json");
+    options.add("model", o.model, "M.h5");
+    options.add("arch", o.arch, "ARCH.json instead, to enumerate only");
+    options.required("out", o.training.out, "CANDIDATES.json");
     declare_space(o, options);
     declare_ranking(o, options);
 }

@@ -46,17 +46,16 @@ void write_batch(Context& ctx, const model::Transformer& model, const Tensor& hi
 int teacher_cache(const std::vector<std::string>& arguments, comm::Mpi&) {
     CacheOptions o;
     const auto declare = [&](Options& options) {
-        options.add()("teacher", po::value(&o.teacher)->required(), "T.h5")(
-            "data", po::value(&o.data)->multitoken()->required(), "PREFIX, or WEIGHT PREFIX pairs")(
-            "out", po::value(&o.out)->required(), "folder of the cache")(
-            "samples", po::value(&o.samples)->required(),
-            "as many as the run will take: its steps x its global batch")(
-            "seq-len", po::value(&o.seq_len)->required(), "tokens of a sample")(
-            "micro-batch", po::value(&o.micro_batch)->default_value(o.micro_batch), "samples at a time")(
-            "top-k", po::value(&o.top_k)->default_value(o.top_k),
-            "keep the K most likely tokens of each; 0: whole distributions, 2 bytes a token of the "
-            "vocabulary")("temperature", po::value(&o.temperature)->default_value(o.temperature),
-                          "of the run's loss; counts with --top-k");
+        options.required("teacher", o.teacher, "T.h5");
+        options.required("data", o.data, "PREFIX, or WEIGHT PREFIX pairs");
+        options.required("out", o.out, "folder of the cache");
+        options.required("samples", o.samples, "as many as the run will take: its steps x its global batch");
+        options.required("seq-len", o.seq_len, "tokens of a sample");
+        options.add("micro-batch", o.micro_batch, "samples at a time");
+        options.add("top-k", o.top_k,
+                    "keep the K most likely tokens of each; 0: whole distributions, 2 bytes a token of the "
+                    "vocabulary");
+        options.add("temperature", o.temperature, "of the run's loss; counts with --top-k");
         declare_reset_attention(options, o.documents);
     };
     return run_job("teacher-cache", arguments, declare, [&](Session& session, const Options&) {

@@ -79,14 +79,12 @@ void tokenize_all(Session& session, const TokenizeOptions& o) {
 int tokenize(const std::vector<std::string>& arguments, comm::Mpi&) {
     TokenizeOptions o;
     const auto declare = [&](Options& options) {
-        options.add()("tokenizer", po::value(&o.tokenizer)->required(),
-                      "tokenizer.json, tokenizer.model, .gguf, M.h5, or a folder")(
-            "input", po::value(&o.input)->multitoken()->required(),
-            "FILE...: each is one document, a .jsonl one of each line")("out", po::value(&o.out)->required(),
-                                                                        "PREFIX of .bin and .idx")(
-            "json-key", po::value(&o.json_key)->default_value(o.json_key),
-            "where a line of JSONL keeps its text")("append-eod", po::bool_switch(&o.append_eod),
-                                                    "end each document with the end-of-text token");
+        options.required("tokenizer", o.tokenizer,
+                         "tokenizer.json, tokenizer.model, .gguf, M.h5, or a folder");
+        options.required("input", o.input, "FILE...: each is one document, a .jsonl one of each line");
+        options.required("out", o.out, "PREFIX of .bin and .idx");
+        options.add("json-key", o.json_key, "where a line of JSONL keeps its text");
+        options.add("append-eod", o.append_eod, "end each document with the end-of-text token");
     };
     return run_job("tokenize", arguments, declare, [&](Session& session, const Options&) {
         if (session.root()) tokenize_all(session, o);

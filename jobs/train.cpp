@@ -8,7 +8,7 @@ int train(const std::vector<std::string>& arguments, comm::Mpi&) {
     TrainingOptions o;
     o.loss = "ce";
     const auto declare = [&](Options& options) {
-        options.add()("model", po::value(&o.student)->required(), "M.h5");
+        options.required("model", o.student, "M.h5");
         declare_training(options, o);
     };
     return run_job("train", arguments, declare,

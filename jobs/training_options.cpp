@@ -6,38 +6,32 @@
 namespace espalier::jobs {
 
 void declare_training(Options& options, TrainingOptions& o) {
-    options.add()("data", po::value(&o.data)->multitoken()->required(), "PREFIX, or WEIGHT PREFIX pairs")(
-        "valid", po::value(&o.valid)->default_value(o.valid),
-        "PREFIX of held-out token files, scored in order")("out", po::value(&o.out)->required(),
-                                                           "folder of the run")(
-        "tokens", po::value(&o.tokens)->required(),
-        "to train on; steps = tokens / (global-batch x seq-len), rounded up")(
-        "seq-len", po::value(&o.seq_len)->required(), "tokens of a sample")(
-        "global-batch", po::value(&o.global_batch)->required(), "samples of a step")(
-        "micro-batch", po::value(&o.micro_batch)->default_value(o.micro_batch),
-        "samples of a forward and backward pass")("lr", po::value(&o.lr)->default_value(o.lr),
-                                                  "peak learning rate")(
-        "min-lr", po::value(&o.min_lr)->default_value(o.min_lr), "learning rate at the last step")(
-        "warmup-steps", po::value(&o.warmup_steps)->default_value(o.warmup_steps), "linear warm-up")(
-        "weight-decay", po::value(&o.weight_decay)->default_value(o.weight_decay),
-        "of matrices and embeddings")("adam-beta1", po::value(&o.beta1)->default_value(o.beta1), "")(
-        "adam-beta2", po::value(&o.beta2)->default_value(o.beta2), "")(
-        "adam-eps", po::value(&o.eps)->default_value(o.eps), "")(
-        "clip-grad", po::value(&o.clip_grad)->default_value(o.clip_grad),
-        "largest gradient norm; 0: no clipping")(
-        "checkpoint-every", po::value(&o.checkpoint_every)->default_value(o.checkpoint_every),
-        "steps; 0: only when stopped")("keep", po::value(&o.keep)->default_value(o.keep),
-                                       "checkpoints to keep")(
-        "valid-every", po::value(&o.valid_every)->default_value(o.valid_every), "steps; 0: only at the end")(
-        "log-every", po::value(&o.log_every)->default_value(o.log_every), "steps between log lines")(
-        "recompute", po::value(&o.recompute)->default_value(o.recompute),
-        "in the backward pass: none; selective: norms and activations; full: each layer from its input")(
-        "resume", po::value(&o.resume)->default_value(o.resume),
-        "auto: go on from the newest checkpoint of the folder; never")(
-        "exit-after-minutes", po::value(&o.exit_after_minutes)->default_value(o.exit_after_minutes),
-        "checkpoint and exit with code 3; 0: never")(
-        "exit-after-steps", po::value(&o.exit_after_steps)->default_value(o.exit_after_steps),
-        "the same after this step; 0: never");
+    options.required("data", o.data, "PREFIX, or WEIGHT PREFIX pairs");
+    options.add("valid", o.valid, "PREFIX of held-out token files, scored in order");
+    options.required("out", o.out, "folder of the run");
+    options.required("tokens", o.tokens,
+                     "to train on; steps = tokens / (global-batch x seq-len), rounded up");
+    options.required("seq-len", o.seq_len, "tokens of a sample");
+    options.required("global-batch", o.global_batch, "samples of a step");
+    options.add("micro-batch", o.micro_batch, "samples of a forward and backward pass");
+    options.add("lr", o.lr, "peak learning rate");
+    options.add("min-lr", o.min_lr, "learning rate at the last step");
+    options.add("warmup-steps", o.warmup_steps, "linear warm-up");
+    options.add("weight-decay", o.weight_decay, "of matrices and embeddings");
+    options.add("adam-beta1", o.beta1, "decay of the gradients' mean");
+    options.add("adam-beta2", o.beta2, "decay of their squares' mean");
+    options.add("adam-eps", o.eps, "added to the root of the latter");
+    options.add("clip-grad", o.clip_grad, "largest gradient norm; 0: no clipping");
+    options.add("checkpoint-every", o.checkpoint_every, "steps; 0: only when stopped");
+    options.add("keep", o.keep, "checkpoints to keep");
+    options.add("valid-every", o.valid_every, "steps; 0: only at the end");
+    options.add("log-every", o.log_every, "steps between log lines");
+    options.add(
+        "recompute", o.recompute,
+        "in the backward pass: none; selective: norms and activations; full: each layer from its input");
+    options.add("resume", o.resume, "auto: go on from the newest checkpoint of the folder; never");
+    options.add("exit-after-minutes", o.exit_after_minutes, "checkpoint and exit with code 3; 0: never");
+    options.add("exit-after-steps", o.exit_after_steps, "the same after this step; 0: never");
     declare_documents(options, o.documents);
 }
 
