@@ -2,6 +2,7 @@
 
 #include "jobs/json_file.hpp"
 #include "src/core/error.hpp"
+#include "src/json/field.hpp"
 #include "src/model/architecture_json.hpp"
 
 namespace espalier::jobs {
@@ -32,7 +33,7 @@ search::Shape read_candidate(const std::string& path, int64_t k) {
     ESPALIER_REQUIRE(count > 0, "{}: the list of candidates is empty", path);
     ESPALIER_REQUIRE(k >= 0 && k < count, "--candidate {}: {} has {} candidates; choose between 0 and {}", k,
                      path, count, count - 1);
-    const model::FieldReader entry(list[static_cast<size_t>(k)], fmt::format("{}, candidate {}", path, k));
+    const JsonField entry(list[k], fmt::format("{}, candidate {}", path, k));
     return {entry.integer("layers"), entry.integer("hidden"), entry.integer("heads"),
             entry.integer("kv_heads"), entry.integer("ffn")};
 }

@@ -12,6 +12,7 @@
 #include "jobs/progress.hpp"
 #include "kernels/elementwise.hpp"
 #include "src/core/error.hpp"
+#include "src/model/hugging_face.hpp"
 
 namespace espalier::jobs {
 namespace {

@@ -8,11 +8,11 @@
 #include "io/gguf.hpp"
 #include "io/publish.hpp"
 #include "io/sha256.hpp"
-#include "io/strict_json.hpp"
 #include "jobs/tokenizer_files.hpp"
 #include "src/core/error.hpp"
+#include "src/json/parse.hpp"
 #include "src/model/architecture_json.hpp"
-#include "src/model/gguf_names.hpp"
+#include "src/model/gguf_metadata.hpp"
 
 namespace espalier::jobs {
 namespace {
@@ -36,7 +36,7 @@ void read_folder(ForeignModel& out, const fs::path& folder) {
     ESPALIER_REQUIRE(fs::exists(config),
                      "{}: no config.json beside the weights; put the model's config.json into {}", out.path,
                      folder.string());
-    const json object = io::parse_json(io::read_file(config.string(), size_t{16} << 20), config.string());
+    const json object = parse_json(io::read_file(config.string(), size_t{16} << 20), config.string());
     out.architecture = model::architecture_from_json(object, config.string());
     for (const char* name : carried) {
         if (fs::exists(folder / name)) out.tokenizer_files[name] = io::read_file((folder / name).string());

@@ -1,9 +1,9 @@
-#include "src/model/gguf_names.hpp"
+#include "src/model/gguf_metadata.hpp"
 
 #include <algorithm>
 #include <cmath>
 
-#include "src/model/architecture_json.hpp"
+#include "src/json/field.hpp"
 #include "src/model/rotary_table.hpp"
 
 namespace espalier::model {
@@ -11,11 +11,11 @@ namespace {
 
 /// A Llama 3 file stores no scaling parameters but the factor of each frequency; they are found back by
 /// comparison.
-void read_rope_factors(Architecture& a, const std::vector<float>& factors, const FieldReader& in,
+void read_rope_factors(Architecture& a, const std::vector<float>& factors, const JsonField& in,
                        const std::string& prefix) {
     if (factors.empty()) return;
     ESPALIER_REQUIRE(static_cast<int64_t>(factors.size()) == a.rotary_dim / 2,
-                     "{}: rope_freqs.weight has {} factors, expected {}", in.source(), factors.size(),
+                     "{}: rope_freqs.weight has {} factors, expected {}", in.place(), factors.size(),
                      a.rotary_dim / 2);
     if (std::all_of(factors.begin(), factors.end(), [](float f) { return f == 1.0f; })) return;
     Architecture plain = a;
@@ -23,7 +23,7 @@ void read_rope_factors(Architecture& a, const std::vector<float>& factors, const
     const auto base = rotary_frequencies(plain);
     const double largest = *std::max_element(factors.begin(), factors.end());
     for (const int64_t original :
-         {in.integer((prefix + "rope.scaling.original_context_length").c_str(), 8192), int64_t{8192}}) {
+         {in.integer(prefix + "rope.scaling.original_context_length", 8192), int64_t{8192}}) {
         Architecture scaled = a;
         scaled.rotary_scaling = {RotaryScaling::Kind::llama3, largest, 1, 4, original};
         const auto frequencies = rotary_frequencies(scaled);
@@ -39,14 +39,14 @@ void read_rope_factors(Architecture& a, const std::vector<float>& factors, const
         "{}: the factors in rope_freqs.weight are not Llama 3's (low 1, high 4, original context 8192), so "
         "no scaling that a config can name\n"
         "  convert the original checkpoint instead of its GGUF",
-        in.source());
+        in.place());
 }
 
 }  // namespace
 
 Architecture from_gguf(const nlohmann::json& metadata, const std::vector<std::string>& tensors,
                        const std::vector<float>& rope_factors, const std::string& source) {
-    const FieldReader in(metadata, source);
+    const JsonField in(metadata, source);
     const std::string arch = in.text("general.architecture");
     ESPALIER_REQUIRE(
         arch == "llama" || arch == "nemotron",
@@ -57,25 +57,24 @@ Architecture from_gguf(const nlohmann::json& metadata, const std::vector<std::st
     const auto has = [&](const std::string& tensor) {
         return std::find(tensors.begin(), tensors.end(), tensor) != tensors.end();
     };
-    ESPALIER_REQUIRE(in.integer(key("expert_count").c_str(), 0) == 0,
+    ESPALIER_REQUIRE(in.integer(key("expert_count"), 0) == 0,
                      "{}: mixtures of experts are not supported ({}expert_count)", source, prefix);
 
     Architecture a;
     const bool nemotron = arch == "nemotron";
     a.family = nemotron ? Family::nemotron : Family::llama;
-    a.hidden = in.integer(key("embedding_length").c_str());
-    const int64_t depth = in.integer(key("block_count").c_str());
+    a.hidden = in.integer(key("embedding_length"));
+    const int64_t depth = in.integer(key("block_count"));
     ESPALIER_REQUIRE(depth > 0 && depth < 100000, "{}: {}block_count is {}; a model has at least one layer",
                      source, prefix, depth);
-    const auto heads = in.per_layer(key("attention.head_count").c_str(), depth);
-    const auto kv = in.has(key("attention.head_count_kv").c_str())
-                        ? in.per_layer(key("attention.head_count_kv").c_str(), depth)
-                        : heads;
-    const auto ffn = in.per_layer(key("feed_forward_length").c_str(), depth);
+    const auto heads = in.per_layer(key("attention.head_count"), depth);
+    const auto kv =
+        in.has(key("attention.head_count_kv")) ? in.per_layer(key("attention.head_count_kv"), depth) : heads;
+    const auto ffn = in.per_layer(key("feed_forward_length"), depth);
     for (size_t i = 0; i < static_cast<size_t>(depth); ++i) a.layers.push_back({heads[i], kv[i], ffn[i]});
     ESPALIER_REQUIRE(heads[0] > 0, "{}: {}attention.head_count is {}", source, prefix, heads[0]);
-    a.head_dim = in.integer(key("attention.key_length").c_str(), a.hidden / heads[0]);
-    const int64_t value_dim = in.integer(key("attention.value_length").c_str(), a.head_dim);
+    a.head_dim = in.integer(key("attention.key_length"), a.hidden / heads[0]);
+    const int64_t value_dim = in.integer(key("attention.value_length"), a.head_dim);
     ESPALIER_REQUIRE(value_dim == a.head_dim,
                      "{}: heads with keys of {} and values of {} dimensions are not supported", source,
                      a.head_dim, value_dim);
@@ -83,30 +82,30 @@ Architecture from_gguf(const nlohmann::json& metadata, const std::vector<std::st
     a.activation = nemotron ? Activation::relu2 : Activation::swiglu;
     a.norm.kind = nemotron ? NormKind::layer : NormKind::rms;
     a.norm.gain = nemotron ? Gain::one_plus_weight : Gain::weight;
-    a.norm.eps = static_cast<float>(in.number(
-        key(nemotron ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon").c_str()));
+    a.norm.eps = static_cast<float>(
+        in.number(key(nemotron ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon")));
     a.norm_bias = nemotron;
     a.qkv_bias = has("blk.0.attn_q.bias");
     a.attention_out_bias = has("blk.0.attn_output.bias");
     a.mlp_bias = has("blk.0.ffn_up.bias");
     a.tied = !has("output.weight");
-    a.rotary_base = in.number(key("rope.freq_base").c_str(), 10000.0);
+    a.rotary_base = in.number(key("rope.freq_base"), 10000.0);
     // The converter of Nemotron writes rope.dimension_count from hidden / heads, which is wrong for pruned
     // models (42 for Minitron 8B, whose half of head_dim is 64): half of the heads' true dimension is what
     // the family has.
-    a.rotary_dim = nemotron ? a.head_dim / 2 : in.integer(key("rope.dimension_count").c_str(), a.head_dim);
-    const std::string scaling = in.text(key("rope.scaling.type").c_str(), "none");
+    a.rotary_dim = nemotron ? a.head_dim / 2 : in.integer(key("rope.dimension_count"), a.head_dim);
+    const std::string scaling = in.text(key("rope.scaling.type"), "none");
     ESPALIER_REQUIRE(
         scaling == "none" || scaling == "linear",
         "{}: {}rope.scaling.type \"{}\" is not supported; supported are none, linear and Llama 3's factors",
         source, prefix, scaling);
     if (scaling == "linear") {
         a.rotary_scaling.kind = RotaryScaling::Kind::linear;
-        a.rotary_scaling.factor = in.number(key("rope.scaling.factor").c_str());
+        a.rotary_scaling.factor = in.number(key("rope.scaling.factor"));
     }
     read_rope_factors(a, rope_factors, in, prefix);
-    a.window = in.integer(key("attention.sliding_window").c_str(), 0);
-    a.max_positions = in.integer(key("context_length").c_str());
+    a.window = in.integer(key("attention.sliding_window"), 0);
+    a.max_positions = in.integer(key("context_length"));
     const auto id = [&](const char* name) {
         return in.has(name) ? std::optional(in.integer(name)) : std::nullopt;
     };
@@ -115,90 +114,6 @@ Architecture from_gguf(const nlohmann::json& metadata, const std::vector<std::st
     a.pad = id("tokenizer.ggml.padding_token_id");
     check(a, source);
     return a;
-}
-
-ForeignTensor gguf_tensor(const Architecture& a, const Parameter& p) {
-    const auto in_layer = [&](const char* rest) { return fmt::format("blk.{}.{}", p.layer, rest); };
-    ForeignTensor out = hugging_face_tensor(a, p);
-    const bool pairs = a.family != Family::nemotron;
-    const float gain = a.norm.gain == Gain::one_plus_weight ? 1.0f : 0.0f;
-    switch (p.weight) {
-        case Weight::token_embedding:
-            out.name = "token_embd.weight";
-            break;
-        case Weight::attention_norm:
-            out.name = in_layer("attn_norm.weight");
-            out.added = gain;
-            break;
-        case Weight::attention_norm_bias:
-            out.name = in_layer("attn_norm.bias");
-            break;
-        case Weight::query:
-            out.name = in_layer("attn_q.weight");
-            break;
-        case Weight::key:
-            out.name = in_layer("attn_k.weight");
-            break;
-        case Weight::value:
-            out.name = in_layer("attn_v.weight");
-            break;
-        case Weight::query_bias:
-            out.name = in_layer("attn_q.bias");
-            break;
-        case Weight::key_bias:
-            out.name = in_layer("attn_k.bias");
-            break;
-        case Weight::value_bias:
-            out.name = in_layer("attn_v.bias");
-            break;
-        case Weight::attention_out:
-            out.name = in_layer("attn_output.weight");
-            break;
-        case Weight::attention_out_bias:
-            out.name = in_layer("attn_output.bias");
-            break;
-        case Weight::mlp_norm:
-            out.name = in_layer("ffn_norm.weight");
-            out.added = gain;
-            break;
-        case Weight::mlp_norm_bias:
-            out.name = in_layer("ffn_norm.bias");
-            break;
-        case Weight::gate:
-            out.name = in_layer("ffn_gate.weight");
-            break;
-        case Weight::up:
-            out.name = in_layer("ffn_up.weight");
-            break;
-        case Weight::gate_bias:
-            out.name = in_layer("ffn_gate.bias");
-            break;
-        case Weight::up_bias:
-            out.name = in_layer("ffn_up.bias");
-            break;
-        case Weight::down:
-            out.name = in_layer("ffn_down.weight");
-            break;
-        case Weight::down_bias:
-            out.name = in_layer("ffn_down.bias");
-            break;
-        case Weight::final_norm:
-            out.name = "output_norm.weight";
-            out.added = gain;
-            break;
-        case Weight::final_norm_bias:
-            out.name = "output_norm.bias";
-            break;
-        case Weight::head:
-            out.name = "output.weight";
-            break;
-        case Weight::state_projection:
-            throw InternalError("no weight of a model");
-    }
-    const bool rotated = p.weight == Weight::query || p.weight == Weight::key ||
-                         p.weight == Weight::query_bias || p.weight == Weight::key_bias;
-    if (pairs && rotated) out.interleaved_dim = a.head_dim;
-    return out;
 }
 
 }  // namespace espalier::model
