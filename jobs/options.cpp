@@ -61,9 +61,9 @@ Options::Options(std::string job, CommonOptions& common, std::string positional)
         "pp", po::value(&common.pp)->default_value(common.pp),
         "pipeline parallel ranks; data parallel is what is left")(
         "virtual-stages", po::value(&common.virtual_stages)->default_value(common.virtual_stages),
-        "model chunks of each pipeline rank")("threads",
-                                              po::value(&common.threads)->default_value(common.threads),
-                                              "per rank; 0: the node's cores / its ranks")(
+        "virtual stages of each pipeline rank")("threads",
+                                                po::value(&common.threads)->default_value(common.threads),
+                                                "per rank; 0: the node's cores / its ranks")(
         "seed", po::value(&common.seed)->default_value(common.seed), "of sample order and random weights")(
         "quiet", po::bool_switch(&common.quiet), "no progress, no log; warnings stay")(
         "log-level", po::value(&common.log_level)->default_value(common.log_level),

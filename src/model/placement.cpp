@@ -61,19 +61,20 @@ Range run_of(const std::vector<int64_t>& ends, int stage) {
 }  // namespace
 
 bool Placement::has_layer(int64_t layer) const {
-    return std::any_of(chunks.begin(), chunks.end(), [&](Range r) { return r.contains(layer); });
+    return std::any_of(virtual_stages.begin(), virtual_stages.end(),
+                       [&](Range r) { return r.contains(layer); });
 }
 
 Range Placement::layers() const {
-    if (chunks.size() != 1) throw InternalError("expected one run of layers");
-    return chunks.front();
+    if (virtual_stages.size() != 1) throw InternalError("expected one virtual stage");
+    return virtual_stages.front();
 }
 
 Placement place(const Architecture& a, TensorPart tensor, PipelinePart pipeline) {
     const auto ends = stage_ends(a, pipeline.stages * pipeline.virtual_stages);
     Placement out{.tensor = tensor};
     for (int v = 0; v < pipeline.virtual_stages; ++v)
-        out.chunks.push_back(run_of(ends, v * pipeline.stages + pipeline.stage));
+        out.virtual_stages.push_back(run_of(ends, v * pipeline.stages + pipeline.stage));
     out.embedding = pipeline.stage == 0;
     out.final_norm = out.head = pipeline.stage == pipeline.stages - 1;
     return out;

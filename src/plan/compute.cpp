@@ -107,8 +107,9 @@ Passes Compute::layer(const model::Architecture& a, int64_t index) const {
         {2 * p.products + (fused ? 2.5 : 2) * p.attention + 2 * p.softmax + 2 * p.elementwise,
          2 * p.collective},
         launches_backward);
-    if (layout_.recompute == Recompute::full) out.backward += out.forward;
-    if (layout_.recompute == Recompute::selective && !fused) out.backward.compute += p.attention + p.softmax;
+    if (layout_.recompute == Recomputation::full) out.backward += out.forward;
+    if (layout_.recompute == Recomputation::selective && !fused)
+        out.backward.compute += p.attention + p.softmax;
     return out;
 }
 

@@ -9,22 +9,23 @@
 
 namespace espalier::plan {
 
-/// What backward computes again instead of keeping (Korthikanti et al., arXiv 2205.05198).
-enum class Recompute {
+/// What backward computes again instead of keeping (Korthikanti et al., arXiv 2205.05198). Of programs that
+/// may materialise attention's probabilities: wider than model::Recompute, which has none to keep.
+enum class Recomputation {
     none,       ///< everything is kept, attention's probabilities too
     selective,  ///< the inside of attention is computed again
     full,       ///< only a layer's input is kept
 };
-std::string_view to_string(Recompute recompute);
-std::optional<Recompute> recompute_from_string(std::string_view text);
+std::string_view to_string(Recomputation recompute);
+std::optional<Recomputation> recomputation_from_string(std::string_view text);
 
 struct Layout {
     int64_t tp = 1;
     int64_t pp = 1;
-    int64_t virtual_stages = 1;  ///< model chunks of a pipeline rank
+    int64_t virtual_stages = 1;  ///< of a pipeline rank
     int64_t dp = 1;
     int64_t micro_batch = 1;
-    Recompute recompute = Recompute::selective;
+    Recomputation recompute = Recomputation::selective;
 
     int64_t ranks() const { return tp * pp * dp; }
     bool operator==(const Layout&) const = default;

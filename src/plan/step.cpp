@@ -60,18 +60,18 @@ std::vector<Passes> stage_passes(const System& system, const Step& step, const L
     std::vector<Passes> out(static_cast<size_t>(l.pp));
     for (int64_t stage = 0; stage < l.pp; ++stage) {
         Passes& passes = out[static_cast<size_t>(stage)];
-        for (const Range& chunk : stage_chunks(step.model, l, stage))
-            for (int64_t i = chunk.begin; i < chunk.end; ++i) passes += student.trained(i);
+        for (const Range& layers : virtual_stages_of(step.model, l, stage))
+            for (int64_t i = layers.begin; i < layers.end; ++i) passes += student.trained(i);
         if (!teacher) continue;
-        for (const Range& chunk : stage_chunks(*step.teacher, l, stage))
-            for (int64_t i = chunk.begin; i < chunk.end; ++i) passes.forward += teacher->forward(i);
+        for (const Range& layers : virtual_stages_of(*step.teacher, l, stage))
+            for (int64_t i = layers.begin; i < layers.end; ++i) passes.forward += teacher->forward(i);
     }
     out.back() += compute.head();
     return out;
 }
 
-/// Messages of a micro-batch to and from neighbours: activations forward, gradients backward, for each chunk;
-/// the teacher's activations too. Tensor parallel ranks send a part each.
+/// Messages of a micro-batch to and from neighbours: activations forward, gradients backward, for each
+/// virtual stage; the teacher's activations too. Tensor parallel ranks send a part each.
 double message_seconds(const System& system, const Step& step, const Layout& l) {
     if (l.pp == 1) return 0;
     const Link link = neighbour_link(system, {l.pp, strides(step.practice.order, l).pipeline});

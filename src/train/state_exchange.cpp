@@ -3,7 +3,7 @@
 namespace espalier::train {
 namespace {
 
-int world_rank(const comm::Layout& grid, int replica, int stage, int tensor) {
+int world_rank(const comm::GridShape& grid, int replica, int stage, int tensor) {
     return (replica * grid.pp + stage) * grid.tp + tensor;
 }
 
