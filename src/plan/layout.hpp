@@ -36,16 +36,20 @@ std::string to_string(const Layout& layout);
 /// How the program that runs the step does it; the defaults are Espalier's. The others describe published
 /// runs.
 struct Practice {
-    enum class Attention { fused, materialised } attention = Attention::fused;
-    enum class Norms {
-        split_tokens,
-        every_rank
-    } norms = Norms::split_tokens;                                    ///< sequence parallelism or not
-    enum class Head { blocks, whole } head = Head::blocks;            ///< when logits exist
-    enum class State { sharded, replicated } state = State::sharded;  ///< ZeRO-1 or not
-    enum class Gradients { overlapped, after_backward } gradients = Gradients::overlapped;
-    enum class Order { tp_pp_dp, tp_dp_pp } order = Order::tp_pp_dp;  ///< of ranks, the fastest first
-    double gradient_bytes = 4;                                        ///< of a weight, kept and sent
+    enum class Attention { fused, materialised };
+    enum class Norms { split_tokens, every_rank };  ///< sequence parallelism or not
+    enum class Head { blocks, whole };              ///< when logits exist
+    enum class State { sharded, replicated };       ///< ZeRO-1 or not
+    enum class Gradients { overlapped, after_backward };
+    enum class Order { tp_pp_dp, tp_dp_pp };  ///< of ranks, the fastest first
+
+    Attention attention = Attention::fused;
+    Norms norms = Norms::split_tokens;
+    Head head = Head::blocks;
+    State state = State::sharded;
+    Gradients gradients = Gradients::overlapped;
+    Order order = Order::tp_pp_dp;
+    double gradient_bytes = 4;  ///< of a weight, kept and sent
     double weight_bytes = 2;
     double dropout_bytes = 0;  ///< of an element's mask
     /// Gradients and weights travel in buckets of max(bucket, bucket_of_replica dp) weights (Megatron-LM's
