@@ -30,7 +30,7 @@ std::vector<Origin> locate(const ForeignModel& source, const std::vector<Paramet
         auto foreign = source.tensor_of(p);
         const int64_t index = io::find(*source.weights, foreign.name);
         ESPALIER_REQUIRE(index >= 0, "{}: the tensor {} is missing", source.path, foreign.name);
-        const auto& info = source.weights->tensors()[static_cast<size_t>(index)];
+        const auto& info = source.weights->tensors()[index];
         ESPALIER_REQUIRE(info.shape == foreign.shape, "{}: {} has shape {}, its configuration makes it {}",
                          source.path, foreign.name, to_string(info.shape), to_string(foreign.shape));
         // No row is asked for: it throws what reading would, naming tensor, type and the way out.

@@ -29,8 +29,8 @@ struct Table {
 void pad(std::vector<double>& values, const model::Architecture& a, int64_t columns,
          int64_t model::LayerShape::*width, int64_t each = 1) {
     for (int64_t l = 0; l < a.depth(); ++l) {
-        for (int64_t c = a.layers[static_cast<size_t>(l)].*width * each; c < columns; ++c)
-            values[static_cast<size_t>(l * columns + c)] = std::numeric_limits<double>::quiet_NaN();
+        for (int64_t c = a.layers[l].*width * each; c < columns; ++c)
+            values[l * columns + c] = std::numeric_limits<double>::quiet_NaN();
     }
 }
 
@@ -150,7 +150,7 @@ prune::Scores read_scores(Session& session, const std::string& path, const model
         std::vector<std::vector<double>> out;
         const int64_t columns = element_count(shape) / shape[0];
         for (int64_t l = 0; l < shape[0]; ++l) {
-            const int64_t n = a.layers[static_cast<size_t>(l)].*width * each;
+            const int64_t n = a.layers[l].*width * each;
             ESPALIER_REQUIRE(n <= columns, "{}: the table {} has {} columns, layer {} needs {}", path, name,
                              columns, l, n);
             const double* row = values.data() + l * columns;

@@ -111,7 +111,7 @@ StateLoss::StateLoss(StateTerms terms, const model::Transformer& student, const 
     for (size_t p = 0; p < terms_.pairs.size(); ++p) {
         const auto at = model::place_of_state(student.architecture(), topology.layout.pp, virtual_stages,
                                               terms_.pairs[p].student);
-        if (at.stage == topology.stage()) pairs_of_[static_cast<size_t>(at.virtual_stage)].push_back(p);
+        if (at.stage == topology.stage()) pairs_of_[at.virtual_stage].push_back(p);
     }
     for (const auto& pairs : pairs_of_) {
         teacher_.emplace_back(
@@ -121,11 +121,11 @@ StateLoss::StateLoss(StateTerms terms, const model::Transformer& student, const 
 }
 
 model::Observer& StateLoss::teacher_pass(int virtual_stage) {
-    return teacher_[static_cast<size_t>(virtual_stage)];
+    return teacher_[virtual_stage];
 }
 
 std::unique_ptr<model::StatePass> StateLoss::student_pass(int virtual_stage, const Tensor& labels) {
-    return std::make_unique<Pass>(*this, pairs_of_[static_cast<size_t>(virtual_stage)], labels);
+    return std::make_unique<Pass>(*this, pairs_of_[virtual_stage], labels);
 }
 
 Tensor StateLoss::next_teacher_state(Context& ctx, size_t pair) {

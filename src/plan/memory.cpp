@@ -49,7 +49,7 @@ LocalWeights::LocalWeights(const model::Architecture& a, int64_t tp) : a_(a), be
 }
 
 double LocalWeights::of_layers(Range layers) const {
-    return before_[static_cast<size_t>(layers.end)] - before_[static_cast<size_t>(layers.begin)];
+    return before_[layers.end] - before_[layers.begin];
 }
 
 double LocalWeights::of_stage(const Layout& l, int64_t stage) const {

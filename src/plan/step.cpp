@@ -40,7 +40,7 @@ public:
 
 private:
     std::tuple<int64_t, int64_t, int64_t> key(int64_t index) const {
-        const auto& l = a_.layers[static_cast<size_t>(index)];
+        const auto& l = a_.layers[index];
         return {l.query_heads, l.kv_heads, l.ffn};
     }
     const Compute& compute_;
@@ -56,7 +56,7 @@ std::vector<Passes> stage_passes(const System& system, const Step& step, const L
     if (step.teacher) teacher.emplace(compute, *step.teacher);
     std::vector<Passes> out(static_cast<size_t>(l.pp));
     for (int64_t stage = 0; stage < l.pp; ++stage) {
-        Passes& passes = out[static_cast<size_t>(stage)];
+        Passes& passes = out[stage];
         for (const Range& layers : virtual_stages_of(step.model, l, stage))
             for (int64_t i = layers.begin; i < layers.end; ++i) passes += student.trained(i);
         if (!teacher) continue;
@@ -132,7 +132,7 @@ Breakdown breakdown(const System& system, const Step& step, const Layout& l, Ste
     for (int64_t stage = 0; stage < l.pp; ++stage) {
         const double held = weights.model(l.tp).of_stage(l, stage),
                      updated = held / (step.practice.state == Practice::State::sharded ? real(l.dp) : 1);
-        b.data = std::max(b.data, data_seconds(system, step, l, held, passes[static_cast<size_t>(stage)]));
+        b.data = std::max(b.data, data_seconds(system, step, l, held, passes[stage]));
         b.optimizer = std::max(
             b.optimizer, optimizer_traffic * updated / (system.memory_bandwidth * system.memory_efficiency));
     }

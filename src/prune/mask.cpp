@@ -12,7 +12,7 @@ using model::Weight;
 
 std::vector<bool> flags(const std::vector<int64_t>& kept, int64_t count) {
     std::vector<bool> out(static_cast<size_t>(count), false);
-    for (const int64_t i : kept) out[static_cast<size_t>(i)] = true;
+    for (const int64_t i : kept) out[i] = true;
     return out;
 }
 
@@ -57,7 +57,7 @@ public:
         }
         const auto k = static_cast<size_t>(at - kept_.layers.begin());
         heads(l, k);
-        const auto neuron = flags(kept_.ffn[k], source_.layers[static_cast<size_t>(l)].ffn);
+        const auto neuron = flags(kept_.ffn[k], source_.layers[l].ffn);
         zero_unless(Weight::down, l, 1, neuron);
         for (const Weight w : {Weight::attention_out, Weight::down}) write_channels(w, l);
         for (const Weight w : {Weight::attention_out_bias, Weight::down_bias}) write_channels(w, l);
@@ -123,7 +123,7 @@ private:
     }
 
     void heads(int64_t l, size_t k) {
-        const auto& width = source_.layers[static_cast<size_t>(l)];
+        const auto& width = source_.layers[l];
         const int64_t group = source_.group(l), dims = source_.head_dim;
         std::vector<bool> query_kept(static_cast<size_t>(width.query_heads * dims), false),
             value_kept = query_kept;
@@ -134,11 +134,11 @@ private:
                 const bool whole = kept_.head_dims.empty();
                 const auto stays = [&](const std::vector<int64_t> HeadDims::*list) {
                     if (whole) return true;
-                    const auto& kept = kept_.head_dims[k][static_cast<size_t>(kv)].*list;
+                    const auto& kept = kept_.head_dims[k][kv].*list;
                     return std::binary_search(kept.begin(), kept.end(), d);
                 };
-                query_kept[static_cast<size_t>(h * dims + d)] = stays(&HeadDims::query_key);
-                value_kept[static_cast<size_t>(h * dims + d)] = stays(&HeadDims::value);
+                query_kept[h * dims + d] = stays(&HeadDims::query_key);
+                value_kept[h * dims + d] = stays(&HeadDims::value);
             }
         }
         for (const Weight w : {Weight::query, Weight::query_bias}) zero_unless_dim(w, l, 0, query_kept);
@@ -186,8 +186,7 @@ Kept combined_heads_only(const model::Architecture& source, const Kept& kept) {
     if (kept.residual == HeadResidual::off) return out;
     out.residual = kept.residual;
     out.pairs.resize(out.layers.size());
-    for (size_t k = 0; k < kept.layers.size(); ++k)
-        out.pairs[static_cast<size_t>(kept.layers[k])] = kept.pairs[k];
+    for (size_t k = 0; k < kept.layers.size(); ++k) out.pairs[kept.layers[k]] = kept.pairs[k];
     return out;
 }
 

@@ -24,9 +24,9 @@ void check(const Scores& scores, const model::Architecture& a, const std::string
                          static_cast<int64_t>(scores.heads.size()) == a.depth(),
                      "{}: scores of {} layers, the model has {}", source, scores.neurons.size(), a.depth());
     for (int64_t l = 0; l < a.depth(); ++l) {
-        const auto& shape = a.layers[static_cast<size_t>(l)];
-        check_row(scores.neurons[static_cast<size_t>(l)], shape.ffn, "ffn", l, source);
-        check_row(scores.heads[static_cast<size_t>(l)], shape.query_heads, "head", l, source);
+        const auto& shape = a.layers[l];
+        check_row(scores.neurons[l], shape.ffn, "ffn", l, source);
+        check_row(scores.heads[l], shape.query_heads, "head", l, source);
     }
     const auto& dims = scores.head_dims;
     for (int64_t l = 0; l < static_cast<int64_t>(dims.queries.size()); ++l) {

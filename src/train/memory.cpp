@@ -89,7 +89,7 @@ int64_t activation_bytes(const Architecture& a, const model::Placement& placemen
     }
     int64_t held = 0, most = 0;
     for (const auto& [work, pass] : pipeline_schedule(step.pipeline, step.micro_batches)) {
-        const int64_t bytes = of_virtual_stage[static_cast<size_t>(pass.virtual_stage)];
+        const int64_t bytes = of_virtual_stage[pass.virtual_stage];
         held += work == Work::forward ? bytes : -bytes;
         most = std::max(most, held);
     }

@@ -115,7 +115,7 @@ void Pipeline::finish(Context& ctx) {
 
 void Pipeline::forward(Context& ctx, const MicroBatch& batch, int64_t index, int virtual_stage,
                        const LossFunction& loss) {
-    InFlight& flight = in_flight_[static_cast<size_t>(virtual_stage)].emplace_back();
+    InFlight& flight = in_flight_[virtual_stage].emplace_back();
     flight.saved.recompute = options_.recompute;
     Tensor x;
     double states_sum = 0;  // of the virtual stages so far
@@ -153,7 +153,7 @@ void Pipeline::forward(Context& ctx, const MicroBatch& batch, int64_t index, int
 }
 
 void Pipeline::backward(Context& ctx, const MicroBatch& batch, int virtual_stage) {
-    auto& waiting = in_flight_[static_cast<size_t>(virtual_stage)];
+    auto& waiting = in_flight_[virtual_stage];
     InFlight flight = std::move(waiting.front());
     waiting.pop_front();
     Tensor d_out;
@@ -183,7 +183,7 @@ void Pipeline::step(Context& ctx, std::span<const MicroBatch> now, std::span<con
     teacher_passes_ = forward_passes(shape_, narrow<int64_t>(now.size()));
     forwarded_ = 0;
     for (const auto& [work, pass] : pipeline_schedule(shape_, narrow<int64_t>(now.size()))) {
-        const MicroBatch& batch = now[static_cast<size_t>(pass.micro_batch)];
+        const MicroBatch& batch = now[pass.micro_batch];
         if (work == Work::forward) {
             forward(ctx, batch, pass.micro_batch, pass.virtual_stage, loss);
         } else {
