@@ -88,7 +88,7 @@ std::vector<train::StateRoute> TeacherSide::routes(const distill::StateTerms& st
     std::vector<train::StateRoute> out;
     for (const auto& pair : states.pairs) {
         const auto to = model::place_of_state(student_, session_.topology().layout.pp,
-                                        session_.common().virtual_stages, pair.student);
+                                              session_.common().virtual_stages, pair.student);
         out.push_back({pair.teacher, to.stage});
     }
     return out;

@@ -187,7 +187,8 @@ TEST(TokenizerJson, NamesAComponentThatIsNotSupportedAndThoseThatAre) {
     refuses("/decoder", {{"type", "WordPiece"}}, HasSubstr("decoder"));
     refuses("/added_tokens", json::array({added(7, "<bos>")}), HasSubstr("<bos>"));
     EXPECT_THAT([] { Tokenizer::from_json("{"); }, ThrowsMessage<UserError>(HasSubstr("not valid JSON")));
-    EXPECT_THAT([] { Tokenizer::from_json("[]"); }, ThrowsMessage<UserError>(HasSubstr("expected an object")));
+    EXPECT_THAT([] { Tokenizer::from_json("[]"); },
+                ThrowsMessage<UserError>(HasSubstr("expected an object")));
 }
 
 TEST(TokenizerJson, LearnsItsSpecialTokensFromTheConfig) {
