@@ -43,7 +43,7 @@ ScoreSums::ScoreSums(const model::Architecture& a, int64_t block, HeadDimSums di
       loss_without_blocks(block_cosine.size(), 0.0) {}
 
 void ScoreSums::add_ranks(const comm::Communicator& world) {
-    // As one message: over many ranks each more costs what its bytes do not.
+    // One message, not thirteen that each wait for the slowest rank.
     const std::span<double> parts[] = {neurons.raw(), heads.raw(),         channels.raw(), queries.raw(),
                                        keys.raw(),    outputs.raw(),       layer_cosine,   block_cosine,
                                        loss_without,  loss_without_blocks, {&loss, 1},     {&tokens, 1},
