@@ -100,7 +100,7 @@ INSTANTIATE_TEST_SUITE_P(Rows, CommunicatorTest, testing::Values(1, 3, 101, 6000
 
 // What a network sees, also where all ranks share a node: in whole parts, and in pieces that end within them.
 TEST_P(CommunicatorTest, MpiMovesPartsInPieces) {
-    for (const int64_t longest : {MpiTransport::longest_piece, int64_t{1000}}) {
+    for (const int64_t longest : {MpiTransport::longest_piece, rows * columns / 20 + 7}) {
         MpiTransport mpi(world.handle(), longest);
         const std::vector<int64_t> offsets = even_offsets(rows, world.size(), columns);
         const Range mine = my_rows(world, rows);
@@ -124,7 +124,7 @@ TEST_P(CommunicatorTest, MpiMovesPartsInPieces) {
 }
 
 TEST_P(CommunicatorTest, MpiKeepsTheOrderOfMessagesInPieces) {
-    MpiTransport mpi(world.handle(), 1000);
+    MpiTransport mpi(world.handle(), rows / 20 + 1);
     const int next = (world.rank() + 1) % world.size();
     const int before = (world.rank() + world.size() - 1) % world.size();
     std::vector<Request> sent;
