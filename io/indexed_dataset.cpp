@@ -173,7 +173,7 @@ void IndexedDataset::read(int64_t document, int64_t offset, std::span<int32_t> o
     }
     bool fits = true;
     s.for_each_token(document, offset, std::ssize(out), [&](int64_t i, auto token) {
-        out[static_cast<size_t>(i)] = static_cast<int32_t>(token);  // NOLINT(bugprone-signed-char-misuse)
+        out[i] = static_cast<int32_t>(token);  // NOLINT(bugprone-signed-char-misuse)
         if constexpr (sizeof token > sizeof(int32_t)) fits = fits && std::in_range<int32_t>(token);
     });
     ESPALIER_REQUIRE(fits, "{}: document {} has a token that does not fit 32 bits", s.tokens_file.path(),

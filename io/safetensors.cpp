@@ -7,7 +7,7 @@
 
 #include "io/mapped_tensors.hpp"
 #include "io/shards.hpp"
-#include "io/strict_json.hpp"
+#include "src/json/parse.hpp"
 
 namespace espalier::io {
 namespace {
@@ -105,7 +105,7 @@ std::unique_ptr<TensorSource> open_safetensors(const std::string& path) {
                      header_bytes, file->size());
     const std::string_view header(reinterpret_cast<const char*>(file->bytes().data()) + 8, header_bytes);
     ESPALIER_REQUIRE(header.starts_with('{'), "{}: the safetensors header does not begin with '{{'", path);
-    const auto json = parse_json(header, path + ": header", 4);
+    const auto json = parse_json(header, path + ": header", {.depth = 4});
 
     std::vector<Entry> entries;
     for (const auto& [name, value] : json.items()) {

@@ -7,27 +7,15 @@
 #include <cstring>
 #include <filesystem>
 
+#include "io/positioned.hpp"
 #include "io/publish.hpp"
 #include "io/tensor_source.hpp"
 
 namespace espalier::io {
 namespace {
 
-// Names the file and what the system said; a full disk is what mostly goes wrong here.
 [[noreturn]] void fail_writing(const std::string& path, int error) {
-    const bool full = error == ENOSPC || error == EDQUOT;
-    fail("cannot write {}: {}{}", path, std::strerror(error),
-         full ? "; free some space or choose another folder" : "");
-}
-
-void write_all(int descriptor, const std::string& path, std::span<const std::byte> data, int64_t at) {
-    while (!data.empty()) {
-        const ssize_t written = ::pwrite(descriptor, data.data(), data.size(), at);
-        if (written < 0 && errno == EINTR) continue;
-        if (written < 0) fail_writing(path, errno);
-        data = data.subspan(static_cast<size_t>(written));
-        at += written;
-    }
+    fail("cannot write {}: {}", path, std::strerror(error));
 }
 
 std::string shard_path(const std::string& folder, const SafetensorsLayout::Shard& shard) {
@@ -43,8 +31,9 @@ SafetensorsWriter::SafetensorsWriter(std::string folder, SafetensorsLayout layou
         const auto path = shard_path(folder_, shard);
         const Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
         if (!file) fail_writing(path, errno);
-        if (const int error = ::posix_fallocate(file.get(), 0, shard.bytes)) fail_writing(path, error);
-        write_all(file.get(), path, std::as_bytes(std::span(shard.header)), 0);
+        if (::ftruncate(file.get(), shard.bytes) != 0) fail_writing(path, errno);
+        reserve(file.get(), shard.bytes, path);
+        write_at(file.get(), 0, std::as_bytes(std::span(shard.header)), path);
     }
 }
 
@@ -68,8 +57,8 @@ void SafetensorsWriter::write_rows(size_t tensor, int64_t first, std::span<const
             fmt::format("{} bytes at row {} do not fit {} {}", bytes, first, name, to_string(shape)));
     }
     if (data.empty()) return;
-    write_all(descriptor_of(shard), shard_path(folder_, layout_.shards()[shard]), data,
-              begin + first * row_bytes);
+    write_at(descriptor_of(shard), begin + first * row_bytes, data,
+             shard_path(folder_, layout_.shards()[shard]));
     bytes_written_ += bytes;
 }
 

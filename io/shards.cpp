@@ -6,7 +6,7 @@
 #include <unordered_map>
 
 #include "io/mapped_file.hpp"
-#include "io/strict_json.hpp"
+#include "src/json/parse.hpp"
 
 namespace espalier::io {
 namespace {

@@ -40,6 +40,37 @@ struct TensorValue {
 using Value = std::variant<None, Mark, bool, int64_t, std::string_view, Global, StorageType, Storage, Tuple,
                            Dict, TensorValue>;
 
+/// Opcodes by their names in Lib/pickle.py: those that torch.save writes for a dictionary of tensors.
+enum class Op : char {
+    PROTO = '\x80',
+    STOP = '.',
+    MARK = '(',
+    NONE = 'N',
+    NEWTRUE = '\x88',
+    NEWFALSE = '\x89',
+    BININT1 = 'K',
+    BININT2 = 'M',
+    BININT = 'J',
+    LONG1 = '\x8a',
+    BINUNICODE = 'X',
+    GLOBAL = 'c',
+    EMPTY_TUPLE = ')',
+    TUPLE1 = '\x85',
+    TUPLE2 = '\x86',
+    TUPLE3 = '\x87',
+    TUPLE = 't',
+    EMPTY_DICT = '}',
+    SETITEM = 's',
+    SETITEMS = 'u',
+    BINPUT = 'q',
+    LONG_BINPUT = 'r',
+    BINGET = 'h',
+    LONG_BINGET = 'j',
+    BINPERSID = 'Q',
+    REDUCE = 'R',
+    BUILD = 'b',
+};
+
 class Machine {
 public:
     Machine(std::string_view pickle, const std::string& what) : in_(pickle), what_(what) {}
@@ -136,93 +167,92 @@ Id Machine::run() {
     return top();
 }
 
-// Opcodes by their letter, as in Lib/pickle.py.
 bool Machine::step() {
     const char opcode = take(1)[0];
-    switch (opcode) {
-        case '\x80': {  // PROTO
+    switch (static_cast<Op>(opcode)) {
+        case Op::PROTO: {
             const int version = number<uint8_t>();
             if (version != 2)
                 error("protocol {}, expected 2; save it with torch.save's default protocol", version);
             break;
         }
-        case '.':
+        case Op::STOP:
             return false;
-        case '(':
+        case Op::MARK:
             push(Mark{});
             break;
-        case 'N':
+        case Op::NONE:
             push(None{});
             break;
-        case '\x88':
+        case Op::NEWTRUE:
             push(true);
             break;
-        case '\x89':
+        case Op::NEWFALSE:
             push(false);
             break;
-        case 'K':
+        case Op::BININT1:
             push(int64_t{number<uint8_t>()});
             break;
-        case 'M':
+        case Op::BININT2:
             push(int64_t{number<uint16_t>()});
             break;
-        case 'J':
+        case Op::BININT:
             push(int64_t{number<int32_t>()});
             break;
-        case '\x8a':
+        case Op::LONG1:
             push_long();
             break;
-        case 'X':
+        case Op::BINUNICODE:
             push(take(number<uint32_t>()));
             break;
-        case 'c':
+        case Op::GLOBAL:
             push_global();
             break;
-        case ')':
+        case Op::EMPTY_TUPLE:
             push(Tuple{});
             break;
-        case '\x85':
+        case Op::TUPLE1:
             push_tuple(1);
             break;
-        case '\x86':
+        case Op::TUPLE2:
             push_tuple(2);
             break;
-        case '\x87':
+        case Op::TUPLE3:
             push_tuple(3);
             break;
-        case 't':
+        case Op::TUPLE:
             push(Tuple{pop_to_mark()});
             break;
-        case '}':
+        case Op::EMPTY_DICT:
             push(Dict{});
             break;
-        case 's': {  // SETITEM
+        case Op::SETITEM: {
             const Id value = pop(), key = pop();
             set_items({key, value});
             break;
         }
-        case 'u':
+        case Op::SETITEMS:
             set_items(pop_to_mark());
             break;
-        case 'q':
+        case Op::BINPUT:
             remember(number<uint8_t>());
             break;
-        case 'r':
+        case Op::LONG_BINPUT:
             remember(number<uint32_t>());
             break;
-        case 'h':
+        case Op::BINGET:
             recall(number<uint8_t>());
             break;
-        case 'j':
+        case Op::LONG_BINGET:
             recall(number<uint32_t>());
             break;
-        case 'Q':
+        case Op::BINPERSID:
             load_storage();
             break;
-        case 'R':
+        case Op::REDUCE:
             reduce();
             break;
-        case 'b':  // BUILD: attributes of the dictionary, such as _metadata, which no tensor is in
+        case Op::BUILD:  // attributes of the dictionary, such as _metadata, which no tensor is in
             pop();
             get<Dict>(top(), "attributes of a dictionary");
             break;
@@ -256,7 +286,7 @@ void Machine::set_items(const std::vector<Id>& flat) {
     for (size_t i = 0; i < flat.size(); i += 2) items.emplace_back(flat[i], flat[i + 1]);
 }
 
-void Machine::push_long() {  // LONG1: little-endian two's complement
+void Machine::push_long() {  // little-endian two's complement
     const size_t size = number<uint8_t>();
     if (size > 8) error("an integer of {} bytes", size);
     const auto digits = take(size);
@@ -282,7 +312,7 @@ void Machine::push_global() {
         module, name);
 }
 
-void Machine::load_storage() {  // BINPERSID of ("storage", type, key, location, elements)
+void Machine::load_storage() {  // of ("storage", type, key, location, elements)
     const auto& parts = get<Tuple>(pop(), "the tuple of a storage").items;
     if (parts.size() != 5 || get<std::string_view>(parts[0], "a word") != "storage") error("not a storage");
     const auto type = get<StorageType>(parts[1], "a storage type").name;

@@ -2,6 +2,7 @@
 
 #include "jobs/json_file.hpp"
 #include "src/core/error.hpp"
+#include "src/json/field.hpp"
 #include "src/model/architecture_json.hpp"
 
 namespace espalier::jobs {
@@ -23,7 +24,7 @@ nlohmann::ordered_json to_json(const search::Candidate& candidate, int64_t numbe
     return out;
 }
 
-search::Shape read_candidate(const std::string& path, int64_t k) {
+search::Widths read_candidate(const std::string& path, int64_t k) {
     const auto file = read_json(path);
     ESPALIER_REQUIRE(file.is_object() && file.contains("candidates") && file["candidates"].is_array(),
                      "{}: no list \"candidates\"; `espalier search --out` writes such a file", path);
@@ -32,7 +33,7 @@ search::Shape read_candidate(const std::string& path, int64_t k) {
     ESPALIER_REQUIRE(count > 0, "{}: the list of candidates is empty", path);
     ESPALIER_REQUIRE(k >= 0 && k < count, "--candidate {}: {} has {} candidates; choose between 0 and {}", k,
                      path, count, count - 1);
-    const model::FieldReader entry(list[static_cast<size_t>(k)], fmt::format("{}, candidate {}", path, k));
+    const JsonField entry(list[k], fmt::format("{}, candidate {}", path, k));
     return {entry.integer("layers"), entry.integer("hidden"), entry.integer("heads"),
             entry.integer("kv_heads"), entry.integer("ffn")};
 }

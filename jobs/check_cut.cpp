@@ -107,7 +107,7 @@ CutCheck check_cut(Session& session, ModelFile& source, const prune::Kept& kept,
         got = all_logits(session, *model, batch(inputs), everything.vocab);
     }
     {
-        const auto model = load_cut(session, source, prune::keep_all_but_combine(a, kept),
+        const auto model = load_cut(session, source, prune::combined_heads_only(a, kept),
                                     prune::masked_architecture(a, kept), DType::f32);
         prune::mask(*model, a, kept);
         expected = all_logits(session, *model, batch(source_inputs), kept.vocab);

@@ -11,20 +11,8 @@ namespace {
 using model::Parameter;
 using prune::Slices;
 
-/// Rows of the source that are read at a time: what bounds a rank's memory.
-constexpr int64_t block_bytes = int64_t{64} << 20;
-
-Box rows_of(const Shape& shape, int64_t first, int64_t count) {
-    Box box = whole(shape);
-    box.offset[0] = first;
-    box.count[0] = count;
-    return box;
-}
-
-int64_t rows_at_a_time(const io::TensorSpec& source) {
-    const int64_t row_bytes = std::max<int64_t>(1, source.size() / std::max<int64_t>(1, source.shape[0])) *
-                              narrow<int64_t>(size_of(source.dtype));
-    return std::max<int64_t>(1, block_bytes / row_bytes);
+int64_t row_bytes(const io::TensorSpec& source) {
+    return source.size() / std::max<int64_t>(1, source.shape[0]) * narrow<int64_t>(size_of(source.dtype));
 }
 
 /// Indices into `rows` whose values lie in [begin, end).
@@ -43,9 +31,9 @@ struct Cut {
 
     /// Kept rows, out of source rows [first, ...) in x.
     Tensor take(Context& ctx, const Tensor& x, int64_t first, Range rows) const {
-        Tensor out = ctx.empty(rows_of(target.shape, rows.begin, rows.size()).count, source.dtype);
+        Tensor out = ctx.empty(rows_of(target.shape, rows).count, source.dtype);
         const auto partner = [&](int64_t row) {
-            const Box box = rows_of(source.shape, row, 1);
+            const Box box = rows_of(source.shape, {row, row + 1});
             Tensor read = ctx.empty(box.count, source.dtype);
             reader.read(source.name, box, read);
             return read;
@@ -61,16 +49,14 @@ struct Cut {
 };
 
 void write_rows(Context& ctx, const Cut& cut, Range mine, ModelWriter& writer) {
-    const int64_t step = rows_at_a_time(cut.source);
-    for (int64_t first = mine.begin; first < mine.end; first += step) {
-        const Box box = rows_of(cut.source.shape, first, std::min(step, mine.end - first));
+    for_each_row_block(cut.source.shape, mine, row_bytes(cut.source), [&](const Box& box) {
         Tensor rows = ctx.empty(box.count, cut.source.dtype);
         cut.reader.read(cut.source.name, box, rows, box);
+        const int64_t first = box.offset[0];
         const Range kept = within(cut.slices.rows, first, first + box.count[0]);
-        if (kept.size() == 0) continue;
-        writer.write(cut.target, rows_of(cut.target.shape, kept.begin, kept.size()),
-                     cut.take(ctx, rows, first, kept));
-    }
+        if (kept.size() == 0) return;
+        writer.write(cut.target, rows_of(cut.target.shape, kept), cut.take(ctx, rows, first, kept));
+    });
 }
 
 /// out [local rows, local columns of the split axis ...] = the part `local` of rows `kept` in block.
@@ -88,13 +74,13 @@ void copy_part(const Tensor& block, const Parameter& p, const Box& local, std::b
 
 void load_rows(Context& ctx, const Cut& cut, const Box& local, const Tensor& into) {
     const auto& rows = cut.slices.rows;
-    const int64_t step = rows_at_a_time(cut.source),
+    const int64_t step = rows_in_block(row_bytes(cut.source)),
                   each = local.count[0] == 0 ? 0 : into.size() / local.count[0],
                   last = local.offset[0] + local.count[0];
     for (int64_t k = local.offset[0]; k < last;) {
-        const int64_t first = rows[static_cast<size_t>(k)];
+        const int64_t first = rows[k];
         const Range kept{k, std::min(last, within(rows, first, first + step).end)};
-        const Box box = rows_of(cut.source.shape, first, rows[static_cast<size_t>(kept.end - 1)] - first + 1);
+        const Box box = rows_of(cut.source.shape, {first, rows[kept.end - 1] + 1});
         Tensor read = ctx.empty(box.count, cut.source.dtype);
         cut.reader.read(cut.source.name, box, read);
         const Tensor block = cut.take(ctx, read, first, kept);

@@ -1,7 +1,7 @@
 // export: M.h5 -> a Hugging Face folder, tensor by tensor, every rank its own rows.
 #include <unistd.h>
 
-#include <cmath>
+#include <algorithm>
 #include <filesystem>
 
 #include "io/publish.hpp"
@@ -12,24 +12,19 @@
 #include "jobs/progress.hpp"
 #include "kernels/elementwise.hpp"
 #include "src/core/error.hpp"
+#include "src/core/parse_number.hpp"
+#include "src/model/hugging_face.hpp"
 
 namespace espalier::jobs {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int64_t block_bytes = int64_t{64} << 20;
-
 /// "5GB", "50KB", "123": decimal units, as Hugging Face's max_shard_size.
 int64_t parse_bytes(const std::string& text, const char* option) {
-    size_t used = 0;
-    double value = 0;
-    try {
-        value = std::stod(text, &used);
-    } catch (const std::exception&) {
-        used = 0;
-    }
-    const std::string unit = text.substr(std::min(used, text.size()));
+    const size_t digits = std::min(text.find_first_of("BKMG"), text.size());
+    const auto value = parse_number(text.substr(0, digits));
+    const std::string unit = text.substr(digits);
     double scale = -1;
     for (const auto& [name, factor] : {std::pair{"", 1.0},
                                        {"B", 1.0},
@@ -41,10 +36,9 @@ int64_t parse_bytes(const std::string& text, const char* option) {
                                        {"GiB", 1073741824.0}}) {
         if (unit == name) scale = factor;
     }
-    ESPALIER_REQUIRE(
-        used > 0 && scale > 0 && std::isfinite(value) && value * scale >= 1 && value * scale < 1e18,
-        "{} {}: expected a size such as 5GB or 500MB", option, text);
-    return static_cast<int64_t>(value * scale);
+    ESPALIER_REQUIRE(value && scale > 0 && *value * scale >= 1 && *value * scale < 1e18,
+                     "{} {}: expected a size such as 5GB or 500MB", option, text);
+    return static_cast<int64_t>(*value * scale);
 }
 
 /// --force replaces an earlier export, and nothing else that may lie in a folder.
@@ -111,11 +105,7 @@ void write_tensor(Context& ctx, ModelFile& file, const Source& s, DType dtype, s
                   const Range& mine, io::SafetensorsWriter& writer) {
     const auto& p = s.parameter;
     const int64_t rows_each = writer.layout().tensors()[index].shape[0] / p.shape[0];
-    const int64_t step = std::max<int64_t>(1, block_bytes / std::max<int64_t>(1, p.size() / p.shape[0] * 4));
-    for (int64_t first = mine.begin; first < mine.end; first += step) {
-        Box box = whole(p.shape);
-        box.offset[0] = first;
-        box.count[0] = std::min(step, mine.end - first);
+    for_each_row_block(p.shape, mine, p.size() / p.shape[0] * 4, [&](const Box& box) {
         Tensor block = ctx.empty(box.count, s.stored);
         file.reader().read(dataset(p), box, block, box);
         if (s.stored != dtype) {
@@ -123,8 +113,8 @@ void write_tensor(Context& ctx, ModelFile& file, const Source& s, DType dtype, s
             convert(ctx, block, converted);
             block = converted;
         }
-        writer.write_rows(index, first * rows_each, {block.raw(), block.bytes()});
-    }
+        writer.write_rows(index, box.offset[0] * rows_each, {block.raw(), block.bytes()});
+    });
 }
 
 }  // namespace

@@ -8,11 +8,11 @@
 #include "io/gguf.hpp"
 #include "io/publish.hpp"
 #include "io/sha256.hpp"
-#include "io/strict_json.hpp"
 #include "jobs/tokenizer_files.hpp"
 #include "src/core/error.hpp"
+#include "src/json/parse.hpp"
 #include "src/model/architecture_json.hpp"
-#include "src/model/gguf_names.hpp"
+#include "src/model/gguf_metadata.hpp"
 
 namespace espalier::jobs {
 namespace {
@@ -36,7 +36,7 @@ void read_folder(ForeignModel& out, const fs::path& folder) {
     ESPALIER_REQUIRE(fs::exists(config),
                      "{}: no config.json beside the weights; put the model's config.json into {}", out.path,
                      folder.string());
-    const json object = io::parse_json(io::read_file(config.string(), size_t{16} << 20), config.string());
+    const json object = parse_json(io::read_file(config.string(), size_t{16} << 20), config.string());
     out.architecture = model::architecture_from_json(object, config.string());
     for (const char* name : carried) {
         if (fs::exists(folder / name)) out.tokenizer_files[name] = io::read_file((folder / name).string());
@@ -72,7 +72,7 @@ json metadata_of(const io::GgufFile& file) {
 std::vector<float> rope_factors(const io::TensorSource& weights) {
     const int64_t index = io::find(weights, "rope_freqs.weight");
     if (index < 0) return {};
-    const auto& info = weights.tensors()[static_cast<size_t>(index)];
+    const auto& info = weights.tensors()[index];
     std::vector<float> out(static_cast<size_t>(element_count(info.shape)));
     ESPALIER_REQUIRE(info.dtype == DType::f32, "rope_freqs.weight is stored as {}, expected F32", info.type);
     weights.read_rows(static_cast<size_t>(index), 0, io::row_count(info.shape),
@@ -87,7 +87,7 @@ void read_gguf(ForeignModel& out) {
     for (const auto& t : file->tensors()) names.push_back(t.name);
     const int64_t embedding = io::find(*file, "token_embd.weight");
     ESPALIER_REQUIRE(embedding >= 0, "{}: the tensor token_embd.weight is missing", out.path);
-    metadata["vocab_size"] = io::row_count(file->tensors()[static_cast<size_t>(embedding)].shape);
+    metadata["vocab_size"] = io::row_count(file->tensors()[embedding].shape);
     out.architecture = model::from_gguf(metadata, names, rope_factors(*file), out.path);
     out.gguf = true;
     if (const auto vocabulary = gguf_vocabulary(*file)) {

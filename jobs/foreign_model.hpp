@@ -8,7 +8,7 @@
 
 #include "io/tensor_source.hpp"
 #include "jobs/session.hpp"
-#include "src/model/hugging_face.hpp"
+#include "src/model/foreign_tensor.hpp"
 
 namespace espalier::jobs {
 

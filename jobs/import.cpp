@@ -1,5 +1,4 @@
 // import: a checkpoint of somebody else's -> M.h5, tensor by tensor, every rank its own rows.
-#include <algorithm>
 #include <cstring>
 #include <filesystem>
 
@@ -16,9 +15,6 @@ namespace {
 
 using model::Parameter;
 
-/// Rows that are read, converted and written at a time: what bounds a rank's memory.
-constexpr int64_t block_bytes = int64_t{64} << 20;
-
 /// Where a tensor is and how it is brought into our order.
 struct Origin {
     size_t index;
@@ -34,7 +30,7 @@ std::vector<Origin> locate(const ForeignModel& source, const std::vector<Paramet
         auto foreign = source.tensor_of(p);
         const int64_t index = io::find(*source.weights, foreign.name);
         ESPALIER_REQUIRE(index >= 0, "{}: the tensor {} is missing", source.path, foreign.name);
-        const auto& info = source.weights->tensors()[static_cast<size_t>(index)];
+        const auto& info = source.weights->tensors()[index];
         ESPALIER_REQUIRE(info.shape == foreign.shape, "{}: {} has shape {}, its configuration makes it {}",
                          source.path, foreign.name, to_string(info.shape), to_string(foreign.shape));
         // No row is asked for: it throws what reading would, naming tensor, type and the way out.
@@ -61,10 +57,9 @@ void refuse_surplus(const ForeignModel& source, const std::vector<Origin>& origi
     }
 }
 
-/// Rows [first, first + count) of our first axis, in our order, with our values, in `stored`.
-Tensor read_block(Context& ctx, const ForeignModel& source, const Origin& o, const Parameter& p,
-                  int64_t first, int64_t count, DType stored) {
-    const int64_t foreign_rows = count * o.rows_each;
+/// These rows of our first axis, in our order, with our values, in `stored`.
+Tensor read_block(Context& ctx, const ForeignModel& source, const Origin& o, const Box& box, DType stored) {
+    const int64_t first = box.offset[0], foreign_rows = box.count[0] * o.rows_each;
     Tensor read = ctx.empty({foreign_rows, o.row_elements}, o.dtype);
     source.weights->read_rows(o.index, first * o.rows_each, foreign_rows, {read.raw(), read.bytes()});
     if (o.foreign.interleaved_dim > 0) {
@@ -81,11 +76,9 @@ Tensor read_block(Context& ctx, const ForeignModel& source, const Origin& o, con
                          source.path, o.foreign.name, to_string(o.dtype));
         for (float& v : read.span<float>()) v -= o.foreign.added;
     }
-    Shape shape = p.shape;
-    shape[0] = count;
-    if (stored == o.dtype) return read.view(shape);
-    Tensor out = ctx.empty(shape, stored);
-    convert(ctx, read.view(shape), out);
+    if (stored == o.dtype) return read.view(box.count);
+    Tensor out = ctx.empty(box.count, stored);
+    convert(ctx, read.view(box.count), out);
     return out;
 }
 
@@ -125,15 +118,9 @@ int import_model(const std::vector<std::string>& arguments, comm::Mpi&) {
         for (size_t i = 0; i < parameters.size(); ++i) {
             const auto& p = parameters[i];
             const Range mine = comm::my_rows(session.world(), p.shape[0]);
-            const int64_t each = p.size() / p.shape[0] * 4, step = std::max<int64_t>(1, block_bytes / each);
-            for (int64_t first = mine.begin; first < mine.end; first += step) {
-                const int64_t count = std::min(step, mine.end - first);
-                const Tensor block = read_block(ctx, source, origins[i], p, first, count, dtypes[i]);
-                Box box = whole(p.shape);
-                box.offset[0] = first;
-                box.count[0] = count;
-                writer.write(p, box, block);
-            }
+            for_each_row_block(p.shape, mine, p.size() / p.shape[0] * 4, [&](const Box& box) {
+                writer.write(p, box, read_block(ctx, source, origins[i], box, dtypes[i]));
+            });
             done += static_cast<double>(p.size());
             progress.show(done, p.name);
         }

@@ -14,7 +14,7 @@
 namespace espalier::jobs {
 namespace {
 
-/// Values of rows [first, first + count) of a parameter: each a function of seed, name and position alone.
+/// Values of the rows from `first` on of a parameter: each a function of seed, name and position alone.
 void initialise(const model::Architecture& a, const model::Parameter& p, uint64_t seed, int64_t first,
                 Tensor& block, int threads) {
     const int64_t row = p.size() / p.shape[0], n = block.size();
@@ -61,20 +61,17 @@ int init(const std::vector<std::string>& arguments, comm::Mpi&) {
         double done = 0;
         for (const auto& p : parameters) {
             const Range mine = comm::my_rows(session.world(), p.shape[0]);
-            const int64_t step = std::max<int64_t>(1, (int64_t{16} << 20) / (p.size() / p.shape[0]));
-            for (int64_t first = mine.begin; first < mine.end; first += step) {
-                Box box = whole(p.shape);
-                box.offset[0] = first;
-                box.count[0] = std::min(step, mine.end - first);
+            for_each_row_block(p.shape, mine, p.size() / p.shape[0] * 4, [&](const Box& box) {
                 Tensor block = ctx.empty(box.count, DType::f32);
-                initialise(a, p, static_cast<uint64_t>(session.common().seed), first, block, ctx.threads());
+                initialise(a, p, static_cast<uint64_t>(session.common().seed), box.offset[0], block,
+                           ctx.threads());
                 Tensor stored = block;
                 if (dtype != DType::f32) {
                     stored = ctx.empty(box.count, dtype);
                     convert(ctx, block, stored);
                 }
                 writer.write(p, box, stored);
-            }
+            });
             done += static_cast<double>(p.size());
             progress.show(done, p.name);
         }

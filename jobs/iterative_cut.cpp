@@ -2,6 +2,7 @@
 
 #include "src/core/error.hpp"
 #include "src/prune/compose.hpp"
+#include "src/prune/measures.hpp"
 
 namespace espalier::jobs {
 namespace {

@@ -1,14 +1,14 @@
 #include "jobs/json_file.hpp"
 
 #include "io/publish.hpp"
-#include "io/strict_json.hpp"
 #include "src/core/error.hpp"
+#include "src/json/parse.hpp"
 #include "src/model/architecture_json.hpp"
 
 namespace espalier::jobs {
 
 nlohmann::json read_json(const std::string& path) {
-    return io::parse_json(io::read_file(path, size_t{16} << 20), path);
+    return parse_json(io::read_file(path, size_t{16} << 20), path);
 }
 
 model::Architecture read_architecture(const std::string& path) {

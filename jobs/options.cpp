@@ -65,7 +65,7 @@ Options::Options(std::string job, CommonOptions& common, std::string positional)
         "compute type, f32 or bf16 (default: bf16 where the processor or device has it)");
     add("tp", common.tp, "tensor parallel ranks");
     add("pp", common.pp, "pipeline parallel ranks; data parallel is what is left");
-    add("virtual-stages", common.virtual_stages, "model chunks of each pipeline rank");
+    add("virtual-stages", common.virtual_stages, "virtual stages of each pipeline rank");
     add("threads", common.threads, "per rank; 0: the node's cores / its ranks");
     add("seed", common.seed, "of sample order and random weights");
     add("quiet", common.quiet, "no progress, no log; warnings stay");

@@ -4,6 +4,7 @@
 
 #include "io/tensor_file.hpp"
 #include "src/core/error.hpp"
+#include "src/prune/measures.hpp"
 
 namespace espalier::jobs {
 namespace {
@@ -28,8 +29,8 @@ struct Table {
 void pad(std::vector<double>& values, const model::Architecture& a, int64_t columns,
          int64_t model::LayerShape::*width, int64_t each = 1) {
     for (int64_t l = 0; l < a.depth(); ++l) {
-        for (int64_t c = a.layers[static_cast<size_t>(l)].*width * each; c < columns; ++c)
-            values[static_cast<size_t>(l * columns + c)] = std::numeric_limits<double>::quiet_NaN();
+        for (int64_t c = a.layers[l].*width * each; c < columns; ++c)
+            values[l * columns + c] = std::numeric_limits<double>::quiet_NaN();
     }
 }
 
@@ -61,12 +62,10 @@ std::vector<Table> tables(const model::Architecture& a, const prune::ScoreSums& 
         pad(neurons, a, sums.neurons.columns(), &model::LayerShape::ffn);
         pad(heads, a, sums.heads.columns(), &model::LayerShape::query_heads);
         const auto by_norm = sums.channels.scores(pair, samples);
-        std::vector<double> channels(static_cast<size_t>(a.hidden), 0.0);
-        for (size_t i = 0; i < by_norm.size(); ++i) channels[i % channels.size()] += by_norm[i];
         add("ffn/" + pair.name(), {a.depth(), sums.neurons.columns()}, {"layer", "ffn"}, std::move(neurons));
         add("heads/" + pair.name(), {a.depth(), sums.heads.columns()}, {"layer", "query_head"},
             std::move(heads));
-        add("channels/" + pair.name(), {a.hidden}, {"hidden"}, std::move(channels));
+        add("channels/" + pair.name(), {a.hidden}, {"hidden"}, prune::sum_over_norms(by_norm, a.hidden));
         add("channels_by_norm/" + pair.name(), {2 * a.depth() + 1, a.hidden}, {"norm", "hidden"}, by_norm);
     }
     for (const auto& t : head_dim_tables) {
@@ -80,27 +79,18 @@ std::vector<Table> tables(const model::Architecture& a, const prune::ScoreSums& 
                 std::move(values));
         }
     }
-    const auto influence = [&](const std::vector<double>& cosines) {
-        std::vector<double> values;
-        for (const double c : cosines) values.push_back(1.0 - c / sums.tokens);
-        return values;
+    const auto add_depth = [&](const std::string& name, const prune::DepthScores& scores) {
+        if (!scores.layers.empty()) add(name, {std::ssize(scores.layers)}, {"layer"}, scores.layers);
+        if (!scores.blocks.empty())
+            add(name + "_blocks", {std::ssize(scores.blocks)}, {"first_layer"}, scores.blocks);
     };
-    const auto mean = [&](const std::vector<double>& losses) {
-        std::vector<double> values;
-        for (const double l : losses) values.push_back(l / sums.tokens);
-        return values;
-    };
-    const auto& m = header.measured;
-    const auto depth = [&](const char* name, bool blocks, std::vector<double> values) {
-        const auto size = narrow<int64_t>(values.size());
-        add(std::string("depth/") + name + (blocks ? "_blocks" : ""), {size},
-            {blocks ? "first_layer" : "layer"}, std::move(values));
-    };
-    if (m.influence) depth("block_influence", false, influence(sums.layer_cosine));
-    if (m.block > 0) depth("block_influence", true, influence(sums.block_cosine));
-    if (m.loss_without) depth("loss_without", false, mean(sums.loss_without));
-    if (m.loss_without_blocks) depth("loss_without", true, mean(sums.loss_without_blocks));
-    if (header.accuracy) depth("accuracy_without", m.block > 0, header.accuracy->without);
+    auto depth = prune::depth_table(sums, header.measured);
+    if (header.accuracy)
+        (depth.block > 0 ? depth.accuracy_without.blocks : depth.accuracy_without.layers) =
+            header.accuracy->without;
+    add_depth("depth/block_influence", depth.influence);
+    add_depth("depth/loss_without", depth.loss_without);
+    add_depth("depth/accuracy_without", depth.accuracy_without);
     return out;
 }
 
@@ -160,7 +150,7 @@ prune::Scores read_scores(Session& session, const std::string& path, const model
         std::vector<std::vector<double>> out;
         const int64_t columns = element_count(shape) / shape[0];
         for (int64_t l = 0; l < shape[0]; ++l) {
-            const int64_t n = a.layers[static_cast<size_t>(l)].*width * each;
+            const int64_t n = a.layers[l].*width * each;
             ESPALIER_REQUIRE(n <= columns, "{}: the table {} has {} columns, layer {} needs {}", path, name,
                              columns, l, n);
             const double* row = values.data() + l * columns;

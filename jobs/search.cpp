@@ -177,11 +177,9 @@ private:
     }
 
     void report(int64_t k, int64_t step, double loss) const {
-        if (!session_.talks()) return;
-        fmt::print("candidate {:3} ({}): loss {:.4f} {}\n", k,
-                   to_string(candidates_.at(static_cast<size_t>(k)).shape), loss,
-                   step == 0 ? "after the cut" : fmt::format("after {} steps", step));
-        std::fflush(stdout);
+        session_.log().info("candidate {:3} ({}): loss {:.4f} {}", k,
+                            to_string(candidates_.at(static_cast<size_t>(k)).shape), loss,
+                            step == 0 ? "after the cut" : fmt::format("after {} steps", step));
     }
 
     void drop_others(const std::vector<int64_t>& entrants, const std::vector<int64_t>& kept) {
@@ -268,13 +266,15 @@ int measure_all(Session& session, comm::Mpi& mpi, const SearchOptions& o, const 
     }
     session.results["candidates"] = ranked;
     if (search.stopped()) {
-        if (session.talks()) fmt::print("stopped; the same command goes on from there\n");
+        session.log().info("stopped; the same command goes on from there");
         return exit_code::work_left;
     }
     if (o.candidate >= 0) return exit_code::done;
-    if (session.talks())
-        fmt::print("other jobs are at work on {} of the candidates; start again when they have ended\n",
-                   search.busy().size());
+    if (session.root()) {
+        session.log().warning(
+            "other jobs are at work on {} of the candidates; start again when they have ended",
+            search.busy().size());
+    }
     return exit_code::work_left;
 }
 

@@ -5,6 +5,7 @@
 
 #include "jobs/json_file.hpp"
 #include "src/core/error.hpp"
+#include "src/core/parse_number.hpp"
 
 namespace espalier::jobs {
 namespace {
@@ -14,17 +15,11 @@ std::vector<double> numbers(const std::string& text, const char* option) {
     std::vector<double> out;
     std::istringstream parts(text);
     for (std::string part; std::getline(parts, part, ',');) {
-        size_t used = 0;
-        double value = 0;
-        try {
-            value = std::stod(part, &used);
-        } catch (const std::exception&) {
-            used = 0;
-        }
-        ESPALIER_REQUIRE(used > 0 && used == part.size(),
+        const auto value = parse_number(part);
+        ESPALIER_REQUIRE(value,
                          "{} {}: \"{}\" is no number; give numbers with commas between, as in {} 24,32",
                          option, text, part, option);
-        out.push_back(value);
+        out.push_back(*value);
     }
     return out;
 }

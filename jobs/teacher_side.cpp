@@ -87,8 +87,8 @@ TeacherSide::Correction::Correction(Session& session, const TrainingOptions& o, 
 std::vector<train::StateRoute> TeacherSide::routes(const distill::StateTerms& states) const {
     std::vector<train::StateRoute> out;
     for (const auto& pair : states.pairs) {
-        const auto to = model::place_of(student_, session_.topology().layout.pp,
-                                        session_.common().virtual_stages, pair.student);
+        const auto to = model::place_of_state(student_, session_.topology().layout.pp,
+                                              session_.common().virtual_stages, pair.student);
         out.push_back({pair.teacher, to.stage});
     }
     return out;

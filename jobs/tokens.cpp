@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "src/core/error.hpp"
+#include "src/core/parse_number.hpp"
 
 namespace espalier::jobs {
 namespace {
@@ -23,16 +24,10 @@ std::vector<data::Source> open_data(const std::vector<std::string>& words, int64
                      words.size());
     std::vector<data::Source> out;
     for (size_t i = 0; i < words.size(); i += 2) {
-        size_t used = 0;
-        double weight = 0;
-        try {
-            weight = std::stod(words[i], &used);
-        } catch (const std::exception&) {
-            used = 0;
-        }
-        ESPALIER_REQUIRE(used == words[i].size() && used > 0 && std::isfinite(weight) && weight > 0,
+        const auto weight = parse_number(words[i]);
+        ESPALIER_REQUIRE(weight && std::isfinite(*weight) && *weight > 0,
                          "--data: \"{}\" stands where a weight > 0 is expected", words[i]);
-        out.push_back({open(words[i + 1], vocab), weight});
+        out.push_back({open(words[i + 1], vocab), *weight});
     }
     return out;
 }

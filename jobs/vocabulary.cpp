@@ -52,7 +52,7 @@ std::vector<double> frequencies(Session& session, const std::vector<std::string>
             for (int64_t at = 0; at < data.length(d); at += piece) {
                 ids.resize(static_cast<size_t>(std::min(piece, data.length(d) - at)));
                 data.read(d, at, ids);
-                for (const int32_t id : ids) ++out[static_cast<size_t>(id)];
+                for (const int32_t id : ids) ++out[id];
             }
         }
     }

@@ -10,57 +10,8 @@
 #include <vector>
 
 #include "src/comm/nccl.hpp"
-#include "src/core/context.hpp"
-#include "src/core/exact.hpp"
 
 namespace espalier::comm {
-
-enum class Reduction { sum, max };
-
-/// Time that a rank spends in operations and in waiting; of nested ones the outermost counts.
-class Stopwatch {
-public:
-    double seconds() const { return seconds_; }
-
-private:
-    friend class Timed;
-    double seconds_ = 0;
-    int depth_ = 0;
-};
-
-/// A message on its way. Keeps the tensor's memory; wait() or the destructor ends it: on the processor the
-/// message is then done, on a device everything put on the compute stream from then on comes after it.
-class Request {
-public:
-    Request() = default;
-    Request(Tensor tensor, MPI_Request request, std::shared_ptr<Stopwatch> watch)
-        : tensor_(std::move(tensor)), request_(request), watch_(std::move(watch)) {}
-    Request(Tensor tensor, device::Stream on, device::Stream compute)
-        : tensor_(std::move(tensor)), on_(on), compute_(compute) {}
-    Request(Request&& other) noexcept { swap(other); }
-    Request& operator=(Request&& other) noexcept {
-        swap(other);
-        return *this;
-    }
-    ~Request();
-    void wait();
-    bool test();    ///< whether it has ended; true from then on. Of messages on the processor
-    void cancel();  ///< of a receive that nobody sends to
-
-private:
-    void swap(Request& other) noexcept {
-        std::swap(tensor_, other.tensor_);
-        std::swap(request_, other.request_);
-        std::swap(on_, other.on_);
-        std::swap(compute_, other.compute_);
-        std::swap(watch_, other.watch_);
-    }
-    Tensor tensor_;
-    MPI_Request request_ = MPI_REQUEST_NULL;
-    device::Stream on_ = nullptr;  // of a message on a device
-    device::Stream compute_ = nullptr;
-    std::shared_ptr<Stopwatch> watch_;  // of its communicator
-};
 
 /// Handle; copies share. All operations are collective over the communicator's ranks, which call them in the
 /// same order with matching arguments. Sums run in f32 (f64 for f64) in the order of ranks where all ranks
@@ -93,10 +44,10 @@ public:
     /// The sum over ranks of `whole` [rows, ...], of which this rank gets its part of the rows. Serial:
     /// `whole` itself.
     Tensor reduce_scatter(Context& ctx, const Tensor& whole) const;
-    /// The same in place on a flat [n] tensor, of which rank r has elements bounds[r] .. bounds[r + 1]: sums
-    /// this rank's elements over ranks (the others are left undefined); gets every rank's elements.
-    void reduce_scatter(Context& ctx, Tensor& flat, std::span<const int64_t> bounds) const;
-    void all_gather(Context& ctx, Tensor& flat, std::span<const int64_t> bounds) const;
+    /// The same in place on a flat [n] tensor, of which rank r has elements offsets[r] .. offsets[r + 1]:
+    /// sums this rank's elements over ranks (the others are left undefined); gets every rank's elements.
+    void reduce_scatter(Context& ctx, Tensor& flat, std::span<const int64_t> offsets) const;
+    void all_gather(Context& ctx, Tensor& flat, std::span<const int64_t> offsets) const;
     /// Equal parts one after another: part [n, ...] -> [size, n, ...].
     Tensor gather_equal(Context& ctx, const Tensor& part) const;
 

@@ -12,12 +12,11 @@ namespace {
 int launched_tasks() {
     const char* tasks = std::getenv("SLURM_STEP_NUM_TASKS");
     if (!tasks) tasks = std::getenv("SLURM_NTASKS");
+    // In the shell of a batch script SLURM_* describe the allocation, but nothing was launched by srun.
     const bool in_step = std::getenv("SLURM_PROCID") != nullptr && std::getenv("SLURM_STEP_ID") != nullptr;
     return tasks && in_step ? std::atoi(tasks) : 0;
 }
 
-/// True in the shell of a batch script, where SLURM_* describe the allocation but nothing was launched by
-/// srun.
 bool launched_by_mpirun() {
     return std::getenv("OMPI_COMM_WORLD_SIZE") != nullptr;
 }

@@ -57,11 +57,19 @@ private:
     device::Stream stream_ = nullptr;
 };
 
-bool all_equal(std::span<const size_t> counts) {
-    for (const size_t count : counts) {
-        if (count != counts[0]) return false;
+size_t count_of(std::span<const int64_t> offsets, int rank) {
+    return static_cast<size_t>(offsets[rank + 1] - offsets[rank]);
+}
+
+bool all_equal(std::span<const int64_t> offsets, int size) {
+    for (int r = 1; r < size; ++r) {
+        if (count_of(offsets, r) != count_of(offsets, 0)) return false;
     }
     return true;
+}
+
+std::byte* at(const Tensor& x, int64_t element) {
+    return x.raw() + element * static_cast<int64_t>(size_of(x.dtype()));
 }
 
 /// Operations that NCCL sees as one.
@@ -128,63 +136,63 @@ DeviceGroup::DeviceGroup(MPI_Comm comm, device::Stream compute, std::span<const 
 
 DeviceGroup::~DeviceGroup() = default;
 
-void DeviceGroup::all_reduce(Tensor& x, Operation operation) {
+void DeviceGroup::all_reduce(Context&, Tensor& x, Reduction reduction) {
     state_->collective([&](ncclComm_t comm, device::Stream stream) {
         CHECK_NCCL(ncclAllReduce(x.raw(), x.raw(), static_cast<size_t>(x.size()), type_of(x.dtype()),
-                                 operation == Operation::sum ? ncclSum : ncclMax, comm, stream));
+                                 reduction == Reduction::sum ? ncclSum : ncclMax, comm, stream));
     });
 }
 
-void DeviceGroup::all_gather(const Tensor& part, Tensor& whole, std::span<const size_t> counts) {
+void DeviceGroup::all_gather(Context&, const Tensor& part, Tensor& whole, std::span<const int64_t> offsets) {
     const ncclDataType_t type = type_of(part.dtype());
+    const int size = state_->size;
     state_->collective([&](ncclComm_t comm, device::Stream stream) {
-        if (all_equal(counts)) {
-            CHECK_NCCL(ncclAllGather(part.raw(), whole.raw(), counts[0], type, comm, stream));
+        if (all_equal(offsets, size)) {
+            CHECK_NCCL(ncclAllGather(part.raw(), whole.raw(), count_of(offsets, 0), type, comm, stream));
             return;
         }
         Group group;
-        std::byte* to = whole.raw();
-        for (int r = 0; r < state_->size; ++r) {
-            const size_t count = counts[static_cast<size_t>(r)];
-            CHECK_NCCL(ncclBroadcast(part.raw(), to, count, type, r, comm, stream));
-            to += count * size_of(part.dtype());
+        for (int r = 0; r < size; ++r) {
+            CHECK_NCCL(ncclBroadcast(part.raw(), at(whole, offsets[r]), count_of(offsets, r), type, r, comm,
+                                     stream));
         }
         group.end();
     });
 }
 
-void DeviceGroup::reduce_scatter(const Tensor& whole, Tensor& part, std::span<const size_t> counts) {
+void DeviceGroup::reduce_scatter(Context&, const Tensor& whole, Tensor& part,
+                                 std::span<const int64_t> offsets) {
     const ncclDataType_t type = type_of(whole.dtype());
+    const int size = state_->size;
     state_->collective([&](ncclComm_t comm, device::Stream stream) {
-        if (all_equal(counts)) {
-            CHECK_NCCL(ncclReduceScatter(whole.raw(), part.raw(), counts[0], type, ncclSum, comm, stream));
+        if (all_equal(offsets, size)) {
+            CHECK_NCCL(ncclReduceScatter(whole.raw(), part.raw(), count_of(offsets, 0), type, ncclSum, comm,
+                                         stream));
             return;
         }
         Group group;
-        const std::byte* from = whole.raw();
-        for (int r = 0; r < state_->size; ++r) {
-            const size_t count = counts[static_cast<size_t>(r)];
-            CHECK_NCCL(ncclReduce(from, part.raw(), count, type, ncclSum, r, comm, stream));
-            from += count * size_of(whole.dtype());
+        for (int r = 0; r < size; ++r) {
+            CHECK_NCCL(ncclReduce(at(whole, offsets[r]), part.raw(), count_of(offsets, r), type, ncclSum, r,
+                                  comm, stream));
         }
         group.end();
     });
 }
 
-device::Stream DeviceGroup::send(const Tensor& x, int to, int tag) {
+Request DeviceGroup::send(const Tensor& x, int to, int tag) {
     const Channel& channel = state_->lane(state_->rank, to, tag);
     device::order(state_->compute, channel.stream());
     CHECK_NCCL(ncclSend(x.raw(), static_cast<size_t>(x.size()), type_of(x.dtype()), 1, channel.comm(),
                         channel.stream()));
-    return channel.stream();
+    return {x, channel.stream(), state_->compute};
 }
 
-device::Stream DeviceGroup::receive(Tensor& x, int from, int tag) {
+Request DeviceGroup::receive(Tensor& x, int from, int tag) {
     const Channel& channel = state_->lane(from, state_->rank, tag);
     device::order(state_->compute, channel.stream());
     CHECK_NCCL(ncclRecv(x.raw(), static_cast<size_t>(x.size()), type_of(x.dtype()), 0, channel.comm(),
                         channel.stream()));
-    return channel.stream();
+    return {x, channel.stream(), state_->compute};
 }
 
 }  // namespace espalier::comm

@@ -5,10 +5,8 @@
 
 #include <memory>
 #include <span>
-#include <vector>
 
-#include "src/core/device.hpp"
-#include "src/core/tensor.hpp"
+#include "src/comm/transport.hpp"
 
 namespace espalier::comm {
 
@@ -24,26 +22,21 @@ struct Lane {
 ///
 /// Messages have a communicator and a stream for each pair of ranks and tag: in a pipeline with one forward,
 /// one backward, a send down must not wait for a receive up that is queued behind it.
-class DeviceGroup {
+class DeviceGroup final : public Transport {
 public:
     /// Collective; the device is selected. Messages go along `lanes` alone.
     DeviceGroup(MPI_Comm comm, device::Stream compute, std::span<const Lane> lanes);
-    ~DeviceGroup();
-    DeviceGroup(const DeviceGroup&) = delete;
-    DeviceGroup& operator=(const DeviceGroup&) = delete;
+    ~DeviceGroup() override;
 
-    enum class Operation { sum, max };
-    /// x = the reduction over ranks. f32, f64, i32 or bf16.
-    void all_reduce(Tensor& x, Operation operation);
-    /// Parts of counts[r] elements, one after another, of every rank; `part` may be a part of `whole`.
-    void all_gather(const Tensor& part, Tensor& whole, std::span<const size_t> counts);
-    /// part = this rank's of the parts of the sum over ranks of `whole`; may be that part of `whole` itself.
-    void reduce_scatter(const Tensor& whole, Tensor& part, std::span<const size_t> counts);
+    /// Also of i32.
+    void all_reduce(Context& ctx, Tensor& x, Reduction reduction) override;
+    void all_gather(Context& ctx, const Tensor& part, Tensor& whole,
+                    std::span<const int64_t> offsets) override;
+    void reduce_scatter(Context& ctx, const Tensor& whole, Tensor& part,
+                        std::span<const int64_t> offsets) override;
 
-    /// Messages of a lane arrive in the order in which they were sent. Return the stream that the message is
-    /// on; the tensor's memory is in use until device::order(stream, compute).
-    device::Stream send(const Tensor& x, int to, int tag);
-    device::Stream receive(Tensor& x, int from, int tag);
+    Request send(const Tensor& x, int to, int tag) override;
+    Request receive(Tensor& x, int from, int tag) override;
 
 private:
     struct State;

@@ -11,7 +11,6 @@
 
 #include "src/comm/mpi.hpp"
 #include "src/core/exact.hpp"
-#include "src/core/tensor.hpp"
 
 namespace espalier::comm {
 namespace {
@@ -24,15 +23,12 @@ std::atomic<uint64_t>& arrived(std::byte* rank_base) {
 }
 
 void wait_until(const std::atomic<uint64_t>& count, uint64_t epoch) {
-    for (int spins = 0; count.load(std::memory_order_acquire) < epoch; ++spins) {
-        // With a core for each rank the others arrive within microseconds; with fewer, somebody needs this
-        // one.
-        if (spins < 4096) {
-            _mm_pause();
-        } else {
-            sched_yield();
-        }
+    // With a core for each rank the others arrive within microseconds; with fewer, somebody needs this one.
+    for (int spins = 0; spins < 4096; ++spins) {
+        if (count.load(std::memory_order_acquire) >= epoch) return;
+        _mm_pause();
     }
+    while (count.load(std::memory_order_acquire) < epoch) sched_yield();
 }
 
 void copy(std::byte* to, const std::byte* from, size_t bytes, int threads) {
@@ -64,6 +60,31 @@ void sum_slots(std::span<std::byte* const> slots, T* out, int64_t n, int threads
         }
         for (int64_t i = 0; i < count; ++i) out[begin + i] = T(sum[i]);
     }
+}
+
+void sum_slots(DType dtype, std::span<std::byte* const> slots, std::byte* out, int64_t n, int threads) {
+    switch (dtype) {
+        case DType::f32:
+            return sum_slots(slots, reinterpret_cast<float*>(out), n, threads);
+        case DType::bf16:
+            return sum_slots(slots, reinterpret_cast<bfloat16*>(out), n, threads);
+        case DType::f64:
+            return sum_slots(slots, reinterpret_cast<double*>(out), n, threads);
+        default:
+            throw InternalError("no sum over integers");
+    }
+}
+
+/// Elements of the longest part.
+int64_t longest(std::span<const int64_t> offsets) {
+    int64_t out = 0;
+    for (size_t r = 0; r + 1 < offsets.size(); ++r) out = std::max(out, offsets[r + 1] - offsets[r]);
+    return out;
+}
+
+/// How many of at most `block` elements from `begin` on rank r's part has.
+int64_t piece(std::span<const int64_t> offsets, int r, int64_t begin, int64_t block) {
+    return std::clamp(offsets[r + 1] - offsets[r] - begin, int64_t{0}, block);
 }
 
 }  // namespace
@@ -100,66 +121,41 @@ void SharedMemory::exchange(const std::function<void()>& read) {
     ++epoch_;
 }
 
-void SharedMemory::all_gather(std::span<const std::byte> part, std::span<std::byte> whole,
-                              std::span<const size_t> offsets, int threads) {
-    const auto bytes_of = [&](int r) {
-        return offsets[static_cast<size_t>(r) + 1] - offsets[static_cast<size_t>(r)];
-    };
-    size_t longest = 0;
-    for (int r = 0; r < size_; ++r) longest = std::max(longest, bytes_of(r));
-    for (size_t begin = 0; begin < longest; begin += slot_bytes) {
-        const auto piece = [&](size_t total) {
-            return total > begin ? std::min(slot_bytes, total - begin) : 0;
-        };
-        if (const size_t mine = piece(part.size())) copy(slot(rank_), part.data() + begin, mine, threads);
+void SharedMemory::all_gather(const Tensor& part, Tensor& whole, std::span<const int64_t> offsets,
+                              int threads) {
+    const size_t element = size_of(whole.dtype());
+    const auto block = narrow<int64_t>(slot_bytes / element);
+    for (int64_t begin = 0; begin < longest(offsets); begin += block) {
+        const auto bytes_of = [&](int r) { return piece(offsets, r, begin, block) * element; };
+        const std::byte* const mine = part.raw() + begin * element;
+        if (const size_t n = bytes_of(rank_)) copy(slot(rank_), mine, n, threads);
         exchange([&] {
             for (int i = 0; i < size_; ++i) {
                 const int r = (rank_ + i) % size_;
-                const std::byte* from = r == rank_ ? part.data() + begin : slot(r);
-                std::byte* to = whole.data() + offsets[static_cast<size_t>(r)] + begin;
-                const size_t n = piece(bytes_of(r));
-                if (n > 0 && to != from) copy(to, from, n, threads);
+                const std::byte* from = r == rank_ ? mine : slot(r);
+                std::byte* to = whole.raw() + (offsets[r] + begin) * element;
+                if (const size_t n = bytes_of(r); n > 0 && to != from) copy(to, from, n, threads);
             }
         });
     }
 }
 
-void SharedMemory::reduce_scatter(DType dtype, const std::byte* whole, std::byte* part,
-                                  std::span<const size_t> offsets, int threads) {
-    const size_t element = size_of(dtype), ranks = static_cast<size_t>(size_);
-    const size_t block =
-        slot_bytes / (ranks * element);  // elements of each rank's part that fit a slot together
-    size_t longest = 0;
-    for (size_t r = 0; r < ranks; ++r) longest = std::max(longest, offsets[r + 1] - offsets[r]);
-    for (size_t begin = 0; begin < longest; begin += block) {
-        const auto piece = [&](size_t r) {
-            const size_t total = offsets[r + 1] - offsets[r];
-            return total > begin ? std::min(block, total - begin) : 0;
-        };
-        for (size_t r = 0; r < ranks; ++r) {
-            if (const size_t n = piece(r))
-                copy(slot(rank_) + r * block * element, whole + (offsets[r] + begin) * element, n * element,
+void SharedMemory::reduce_scatter(const Tensor& whole, Tensor& part, std::span<const int64_t> offsets,
+                                  int threads) {
+    const size_t element = size_of(whole.dtype());
+    // Elements of each rank's part that fit a slot together.
+    const int64_t block = narrow<int64_t>(slot_bytes / element) / size_;
+    for (int64_t begin = 0; begin < longest(offsets); begin += block) {
+        for (int r = 0; r < size_; ++r) {
+            if (const size_t n = piece(offsets, r, begin, block) * element)
+                copy(slot(rank_) + r * block * element, whole.raw() + (offsets[r] + begin) * element, n,
                      threads);
         }
         exchange([&] {
-            const size_t me = static_cast<size_t>(rank_);
             std::vector<std::byte*> slots;
-            for (int r = 0; r < size_; ++r) slots.push_back(slot(r) + me * block * element);
-            const auto n = narrow<int64_t>(piece(me));
-            std::byte* out = part + begin * element;
-            switch (dtype) {
-                case DType::f32:
-                    sum_slots(slots, reinterpret_cast<float*>(out), n, threads);
-                    break;
-                case DType::bf16:
-                    sum_slots(slots, reinterpret_cast<bfloat16*>(out), n, threads);
-                    break;
-                case DType::f64:
-                    sum_slots(slots, reinterpret_cast<double*>(out), n, threads);
-                    break;
-                default:
-                    throw InternalError("no sum over integers");
-            }
+            for (int r = 0; r < size_; ++r) slots.push_back(slot(r) + rank_ * block * element);
+            sum_slots(whole.dtype(), slots, part.raw() + begin * element, piece(offsets, rank_, begin, block),
+                      threads);
         });
     }
 }

@@ -10,12 +10,13 @@
 #include <functional>
 #include <span>
 
-#include "src/core/dtype.hpp"
+#include "src/core/tensor.hpp"
 
 namespace espalier::comm {
 
 /// Two slots of slot_bytes for every rank, used in turn: a slot is written again only after every rank has
 /// passed the barrier of the operation in between, and so has read it. One barrier an operation is enough.
+/// Ranks' parts lie one after another at size + 1 offsets, in elements.
 class SharedMemory {
 public:
     static constexpr size_t slot_bytes = size_t{2} << 20;
@@ -26,13 +27,11 @@ public:
     SharedMemory(const SharedMemory&) = delete;
     SharedMemory& operator=(const SharedMemory&) = delete;
 
-    /// whole[offsets[r] .. offsets[r + 1]) = rank r's `part`. Offsets in bytes; size + 1 of them.
-    void all_gather(std::span<const std::byte> part, std::span<std::byte> whole,
-                    std::span<const size_t> offsets, int threads);
-    /// part = sum over ranks of whole[offsets[rank] .. offsets[rank + 1]); offsets in elements. f32, bf16
-    /// (summed in f32), f64.
-    void reduce_scatter(DType dtype, const std::byte* whole, std::byte* part, std::span<const size_t> offsets,
-                        int threads);
+    /// whole[offsets[r] .. offsets[r + 1]) = rank r's `part`, which may be in its place already.
+    void all_gather(const Tensor& part, Tensor& whole, std::span<const int64_t> offsets, int threads);
+    /// part = the sum over ranks of whole[offsets[rank] .. offsets[rank + 1]), in the order of ranks; may be
+    /// in that place. f32, bf16 (summed in f32), f64.
+    void reduce_scatter(const Tensor& whole, Tensor& part, std::span<const int64_t> offsets, int threads);
 
 private:
     std::byte* slot(int rank) const;

@@ -6,7 +6,7 @@
 namespace espalier::comm {
 
 /// Sizes of the grid's axes.
-struct Layout {
+struct GridShape {
     int tp = 1;
     int pp = 1;
     int dp = 1;
@@ -14,7 +14,7 @@ struct Layout {
 
 /// rank = (dp index * pp + pp index) * tp + tp index: tensor parallel ranks, which talk most, are neighbours.
 struct Topology {
-    Layout layout;
+    GridShape layout;
     Communicator world;
     Communicator tensor;    ///< same pp and dp index
     Communicator pipeline;  ///< same tp and dp index; its rank is the stage

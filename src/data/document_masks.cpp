@@ -12,7 +12,7 @@ std::vector<int32_t> document_starts(std::span<const int32_t> ids, int64_t seq, 
         const int64_t position = i % seq;
         if (position == 0) {
             start = 0;
-        } else if (ids[static_cast<size_t>(i - 1)] == eod) {
+        } else if (ids[i - 1] == eod) {
             start = position;
         }
         out.push_back(narrow<int32_t>(start));

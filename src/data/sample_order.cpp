@@ -86,7 +86,7 @@ void SampleOrder::lay_end_to_end() {
 void SampleOrder::read(int64_t index, std::span<int32_t> out) const {
     // GPTDataset stores (document, offset) of every cut; that is where this place in the stream lies,
     // whatever empty documents are on the way.
-    const int64_t first = cuts_[static_cast<size_t>(index)] * seq_len_;
+    const int64_t first = cuts_[index] * seq_len_;
     const auto after = std::ranges::upper_bound(starts_, first);
     auto at = static_cast<size_t>((after - starts_.begin() - 1) * stride);
     int64_t offset = first - *(after - 1);

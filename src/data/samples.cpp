@@ -69,8 +69,8 @@ void Samples::read(int64_t index, std::span<int32_t> out) const {
         throw InternalError(fmt::format("sample {} of {} into {} tokens", index, s.count, out.size()));
     }
     if (!s.blend) return s.orders[0].read(index, out);
-    const SampleOrder& order = s.orders[s.blend->source[static_cast<size_t>(index)]];
-    const int64_t of_source = s.blend->index[static_cast<size_t>(index)];
+    const SampleOrder& order = s.orders[s.blend->source[index]];
+    const int64_t of_source = s.blend->index[index];
     ESPALIER_REQUIRE(of_source < order.count(),
                      "the blend needs more of a token file than its weight gives it");
     order.read(of_source, out);

@@ -4,21 +4,16 @@
 #include <sstream>
 
 #include "src/core/error.hpp"
+#include "src/core/parse_number.hpp"
 
 namespace espalier::distill {
 namespace {
 
 double parse_weight(const std::string& text, const std::string& term) {
-    size_t used = 0;
-    double weight = 0;
-    try {
-        weight = std::stod(text, &used);
-    } catch (const std::exception&) {
-        used = 0;
-    }
-    ESPALIER_REQUIRE(used == text.size() && used > 0 && std::isfinite(weight) && weight >= 0,
+    const auto weight = parse_number(text);
+    ESPALIER_REQUIRE(weight && std::isfinite(*weight) && *weight >= 0,
                      "--loss: the weight in \"{}\" is not a number >= 0", term);
-    return weight;
+    return *weight;
 }
 
 }  // namespace

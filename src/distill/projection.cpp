@@ -38,8 +38,7 @@ void Projection::follow(Context& ctx, const std::vector<int64_t>& kept) {
     if (narrow<int64_t>(kept.size()) != columns) throw InternalError("a channel for every column");
     Tensor values = ctx.empty_on_host({rows, columns}, DType::f32);
     std::fill(values.span<float>().begin(), values.span<float>().end(), 0.0f);
-    for (int64_t j = 0; j < columns; ++j)
-        values.data<float>()[kept[static_cast<size_t>(j)] * columns + j] = 1.0f;
+    for (int64_t j = 0; j < columns; ++j) values.data<float>()[kept[j] * columns + j] = 1.0f;
     set(ctx, values);
 }
 

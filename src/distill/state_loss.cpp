@@ -93,10 +93,7 @@ private:
     void residual(Context& ctx, int64_t layer, Tensor& d) override {
         add_gradients(ctx, {model::Site::residual, layer}, d);
     }
-    void norm_output(Context& ctx, int64_t index, Tensor& d) override {
-        add_gradients(ctx,
-                      {index % 2 == 0 ? model::Site::attention_input : model::Site::mlp_input, index / 2}, d);
-    }
+    void norm_output(Context& ctx, model::StateName name, Tensor& d) override { add_gradients(ctx, name, d); }
 
     StateLoss& loss_;
     Tensor labels_;  // [Tl]
@@ -109,12 +106,12 @@ private:
 StateLoss::StateLoss(StateTerms terms, const model::Transformer& student, const comm::Topology& topology,
                      Projection* projection)
     : terms_(std::move(terms)), student_(student), projection_(projection), seen_(terms_.pairs.size()) {
-    const int chunks = narrow<int>(student.placement().chunks.size());
-    pairs_of_.resize(static_cast<size_t>(chunks));
+    const int virtual_stages = narrow<int>(student.placement().virtual_stages.size());
+    pairs_of_.resize(static_cast<size_t>(virtual_stages));
     for (size_t p = 0; p < terms_.pairs.size(); ++p) {
-        const auto at =
-            model::place_of(student.architecture(), topology.layout.pp, chunks, terms_.pairs[p].student);
-        if (at.stage == topology.stage()) pairs_of_[static_cast<size_t>(at.chunk)].push_back(p);
+        const auto at = model::place_of_state(student.architecture(), topology.layout.pp, virtual_stages,
+                                              terms_.pairs[p].student);
+        if (at.stage == topology.stage()) pairs_of_[at.virtual_stage].push_back(p);
     }
     for (const auto& pairs : pairs_of_) {
         teacher_.emplace_back(
@@ -123,12 +120,12 @@ StateLoss::StateLoss(StateTerms terms, const model::Transformer& student, const 
     }
 }
 
-model::Observer& StateLoss::teacher_pass(int chunk) {
-    return teacher_[static_cast<size_t>(chunk)];
+model::Observer& StateLoss::teacher_pass(int virtual_stage) {
+    return teacher_[virtual_stage];
 }
 
-std::unique_ptr<model::StatePass> StateLoss::student_pass(int chunk, const Tensor& labels) {
-    return std::make_unique<Pass>(*this, pairs_of_[static_cast<size_t>(chunk)], labels);
+std::unique_ptr<model::StatePass> StateLoss::student_pass(int virtual_stage, const Tensor& labels) {
+    return std::make_unique<Pass>(*this, pairs_of_[virtual_stage], labels);
 }
 
 Tensor StateLoss::next_teacher_state(Context& ctx, size_t pair) {
@@ -149,8 +146,8 @@ double StateLoss::weigh(double sum, int64_t tokens) {
 bool meet_in_pipeline(const StateTerms& terms, const model::Architecture& teacher,
                       const model::Architecture& student, int stages, int virtual_stages) {
     return std::all_of(terms.pairs.begin(), terms.pairs.end(), [&](const StatePair& pair) {
-        return model::place_of(teacher, stages, virtual_stages, pair.teacher) ==
-               model::place_of(student, stages, virtual_stages, pair.student);
+        return model::place_of_state(teacher, stages, virtual_stages, pair.teacher) ==
+               model::place_of_state(student, stages, virtual_stages, pair.student);
     });
 }
 

@@ -15,7 +15,7 @@ struct StateSums {
     double loss = 0;      ///< the same, each micro-batch's times its weight
 };
 
-class StateLoss : public model::StateLoss {
+class StateLoss : public model::StateHooks {
 public:
     /// projection: nullptr where teacher and student are equally wide. All but the terms outlive this.
     StateLoss(StateTerms terms, const model::Transformer& student, const comm::Topology& topology,
@@ -40,8 +40,8 @@ public:
         token_weight_ = token_weight;
     }
 
-    model::Observer& teacher_pass(int chunk) override;
-    std::unique_ptr<model::StatePass> student_pass(int chunk, const Tensor& labels) override;
+    model::Observer& teacher_pass(int virtual_stage) override;
+    std::unique_ptr<model::StatePass> student_pass(int virtual_stage, const Tensor& labels) override;
     double weigh(double sum, int64_t tokens) override;
 
 private:
@@ -53,7 +53,7 @@ private:
     Projection* projection_;
     double token_weight_ = 0;
     TeacherState source_;
-    std::vector<std::vector<size_t>> pairs_of_;  // of each of this rank's runs of layers
+    std::vector<std::vector<size_t>> pairs_of_;  // of each of this rank's virtual stages
     std::vector<model::StateWatch> teacher_;     // likewise
     std::vector<std::deque<Tensor>> seen_;       // of each pair: teacher's states not yet used
     double logits_loss_ = 0;

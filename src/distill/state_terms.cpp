@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "src/core/error.hpp"
+#include "src/core/parse_number.hpp"
 
 namespace espalier::distill {
 namespace {
@@ -43,11 +44,9 @@ StatePair parse_pair(const std::string& map, const std::string& word) {
 
 std::optional<double> parse_weight(const std::string& text) {
     if (text == "auto") return std::nullopt;
-    double weight = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), weight);
-    ESPALIER_REQUIRE(
-        error == std::errc() && end == text.data() + text.size() && std::isfinite(weight) && weight >= 0,
-        "--hidden-weight {}: choose auto, or a number >= 0", text);
+    const auto weight = parse_number(text);
+    ESPALIER_REQUIRE(weight && std::isfinite(*weight) && *weight >= 0,
+                     "--hidden-weight {}: choose auto, or a number >= 0", text);
     return weight;
 }
 

@@ -1,81 +1,13 @@
 #include "src/model/architecture_json.hpp"
 
 #include "src/core/error.hpp"
+#include "src/json/field.hpp"
 #include "src/model/hugging_face.hpp"
 
 namespace espalier::model {
 
 using nlohmann::json;
 using nlohmann::ordered_json;
-
-FieldReader::FieldReader(const json& object, std::string source)
-    : object_(object), source_(std::move(source)) {
-    ESPALIER_REQUIRE(object_.is_object(), "{}: expected a JSON object with the fields of an architecture",
-                     source_);
-}
-
-bool FieldReader::has(const char* field) const {
-    const auto it = object_.find(field);
-    return it != object_.end() && !it->is_null();
-}
-
-const json& FieldReader::at(const char* field) const {
-    ESPALIER_REQUIRE(has(field), "{}: the field \"{}\" is missing", source_, field);
-    return object_.at(field);
-}
-
-int64_t FieldReader::integer(const char* field) const {
-    const json& value = at(field);
-    ESPALIER_REQUIRE(value.is_number_integer(), "{}: \"{}\" is {}, expected a whole number", source_, field,
-                     value.dump());
-    return value.get<int64_t>();
-}
-
-int64_t FieldReader::integer(const char* field, int64_t fallback) const {
-    return has(field) ? integer(field) : fallback;
-}
-
-double FieldReader::number(const char* field) const {
-    const json& value = at(field);
-    ESPALIER_REQUIRE(value.is_number(), "{}: \"{}\" is {}, expected a number", source_, field, value.dump());
-    return value.get<double>();
-}
-
-double FieldReader::number(const char* field, double fallback) const {
-    return has(field) ? number(field) : fallback;
-}
-
-bool FieldReader::flag(const char* field, bool fallback) const {
-    if (!has(field)) return fallback;
-    const json& value = at(field);
-    ESPALIER_REQUIRE(value.is_boolean(), "{}: \"{}\" is {}, expected true or false", source_, field,
-                     value.dump());
-    return value.get<bool>();
-}
-
-std::string FieldReader::text(const char* field) const {
-    const json& value = at(field);
-    ESPALIER_REQUIRE(value.is_string(), "{}: \"{}\" is {}, expected a string", source_, field, value.dump());
-    return value.get<std::string>();
-}
-
-std::string FieldReader::text(const char* field, const std::string& fallback) const {
-    return has(field) ? text(field) : fallback;
-}
-
-std::vector<int64_t> FieldReader::per_layer(const char* field, int64_t layers) const {
-    const json& value = at(field);
-    if (!value.is_array()) return std::vector<int64_t>(static_cast<size_t>(layers), integer(field));
-    ESPALIER_REQUIRE(value.size() == static_cast<size_t>(layers),
-                     "{}: \"{}\" lists {} layers, the model has {}", source_, field, value.size(), layers);
-    std::vector<int64_t> out;
-    for (const json& v : value) {
-        ESPALIER_REQUIRE(v.is_number_integer(), "{}: \"{}\" holds {}, expected whole numbers", source_, field,
-                         v.dump());
-        out.push_back(v.get<int64_t>());
-    }
-    return out;
-}
 
 namespace {
 
@@ -91,19 +23,19 @@ ordered_json optional_id(const std::optional<int64_t>& id) {
     return id ? ordered_json(*id) : ordered_json(nullptr);
 }
 
-std::optional<int64_t> read_id(const FieldReader& in, const char* field) {
+std::optional<int64_t> read_id(const JsonField& in, const char* field) {
     return in.has(field) ? std::optional(in.integer(field)) : std::nullopt;
 }
 
 template <class E>
-E choice(const FieldReader& in, const char* field, const std::vector<std::pair<const char*, E>>& values) {
+E choice(const JsonField& in, const char* field, const std::vector<std::pair<const char*, E>>& values) {
     const std::string text = in.text(field);
     std::string known;
     for (const auto& [name, value] : values) {
         if (text == name) return value;
         known += (known.empty() ? "" : ", ") + std::string(name);
     }
-    fail("{}: \"{}\" is \"{}\"; known are {}", in.source(), field, text, known);
+    fail("{}: \"{}\" is \"{}\"; known are {}", in.place(), field, text, known);
 }
 
 const std::vector<std::pair<const char*, Family>> families{
@@ -125,7 +57,7 @@ const char* name_of(const std::vector<std::pair<const char*, E>>& values, E valu
     throw InternalError("an enumerator without a name");
 }
 
-Architecture from_own(const FieldReader& in) {
+Architecture from_own(const JsonField& in) {
     Architecture a;
     a.family = choice(in, "family", families);
     a.vocab = in.integer("vocab");
@@ -133,13 +65,13 @@ Architecture from_own(const FieldReader& in) {
     a.head_dim = in.integer("head_dim");
     const int64_t depth = in.integer("layers");
     ESPALIER_REQUIRE(depth > 0 && depth < 100000, "{}: \"layers\" is {}; a model has at least one",
-                     in.source(), depth);
+                     in.place(), depth);
     const auto heads = in.per_layer("query_heads", depth), kv = in.per_layer("kv_heads", depth),
                ffn = in.per_layer("ffn", depth);
     for (size_t i = 0; i < static_cast<size_t>(depth); ++i) a.layers.push_back({heads[i], kv[i], ffn[i]});
     const std::string activation = in.text("activation");
     const auto known = activation_from_string(activation);
-    ESPALIER_REQUIRE(known.has_value(), "{}: unknown \"activation\" \"{}\"", in.source(), activation);
+    ESPALIER_REQUIRE(known.has_value(), "{}: unknown \"activation\" \"{}\"", in.place(), activation);
     a.activation = *known;
     a.norm = {choice(in, "norm", norm_kinds), choice(in, "norm_gain", gains),
               static_cast<float>(in.number("norm_eps"))};
@@ -151,7 +83,7 @@ Architecture from_own(const FieldReader& in) {
     a.rotary_dim = in.integer("rotary_dim");
     a.rotary_base = in.number("rotary_base");
     if (in.has("rotary_scaling")) {
-        const FieldReader s(in.at("rotary_scaling"), in.source() + ": rotary_scaling");
+        const JsonField s = in.at("rotary_scaling");
         a.rotary_scaling = {choice(s, "kind", scalings), s.number("factor", 1),
                             s.number("low_frequency_factor", 1), s.number("high_frequency_factor", 4),
                             s.integer("original_positions", 8192)};
@@ -205,7 +137,7 @@ ordered_json to_json(const Architecture& a) {
 }
 
 Architecture architecture_from_json(const json& object, const std::string& source) {
-    const FieldReader in(object, source);
+    const JsonField in(object, source);
     Architecture a = in.has("family") ? from_own(in) : from_hugging_face(object, source);
     check(a, source);
     return a;

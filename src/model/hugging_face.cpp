@@ -1,7 +1,7 @@
 #include "src/model/hugging_face.hpp"
 
 #include "src/core/error.hpp"
-#include "src/model/architecture_json.hpp"
+#include "src/json/field.hpp"
 
 namespace espalier::model {
 
@@ -10,11 +10,11 @@ using nlohmann::ordered_json;
 
 namespace {
 
-Family family_of(const FieldReader& in) {
+Family family_of(const JsonField& in) {
     std::string name;
-    if (in.has("architectures") && in.at("architectures").is_array() && !in.at("architectures").empty()) {
-        name =
-            in.at("architectures").at(0).is_string() ? in.at("architectures").at(0).get<std::string>() : "";
+    if (in.has("architectures")) {
+        const json& names = in.at("architectures").value();
+        if (names.is_array() && !names.empty() && names[0].is_string()) name = names[0].get<std::string>();
     }
     if (name == "LlamaForCausalLM") return Family::llama;
     if (name == "MistralForCausalLM") return Family::mistral;
@@ -26,10 +26,10 @@ Family family_of(const FieldReader& in) {
     fail(
         "{}: architecture \"{}\" (model_type \"{}\") is not supported; supported are LlamaForCausalLM, "
         "MistralForCausalLM, NemotronForCausalLM",
-        in.source(), name, type);
+        in.place(), name, type);
 }
 
-Activation activation_of(const FieldReader& in, Family family) {
+Activation activation_of(const JsonField& in, Family family) {
     const std::string act = in.text("hidden_act", family == Family::nemotron ? "relu2" : "silu");
     if (family == Family::nemotron) {
         if (act == "relu2") return Activation::relu2;
@@ -42,12 +42,12 @@ Activation activation_of(const FieldReader& in, Family family) {
     fail(
         "{}: \"hidden_act\" \"{}\" is not supported; supported are silu, relu2 (Nemotron), gelu_new, "
         "gelu_pytorch_tanh",
-        in.source(), act);
+        in.place(), act);
 }
 
 /// The rotary fields, which transformers 5 gathers in rope_parameters and 4 spreads over rope_theta and
 /// rope_scaling.
-void read_rotary(const FieldReader& in, Architecture& a) {
+void read_rotary(const JsonField& in, Architecture& a) {
     const bool nemotron = a.family == Family::nemotron;
     a.rotary_base = in.number("rope_theta", 10000.0);
     double fraction = nemotron ? 0.5 : 1.0;
@@ -59,7 +59,7 @@ void read_rotary(const FieldReader& in, Architecture& a) {
     }
     for (const char* field : {"rope_parameters", "rope_scaling"}) {
         if (!in.has(field)) continue;
-        const FieldReader r(in.at(field), in.source() + ": " + field);
+        const JsonField r = in.at(field);
         a.rotary_base = r.number("rope_theta", a.rotary_base);
         fraction = r.number("partial_rotary_factor", fraction);
         const std::string type = r.text("rope_type", r.text("type", "default"));
@@ -67,27 +67,26 @@ void read_rotary(const FieldReader& in, Architecture& a) {
         if (type == "default") continue;
         ESPALIER_REQUIRE(type == "linear" || type == "llama3",
                          "{}: rotary scaling \"{}\" is not supported; supported are default, linear, llama3",
-                         r.source(), type);
+                         r.place(), type);
         s.factor = r.number("factor");
-        ESPALIER_REQUIRE(s.factor > 0, "{}: \"factor\" is {}; it must be positive", r.source(), s.factor);
+        ESPALIER_REQUIRE(s.factor > 0, "{}: \"factor\" is {}; it must be positive", r.place(), s.factor);
         s.kind = type == "linear" ? RotaryScaling::Kind::linear : RotaryScaling::Kind::llama3;
         if (s.kind == RotaryScaling::Kind::llama3) {
             s.low_frequency_factor = r.number("low_freq_factor");
             s.high_frequency_factor = r.number("high_freq_factor");
             s.original_positions = r.integer("original_max_position_embeddings");
             ESPALIER_REQUIRE(s.high_frequency_factor > s.low_frequency_factor,
-                             "{}: \"high_freq_factor\" must exceed \"low_freq_factor\"", r.source());
+                             "{}: \"high_freq_factor\" must exceed \"low_freq_factor\"", r.place());
         }
     }
     ESPALIER_REQUIRE(fraction >= 0 && fraction <= 1,
-                     "{}: \"partial_rotary_factor\" is {}; it must be between 0 and 1", in.source(),
-                     fraction);
+                     "{}: \"partial_rotary_factor\" is {}; it must be between 0 and 1", in.place(), fraction);
     a.rotary_dim = static_cast<int64_t>(static_cast<double>(a.head_dim) * fraction);
 }
 
-std::optional<int64_t> first_id(const FieldReader& in, const char* field) {
+std::optional<int64_t> first_id(const JsonField& in, const char* field) {
     if (!in.has(field)) return std::nullopt;
-    const json& value = in.at(field);
+    const json& value = in.at(field).value();
     if (value.is_array())
         return !value.empty() && value.at(0).is_number_integer() ? std::optional(value.at(0).get<int64_t>())
                                                                  : std::nullopt;
@@ -120,63 +119,10 @@ std::string hf_activation(Activation activation) {
     throw InternalError("unknown activation");
 }
 
-std::string hf_name(const Parameter& p) {
-    const auto in_layer = [&](const char* rest) { return fmt::format("model.layers.{}.{}", p.layer, rest); };
-    switch (p.weight) {
-        case Weight::token_embedding:
-            return "model.embed_tokens.weight";
-        case Weight::attention_norm:
-            return in_layer("input_layernorm.weight");
-        case Weight::attention_norm_bias:
-            return in_layer("input_layernorm.bias");
-        case Weight::query:
-            return in_layer("self_attn.q_proj.weight");
-        case Weight::key:
-            return in_layer("self_attn.k_proj.weight");
-        case Weight::value:
-            return in_layer("self_attn.v_proj.weight");
-        case Weight::query_bias:
-            return in_layer("self_attn.q_proj.bias");
-        case Weight::key_bias:
-            return in_layer("self_attn.k_proj.bias");
-        case Weight::value_bias:
-            return in_layer("self_attn.v_proj.bias");
-        case Weight::attention_out:
-            return in_layer("self_attn.o_proj.weight");
-        case Weight::attention_out_bias:
-            return in_layer("self_attn.o_proj.bias");
-        case Weight::mlp_norm:
-            return in_layer("post_attention_layernorm.weight");
-        case Weight::mlp_norm_bias:
-            return in_layer("post_attention_layernorm.bias");
-        case Weight::gate:
-            return in_layer("mlp.gate_proj.weight");
-        case Weight::up:
-            return in_layer("mlp.up_proj.weight");
-        case Weight::gate_bias:
-            return in_layer("mlp.gate_proj.bias");
-        case Weight::up_bias:
-            return in_layer("mlp.up_proj.bias");
-        case Weight::down:
-            return in_layer("mlp.down_proj.weight");
-        case Weight::down_bias:
-            return in_layer("mlp.down_proj.bias");
-        case Weight::final_norm:
-            return "model.norm.weight";
-        case Weight::final_norm_bias:
-            return "model.norm.bias";
-        case Weight::head:
-            return "lm_head.weight";
-        case Weight::state_projection:
-            break;
-    }
-    throw InternalError("unknown weight");
-}
-
 }  // namespace
 
 Architecture from_hugging_face(const json& config, const std::string& source) {
-    const FieldReader in(config, source);
+    const JsonField in(config, source);
     Architecture a;
     a.family = family_of(in);
     const bool nemotron = a.family == Family::nemotron;
@@ -293,32 +239,6 @@ ordered_json to_hugging_face(const Architecture& a, const std::string& dtype) {
     out["dtype"] = dtype;
     out["torch_dtype"] = dtype;
     return out;
-}
-
-ForeignTensor hugging_face_tensor(const Architecture&, const Parameter& p) {
-    ForeignTensor out;
-    out.name = hf_name(p);
-    for (size_t i = 0; i < p.axes.size(); ++i) {
-        if (p.axes[i] == Axis::head_dim) {
-            out.shape.back() *= p.shape[i];
-        } else {
-            out.shape.push_back(p.shape[i]);
-        }
-    }
-    return out;
-}
-
-bool is_ignored_tensor(const std::string& name) {
-    for (const char* end : {".rotary_emb.inv_freq", ".attn.masked_bias", ".attn.bias", "rope_freqs.weight"}) {
-        if (name.ends_with(end)) return true;
-    }
-    return false;
-}
-
-int64_t foreign_row(const ForeignTensor& t, int64_t row) {
-    if (t.interleaved_dim == 0) return row;
-    const int64_t d = t.interleaved_dim, head = row / d, in_head = row % d;
-    return head * d + 2 * (in_head % (d / 2)) + in_head / (d / 2);
 }
 
 }  // namespace espalier::model

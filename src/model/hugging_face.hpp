@@ -1,9 +1,10 @@
-// Hugging Face's names for what a model is made of: config.json, and the tensors of its safetensors files.
+// A model in Hugging Face's words: config.json.
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <string>
 
-#include "src/model/parameters.hpp"
+#include "src/model/architecture.hpp"
 
 namespace espalier::model {
 
@@ -19,21 +20,5 @@ Family loadable_family(const Architecture& a);
 
 /// config.json as transformers 4 and 5 read it; `dtype` is "float32" or "bfloat16".
 nlohmann::ordered_json to_hugging_face(const Architecture& a, const std::string& dtype);
-
-/// Where a parameter is found in somebody else's file, and how it is stored there.
-struct ForeignTensor {
-    std::string name;
-    Shape shape;  ///< as the file has it: heads and head_dim are one axis
-    int64_t interleaved_dim =
-        0;  ///< > 0: rows of each head of this many are stored as rotary pairs 0, d/2, 1, d/2 + 1, ...
-    float added = 0;  ///< what the file's values are more than ours (norm weights stored as gains)
-};
-ForeignTensor hugging_face_tensor(const Architecture& a, const Parameter& p);
-
-/// Tensors of a checkpoint that are no parameters and may be passed over.
-bool is_ignored_tensor(const std::string& name);
-
-/// Row `row` of our tensor stands in this row of the foreign one.
-int64_t foreign_row(const ForeignTensor& t, int64_t row);
 
 }  // namespace espalier::model

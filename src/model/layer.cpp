@@ -96,7 +96,7 @@ Tensor Layer::forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, c
     norm(ctx, x, w_.attention_norm, w_.attention_norm_bias, a_.norm, a, attention_stats);
     // 2  a [T, H], all tokens
     a = tensor_.all_gather(ctx, a, T);
-    if (extras.observer) extras.observer->norm_output(ctx, 2 * index_, tokens, a);
+    if (extras.observer) extras.observer->norm_output(ctx, {Site::attention_input, index_}, tokens, a);
     // 3  qkv [T, q + 2 kv]
     Tensor qkv = ctx.empty({T, q + 2 * kv}, dtype);
     matmul(ctx, a, w_.qkv, w_.qkv_bias, qkv);
@@ -128,7 +128,7 @@ Tensor Layer::forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, c
     norm(ctx, h, w_.mlp_norm, w_.mlp_norm_bias, a_.norm, b, mlp_stats);
     // 10 b [T, H]
     b = tensor_.all_gather(ctx, b, T);
-    if (extras.observer) extras.observer->norm_output(ctx, 2 * index_ + 1, tokens, b);
+    if (extras.observer) extras.observer->norm_output(ctx, {Site::mlp_input, index_}, tokens, b);
     // 11 u [T, 2 ffn] or [T, ffn]
     Tensor u = ctx.empty({T, up}, dtype);
     matmul(ctx, b, w_.gate_up, w_.gate_up_bias, u);
@@ -192,7 +192,7 @@ Tensor Layer::backward(Context& ctx, const Tensor& d_out, const TokenBatch& toke
     du = {};
     // 10 db [Tl, H], the sum over ranks
     Tensor db = tensor_.reduce_scatter(ctx, d_full);
-    if (injector) injector->norm_output(ctx, 2 * index_ + 1, db);
+    if (injector) injector->norm_output(ctx, {Site::mlp_input, index_}, db);
     // 9  dh +=, d mlp_norm +=
     norm_backward(ctx, db, saved.h, w_.mlp_norm, saved.mlp_stats, a_.norm, dh, g_.mlp_norm, g_.mlp_norm_bias);
 
@@ -225,7 +225,7 @@ Tensor Layer::backward(Context& ctx, const Tensor& d_out, const TokenBatch& toke
     matmul_backward_input(ctx, d_qkv, w_.qkv, d_full);
     // 2  da [Tl, H], the sum over ranks
     Tensor da = tensor_.reduce_scatter(ctx, d_full);
-    if (injector) injector->norm_output(ctx, 2 * index_, da);
+    if (injector) injector->norm_output(ctx, {Site::attention_input, index_}, da);
     // 1  dx +=, d attention_norm +=
     norm_backward(ctx, da, saved.x, w_.attention_norm, saved.attention_stats, a_.norm, dx, g_.attention_norm,
                   g_.attention_norm_bias);

@@ -38,13 +38,26 @@ struct SavedLayer {
     Tensor act;              // [T, ffn] after the activation
 };
 
+enum class Site {
+    residual,         ///< the residual stream after a layer; layer -1: the embedding's output
+    attention_input,  ///< the output of the norm before attention
+    mlp_input,        ///< the output of the norm before the MLP
+    final_norm,       ///< the output of the norm before the head; of no layer
+};
+
+/// A hidden state inside a model.
+struct StateName {
+    Site site = Site::residual;
+    int64_t layer = -1;
+    bool operator==(const StateName&) const = default;
+};
+
 /// Sees activations where they are, during a forward pass. Tensors hold all tokens and this rank's heads and
 /// neurons; norm outputs are gathered: all tokens, all channels.
 class Observer {
 public:
     virtual ~Observer() = default;
-    virtual void norm_output(Context&, int64_t /*index: 2 layer, 2 layer + 1, 2 depth for the final norm*/,
-                             const TokenBatch&, const Tensor& /*[T, H]*/) {}
+    virtual void norm_output(Context&, StateName, const TokenBatch&, const Tensor& /*[T, H]*/) {}
     /// Queries and keys turned by their positions: [T, (q + 2 kv) head_dim].
     virtual void attention_input(Context&, int64_t /*layer*/, const TokenBatch&, const Tensor& /*qkv*/) {}
     virtual void heads(Context&, int64_t /*layer*/, const TokenBatch&, const Tensor& /*[T, q head_dim]*/) {}
@@ -64,7 +77,7 @@ public:
     /// Of the residual stream after a layer; -1: of the embedding.
     virtual void residual(Context&, int64_t /*layer*/, Tensor& /*d*/) {}
     /// Of a norm's output inside a layer.
-    virtual void norm_output(Context&, int64_t /*index: 2 layer, 2 layer + 1*/, Tensor& /*d*/) {}
+    virtual void norm_output(Context&, StateName, Tensor& /*d*/) {}
 };
 
 /// Keys and values of the tokens so far, of one sequence.

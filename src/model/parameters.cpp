@@ -90,8 +90,8 @@ void append(std::vector<Parameter>& out, const Architecture& a, const std::vecto
 Box box_of(const Parameter& p, Range range) {
     Box box = whole(p.shape);
     if (p.split < 0) return box;
-    box.offset[static_cast<size_t>(p.split)] = range.begin;
-    box.count[static_cast<size_t>(p.split)] = range.size();
+    box.offset[p.split] = range.begin;
+    box.count[p.split] = range.size();
     return box;
 }
 
@@ -156,7 +156,7 @@ Range local_range(const Architecture& a, int64_t layer, Axis axis, TensorPart pa
 
 Box local_box(const Architecture& a, const Parameter& p, TensorPart part) {
     if (p.split < 0) return whole(p.shape);
-    return box_of(p, local_range(a, p.layer, p.axes[static_cast<size_t>(p.split)], part));
+    return box_of(p, local_range(a, p.layer, p.axes[p.split], part));
 }
 
 Box owned_box(const Architecture& a, const Parameter& p, TensorPart part) {
@@ -165,7 +165,7 @@ Box owned_box(const Architecture& a, const Parameter& p, TensorPart part) {
         if (part.rank != 0) box.count[0] = 0;
         return box;
     }
-    const Axis axis = p.axes[static_cast<size_t>(p.split)];
+    const Axis axis = p.axes[p.split];
     Range range = local_range(a, p.layer, axis, part);
     // Of a KV head that several ranks hold, the lowest of them answers for it.
     for (int r = 0; r < part.rank; ++r) {

@@ -16,8 +16,7 @@ std::vector<int64_t> even_runs(const std::vector<double>& work, double last, int
     std::vector<double> before(work.size() + 1, 0.0);
     for (size_t i = 0; i < work.size(); ++i) before[i + 1] = before[i] + work[i];
     const auto cost = [&](int stage, int64_t begin, int64_t end) {
-        const double own = before[static_cast<size_t>(end)] - before[static_cast<size_t>(begin)] +
-                           (stage == stages - 1 ? last : 0.0);
+        const double own = before[end] - before[begin] + (stage == stages - 1 ? last : 0.0);
         return own * own;
     };
     // best[s][end]: the least sum for stages s .. stages - 1 that share the layers from `begin` on.
@@ -26,16 +25,15 @@ std::vector<int64_t> even_runs(const std::vector<double>& work, double last, int
     std::vector<std::vector<double>> best(static_cast<size_t>(stages) + 1,
                                           std::vector<double>(columns, impossible));
     std::vector<std::vector<int64_t>> end_of(static_cast<size_t>(stages), std::vector<int64_t>(columns, 0));
-    best[static_cast<size_t>(stages)][columns - 1] = 0;
+    best[stages][columns - 1] = 0;
     for (int s = stages - 1; s >= 0; --s) {
         for (int64_t begin = 0; begin < n; ++begin) {
-            auto& least = best[static_cast<size_t>(s)][static_cast<size_t>(begin)];
+            auto& least = best[s][begin];
             for (int64_t end = n; end > begin; --end) {  // from the largest: ties go to the earlier stage
-                const double sum =
-                    cost(s, begin, end) + best[static_cast<size_t>(s) + 1][static_cast<size_t>(end)];
+                const double sum = cost(s, begin, end) + best[static_cast<size_t>(s) + 1][end];
                 if (sum < least * (1 - 1e-12)) {
                     least = sum;
-                    end_of[static_cast<size_t>(s)][static_cast<size_t>(begin)] = end;
+                    end_of[s][begin] = end;
                 }
             }
         }
@@ -43,7 +41,7 @@ std::vector<int64_t> even_runs(const std::vector<double>& work, double last, int
     std::vector<int64_t> ends;
     for (int s = 0; s < stages; ++s) {
         const int64_t begin = ends.empty() ? 0 : ends.back();
-        ends.push_back(end_of[static_cast<size_t>(s)][static_cast<size_t>(begin)]);
+        ends.push_back(end_of[s][begin]);
     }
     return ends;
 }
@@ -55,25 +53,26 @@ std::vector<int64_t> stage_ends(const Architecture& a, int stages) {
 }
 
 Range run_of(const std::vector<int64_t>& ends, int stage) {
-    return {stage == 0 ? 0 : ends[static_cast<size_t>(stage) - 1], ends[static_cast<size_t>(stage)]};
+    return {stage == 0 ? 0 : ends[static_cast<size_t>(stage) - 1], ends[stage]};
 }
 
 }  // namespace
 
 bool Placement::has_layer(int64_t layer) const {
-    return std::any_of(chunks.begin(), chunks.end(), [&](Range r) { return r.contains(layer); });
+    return std::any_of(virtual_stages.begin(), virtual_stages.end(),
+                       [&](Range r) { return r.contains(layer); });
 }
 
 Range Placement::layers() const {
-    if (chunks.size() != 1) throw InternalError("expected one run of layers");
-    return chunks.front();
+    if (virtual_stages.size() != 1) throw InternalError("expected one virtual stage");
+    return virtual_stages.front();
 }
 
 Placement place(const Architecture& a, TensorPart tensor, PipelinePart pipeline) {
     const auto ends = stage_ends(a, pipeline.stages * pipeline.virtual_stages);
     Placement out{.tensor = tensor};
     for (int v = 0; v < pipeline.virtual_stages; ++v)
-        out.chunks.push_back(run_of(ends, v * pipeline.stages + pipeline.stage));
+        out.virtual_stages.push_back(run_of(ends, v * pipeline.stages + pipeline.stage));
     out.embedding = pipeline.stage == 0;
     out.final_norm = out.head = pipeline.stage == pipeline.stages - 1;
     return out;

@@ -9,8 +9,8 @@
 
 namespace espalier::model {
 
-/// A rank's place in its pipeline. With several virtual stages (Narayanan et al. 2021, section 2.2) a rank
-/// has that many runs of layers, and an activation goes round the ranks once for each.
+/// A rank's place in its pipeline. It has one virtual stage, a run of layers, or several (Narayanan et al.
+/// 2021, section 2.2), and an activation goes round the ranks once for each.
 struct PipelinePart {
     int stages = 1;
     int stage = 0;
@@ -19,13 +19,13 @@ struct PipelinePart {
 
 struct Placement {
     TensorPart tensor;
-    std::vector<Range> chunks = {};  ///< runs of layers, one for each virtual stage
-    bool embedding = true;           ///< has the token embedding
+    std::vector<Range> virtual_stages = {};  ///< the layers of each
+    bool embedding = true;                   ///< has the token embedding
     bool final_norm = true;
     bool head = true;  ///< has the output projection
 
     bool has_layer(int64_t layer) const;
-    /// All of this rank's layers, where they are one run.
+    /// All of this rank's layers, where they are one virtual stage.
     Range layers() const;
 };
 

@@ -48,8 +48,7 @@ RotaryTable make_rotary_table(Context& ctx, const Architecture& a, int64_t posit
     float* const sines = table.sines.data<float>();
     for (int64_t p = 0; p < positions; ++p) {
         for (int64_t i = 0; i < half; ++i) {
-            const float angle =
-                static_cast<float>(p) * static_cast<float>(frequencies[static_cast<size_t>(i)]);
+            const float angle = static_cast<float>(p) * static_cast<float>(frequencies[i]);
             cosines[p * half + i] = static_cast<float>(std::cos(static_cast<double>(angle)));
             sines[p * half + i] = static_cast<float>(std::sin(static_cast<double>(angle)));
         }

@@ -32,14 +32,14 @@ void Outbox::drain(size_t left) {
 Tensor forward_pipeline(Context& ctx, Transformer& model, const comm::Topology& topology,
                         const TokenBatch& tokens, Outbox& outbox, Observer* observer) {
     const int stages = topology.layout.pp, stage = topology.stage(),
-              chunks = narrow<int>(model.placement().chunks.size());
-    const auto input = [&](int chunk) {
-        if (chunk == 0) return enter_stage(ctx, model, topology, tokens);
+              count = narrow<int>(model.placement().virtual_stages.size());
+    const auto input = [&](int virtual_stage) {
+        if (virtual_stage == 0) return enter_stage(ctx, model, topology, tokens);
         return receive_activation(ctx, model, topology, tokens, (stage + stages - 1) % stages);
     };
-    for (int chunk = 0; chunk < chunks; ++chunk) {
-        const Tensor x = model.forward(ctx, input(chunk), tokens, nullptr, observer, chunk);
-        if (topology.last_stage() && chunk == chunks - 1)
+    for (int v = 0; v < count; ++v) {
+        const Tensor x = model.forward(ctx, input(v), tokens, nullptr, observer, v);
+        if (topology.last_stage() && v == count - 1)
             return model.final_hidden(ctx, x, tokens, nullptr, observer);
         outbox.send(topology.pipeline, x, (stage + 1) % stages, comm::activation_tag);
         outbox.drain(2);

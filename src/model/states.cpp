@@ -4,8 +4,9 @@
 
 namespace espalier::model {
 
-StatePlace place_of(const Architecture& a, int stages, int virtual_stages, StateName state) {
-    const int64_t layer = std::max<int64_t>(state.layer, 0);  // the embedding is where the first layer is
+StatePlace place_of_state(const Architecture& a, int stages, int virtual_stages, StateName state) {
+    // The embedding is where the first layer is, the final norm where the last.
+    const int64_t layer = state.site == Site::final_norm ? a.depth() - 1 : std::max<int64_t>(state.layer, 0);
     for (int run = 0; run < stages * virtual_stages; ++run) {
         if (stage_layers(a, stages * virtual_stages, run).contains(layer))
             return {run % stages, run / stages};
@@ -24,10 +25,9 @@ void StateWatch::block(Context& ctx, int64_t layer, const TokenBatch&, const Ten
     report(ctx, {Site::residual, layer}, out);
 }
 
-void StateWatch::norm_output(Context& ctx, int64_t index, const TokenBatch&, const Tensor& all) {
+void StateWatch::norm_output(Context& ctx, StateName name, const TokenBatch&, const Tensor& all) {
     const Range mine = comm::my_rows(tensor_, all.dim(0));
-    report(ctx, {index % 2 == 0 ? Site::attention_input : Site::mlp_input, index / 2},
-           all.rows(mine.begin, mine.size()));
+    report(ctx, name, all.rows(mine.begin, mine.size()));
 }
 
 }  // namespace espalier::model

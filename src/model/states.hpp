@@ -1,4 +1,4 @@
-// Hidden states inside a model: their names, where they are, and what a loss on them hooks into.
+// Hidden states inside a model: where they are, and what a loss on them hooks into.
 #pragma once
 
 #include <functional>
@@ -10,25 +10,13 @@
 
 namespace espalier::model {
 
-enum class Site {
-    residual,         ///< the residual stream after a layer; layer -1: the embedding's output
-    attention_input,  ///< the output of the norm before attention
-    mlp_input,        ///< the output of the norm before the MLP
-};
-
-struct StateName {
-    Site site = Site::residual;
-    int64_t layer = -1;
-    bool operator==(const StateName&) const = default;
-};
-
-/// The stage of a pipeline and the run of layers there that a state is made in.
+/// Where a state is made.
 struct StatePlace {
     int stage = 0;
-    int chunk = 0;
+    int virtual_stage = 0;
     bool operator==(const StatePlace&) const = default;
 };
-StatePlace place_of(const Architecture& a, int stages, int virtual_stages, StateName state);
+StatePlace place_of_state(const Architecture& a, int stages, int virtual_stages, StateName state);
 
 /// Hands out the wanted states of a forward pass: this rank's tokens, [Tl, H].
 class StateWatch : public Observer {
@@ -40,7 +28,7 @@ public:
 
     void block(Context& ctx, int64_t layer, const TokenBatch& tokens, const Tensor& x,
                const Tensor& out) override;
-    void norm_output(Context& ctx, int64_t index, const TokenBatch& tokens, const Tensor& all) override;
+    void norm_output(Context& ctx, StateName name, const TokenBatch& tokens, const Tensor& all) override;
 
 private:
     void report(Context& ctx, StateName name, const Tensor& x) const;
@@ -51,7 +39,7 @@ private:
 };
 
 /// A loss on hidden states, as a pipeline sees it: every pass of a micro-batch through one of this rank's
-/// runs of layers adds to a sum, whose weight in the loss is known once the micro-batch is through.
+/// virtual stages adds to a sum, whose weight in the loss is known once the micro-batch is through.
 class StatePass {
 public:
     virtual ~StatePass() = default;
@@ -63,14 +51,14 @@ public:
     virtual Injector& injector(double weight) = 0;
 };
 
-class StateLoss {
+class StateHooks {
 public:
-    virtual ~StateLoss() = default;
-    /// To be shown the teacher's forward passes through a run of layers, in the micro-batches' order; those
+    virtual ~StateHooks() = default;
+    /// To be shown the teacher's forward passes through a virtual stage, in the micro-batches' order; those
     /// may be ahead of the student's.
-    virtual Observer& teacher_pass(int chunk) = 0;
+    virtual Observer& teacher_pass(int virtual_stage) = 0;
     /// labels [tokens] i32 of the micro-batch; < 0: the token is no part of the loss.
-    virtual std::unique_ptr<StatePass> student_pass(int chunk, const Tensor& labels) = 0;
+    virtual std::unique_ptr<StatePass> student_pass(int virtual_stage, const Tensor& labels) = 0;
     /// On the last stage, after the micro-batch's loss there: the weight of the gradient, from the sum over
     /// all ranks that had a part in its `tokens` tokens.
     virtual double weigh(double sum, int64_t tokens) = 0;

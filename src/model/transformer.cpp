@@ -33,7 +33,7 @@ Transformer::Transformer(Context& ctx, Architecture architecture, Placement plac
       tensor_(std::move(tensor)),
       set_(ctx, a_, placement_, dtype) {
     if (gradients == Gradients::keep) gradients_ = ctx.zeros({set_.flat_size()}, DType::f32);
-    for (const Range chunk : placement_.chunks) {
+    for (const Range chunk : placement_.virtual_stages) {
         for (int64_t i = chunk.begin; i < chunk.end; ++i)
             layers_.emplace_back(a_, i, placement_.tensor, set_, gradients_, tensor_);
     }
@@ -48,7 +48,7 @@ Transformer::Transformer(Context& ctx, const Architecture& architecture, const c
 
 size_t Transformer::place_of(int64_t layer) const {
     size_t before = 0;
-    for (const Range chunk : placement_.chunks) {
+    for (const Range chunk : placement_.virtual_stages) {
         if (chunk.contains(layer)) return before + static_cast<size_t>(layer - chunk.begin);
         before += static_cast<size_t>(chunk.size());
     }
@@ -75,7 +75,7 @@ Tensor Transformer::forward_layer(Context& ctx, int64_t layer_index, const Tenso
 
 Tensor Transformer::forward(Context& ctx, Tensor x, const TokenBatch& tokens, SavedStage* saved,
                             Observer* observer, int chunk) {
-    const Range run = placement_.chunks.at(static_cast<size_t>(chunk));
+    const Range run = placement_.virtual_stages.at(static_cast<size_t>(chunk));
     if (saved) saved->layers.resize(static_cast<size_t>(run.size()));
     for (int64_t i = run.begin; i < run.end; ++i) {
         SavedLayer* kept = saved ? &saved->layers[static_cast<size_t>(i - run.begin)] : nullptr;
@@ -105,7 +105,7 @@ Tensor Transformer::final_norm(Context& ctx, const Tensor& x, SavedStage* saved)
 Tensor Transformer::final_hidden(Context& ctx, const Tensor& x, const TokenBatch& tokens, SavedStage* saved,
                                  Observer* observer) const {
     Tensor hidden = tensor_.all_gather(ctx, final_norm(ctx, x, saved), tokens.tokens());
-    if (observer) observer->norm_output(ctx, 2 * a_.depth(), tokens, hidden);
+    if (observer) observer->norm_output(ctx, {Site::final_norm}, tokens, hidden);
     return hidden;
 }
 
@@ -122,7 +122,7 @@ Tensor Transformer::final_hidden_backward(Context& ctx, const Tensor& d_hidden, 
 Tensor Transformer::backward(Context& ctx, Tensor d_out, const TokenBatch& tokens, SavedStage& saved,
                              int chunk, Injector* injector) {
     const RotaryTable& table = rotary(ctx, tokens.end_position);
-    const Range run = placement_.chunks.at(static_cast<size_t>(chunk));
+    const Range run = placement_.virtual_stages.at(static_cast<size_t>(chunk));
     for (int64_t i = run.end; i-- > run.begin;) {
         SavedLayer kept = std::move(saved.layers[static_cast<size_t>(i - run.begin)]);
         if (saved.recompute == Recompute::full)

@@ -5,6 +5,7 @@
 #include "src/core/exact.hpp"
 #include "src/model/parameters.hpp"
 #include "src/plan/collective.hpp"
+#include "src/plan/real.hpp"
 
 namespace espalier::plan {
 namespace {
@@ -23,10 +24,6 @@ constexpr double probability_bytes = 2 + 4 + 5 + 2;
 /// Bytes that loss and gradient move for each logit (f32): written, read for the maximum, for the sum, and
 /// for the gradient, which is written and read by its two products.
 constexpr double logit_bytes = 4 * (1 + 1 + 1 + 2 + 2);
-
-double d(int64_t x) {
-    return static_cast<double>(x);
-}
 
 }  // namespace
 
@@ -48,8 +45,9 @@ Compute::Compute(const System& system, const Step& step, const Layout& layout)
     : system_(system),
       step_(step),
       layout_(layout),
-      tokens_(d(layout.micro_batch * step.seq_len)),
-      local_tokens_(step.practice.norms == Practice::Norms::split_tokens ? tokens_ / d(layout.tp) : tokens_),
+      tokens_(real(layout.micro_batch * step.seq_len)),
+      local_tokens_(step.practice.norms == Practice::Norms::split_tokens ? tokens_ / real(layout.tp)
+                                                                         : tokens_),
       tensor_(ring_link(system, {layout.tp, 1})) {}
 
 double Compute::matmul(double m, double n, double k) const {
@@ -62,16 +60,18 @@ double Compute::traffic(double bytes) const {
 
 Compute::Parts Compute::parts(const model::Architecture& a, int64_t index) const {
     const auto local = local_shape(a, index, layout_.tp);
-    const double h = d(a.hidden), q = d(local.query_heads * a.head_dim), kv = d(local.kv_heads * a.head_dim),
-                 ffn = d(local.ffn), gates = is_gated(a.activation) ? 2 : 1;
+    const double h = real(a.hidden), q = real(local.query_heads * a.head_dim),
+                 kv = real(local.kv_heads * a.head_dim), ffn = real(local.ffn),
+                 gates = is_gated(a.activation) ? 2 : 1;
     const bool fused = step_.practice.attention == Practice::Attention::fused;
     Parts p{};
     p.products = matmul(tokens_, q + 2 * kv, h) + matmul(tokens_, h, q) + matmul(tokens_, gates * ffn, h) +
                  matmul(tokens_, h, ffn);
     // Q K^T and P V, 2 s head_dim each for every query; of a causal mask fused attention computes half.
-    const double attention_flops = 4 * tokens_ * d(step_.seq_len) * q * (fused ? 0.5 : 1);
+    const double attention_flops = 4 * tokens_ * real(step_.seq_len) * q * (fused ? 0.5 : 1);
     p.attention = attention_flops / (system_.peak(step_.dtype) * system_.attention_efficiency);
-    if (!fused) p.softmax = traffic(probability_bytes * tokens_ * d(step_.seq_len) * d(local.query_heads));
+    if (!fused)
+        p.softmax = traffic(probability_bytes * tokens_ * real(step_.seq_len) * real(local.query_heads));
     // Two norms read and write, two residual sums read two and write one.
     const double residual_stream =
         activation_bytes * (2 * 2 + 2 * 3) * h + 2 * step_.practice.dropout_bytes * h;
@@ -107,19 +107,21 @@ Passes Compute::layer(const model::Architecture& a, int64_t index) const {
         {2 * p.products + (fused ? 2.5 : 2) * p.attention + 2 * p.softmax + 2 * p.elementwise,
          2 * p.collective},
         launches_backward);
-    if (layout_.recompute == Recompute::full) out.backward += out.forward;
-    if (layout_.recompute == Recompute::selective && !fused) out.backward.compute += p.attention + p.softmax;
+    if (layout_.recompute == Recomputation::full) out.backward += out.forward;
+    if (layout_.recompute == Recomputation::selective && !fused)
+        out.backward.compute += p.attention + p.softmax;
     return out;
 }
 
 double Compute::head_product(const model::Architecture& a) const {
-    return matmul(tokens_, d(div_ceil(a.vocab, layout_.tp)), d(a.hidden));
+    return matmul(tokens_, real(div_ceil(a.vocab, layout_.tp)), real(a.hidden));
 }
 
 Passes Compute::head() const {
     const auto& a = step_.model;
-    const double local_logits = tokens_ * d(div_ceil(a.vocab, layout_.tp)),
-                 exchange = all_reduce_seconds(tensor_, layout_.tp, activation_bytes * tokens_ * d(a.hidden));
+    const double local_logits = tokens_ * real(div_ceil(a.vocab, layout_.tp)),
+                 exchange =
+                     all_reduce_seconds(tensor_, layout_.tp, activation_bytes * tokens_ * real(a.hidden));
     Passes out;
     out.forward = {head_product(a) + traffic(0.5 * logit_bytes * local_logits), exchange / 2};
     out.backward = {2 * head_product(a) + traffic(0.5 * logit_bytes * local_logits), exchange / 2};

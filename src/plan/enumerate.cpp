@@ -22,10 +22,11 @@ std::vector<int64_t> chosen_or(const std::optional<int64_t>& chosen, std::vector
     return chosen ? std::vector{*chosen} : std::move(all);
 }
 
-std::vector<Recompute> recomputes(const Step& step, const Choice& choice) {
+std::vector<Recomputation> recomputes(const Step& step, const Choice& choice) {
     if (choice.recompute) return {*choice.recompute};
-    if (step.practice.attention == Practice::Attention::fused) return {Recompute::selective, Recompute::full};
-    return {Recompute::none, Recompute::selective, Recompute::full};
+    if (step.practice.attention == Practice::Attention::fused)
+        return {Recomputation::selective, Recomputation::full};
+    return {Recomputation::none, Recomputation::selective, Recomputation::full};
 }
 
 /// Calls visit(layout) for every grid of `gpus` ranks, legal or not.
@@ -38,12 +39,12 @@ void for_each_layout(const Step& step, int64_t gpus, const Choice& choice, Visit
         for (const int64_t pp : chosen_or(choice.pp, divisors(gpus / tp))) {
             if (gpus / tp % pp != 0) continue;
             const int64_t dp = gpus / tp / pp;
-            std::vector<int64_t> chunks{1};
-            for (int64_t v = 2; pp > 1 && v * pp <= depth; ++v) chunks.push_back(v);
-            for (const int64_t v : chosen_or(choice.virtual_stages, chunks))
+            std::vector<int64_t> virtual_stages{1};
+            for (int64_t v = 2; pp > 1 && v * pp <= depth; ++v) virtual_stages.push_back(v);
+            for (const int64_t v : chosen_or(choice.virtual_stages, virtual_stages))
                 for (const int64_t micro_batch :
                      chosen_or(choice.micro_batch, divisors(std::max<int64_t>(1, step.global_batch / dp))))
-                    for (const Recompute r : recomputes(step, choice))
+                    for (const Recomputation r : recomputes(step, choice))
                         visit(Layout{tp, pp, v, dp, micro_batch, r});
         }
     }

@@ -10,7 +10,7 @@ namespace espalier::plan {
 /// What the user has fixed; everything else is tried.
 struct Choice {
     std::optional<int64_t> tp, pp, virtual_stages, micro_batch;
-    std::optional<Recompute> recompute;
+    std::optional<Recomputation> recompute;
 };
 
 struct Plan {
@@ -20,7 +20,7 @@ struct Plan {
     std::optional<Prediction> nearest_miss;
 };
 
-/// Layouts with tp pp dp = gpus that have no objection(). Recompute none is another layout than selective
+/// Layouts with tp pp dp = gpus that have no objection(). Recomputation none is another layout than selective
 /// only where attention is materialised. Throws UserError with the reason and the way out when there is no
 /// legal one.
 Plan enumerate(const System& system, const Step& step, int64_t gpus, const Choice& choice);

@@ -5,18 +5,12 @@
 #include "src/core/exact.hpp"
 #include "src/plan/collective.hpp"
 #include "src/plan/compute.hpp"
+#include "src/plan/real.hpp"
 
 namespace espalier::plan {
-namespace {
-
-double d(int64_t x) {
-    return static_cast<double>(x);
-}
-
-}  // namespace
-
 double seconds_per_token(const System& system, const model::Architecture& a, const Serving& serving) {
-    const double value_bytes = serving.dtype == "f32" ? 4 : 2, batch = d(serving.batch), hidden = d(a.hidden);
+    const double value_bytes = serving.dtype == "f32" ? 4 : 2, batch = real(serving.batch),
+                 hidden = real(a.hidden);
     const double rate = system.peak(serving.dtype) * system.matmul.best,
                  bandwidth = system.memory_bandwidth * system.memory_efficiency;
     const auto product = [&](double weights) {
@@ -27,14 +21,15 @@ double seconds_per_token(const System& system, const model::Architecture& a, con
                                       : all_reduce_seconds(ring_link(system, {serving.tp, 1}), serving.tp,
                                                            value_bytes * batch * hidden);
     const double gates = is_gated(a.activation) ? 2 : 1;
-    const double visible = d(a.window > 0 ? std::min(a.window, serving.seq_len) : serving.seq_len);
+    const double visible = real(a.window > 0 ? std::min(a.window, serving.seq_len) : serving.seq_len);
 
-    double seconds = product(d(div_ceil(a.vocab, serving.tp)) * hidden);
+    double seconds = product(real(div_ceil(a.vocab, serving.tp)) * hidden);
     for (int64_t i = 0; i < a.depth(); ++i) {
         const auto local = local_shape(a, i, serving.tp);
-        const double queries = d(local.query_heads * a.head_dim), cached = 2 * d(local.kv_heads * a.head_dim);
+        const double queries = real(local.query_heads * a.head_dim),
+                     cached = 2 * real(local.kv_heads * a.head_dim);
         seconds += product((queries + cached) * hidden) + product(queries * hidden) +
-                   product(gates * d(local.ffn) * hidden) + product(d(local.ffn) * hidden);
+                   product(gates * real(local.ffn) * hidden) + product(real(local.ffn) * hidden);
         seconds += value_bytes * batch * visible * cached / bandwidth + 2 * sum_over_ranks;
     }
     return seconds;

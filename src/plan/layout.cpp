@@ -20,27 +20,27 @@ std::string objection(const model::Architecture& a, const char* who, const Layou
         return fmt::format("the {} splits into {} parts at most; choose --tp <= {}", who, most, most);
     if (l.pp * l.virtual_stages > a.depth())
         return fmt::format(
-            "the {} has {} layers for {} stages x {} chunks; choose --pp x --virtual-stages <= {}", who,
-            a.depth(), l.pp, l.virtual_stages, a.depth());
+            "the {} has {} layers for {} stages x {} virtual stages; choose --pp x --virtual-stages <= {}",
+            who, a.depth(), l.pp, l.virtual_stages, a.depth());
     return "";
 }
 
 }  // namespace
 
-std::string_view to_string(Recompute recompute) {
+std::string_view to_string(Recomputation recompute) {
     switch (recompute) {
-        case Recompute::none:
+        case Recomputation::none:
             return "none";
-        case Recompute::selective:
+        case Recomputation::selective:
             return "selective";
-        case Recompute::full:
+        case Recomputation::full:
             return "full";
     }
     throw InternalError("unknown recompute");
 }
 
-std::optional<Recompute> recompute_from_string(std::string_view text) {
-    for (const auto r : {Recompute::none, Recompute::selective, Recompute::full})
+std::optional<Recomputation> recomputation_from_string(std::string_view text) {
+    for (const auto r : {Recomputation::none, Recomputation::selective, Recomputation::full})
         if (text == to_string(r)) return r;
     return std::nullopt;
 }

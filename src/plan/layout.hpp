@@ -9,22 +9,23 @@
 
 namespace espalier::plan {
 
-/// What backward computes again instead of keeping (Korthikanti et al., arXiv 2205.05198).
-enum class Recompute {
+/// What backward computes again instead of keeping (Korthikanti et al., arXiv 2205.05198). Of programs that
+/// may materialise attention's probabilities: wider than model::Recompute, which has none to keep.
+enum class Recomputation {
     none,       ///< everything is kept, attention's probabilities too
     selective,  ///< the inside of attention is computed again
     full,       ///< only a layer's input is kept
 };
-std::string_view to_string(Recompute recompute);
-std::optional<Recompute> recompute_from_string(std::string_view text);
+std::string_view to_string(Recomputation recompute);
+std::optional<Recomputation> recomputation_from_string(std::string_view text);
 
 struct Layout {
     int64_t tp = 1;
     int64_t pp = 1;
-    int64_t virtual_stages = 1;  ///< model chunks of a pipeline rank
+    int64_t virtual_stages = 1;  ///< of a pipeline rank
     int64_t dp = 1;
     int64_t micro_batch = 1;
-    Recompute recompute = Recompute::selective;
+    Recomputation recompute = Recomputation::selective;
 
     int64_t ranks() const { return tp * pp * dp; }
     bool operator==(const Layout&) const = default;
@@ -35,16 +36,20 @@ std::string to_string(const Layout& layout);
 /// How the program that runs the step does it; the defaults are Espalier's. The others describe published
 /// runs.
 struct Practice {
-    enum class Attention { fused, materialised } attention = Attention::fused;
-    enum class Norms {
-        split_tokens,
-        every_rank
-    } norms = Norms::split_tokens;                                    ///< sequence parallelism or not
-    enum class Head { blocks, whole } head = Head::blocks;            ///< when logits exist
-    enum class State { sharded, replicated } state = State::sharded;  ///< ZeRO-1 or not
-    enum class Gradients { overlapped, after_backward } gradients = Gradients::overlapped;
-    enum class Order { tp_pp_dp, tp_dp_pp } order = Order::tp_pp_dp;  ///< of ranks, the fastest first
-    double gradient_bytes = 4;                                        ///< of a weight, kept and sent
+    enum class Attention { fused, materialised };
+    enum class Norms { split_tokens, every_rank };  ///< sequence parallelism or not
+    enum class Head { blocks, whole };              ///< when logits exist
+    enum class State { sharded, replicated };       ///< ZeRO-1 or not
+    enum class Gradients { overlapped, after_backward };
+    enum class Order { tp_pp_dp, tp_dp_pp };  ///< of ranks, the fastest first
+
+    Attention attention = Attention::fused;
+    Norms norms = Norms::split_tokens;
+    Head head = Head::blocks;
+    State state = State::sharded;
+    Gradients gradients = Gradients::overlapped;
+    Order order = Order::tp_pp_dp;
+    double gradient_bytes = 4;  ///< of a weight, kept and sent
     double weight_bytes = 2;
     double dropout_bytes = 0;  ///< of an element's mask
     /// Gradients and weights travel in buckets of max(bucket, bucket_of_replica dp) weights (Megatron-LM's

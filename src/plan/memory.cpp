@@ -7,6 +7,7 @@
 #include "src/model/parameters.hpp"
 #include "src/model/vocabulary.hpp"
 #include "src/plan/compute.hpp"
+#include "src/plan/real.hpp"
 
 namespace espalier::plan {
 namespace {
@@ -14,13 +15,9 @@ namespace {
 constexpr double activation_bytes = 2;
 /// f32 master, first and second moment.
 constexpr double optimizer_bytes = 12;
-double d(int64_t x) {
-    return static_cast<double>(x);
-}
-
 }  // namespace
 
-std::vector<Range> stage_chunks(const model::Architecture& a, const Layout& l, int64_t stage) {
+std::vector<Range> virtual_stages_of(const model::Architecture& a, const Layout& l, int64_t stage) {
     std::vector<Range> out;
     for (int64_t v = 0; v < l.virtual_stages; ++v)
         out.push_back(split_evenly(a.depth(), l.pp * l.virtual_stages, v * l.pp + stage));
@@ -37,10 +34,14 @@ LocalWeights::LocalWeights(const model::Architecture& a, int64_t tp) : a_(a), be
             one.layers = {shape};
             embedding_ = tail_ = 0;
             for (const auto& p : model::parameters(one)) {
-                const double size = d(element_count(model::local_box(one, p, {narrow<int>(tp), 0}).count));
-                (p.layer == 0                                 ? it->second
-                 : p.weight == model::Weight::token_embedding ? embedding_
-                                                              : tail_) += size;
+                const double size = real(element_count(model::local_box(one, p, {narrow<int>(tp), 0}).count));
+                if (p.layer == 0) {
+                    it->second += size;
+                } else if (p.weight == model::Weight::token_embedding) {
+                    embedding_ += size;
+                } else {
+                    tail_ += size;
+                }
             }
         }
         before_.push_back(before_.back() + it->second);
@@ -48,12 +49,12 @@ LocalWeights::LocalWeights(const model::Architecture& a, int64_t tp) : a_(a), be
 }
 
 double LocalWeights::of_layers(Range layers) const {
-    return before_[static_cast<size_t>(layers.end)] - before_[static_cast<size_t>(layers.begin)];
+    return before_[layers.end] - before_[layers.begin];
 }
 
 double LocalWeights::of_stage(const Layout& l, int64_t stage) const {
     double sum = 0;
-    for (const Range& chunk : stage_chunks(a_, l, stage)) sum += of_layers(chunk);
+    for (const Range& layers : virtual_stages_of(a_, l, stage)) sum += of_layers(layers);
     const bool first = stage == 0, last = stage == l.pp - 1;
     if (first || (last && a_.tied)) sum += embedding_;
     return last ? sum + tail_ : sum;
@@ -70,60 +71,63 @@ const LocalWeights* StepWeights::teacher(int64_t tp) {
 double layer_activations(const Step& step, const Layout& l, const model::Architecture& a, int64_t index) {
     const auto& practice = step.practice;
     const auto local = local_shape(a, index, l.tp);
-    const double tokens = d(l.micro_batch * step.seq_len),
-                 local_tokens = practice.norms == Practice::Norms::split_tokens ? tokens / d(l.tp) : tokens;
-    const double h = d(a.hidden), q = d(local.query_heads * a.head_dim), kv = d(local.kv_heads * a.head_dim),
-                 ffn = d(local.ffn), gates = is_gated(a.activation) ? 2 : 1;
-    if (l.recompute == Recompute::full) return activation_bytes * local_tokens * h;
+    const double tokens = real(l.micro_batch * step.seq_len),
+                 local_tokens =
+                     practice.norms == Practice::Norms::split_tokens ? tokens / real(l.tp) : tokens;
+    const double h = real(a.hidden), q = real(local.query_heads * a.head_dim),
+                 kv = real(local.kv_heads * a.head_dim), ffn = real(local.ffn),
+                 gates = is_gated(a.activation) ? 2 : 1;
+    if (l.recompute == Recomputation::full) return activation_bytes * local_tokens * h;
     // Inputs of the two norms, and of the two products that follow them; masks of the two dropouts.
     double bytes = local_tokens * h * (4 * activation_bytes + 2 * practice.dropout_bytes);
     // Query, key, value, input of the output projection; input of the activation and of the down projection.
     bytes += tokens * activation_bytes * (q + 2 * kv + q + (gates + 1) * ffn);
-    if (l.recompute == Recompute::none && practice.attention == Practice::Attention::materialised)
-        bytes += 5 * tokens * d(step.seq_len) * d(local.query_heads);
+    if (l.recompute == Recomputation::none && practice.attention == Practice::Attention::materialised)
+        bytes += 5 * tokens * real(step.seq_len) * real(local.query_heads);
     return bytes;
 }
 
 Memory memory(const Step& step, const Layout& l, int64_t stage, StepWeights& weights) {
     const auto& a = step.model;
     const auto& practice = step.practice;
-    const double parameters = weights.model(l.tp).of_stage(l, stage), dp = d(l.dp);
-    const double tokens = d(l.micro_batch * step.seq_len);
+    const double parameters = weights.model(l.tp).of_stage(l, stage), dp = real(l.dp);
+    const double tokens = real(l.micro_batch * step.seq_len);
     Memory m;
     m.weights = practice.weight_bytes * parameters;
     m.gradients = practice.gradient_bytes * parameters;
     m.optimizer = optimizer_bytes * parameters / (practice.state == Practice::State::sharded ? dp : 1);
 
     double of_a_micro_batch = 0, largest = 0;
-    for (const Range& chunk : stage_chunks(a, l, stage)) {
-        for (int64_t i = chunk.begin; i < chunk.end; ++i) {
+    for (const Range& layers : virtual_stages_of(a, l, stage)) {
+        for (int64_t i = layers.begin; i < layers.end; ++i) {
             of_a_micro_batch += layer_activations(step, l, a, i);
             Layout kept = l;
-            kept.recompute = Recompute::selective;
+            kept.recompute = Recomputation::selective;
             largest = std::max(largest, layer_activations(step, kept, a, i));
         }
     }
-    const double micro_batches = d(step.global_batch / l.dp / l.micro_batch), v = d(l.virtual_stages);
+    const double micro_batches = real(step.global_batch / l.dp / l.micro_batch), v = real(l.virtual_stages);
     // In flight, in whole micro-batches of this rank: the interleaved schedule warms up with 2 (pp - stage -
-    // 1) + (v - 1) pp chunks (Narayanan et al. 2021).
-    const double in_flight =
-        l.virtual_stages == 1 ? d(l.pp - stage) : (2 * d(l.pp - stage - 1) + (v - 1) * d(l.pp) + 1) / v;
+    // 1) + (v - 1) pp virtual stages (Narayanan et al. 2021).
+    const double in_flight = l.virtual_stages == 1
+                                 ? real(l.pp - stage)
+                                 : (2 * real(l.pp - stage - 1) + (v - 1) * real(l.pp) + 1) / v;
     m.activations = std::min(in_flight, micro_batches) * of_a_micro_batch;
-    if (l.recompute == Recompute::full) m.activations += largest;
+    if (l.recompute == Recomputation::full) m.activations += largest;
     const bool last = stage == l.pp - 1;
-    if (last) m.activations += 2 * activation_bytes * tokens * d(a.hidden);
+    if (last) m.activations += 2 * activation_bytes * tokens * real(a.hidden);
     if (step.teacher) {
         m.weights += practice.weight_bytes * weights.teacher(l.tp)->of_stage(l, stage);
         // Forward only: one layer's working set, and the input.
         Layout one = l;
-        one.recompute = Recompute::selective;
+        one.recompute = Recomputation::selective;
         m.activations += layer_activations(step, one, *step.teacher, 0);
     }
     if (last) {
         const double models = step.teacher ? 2 : 1;
         const double block =
-            d(model::logit_blocks(a, narrow<int>(l.tp), l.micro_batch * step.seq_len).front().rows);
-        const double vocab = d(div_ceil(a.vocab, l.tp));
+            real(model::logit_blocks(a, narrow<int>(l.tp), l.micro_batch * step.seq_len).front().rows);
+        const double vocab = real(div_ceil(a.vocab, l.tp));
         m.logits =
             practice.head == Practice::Head::blocks
                 // f32 logits; the student's become the gradient, of which products want the weights' type

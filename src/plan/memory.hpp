@@ -58,10 +58,10 @@ private:
 double layer_activations(const Step& step, const Layout& layout, const model::Architecture& a, int64_t index);
 
 /// Of pipeline rank `stage`, which holds the activations of pp - stage micro-batches, of
-/// 1 + (pp - 1) / (pp v) as many with v chunks on the first.
+/// 1 + (pp - 1) / (pp v) as many with v virtual stages on the first.
 Memory memory(const Step& step, const Layout& layout, int64_t stage, StepWeights& weights);
 
-/// The layers of each chunk of a pipeline rank: chunk c of pp v is on rank c mod pp.
-std::vector<Range> stage_chunks(const model::Architecture& a, const Layout& layout, int64_t stage);
+/// The layers of each virtual stage of a pipeline rank: number c of all pp v is on rank c mod pp.
+std::vector<Range> virtual_stages_of(const model::Architecture& a, const Layout& layout, int64_t stage);
 
 }  // namespace espalier::plan

@@ -7,6 +7,7 @@
 
 #include "src/plan/collective.hpp"
 #include "src/plan/compute.hpp"
+#include "src/plan/real.hpp"
 
 namespace espalier::plan {
 namespace {
@@ -14,10 +15,6 @@ namespace {
 constexpr double activation_bytes = 2;
 /// Read: gradient, master, two moments. Written: master, two moments, weight.
 constexpr double optimizer_traffic = 4 + 12 + 12 + 2;
-
-double d(int64_t x) {
-    return static_cast<double>(x);
-}
 
 /// Ranks between neighbours along each axis of the grid.
 struct Strides {
@@ -43,7 +40,7 @@ public:
 
 private:
     std::tuple<int64_t, int64_t, int64_t> key(int64_t index) const {
-        const auto& l = a_.layers[static_cast<size_t>(index)];
+        const auto& l = a_.layers[index];
         return {l.query_heads, l.kv_heads, l.ffn};
     }
     const Compute& compute_;
@@ -59,26 +56,26 @@ std::vector<Passes> stage_passes(const System& system, const Step& step, const L
     if (step.teacher) teacher.emplace(compute, *step.teacher);
     std::vector<Passes> out(static_cast<size_t>(l.pp));
     for (int64_t stage = 0; stage < l.pp; ++stage) {
-        Passes& passes = out[static_cast<size_t>(stage)];
-        for (const Range& chunk : stage_chunks(step.model, l, stage))
-            for (int64_t i = chunk.begin; i < chunk.end; ++i) passes += student.trained(i);
+        Passes& passes = out[stage];
+        for (const Range& layers : virtual_stages_of(step.model, l, stage))
+            for (int64_t i = layers.begin; i < layers.end; ++i) passes += student.trained(i);
         if (!teacher) continue;
-        for (const Range& chunk : stage_chunks(*step.teacher, l, stage))
-            for (int64_t i = chunk.begin; i < chunk.end; ++i) passes.forward += teacher->forward(i);
+        for (const Range& layers : virtual_stages_of(*step.teacher, l, stage))
+            for (int64_t i = layers.begin; i < layers.end; ++i) passes.forward += teacher->forward(i);
     }
     out.back() += compute.head();
     return out;
 }
 
-/// Messages of a micro-batch to and from neighbours: activations forward, gradients backward, for each chunk;
-/// the teacher's activations too. Tensor parallel ranks send a part each.
+/// Messages of a micro-batch to and from neighbours: activations forward, gradients backward, for each
+/// virtual stage; the teacher's activations too. Tensor parallel ranks send a part each.
 double message_seconds(const System& system, const Step& step, const Layout& l) {
     if (l.pp == 1) return 0;
     const Link link = neighbour_link(system, {l.pp, strides(step.practice.order, l).pipeline});
-    const double elements = d(l.micro_batch * step.seq_len) / d(l.tp);
-    double seconds = 2 * send_seconds(link, activation_bytes * elements * d(step.model.hidden));
-    if (step.teacher) seconds += send_seconds(link, activation_bytes * elements * d(step.teacher->hidden));
-    return d(l.virtual_stages) * seconds;
+    const double elements = real(l.micro_batch * step.seq_len) / real(l.tp);
+    double seconds = 2 * send_seconds(link, activation_bytes * elements * real(step.model.hidden));
+    if (step.teacher) seconds += send_seconds(link, activation_bytes * elements * real(step.teacher->hidden));
+    return real(l.virtual_stages) * seconds;
 }
 
 /// Gradients summed over replicas, weights handed back: what is not hidden behind the micro-batch's passes.
@@ -90,7 +87,7 @@ double data_seconds(const System& system, const Step& step, const Layout& l, dou
     const bool sharded = practice.state == Practice::State::sharded;
     const double gradient = practice.gradient_bytes,
                  back = sharded ? practice.weight_bytes : practice.gradient_bytes;
-    const double bucket = std::max(practice.bucket, practice.bucket_of_replica * d(l.dp));
+    const double bucket = std::max(practice.bucket, practice.bucket_of_replica * real(l.dp));
     const double buckets = std::max(1.0, parameters / bucket);
     const auto exposed = [&](double bytes, double cover) {
         const double one = reduce_scatter_seconds(link, l.dp, bytes / buckets), all = buckets * one;
@@ -106,7 +103,8 @@ double tied_seconds(const System& system, const Step& step, const Layout& l) {
     if (!step.model.tied || l.pp == 1) return 0;
     const Link link = neighbour_link(system, {l.pp, strides(step.practice.order, l).pipeline});
     return all_reduce_seconds(
-        link, 2, step.practice.gradient_bytes * d(step.model.vocab) * d(step.model.hidden) / d(l.tp));
+        link, 2,
+        step.practice.gradient_bytes * real(step.model.vocab) * real(step.model.hidden) / real(l.tp));
 }
 
 }  // namespace
@@ -114,7 +112,7 @@ double tied_seconds(const System& system, const Step& step, const Layout& l) {
 double bubble_seconds(const std::vector<double>& stages, int64_t virtual_stages) {
     const double sum = std::accumulate(stages.begin(), stages.end(), 0.0),
                  slowest = *std::max_element(stages.begin(), stages.end());
-    return (sum - slowest) / d(virtual_stages);
+    return (sum - slowest) / real(virtual_stages);
 }
 
 Breakdown breakdown(const System& system, const Step& step, const Layout& l, StepWeights& weights) {
@@ -123,7 +121,7 @@ Breakdown breakdown(const System& system, const Step& step, const Layout& l, Ste
     std::vector<double> stages;
     for (const Passes& p : passes) stages.push_back(p.forward.sum() + p.backward.sum() + messages);
     const auto slowest = static_cast<size_t>(std::max_element(stages.begin(), stages.end()) - stages.begin());
-    const double micro_batches = d(step.global_batch / l.dp / l.micro_batch);
+    const double micro_batches = real(step.global_batch / l.dp / l.micro_batch);
 
     Breakdown b;
     const Passes& p = passes[slowest];
@@ -133,8 +131,8 @@ Breakdown breakdown(const System& system, const Step& step, const Layout& l, Ste
     b.bubble = bubble_seconds(stages, l.virtual_stages);
     for (int64_t stage = 0; stage < l.pp; ++stage) {
         const double held = weights.model(l.tp).of_stage(l, stage),
-                     updated = held / (step.practice.state == Practice::State::sharded ? d(l.dp) : 1);
-        b.data = std::max(b.data, data_seconds(system, step, l, held, passes[static_cast<size_t>(stage)]));
+                     updated = held / (step.practice.state == Practice::State::sharded ? real(l.dp) : 1);
+        b.data = std::max(b.data, data_seconds(system, step, l, held, passes[stage]));
         b.optimizer = std::max(
             b.optimizer, optimizer_traffic * updated / (system.memory_bandwidth * system.memory_efficiency));
     }
@@ -151,7 +149,7 @@ Prediction predict(const System& system, const Step& step, const Layout& l, Step
         if (m.sum() > out.memory.sum()) out.memory = m;
     }
     out.seconds = out.breakdown.sum();
-    out.mfu = step.flops() / (out.seconds * d(l.ranks()) * system.peak(step.dtype));
+    out.mfu = step.flops() / (out.seconds * real(l.ranks()) * system.peak(step.dtype));
     out.tokens_per_second = step.tokens() / out.seconds;
     out.fits = out.memory.sum() <= system.memory_bytes - system.reserved_bytes;
     return out;

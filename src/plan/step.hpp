@@ -30,8 +30,8 @@ struct Prediction {
 };
 
 /// What filling and draining the pipeline costs: with s_i seconds a micro-batch on stage i (both passes) and
-/// v chunks on each, (sum s_i - max s_i) / v; for equal stages that is the (p - 1) / (v m) of Narayanan et
-/// al. 2021 (arXiv 2104.04473).
+/// v virtual stages on each, (sum s_i - max s_i) / v; for equal stages that is the (p - 1) / (v m) of
+/// Narayanan et al. 2021 (arXiv 2104.04473).
 double bubble_seconds(const std::vector<double>& stages, int64_t virtual_stages);
 
 /// The time alone. The layout must have no objection(); `weights` is the step's.

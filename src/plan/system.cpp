@@ -11,10 +11,9 @@ namespace {
 using nlohmann::json;
 using nlohmann::ordered_json;
 
-Link link_from_json(const json& object, const std::string& source) {
-    Fields in(object, source);
-    const Link link{in.positive("bandwidth"), in.positive("efficiency", 1), in.optional("latency", 0)};
-    in.refuse_others();
+Link link_from_json(const JsonField& in) {
+    const Link link{positive(in, "bandwidth"), positive(in, "efficiency", 1), not_negative(in, "latency", 0)};
+    in.refuse_others(keys_advice);
     return link;
 }
 
@@ -38,33 +37,33 @@ double System::peak(const std::string& dtype) const {
 }
 
 System system_from_json(const json& object, const std::string& source) {
-    Fields in(object, source);
+    const JsonField in(object, source);
     System s;
     s.name = in.text("name");
     s.source = in.text("source");
-    s.gpus_per_node = in.count("gpus_per_node");
-    s.memory_bytes = in.positive("memory_bytes");
-    s.reserved_bytes = in.optional("reserved_bytes", 0);
+    s.gpus_per_node = count(in, "gpus_per_node");
+    s.memory_bytes = positive(in, "memory_bytes");
+    s.reserved_bytes = not_negative(in, "reserved_bytes", 0);
     ESPALIER_REQUIRE(s.reserved_bytes < s.memory_bytes,
                      "{}: \"reserved_bytes\" {} leaves nothing of \"memory_bytes\" {}", source,
                      s.reserved_bytes, s.memory_bytes);
-    const json& peaks = in.at("peak_flops");
-    ESPALIER_REQUIRE(peaks.is_object() && !peaks.empty(),
+    const JsonField peaks = in.at("peak_flops");
+    ESPALIER_REQUIRE(peaks.value().is_object() && !peaks.value().empty(),
                      "{}: \"peak_flops\" must be an object such as {{\"bf16\": 989e12}}", source);
-    for (const auto& [dtype, value] : peaks.items())
-        s.peak_flops[dtype] = Fields(peaks, in.where("peak_flops")).positive(dtype);
-    Fields matmul(in.at("matmul"), in.where("matmul"));
-    s.matmul = {matmul.positive("best", 1), matmul.optional("half_size", 0), matmul.positive("unaligned", 1)};
-    matmul.refuse_others();
-    s.attention_efficiency = in.positive("attention_efficiency", 1);
-    s.memory_bandwidth = in.positive("memory_bandwidth");
-    s.memory_efficiency = in.positive("memory_efficiency", 1);
-    s.launch_seconds = in.optional("launch_seconds", 0);
-    s.node = link_from_json(in.at("node"), in.where("node"));
-    s.network = link_from_json(in.at("network"), in.where("network"));
-    s.watts = in.optional("watts", 0);
-    s.price_per_hour = in.optional("price_per_hour", 0);
-    in.refuse_others();
+    for (const auto& [dtype, value] : peaks.value().items()) s.peak_flops[dtype] = positive(peaks, dtype);
+    const JsonField matmul = in.at("matmul");
+    s.matmul = {positive(matmul, "best", 1), not_negative(matmul, "half_size", 0),
+                positive(matmul, "unaligned", 1)};
+    matmul.refuse_others(keys_advice);
+    s.attention_efficiency = positive(in, "attention_efficiency", 1);
+    s.memory_bandwidth = positive(in, "memory_bandwidth");
+    s.memory_efficiency = positive(in, "memory_efficiency", 1);
+    s.launch_seconds = not_negative(in, "launch_seconds", 0);
+    s.node = link_from_json(in.at("node"));
+    s.network = link_from_json(in.at("network"));
+    s.watts = not_negative(in, "watts", 0);
+    s.price_per_hour = not_negative(in, "price_per_hour", 0);
+    in.refuse_others(keys_advice);
     return s;
 }
 

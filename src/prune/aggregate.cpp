@@ -38,9 +38,9 @@ void UnitSums::add_sample(int64_t row, int64_t column, int64_t count, const floa
         const std::array<double, 3> value{magnitude / n, std::sqrt(squares),
                                           std::max(0.0, squares / n - mean * mean)};
         for (int64_t a = 0; a < 3; ++a) {
-            const double v = value[static_cast<size_t>(a)];
-            sums_[static_cast<size_t>(2 * a * table + at + i)] += v;
-            sums_[static_cast<size_t>((2 * a + 1) * table + at + i)] += v * v;
+            const double v = value[a];
+            sums_[2 * a * table + at + i] += v;
+            sums_[(2 * a + 1) * table + at + i] += v * v;
         }
     }
 }
@@ -55,13 +55,13 @@ std::vector<double> UnitSums::scores(AggregatorPair pair, int64_t samples) const
         const double mean = sum[i] / n;
         switch (pair.batch) {
             case Aggregator::mean:
-                out[static_cast<size_t>(i)] = mean;
+                out[i] = mean;
                 break;
             case Aggregator::l2:
-                out[static_cast<size_t>(i)] = std::sqrt(squares[i]);
+                out[i] = std::sqrt(squares[i]);
                 break;
             case Aggregator::var:
-                out[static_cast<size_t>(i)] = std::max(0.0, squares[i] / n - mean * mean);
+                out[i] = std::max(0.0, squares[i] / n - mean * mean);
                 break;
         }
     }

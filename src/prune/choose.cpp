@@ -42,9 +42,7 @@ std::vector<int64_t> first_of(int64_t count) {
 
 std::vector<int64_t> ranked(const std::vector<double>& scores) {
     auto order = first_of(static_cast<int64_t>(scores.size()));
-    std::stable_sort(order.begin(), order.end(), [&](int64_t x, int64_t y) {
-        return scores[static_cast<size_t>(x)] > scores[static_cast<size_t>(y)];
-    });
+    std::stable_sort(order.begin(), order.end(), [&](int64_t x, int64_t y) { return scores[x] > scores[y]; });
     return order;
 }
 

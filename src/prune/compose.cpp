@@ -7,7 +7,7 @@ namespace {
 
 std::vector<int64_t> through(const std::vector<int64_t>& first, const std::vector<int64_t>& next) {
     std::vector<int64_t> out;
-    for (const int64_t i : next) out.push_back(first[static_cast<size_t>(i)]);
+    for (const int64_t i : next) out.push_back(first[i]);
     return out;
 }
 

@@ -49,7 +49,7 @@ std::vector<int64_t> without_block(int64_t depth, const DepthTable& table, const
     // The block that is needed least; of equal ones the last, so that the lower layers stay.
     int64_t best = 0;
     for (int64_t first = 0; first < static_cast<int64_t>(m.scores.blocks.size()); ++first) {
-        const auto need = [&](int64_t b) { return m.sign * m.scores.blocks[static_cast<size_t>(b)]; };
+        const auto need = [&](int64_t b) { return m.sign * m.scores.blocks[b]; };
         if (need(first) <= need(best)) best = first;
     }
     std::vector<int64_t> dropped(static_cast<size_t>(width));

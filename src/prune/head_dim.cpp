@@ -41,19 +41,17 @@ Group group_scores(const model::Architecture& a, const HeadDimScores& scores, co
     for (const int64_t h : kept.heads[k]) {
         if (h / group != kv_head) continue;
         for (int64_t d = 0; d < dims; ++d) {
-            queries[static_cast<size_t>(d)] += scores.queries[layer][static_cast<size_t>(h * dims + d)];
-            outputs[static_cast<size_t>(d)] += scores.outputs[layer][static_cast<size_t>(h * dims + d)];
+            queries[d] += scores.queries[layer][h * dims + d];
+            outputs[d] += scores.outputs[layer][h * dims + d];
         }
     }
     const double* keys = scores.keys[layer].data() + kv_head * dims;
     const int64_t half = a.rotary_dim / 2;
     Group out{queries, outputs};
-    for (int64_t d = 0; d < dims; ++d) out.query_key[static_cast<size_t>(d)] *= keys[d];
+    for (int64_t d = 0; d < dims; ++d) out.query_key[d] *= keys[d];
     // A pair turns as a whole: the norm of its two dims, of queries and of keys. It stands at its first dim.
     for (int64_t j = 0; j < half; ++j) {
-        out.query_key[static_cast<size_t>(j)] =
-            std::hypot(queries[static_cast<size_t>(j)], queries[static_cast<size_t>(j + half)]) *
-            std::hypot(keys[j], keys[j + half]);
+        out.query_key[j] = std::hypot(queries[j], queries[j + half]) * std::hypot(keys[j], keys[j + half]);
     }
     return out;
 }
@@ -67,7 +65,7 @@ RotaryPairs best_pairs(const std::vector<double>& scores, int64_t count, bool fr
     for (int64_t first = 0; first < (from_any ? pairs : 1); ++first) {
         for (int64_t step = 1; first + step * (count - 1) < pairs; ++step) {
             double sum = 0;
-            for (int64_t j = 0; j < count; ++j) sum += scores[static_cast<size_t>(first + step * j)];
+            for (int64_t j = 0; j < count; ++j) sum += scores[first + step * j];
             if (sum > most) {
                 most = sum;
                 out = {first, step, count};

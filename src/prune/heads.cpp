@@ -16,8 +16,7 @@ void pair_up(const std::vector<double>& scores, int64_t first, int64_t keep, std
     const auto order = ranked(scores);
     for (int64_t dropped = keep; dropped < static_cast<int64_t>(order.size()); ++dropped) {
         const int64_t kept = 2 * keep - 1 - dropped;
-        pairs.push_back(
-            {first + order[static_cast<size_t>(kept)], first + order[static_cast<size_t>(dropped)]});
+        pairs.push_back({first + order[kept], first + order[dropped]});
     }
 }
 

@@ -12,30 +12,25 @@ using model::Weight;
 
 std::vector<bool> flags(const std::vector<int64_t>& kept, int64_t count) {
     std::vector<bool> out(static_cast<size_t>(count), false);
-    for (const int64_t i : kept) out[static_cast<size_t>(i)] = true;
+    for (const int64_t i : kept) out[i] = true;
     return out;
 }
 
-bool has(const std::vector<bool>& flags, int64_t i) {
-    return flags[static_cast<size_t>(i)];
-}
-
-/// One weight of this rank: its elements by their place in the global weight.
+/// One weight of this rank; `data` is nullptr where it has nothing of it.
 struct View {
-    float* data;
-    const Box* local;
+    float* data = nullptr;
+    const Box* local = nullptr;
 
-    /// change(value, i0, i1, i2) for each element; missing axes are 0.
+    /// change(value, place in the global weight, an index an axis) for each element.
     template <class F>
     void each(F change) const {
-        const auto& c = local->count;
-        const auto& o = local->offset;
-        const auto axis = [&](size_t a) { return a < c.size() ? c[a] : 1; };
-        const auto start = [&](size_t a) { return a < o.size() ? o[a] : 0; };
-        float* at = data;
-        for (int64_t i = 0; i < axis(0); ++i) {
-            for (int64_t j = 0; j < axis(1); ++j) {
-                for (int64_t k = 0; k < axis(2); ++k) change(*at++, i + start(0), j + start(1), k + start(2));
+        if (data == nullptr) return;
+        Shape place = local->offset;
+        for (float* at = data; at != data + local->size(); ++at) {
+            change(*at, place);
+            for (size_t axis = place.size(); axis-- > 0;) {
+                if (++place[axis] < local->offset[axis] + local->count[axis]) break;
+                place[axis] = local->offset[axis];
             }
         }
     }
@@ -57,15 +52,13 @@ public:
         if (at == kept_.layers.end() || *at != l) {
             for (const Weight w :
                  {Weight::attention_out, Weight::attention_out_bias, Weight::down, Weight::down_bias})
-                each(w, l, [](float& v, int64_t, int64_t, int64_t) { v = 0; });
+                clear(w, l);
             return;
         }
         const auto k = static_cast<size_t>(at - kept_.layers.begin());
         heads(l, k);
-        const auto neuron = flags(kept_.ffn[k], source_.layers[static_cast<size_t>(l)].ffn);
-        each(Weight::down, l, [&](float& v, int64_t, int64_t n, int64_t) {
-            if (!has(neuron, n)) v = 0;
-        });
+        const auto neuron = flags(kept_.ffn[k], source_.layers[l].ffn);
+        zero_unless(Weight::down, l, 1, neuron);
         for (const Weight w : {Weight::attention_out, Weight::down}) write_channels(w, l);
         for (const Weight w : {Weight::attention_out_bias, Weight::down_bias}) write_channels(w, l);
         norm(Weight::attention_norm, Weight::attention_norm_bias, l);
@@ -73,9 +66,7 @@ public:
     }
 
     void embedding() {
-        each(Weight::token_embedding, -1, [&](float& v, int64_t, int64_t c, int64_t) {
-            if (!has(channel_, c)) v = 0;
-        });
+        zero_unless(Weight::token_embedding, -1, 1, channel_);
         if (!centred()) return;
         const View e = view(Weight::token_embedding, -1);
         if (e.data == nullptr) return;
@@ -88,14 +79,26 @@ public:
 private:
     View view(Weight weight, int64_t layer) {
         const auto* entry = set_.find(weight, layer);
-        if (entry == nullptr || entry->size() == 0) return {nullptr, nullptr};
+        if (entry == nullptr || entry->size() == 0) return {};
         return {model::ParameterSet::view(set_.flat(), entry).data<float>(), &entry->local};
     }
 
-    template <class F>
-    void each(Weight weight, int64_t layer, F change) {
-        const View v = view(weight, layer);
-        if (v.data != nullptr) v.each(change);
+    void clear(Weight weight, int64_t layer) {
+        view(weight, layer).each([](float& v, const Shape&) { v = 0; });
+    }
+
+    /// Zeroes what of a weight stands at an index of this axis that is not kept.
+    void zero_unless(Weight weight, int64_t layer, size_t axis, const std::vector<bool>& kept) {
+        view(weight, layer).each([&](float& v, const Shape& place) {
+            if (!kept[place[axis]]) v = 0;
+        });
+    }
+
+    /// The same of a head's dim, where the two follow each other.
+    void zero_unless_dim(Weight weight, int64_t layer, size_t head_axis, const std::vector<bool>& kept) {
+        view(weight, layer).each([&](float& v, const Shape& place) {
+            if (!kept[place[head_axis] * source_.head_dim + place[head_axis + 1]]) v = 0;
+        });
     }
 
     bool centred() const { return source_.norm.kind == NormKind::layer && share_ < 1; }
@@ -113,18 +116,17 @@ private:
     void write_channels(Weight weight, int64_t l) {
         const View w = view(weight, l);
         if (w.data == nullptr || share_ == 1) return;
-        w.each([&](float& v, int64_t c, int64_t, int64_t) {
-            if (!has(channel_, c)) v = 0;
-        });
+        zero_unless(weight, l, 0, channel_);
         const int64_t columns = w.local->size() / source_.hidden;
         if (!centred()) return;
         for (int64_t j = 0; j < columns; ++j) centre(w.data + j, columns);
     }
 
     void heads(int64_t l, size_t k) {
-        const auto& width = source_.layers[static_cast<size_t>(l)];
+        const auto& width = source_.layers[l];
         const int64_t group = source_.group(l), dims = source_.head_dim;
-        std::vector<bool> asked(static_cast<size_t>(width.query_heads * dims), false), told = asked;
+        std::vector<bool> query_kept(static_cast<size_t>(width.query_heads * dims), false),
+            value_kept = query_kept;
         for (const int64_t h : kept_.heads[k]) {
             const auto kv = std::lower_bound(kept_.kv_heads[k].begin(), kept_.kv_heads[k].end(), h / group) -
                             kept_.kv_heads[k].begin();
@@ -132,32 +134,24 @@ private:
                 const bool whole = kept_.head_dims.empty();
                 const auto stays = [&](const std::vector<int64_t> HeadDims::*list) {
                     if (whole) return true;
-                    const auto& kept = kept_.head_dims[k][static_cast<size_t>(kv)].*list;
+                    const auto& kept = kept_.head_dims[k][kv].*list;
                     return std::binary_search(kept.begin(), kept.end(), d);
                 };
-                asked[static_cast<size_t>(h * dims + d)] = stays(&HeadDims::query_key);
-                told[static_cast<size_t>(h * dims + d)] = stays(&HeadDims::value);
+                query_kept[h * dims + d] = stays(&HeadDims::query_key);
+                value_kept[h * dims + d] = stays(&HeadDims::value);
             }
         }
-        for (const Weight w : {Weight::query, Weight::query_bias}) {
-            each(w, l, [&](float& v, int64_t h, int64_t d, int64_t) {
-                if (!has(asked, h * dims + d)) v = 0;
-            });
-        }
-        each(Weight::attention_out, l, [&](float& v, int64_t, int64_t h, int64_t d) {
-            if (!has(told, h * dims + d)) v = 0;
-        });
+        for (const Weight w : {Weight::query, Weight::query_bias}) zero_unless_dim(w, l, 0, query_kept);
+        zero_unless_dim(Weight::attention_out, l, 1, value_kept);
     }
 
     void norm(Weight gain, Weight bias, int64_t l) {
         if (share_ == 1) return;
         const double scale = std::sqrt(share_), one = source_.norm.gain == Gain::weight ? 0.0 : 1.0;
-        each(gain, l, [&](float& v, int64_t c, int64_t, int64_t) {
-            v = static_cast<float>((has(channel_, c) ? scale * (one + double{v}) : 0.0) - one);
+        view(gain, l).each([&](float& v, const Shape& place) {
+            v = static_cast<float>((channel_[place[0]] ? scale * (one + double{v}) : 0.0) - one);
         });
-        each(bias, l, [&](float& v, int64_t c, int64_t, int64_t) {
-            if (!has(channel_, c)) v = 0;
-        });
+        zero_unless(bias, l, 0, channel_);
     }
 
     model::ParameterSet& set_;
@@ -187,13 +181,12 @@ void mask(model::Transformer& model, const model::Architecture& source, const Ke
     mask.final_norm();
 }
 
-Kept keep_all_but_combine(const model::Architecture& source, const Kept& kept) {
+Kept combined_heads_only(const model::Architecture& source, const Kept& kept) {
     Kept out = keep_all(source);
     if (kept.residual == HeadResidual::off) return out;
     out.residual = kept.residual;
     out.pairs.resize(out.layers.size());
-    for (size_t k = 0; k < kept.layers.size(); ++k)
-        out.pairs[static_cast<size_t>(kept.layers[k])] = kept.pairs[k];
+    for (size_t k = 0; k < kept.layers.size(); ++k) out.pairs[kept.layers[k]] = kept.pairs[k];
     return out;
 }
 

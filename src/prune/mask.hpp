@@ -15,10 +15,10 @@ model::Architecture masked_architecture(const model::Architecture& source, const
 /// are zero in the residual stream. A norm over the whole width is made one over the kept channels: what is
 /// written to the stream is centred over them where the norm takes the mean off, and the norm's gain is
 /// scaled by sqrt(kept / all). Logits equal the cut model's but for rounding; those of dropped ids mean
-/// nothing. Residual heads are the caller's (slices of keep_all with kept.pairs have them).
+/// nothing. Residual heads are the caller's (slices of combined_heads_only have them).
 void mask(model::Transformer& model, const model::Architecture& source, const Kept& kept);
 
 /// keep_all, with the residual heads of `kept`: what a masked model's weights are read by.
-Kept keep_all_but_combine(const model::Architecture& source, const Kept& kept);
+Kept combined_heads_only(const model::Architecture& source, const Kept& kept);
 
 }  // namespace espalier::prune

@@ -13,6 +13,21 @@ int64_t widest(const model::Architecture& a, int64_t model::LayerShape::*width) 
     return most;
 }
 
+/// Of ScoreSums::channels.
+int64_t norm_row(const model::Architecture& a, model::StateName norm) {
+    switch (norm.site) {
+        case model::Site::attention_input:
+            return 2 * norm.layer;
+        case model::Site::mlp_input:
+            return 2 * norm.layer + 1;
+        case model::Site::final_norm:
+            return 2 * a.depth();
+        case model::Site::residual:
+            break;
+    }
+    throw InternalError("no norm's output");
+}
+
 }  // namespace
 
 ScoreSums::ScoreSums(const model::Architecture& a, int64_t block, HeadDimSums dims)
@@ -28,11 +43,19 @@ ScoreSums::ScoreSums(const model::Architecture& a, int64_t block, HeadDimSums di
       loss_without_blocks(block_cosine.size(), 0.0) {}
 
 void ScoreSums::add_ranks(const comm::Communicator& world) {
-    for (UnitSums* table : {&neurons, &heads, &channels, &queries, &keys, &outputs})
-        world.all_reduce(table->raw());
-    for (std::vector<double>* list : {&layer_cosine, &block_cosine, &loss_without, &loss_without_blocks})
-        world.all_reduce(*list);
-    for (double* value : {&loss, &tokens, &samples}) world.all_reduce({value, 1});
+    // One message, not thirteen that each wait for the slowest rank.
+    const std::span<double> parts[] = {neurons.raw(), heads.raw(),         channels.raw(), queries.raw(),
+                                       keys.raw(),    outputs.raw(),       layer_cosine,   block_cosine,
+                                       loss_without,  loss_without_blocks, {&loss, 1},     {&tokens, 1},
+                                       {&samples, 1}};
+    std::vector<double> all;
+    for (const auto part : parts) all.insert(all.end(), part.begin(), part.end());
+    world.all_reduce(all);
+    auto from = all.cbegin();
+    for (const auto part : parts) {
+        std::copy_n(from, part.size(), part.begin());
+        from += std::ssize(part);
+    }
 }
 
 Scorer::Scorer(const model::Transformer& model, NeuronSite site, ScoreSums& sums)
@@ -57,9 +80,10 @@ void Scorer::collect(Context& ctx) {
     seen_.clear();
 }
 
-void Scorer::norm_output(Context& ctx, int64_t index, const model::TokenBatch& tokens, const Tensor& full) {
+void Scorer::norm_output(Context& ctx, model::StateName norm, const model::TokenBatch& tokens,
+                         const Tensor& full) {
     const Range mine = split_evenly(a_.hidden, part_.size, part_.rank);
-    see(ctx, sums_.channels, index, mine.begin, full, mine, tokens);
+    see(ctx, sums_.channels, norm_row(a_, norm), mine.begin, full, mine, tokens);
 }
 
 void Scorer::attention_input(Context& ctx, int64_t layer, const model::TokenBatch& tokens,

@@ -19,7 +19,7 @@ struct ScoreSums {
 
     UnitSums neurons;                  ///< [layers, widest ffn]
     UnitSums heads;                    ///< [layers, most query heads]
-    UnitSums channels;                 ///< [2 layers + 1, hidden]
+    UnitSums channels;                 ///< [2 layers + 1, hidden]: of each layer two norms; the final one
     UnitSums queries, keys, outputs;   ///< [layers, most heads * head_dim]; no rows where not asked for
     std::vector<double> layer_cosine;  ///< [layers] sum over tokens of cos(input, output)
     std::vector<double> block_cosine;  ///< [layers - block + 1] the same for blocks of layers; empty without
@@ -40,7 +40,7 @@ class Scorer : public model::Observer {
 public:
     Scorer(const model::Transformer& model, NeuronSite site, ScoreSums& sums);
 
-    void norm_output(Context& ctx, int64_t index, const model::TokenBatch& tokens,
+    void norm_output(Context& ctx, model::StateName norm, const model::TokenBatch& tokens,
                      const Tensor& full) override;
     void attention_input(Context& ctx, int64_t layer, const model::TokenBatch& tokens,
                          const Tensor& qkv) override;

@@ -41,11 +41,10 @@ public:
     void add_cosines(const PassOptions& options, ScoreSums& sums) {
         for (int64_t l = layers_.begin; l < layers_.end; ++l) {
             const Tensor& out = l + 1 < layers_.end ? input(l + 1) : output_;
-            if (options.influence)
-                sums.layer_cosine[static_cast<size_t>(l)] += cosine_sum(ctx_, input(l), out);
+            if (options.influence) sums.layer_cosine[l] += cosine_sum(ctx_, input(l), out);
             const int64_t first = l + 1 - options.block;  // of the block that ends with layer l
             if (options.block > 0 && first >= 0)
-                sums.block_cosine[static_cast<size_t>(first)] += cosine_sum(ctx_, input(first), out);
+                sums.block_cosine[first] += cosine_sum(ctx_, input(first), out);
         }
     }
 
@@ -74,9 +73,7 @@ public:
     }
 
     void add_losses_without(int64_t width, std::vector<double>& into) {
-        without(width, [&](int64_t first, const Tensor& hidden) {
-            into[static_cast<size_t>(first)] += loss(hidden);
-        });
+        without(width, [&](int64_t first, const Tensor& hidden) { into[first] += loss(hidden); });
     }
 
     /// Sum over tokens; on one tensor parallel rank, so that adding ranks counts it once.

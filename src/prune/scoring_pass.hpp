@@ -6,7 +6,6 @@
 
 #include "src/model/stage.hpp"
 #include "src/prune/scorer.hpp"
-#include "src/prune/scores.hpp"
 
 namespace espalier::prune {
 
@@ -23,10 +22,6 @@ struct PassOptions {
 void scoring_pass(Context& ctx, model::Transformer& model, const comm::Topology& topology,
                   const model::TokenBatch& tokens, const Tensor& labels, const PassOptions& options,
                   Scorer& scorer, ScoreSums& sums, model::Outbox& outbox);
-
-/// What `sums`, over all ranks, say for one pair of aggregators. Depth as far as it was measured.
-Scores scores_of(const ScoreSums& sums, const PassOptions& measured, const model::Architecture& a,
-                 AggregatorPair pair);
 
 /// Called on the last stage with the final hidden states [T, H] of a variant of the model.
 using EmitVariant = std::function<void(int64_t variant, const Tensor& hidden)>;

@@ -63,7 +63,7 @@ public:
         const int64_t group = axis == Axis::kv_head ? head : head / source_.group(kept_.layers[layer_]);
         const auto& groups = kept_.kv_heads[layer_];
         const auto at = std::lower_bound(groups.begin(), groups.end(), group) - groups.begin();
-        return &kept_.head_dims[layer_][static_cast<size_t>(at)];
+        return &kept_.head_dims[layer_][at];
     }
 
     /// Columns of the output projection: dims of query heads.
@@ -191,10 +191,8 @@ void take(const Tensor& x, int64_t first_row, const Slices& slices, Range kept,
     const auto row_bytes = static_cast<size_t>(x.dim(0) == 0 ? 0 : x.size() / x.dim(0)) * element;
     std::byte* to = out.raw();
     for (int64_t k = kept.begin; k < kept.end; ++k) {
-        const std::byte* own =
-            x.raw() + static_cast<size_t>(slices.rows[static_cast<size_t>(k)] - first_row) * row_bytes;
-        const auto c =
-            slices.combinations.empty() ? Slices::Combination{} : slices.combinations[static_cast<size_t>(k)];
+        const std::byte* own = x.raw() + static_cast<size_t>(slices.rows[k] - first_row) * row_bytes;
+        const auto c = slices.combinations.empty() ? Slices::Combination{} : slices.combinations[k];
         if (c.plain()) {
             for (const Range& run : slices.runs_of(k)) {
                 const size_t bytes = static_cast<size_t>(run.size()) * element;

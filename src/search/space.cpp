@@ -34,21 +34,21 @@ std::vector<int64_t> narrower(int64_t hidden) {
 
 }  // namespace
 
-bool operator<(const Shape& x, const Shape& y) {
-    const auto key = [](const Shape& s) {
+bool operator<(const Widths& x, const Widths& y) {
+    const auto key = [](const Widths& s) {
         return std::tuple(-s.layers, s.heads, s.ffn, -s.hidden, s.kv_heads);
     };
     return key(x) < key(y);
 }
 
-std::string to_string(const Shape& s) {
+std::string to_string(const Widths& s) {
     return fmt::format("{} layers, hidden {}, {} heads on {} KV heads, {} neurons", s.layers, s.hidden,
                        s.heads, s.kv_heads, s.ffn);
 }
 
-Shape largest(const model::Architecture& a) {
-    Shape out{a.depth(), a.hidden, a.layers.front().query_heads, a.layers.front().kv_heads,
-              a.layers.front().ffn};
+Widths largest(const model::Architecture& a) {
+    Widths out{a.depth(), a.hidden, a.layers.front().query_heads, a.layers.front().kv_heads,
+               a.layers.front().ffn};
     for (const auto& l : a.layers) {
         out.heads = std::min(out.heads, l.query_heads);
         out.kv_heads = std::min(out.kv_heads, l.kv_heads);
@@ -57,7 +57,7 @@ Shape largest(const model::Architecture& a) {
     return out;
 }
 
-model::Architecture with_shape(const model::Architecture& a, const Shape& s) {
+model::Architecture with_shape(const model::Architecture& a, const Widths& s) {
     model::Architecture out = a;
     out.hidden = s.hidden;
     out.layers.assign(static_cast<size_t>(s.layers), {s.heads, s.kv_heads, s.ffn});
@@ -65,7 +65,7 @@ model::Architecture with_shape(const model::Architecture& a, const Shape& s) {
 }
 
 Space complete(Space space, const model::Architecture& a) {
-    const Shape most = largest(a);
+    const Widths most = largest(a);
     if (space.layers.empty()) {
         for (int64_t l = most.layers; l > std::max<int64_t>(0, most.layers - 4); --l)
             space.layers.push_back(l);
@@ -85,8 +85,8 @@ Space complete(Space space, const model::Architecture& a) {
     return space;
 }
 
-std::vector<Shape> shapes(const Space& space, const model::Architecture& a) {
-    const Shape most = largest(a);
+std::vector<Widths> shapes(const Space& space, const model::Architecture& a) {
+    const Widths most = largest(a);
     const int64_t group = most.heads / most.kv_heads;
     check_list(space.layers, most.layers, "--layers", "layers");
     check_list(space.hidden, most.hidden, "--hidden", "channels");
@@ -96,8 +96,8 @@ std::vector<Shape> shapes(const Space& space, const model::Architecture& a) {
     for (const double r : space.ffn_ratio)
         ESPALIER_REQUIRE(std::isfinite(r) && r > 0, "--ffn-ratio {}: it must be positive", r);
 
-    std::vector<Shape> out;
-    const auto add = [&](Shape s) {
+    std::vector<Widths> out;
+    const auto add = [&](Widths s) {
         const bool fits = s.heads % s.kv_heads == 0 && s.heads / s.kv_heads <= group && s.ffn <= most.ffn;
         if (fits) out.push_back(s);
     };

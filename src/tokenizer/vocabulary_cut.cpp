@@ -7,9 +7,9 @@
 
 #include "src/core/error.hpp"
 #include "src/core/exact.hpp"
+#include "src/json/parse.hpp"
 #include "src/tokenizer/byte_alphabet.hpp"
 #include "src/tokenizer/definition_json.hpp"
-#include "src/tokenizer/json_fields.hpp"
 #include "src/tokenizer/merges.hpp"
 
 namespace espalier::tokenizer {
@@ -282,7 +282,7 @@ std::string renumbered_file(const std::string& name, const std::string& content,
     const bool knows = name == "tokenizer.json" || name == "tokenizer_config.json" ||
                        name == "added_tokens.json" || name == "generation_config.json";
     if (!knows) return content;
-    json document = parse_json(content, name);
+    json document = parse_json(content, name, {.unique_keys = false});
     const NewIds ids(kept);
     if (name == "tokenizer.json") renumber_tokenizer(document, ids);
     if (name == "tokenizer_config.json") renumber_config(document, ids);

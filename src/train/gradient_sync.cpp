@@ -20,10 +20,10 @@ struct Piece {
 
 /// KV heads of a layer that more than one rank holds.
 std::vector<int64_t> shared_kv_heads(const model::Architecture& a, int64_t layer, int ranks) {
-    std::vector<int> holders(static_cast<size_t>(a.layers[static_cast<size_t>(layer)].kv_heads), 0);
+    std::vector<int> holders(static_cast<size_t>(a.layers[layer].kv_heads), 0);
     for (int r = 0; r < ranks; ++r) {
         const Range range = model::local_range(a, layer, Axis::kv_head, {ranks, r});
-        for (int64_t head = range.begin; head < range.end; ++head) ++holders[static_cast<size_t>(head)];
+        for (int64_t head = range.begin; head < range.end; ++head) ++holders[head];
     }
     std::vector<int64_t> shared;
     for (size_t head = 0; head < holders.size(); ++head) {

@@ -48,8 +48,8 @@ Widths widths(const Architecture& a, int64_t layer, TensorPart tensor, const Ste
 template <class Bytes>
 int64_t largest(const model::Placement& placement, Bytes bytes) {
     int64_t most = 0;
-    for (const Range chunk : placement.chunks) {
-        for (int64_t i = chunk.begin; i < chunk.end; ++i) most = std::max<int64_t>(most, bytes(i));
+    for (const Range layers : placement.virtual_stages) {
+        for (int64_t i = layers.begin; i < layers.end; ++i) most = std::max<int64_t>(most, bytes(i));
     }
     return most;
 }
@@ -80,15 +80,16 @@ int64_t backward_bytes(const Architecture& a, int64_t layer, TensorPart tensor, 
 }
 
 int64_t activation_bytes(const Architecture& a, const model::Placement& placement, const StepShape& step) {
-    std::vector<int64_t> of_chunk;
-    for (const Range chunk : placement.chunks) {
+    std::vector<int64_t> of_virtual_stage;
+    for (const Range layers : placement.virtual_stages) {
         int64_t bytes = 0;
-        for (int64_t i = chunk.begin; i < chunk.end; ++i) bytes += saved_bytes(a, i, placement.tensor, step);
-        of_chunk.push_back(bytes);
+        for (int64_t i = layers.begin; i < layers.end; ++i)
+            bytes += saved_bytes(a, i, placement.tensor, step);
+        of_virtual_stage.push_back(bytes);
     }
     int64_t held = 0, most = 0;
     for (const auto& [work, pass] : pipeline_schedule(step.pipeline, step.micro_batches)) {
-        const int64_t bytes = of_chunk[static_cast<size_t>(pass.chunk)];
+        const int64_t bytes = of_virtual_stage[pass.virtual_stage];
         held += work == Work::forward ? bytes : -bytes;
         most = std::max(most, held);
     }
@@ -98,10 +99,11 @@ int64_t activation_bytes(const Architecture& a, const model::Placement& placemen
         return backward_bytes(a, i, placement.tensor, step) +
                (step.recompute == Recompute::full ? saved_bytes(a, i, placement.tensor, again) : 0);
     });
-    const int64_t messages = step.pipeline.stages > 1
-                                 ? std::min(most_messages, step.micro_batches * step.pipeline.chunks) *
-                                       hidden_bytes(a, step, local_tokens(placement.tensor, step))
-                                 : 0;
+    const int64_t messages =
+        step.pipeline.stages > 1
+            ? std::min(most_messages, step.micro_batches * step.pipeline.virtual_stages) *
+                  hidden_bytes(a, step, local_tokens(placement.tensor, step))
+            : 0;
     return most + layer + messages;
 }
 

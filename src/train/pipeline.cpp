@@ -18,10 +18,10 @@ enum NumberTag : int { sum_tag = comm::gradient_tag + 1, weight_tag };
 }  // namespace
 
 Pipeline::Pipeline(const comm::Topology& topology, model::Transformer& model, model::Transformer* teacher,
-                   PipelineOptions options, model::StateLoss* states)
+                   PipelineOptions options, model::StateHooks* states)
     : topology_(topology), model_(model), teacher_(teacher), options_(options), states_(states) {
-    shape_ = {topology.layout.pp, topology.stage(), narrow<int>(model.placement().chunks.size())};
-    in_flight_.resize(static_cast<size_t>(shape_.chunks));
+    shape_ = {topology.layout.pp, topology.stage(), narrow<int>(model.placement().virtual_stages.size())};
+    in_flight_.resize(static_cast<size_t>(shape_.virtual_stages));
 }
 
 Tensor Pipeline::like_input(Context& ctx, const model::Transformer& m, const MicroBatch& batch) const {
@@ -57,20 +57,21 @@ bool Pipeline::may_teach() const {
 
 void Pipeline::expect_teacher_input(Context& ctx) {
     const Pass pass = teacher_passes_[taught_ % teacher_passes_.size()];
-    if (is_first(pass.chunk) || teacher_input_) return;
+    if (is_first(pass.virtual_stage) || teacher_input_) return;
     teacher_input_ = like_input(ctx, *teacher_, teacher_batch());
     teacher_message_ = topology_.pipeline.receive(teacher_input_, stage_before(), teacher_activation_tag);
 }
 
 void Pipeline::teach(Context& ctx) {
     const MicroBatch& batch = teacher_batch();
-    const int chunk = teacher_passes_[taught_ % teacher_passes_.size()].chunk;
+    const int virtual_stage = teacher_passes_[taught_ % teacher_passes_.size()].virtual_stage;
     expect_teacher_input(ctx);
     teacher_message_.wait();
-    Tensor x = is_first(chunk) ? teacher_->embed(ctx, batch.tokens) : std::exchange(teacher_input_, {});
+    Tensor x =
+        is_first(virtual_stage) ? teacher_->embed(ctx, batch.tokens) : std::exchange(teacher_input_, {});
     x = teacher_->forward(ctx, std::move(x), batch.tokens, nullptr,
-                          states_ ? &states_->teacher_pass(chunk) : nullptr, chunk);
-    if (is_last(chunk)) {
+                          states_ ? &states_->teacher_pass(virtual_stage) : nullptr, virtual_stage);
+    if (is_last(virtual_stage)) {
         teacher_hidden_.push_back(teacher_->final_hidden(ctx, x, batch.tokens));
     } else {
         teacher_outbox_.send(topology_.pipeline, x, stage_after(), teacher_activation_tag);
@@ -112,13 +113,13 @@ void Pipeline::finish(Context& ctx) {
 
 // The student
 
-void Pipeline::forward(Context& ctx, const MicroBatch& batch, int64_t index, int chunk,
+void Pipeline::forward(Context& ctx, const MicroBatch& batch, int64_t index, int virtual_stage,
                        const LossFunction& loss) {
-    InFlight& flight = in_flight_[static_cast<size_t>(chunk)].emplace_back();
+    InFlight& flight = in_flight_[virtual_stage].emplace_back();
     flight.saved.recompute = options_.recompute;
     Tensor x;
-    double states_sum = 0;  // of the runs of layers so far
-    if (is_first(chunk)) {
+    double states_sum = 0;  // of the virtual stages so far
+    if (is_first(virtual_stage)) {
         x = model_.embed(ctx, batch.tokens);
     } else {
         x = like_input(ctx, model_, batch);
@@ -129,11 +130,11 @@ void Pipeline::forward(Context& ctx, const MicroBatch& batch, int64_t index, int
     // Here, not only where its result is used: what no stage found time for goes through all of them in turn.
     while (teacher_ && taught_ <= forwarded_) teach(ctx);
     ++forwarded_;
-    if (states_) flight.states = states_->student_pass(chunk, batch.labels);
+    if (states_) flight.states = states_->student_pass(virtual_stage, batch.labels);
     x = model_.forward(ctx, std::move(x), batch.tokens, &flight.saved,
-                       states_ ? &flight.states->observer() : nullptr, chunk);
+                       states_ ? &flight.states->observer() : nullptr, virtual_stage);
     if (states_) states_sum += flight.states->sum(ctx);
-    if (!is_last(chunk)) {
+    if (!is_last(virtual_stage)) {
         outbox_.send(topology_.pipeline, x, stage_after(), activation_tag);
         if (states_) send_number(ctx, states_sum, stage_after(), sum_tag);
         return;
@@ -151,13 +152,13 @@ void Pipeline::forward(Context& ctx, const MicroBatch& batch, int64_t index, int
     }
 }
 
-void Pipeline::backward(Context& ctx, const MicroBatch& batch, int chunk) {
-    auto& waiting = in_flight_[static_cast<size_t>(chunk)];
+void Pipeline::backward(Context& ctx, const MicroBatch& batch, int virtual_stage) {
+    auto& waiting = in_flight_[virtual_stage];
     InFlight flight = std::move(waiting.front());
     waiting.pop_front();
     Tensor d_out;
     double weight = flight.weight;
-    if (is_last(chunk)) {
+    if (is_last(virtual_stage)) {
         d_out = model_.final_hidden_backward(ctx, flight.d_hidden, flight.saved);
     } else {
         d_out = like_input(ctx, model_, batch);
@@ -165,9 +166,9 @@ void Pipeline::backward(Context& ctx, const MicroBatch& batch, int chunk) {
         wait(ctx, message);
         if (states_) weight = receive_number(ctx, stage_after(), weight_tag);
     }
-    const Tensor dx = model_.backward(ctx, std::move(d_out), batch.tokens, flight.saved, chunk,
+    const Tensor dx = model_.backward(ctx, std::move(d_out), batch.tokens, flight.saved, virtual_stage,
                                       states_ ? &flight.states->injector(weight) : nullptr);
-    if (is_first(chunk)) {
+    if (is_first(virtual_stage)) {
         model_.embed_backward(ctx, dx, batch.tokens);
     } else {
         outbox_.send(topology_.pipeline, dx, stage_before(), gradient_tag);
@@ -182,11 +183,11 @@ void Pipeline::step(Context& ctx, std::span<const MicroBatch> now, std::span<con
     teacher_passes_ = forward_passes(shape_, narrow<int64_t>(now.size()));
     forwarded_ = 0;
     for (const auto& [work, pass] : pipeline_schedule(shape_, narrow<int64_t>(now.size()))) {
-        const MicroBatch& batch = now[static_cast<size_t>(pass.micro_batch)];
+        const MicroBatch& batch = now[pass.micro_batch];
         if (work == Work::forward) {
-            forward(ctx, batch, pass.micro_batch, pass.chunk, loss);
+            forward(ctx, batch, pass.micro_batch, pass.virtual_stage, loss);
         } else {
-            backward(ctx, batch, pass.chunk);
+            backward(ctx, batch, pass.virtual_stage);
         }
         outbox_.drain(static_cast<size_t>(most_messages));
         teacher_outbox_.drain(4 * static_cast<size_t>(shape_.stages));

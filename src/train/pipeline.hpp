@@ -51,7 +51,7 @@ public:
     /// only. `states`, where given, is a loss on states on the way: it sees both models' passes. All outlive
     /// this.
     Pipeline(const comm::Topology& topology, model::Transformer& model, model::Transformer* teacher,
-             PipelineOptions options = {}, model::StateLoss* states = nullptr);
+             PipelineOptions options = {}, model::StateHooks* states = nullptr);
 
     /// model.gradients() += the gradient of this replica's micro-batches of a step. `next`: those of the step
     /// that follows, empty in a last step; they stay where they are until that step.
@@ -68,8 +68,9 @@ private:
         std::unique_ptr<model::StatePass> states;
         double weight = 0;  // of their gradient; last stage
     };
-    void forward(Context& ctx, const MicroBatch& batch, int64_t index, int chunk, const LossFunction& loss);
-    void backward(Context& ctx, const MicroBatch& batch, int chunk);
+    void forward(Context& ctx, const MicroBatch& batch, int64_t index, int virtual_stage,
+                 const LossFunction& loss);
+    void backward(Context& ctx, const MicroBatch& batch, int virtual_stage);
     /// The teacher's next pass, after its input has come.
     void teach(Context& ctx);
     bool may_teach() const;
@@ -86,16 +87,18 @@ private:
     Tensor like_input(Context& ctx, const model::Transformer& m, const MicroBatch& batch) const;  // [Tl, H]
     int stage_before() const { return (shape_.stage + shape_.stages - 1) % shape_.stages; }
     int stage_after() const { return (shape_.stage + 1) % shape_.stages; }
-    bool is_first(int chunk) const { return topology_.first_stage() && chunk == 0; }
-    bool is_last(int chunk) const { return topology_.last_stage() && chunk == shape_.chunks - 1; }
+    bool is_first(int virtual_stage) const { return topology_.first_stage() && virtual_stage == 0; }
+    bool is_last(int virtual_stage) const {
+        return topology_.last_stage() && virtual_stage == shape_.virtual_stages - 1;
+    }
 
     const comm::Topology& topology_;
     model::Transformer& model_;
     model::Transformer* teacher_;
     PipelineOptions options_;
-    model::StateLoss* states_;
+    model::StateHooks* states_;
     PipelineShape shape_;
-    std::vector<std::deque<InFlight>> in_flight_;  // of each chunk
+    std::vector<std::deque<InFlight>> in_flight_;  // of each virtual stage
     model::Outbox outbox_, numbers_;
 
     std::span<const MicroBatch> now_, next_;

@@ -10,7 +10,7 @@ namespace {
 /// Micro-batches go round the ranks in groups of at least as many as there are stages, so that nobody waits
 /// for the first to come round: all of a group through one virtual stage, then through the next.
 int64_t groups(const PipelineShape& shape, int64_t micro_batches) {
-    return shape.chunks == 1 ? 1 : std::max<int64_t>(1, micro_batches / shape.stages);
+    return shape.virtual_stages == 1 ? 1 : std::max<int64_t>(1, micro_batches / shape.stages);
 }
 
 std::vector<Pass> passes(const PipelineShape& shape, int64_t micro_batches, Work work) {
@@ -18,9 +18,9 @@ std::vector<Pass> passes(const PipelineShape& shape, int64_t micro_batches, Work
     const int64_t count = groups(shape, micro_batches);
     for (int64_t g = 0; g < count; ++g) {
         const Range group = split_evenly(micro_batches, count, g);
-        for (int c = 0; c < shape.chunks; ++c) {
-            const int chunk = work == Work::forward ? c : shape.chunks - 1 - c;
-            for (int64_t m = group.begin; m < group.end; ++m) out.push_back({m, chunk});
+        for (int c = 0; c < shape.virtual_stages; ++c) {
+            const int virtual_stage = work == Work::forward ? c : shape.virtual_stages - 1 - c;
+            for (int64_t m = group.begin; m < group.end; ++m) out.push_back({m, virtual_stage});
         }
     }
     return out;
@@ -28,10 +28,10 @@ std::vector<Pass> passes(const PipelineShape& shape, int64_t micro_batches, Work
 
 /// Forward passes before the first backward one.
 size_t warm_up(const PipelineShape& shape, int64_t micro_batches) {
-    const int64_t after = shape.stages - 1 - shape.stage, total = micro_batches * shape.chunks;
-    if (shape.chunks == 1) return static_cast<size_t>(std::min(total, after));
+    const int64_t after = shape.stages - 1 - shape.stage, total = micro_batches * shape.virtual_stages;
+    if (shape.virtual_stages == 1) return static_cast<size_t>(std::min(total, after));
     const int64_t group = split_evenly(micro_batches, groups(shape, micro_batches), 0).size();
-    return static_cast<size_t>(std::min(total, 2 * after + (shape.chunks - 1) * group));
+    return static_cast<size_t>(std::min(total, 2 * after + (shape.virtual_stages - 1) * group));
 }
 
 }  // namespace

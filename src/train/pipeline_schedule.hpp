@@ -11,13 +11,13 @@ namespace espalier::train {
 struct PipelineShape {
     int stages = 1;
     int stage = 0;
-    int chunks = 1;  ///< virtual stages
+    int virtual_stages = 1;
 };
 
 /// One micro-batch through one virtual stage.
 struct Pass {
     int64_t micro_batch;
-    int chunk;
+    int virtual_stage;
     bool operator==(const Pass&) const = default;
 };
 

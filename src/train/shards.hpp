@@ -13,7 +13,7 @@ struct Shards {
     std::vector<int64_t> bounds;  ///< replica r has elements bounds[r] .. bounds[r + 1]
     int rank = 0;
 
-    Range mine() const { return {bounds[static_cast<size_t>(rank)], bounds[static_cast<size_t>(rank) + 1]}; }
+    Range mine() const { return {bounds[rank], bounds[static_cast<size_t>(rank) + 1]}; }
 };
 Shards make_shards(const model::ParameterSet& set, const comm::Communicator& replicas);
 

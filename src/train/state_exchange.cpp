@@ -3,7 +3,7 @@
 namespace espalier::train {
 namespace {
 
-int world_rank(const comm::Layout& grid, int replica, int stage, int tensor) {
+int world_rank(const comm::GridShape& grid, int replica, int stage, int tensor) {
     return (replica * grid.pp + stage) * grid.tp + tensor;
 }
 
@@ -28,7 +28,7 @@ void StateExchange::begin_step(Context& ctx, std::span<const int64_t> tokens_of,
     tokens_of_.assign(tokens_of.begin(), tokens_of.end());
     const Range mine = split_evenly(count(), student_.layout.dp, student_.data.rank());
     for (int64_t m = mine.begin; m < mine.end; ++m) {
-        const int64_t tokens = tokens_of_[static_cast<size_t>(m)];
+        const int64_t tokens = tokens_of_[m];
         const Range rows = comm::my_rows(student_.tensor, tokens);
         const int replica = replica_of(m, count(), teacher_.layout.dp);
         for (size_t r = 0; r < routes_.size(); ++r) {

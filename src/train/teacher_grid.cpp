@@ -20,7 +20,8 @@ std::vector<StageRoute> stages_of(const std::vector<StateRoute>& routes, const m
                                   int stages, int virtual_stages) {
     std::vector<StageRoute> out;
     for (const auto& route : routes)
-        out.push_back({model::place_of(teacher, stages, virtual_stages, route.state).stage, route.stage});
+        out.push_back(
+            {model::place_of_state(teacher, stages, virtual_stages, route.state).stage, route.stage});
     return out;
 }
 
@@ -73,8 +74,8 @@ model::Observer& StateRecorder::teacher_pass(int) {
     throw InternalError("a teacher in training has no teacher");
 }
 
-std::unique_ptr<model::StatePass> StateRecorder::student_pass(int chunk, const Tensor&) {
-    const int64_t m = next_.at(static_cast<size_t>(chunk))++;
+std::unique_ptr<model::StatePass> StateRecorder::student_pass(int virtual_stage, const Tensor&) {
+    const int64_t m = next_.at(static_cast<size_t>(virtual_stage))++;
     return std::make_unique<RecordedPass>(model::StateWatch(
         teacher_.tensor(), wanted_,
         [this, m](Context& ctx, size_t route, const Tensor& x) { exchange_.send(ctx, route, m, x); }));

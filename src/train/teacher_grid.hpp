@@ -46,7 +46,7 @@ private:
 };
 
 /// What a teacher in training shows of its passes: a loss of no weight in its pipeline.
-class StateRecorder : public model::StateLoss {
+class StateRecorder : public model::StateHooks {
 public:
     /// The model is on a grid of all ranks with the exchange's teacher. All outlive this.
     StateRecorder(const model::Transformer& teacher, const std::vector<StateRoute>& routes,
@@ -54,17 +54,17 @@ public:
         : teacher_(teacher), wanted_(states_of(routes)), exchange_(exchange) {}
 
     /// Before a step of the teacher, whose first micro-batch here is `first`.
-    void begin_step(int64_t first) { next_.assign(teacher_.placement().chunks.size(), first); }
+    void begin_step(int64_t first) { next_.assign(teacher_.placement().virtual_stages.size(), first); }
 
-    model::Observer& teacher_pass(int chunk) override;
-    std::unique_ptr<model::StatePass> student_pass(int chunk, const Tensor& labels) override;
+    model::Observer& teacher_pass(int virtual_stage) override;
+    std::unique_ptr<model::StatePass> student_pass(int virtual_stage, const Tensor& labels) override;
     double weigh(double, int64_t) override { return 0; }
 
 private:
     const model::Transformer& teacher_;
     std::vector<model::StateName> wanted_;
     StateExchange& exchange_;
-    std::vector<int64_t> next_;  // of each run of layers: the micro-batch whose pass comes
+    std::vector<int64_t> next_;  // of each virtual stage: the micro-batch whose pass comes
 };
 
 }  // namespace espalier::train

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "src/comm/mpi_transport.hpp"
 #include "src/comm/topology.hpp"
 #include "tests/support/compare.hpp"
 
@@ -96,6 +97,48 @@ TEST_P(CommunicatorTest, ManyOperationsInARowDoNotMix) {
 
 // One row; fewer rows than ranks; uneven; more than a slot of shared memory holds.
 INSTANTIATE_TEST_SUITE_P(Rows, CommunicatorTest, testing::Values(1, 3, 101, 60000));
+
+// What a network sees, also where all ranks share a node: in whole parts, and in pieces that end within them.
+TEST_P(CommunicatorTest, MpiMovesPartsInPieces) {
+    for (const int64_t longest : {MpiTransport::longest_piece, rows * columns / 20 + 7}) {
+        MpiTransport mpi(world.handle(), longest);
+        const std::vector<int64_t> offsets = even_offsets(rows, world.size(), columns);
+        const Range mine = my_rows(world, rows);
+        const auto elements = rows_of({0, rows}, columns, world.rank());
+        const auto sums = sums_of({0, rows}, columns);
+        for (const DType dtype : {DType::f32, DType::bf16}) {
+            const Tensor whole = test::tensor_of(ctx, elements, {rows, columns}, dtype);
+            Tensor part = ctx.empty({mine.size(), columns}, dtype);
+            Tensor gathered = ctx.empty({rows, columns}, dtype);
+            Tensor reduced = test::tensor_of(ctx, elements, {rows, columns}, dtype);
+
+            mpi.reduce_scatter(ctx, whole, part, offsets);
+            mpi.all_gather(ctx, part, gathered, offsets);
+            mpi.all_reduce(ctx, reduced, Reduction::sum);
+
+            EXPECT_TRUE(test::near_all(part, sums_of(mine, columns), exact));
+            EXPECT_TRUE(test::near_all(gathered, sums, exact));
+            EXPECT_TRUE(test::near_all(reduced, sums, exact));
+        }
+    }
+}
+
+TEST_P(CommunicatorTest, MpiKeepsTheOrderOfMessagesInPieces) {
+    MpiTransport mpi(world.handle(), rows / 20 + 1);
+    const int next = (world.rank() + 1) % world.size();
+    const int before = (world.rank() + world.size() - 1) % world.size();
+    std::vector<Request> sent;
+    for (int i = 0; i < 2; ++i)
+        sent.push_back(
+            mpi.send(test::tensor_of(ctx, rows_of({i, rows + i}, 1, 0), {rows}, DType::f32), next, 5));
+
+    for (int i = 0; i < 2; ++i) {
+        Tensor x = ctx.empty({rows}, DType::f32);
+        mpi.receive(x, before, 5).wait();
+        EXPECT_TRUE(test::near_all(x, rows_of({i, rows + i}, 1, 0), exact));
+    }
+    for (auto& request : sent) request.wait();
+}
 
 TEST(Communicator, SerialOperationsAreTheIdentity) {
     Context ctx{{Device::cpu, 1}};

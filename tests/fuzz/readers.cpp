@@ -13,11 +13,12 @@
 #include "io/indexed_dataset.hpp"
 #include "io/publish.hpp"
 #include "io/safetensors.hpp"
-#include "io/strict_json.hpp"
 #include "io/tensor_catalogue.hpp"
 #include "io/torch_bin.hpp"
 #include "io/torch_pickle.hpp"
+#include "src/json/parse.hpp"
 #include "src/model/hugging_face.hpp"
+#include "src/model/parameters.hpp"
 #include "tests/io/weight_files.hpp"
 
 namespace espalier::test {
@@ -237,7 +238,7 @@ std::vector<std::string> config_seeds() {
 }
 
 void read_config(const std::string& bytes) {
-    const auto a = model::from_hugging_face(io::parse_json(bytes, "config.json"), "config.json");
+    const auto a = model::from_hugging_face(parse_json(bytes, "config.json"), "config.json");
     model::check(a, "config.json");
     if (a.depth() > 16) return;  // its table of parameters is rightly as long as the model is deep
     model::parameter_count(a);

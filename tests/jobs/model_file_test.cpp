@@ -15,7 +15,7 @@ namespace espalier::jobs {
 namespace {
 
 /// Where the elements of the final norm, which only the last stage reads, begin in the file.
-size_t place_of(const std::string& path, float value) {
+size_t offset_of(const std::string& path, float value) {
     std::ifstream in(path, std::ios::binary);
     const std::string bytes{std::istreambuf_iterator<char>(in), {}};
     return bytes.find(std::string(reinterpret_cast<const char*>(&value), sizeof value));
@@ -45,7 +45,7 @@ TEST(ReadParameters, ThrowsOnEveryRankWhatFailsOnOne) {
     write_share(writer.writer(), "parameters/", model.parameters(), {model.parameters().flat(), all});
     writer.publish({});
     ModelFile file(path, session.world().handle());
-    const size_t place = place_of(path, final_norm);
+    const size_t place = offset_of(path, final_norm);
     ASSERT_NE(place, std::string::npos);
     session.world().barrier();
 

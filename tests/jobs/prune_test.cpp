@@ -228,5 +228,24 @@ TEST_F(PruneJob, AVocabularyTakesItsTokenizerAlong) {
     refused({"--vocab-ids", world_.path("ids")}, "single bytes");
 }
 
+TEST(Prune, TwiceFromTheSameScoresGivesTheSameModelOnAnyNumberOfRanks) {
+    const TinyWorld world;
+    const auto prune = [&](const std::string& out, int ranks) {
+        return espalier(
+            {"prune", "--model", world.path("model.h5"), "--importance", world.path("scores.h5"), "--out",
+             world.path(out), "--hidden", "17", "--heads", "3", "--ffn", "21", "--layers", "3", "--quiet"},
+            ranks);
+    };
+    ASSERT_EQ(prune("one.h5", 1).exit_code, 0);
+    ASSERT_EQ(prune("three.h5", 3).exit_code, 0);
+
+    const auto content = [&](const std::string& name) {
+        const auto result = espalier({"inspect", world.path(name), "--json", "--verify"});
+        return json::parse(result.out);
+    };
+    EXPECT_EQ(content("one.h5").at("content_sha256"), content("three.h5").at("content_sha256"));
+    EXPECT_EQ(content("one.h5").at("architecture").at("hidden"), 17);
+}
+
 }  // namespace
 }  // namespace espalier::test

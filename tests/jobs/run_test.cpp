@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <functional>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "tests/jobs/metrics.hpp"
 
@@ -124,63 +123,6 @@ TEST(Run, ScoresHeldOutTextAndWritesItsConfig) {
     EXPECT_EQ(summary.at("valid_loss"), lines[5].at("valid_loss"));
     EXPECT_EQ(summary.at("steps"), 6);
     EXPECT_NE(world.read("run/config.ini").find("loss = kl=1,ce=1"), std::string::npos);
-}
-
-TEST(Prune, TwiceFromTheSameScoresGivesTheSameModelOnAnyNumberOfRanks) {
-    const TinyWorld world;
-    const auto prune = [&](const std::string& out, int ranks) {
-        return espalier(
-            {"prune", "--model", world.path("model.h5"), "--importance", world.path("scores.h5"), "--out",
-             world.path(out), "--hidden", "17", "--heads", "3", "--ffn", "21", "--layers", "3", "--quiet"},
-            ranks);
-    };
-    ASSERT_EQ(prune("one.h5", 1).exit_code, 0);
-    ASSERT_EQ(prune("three.h5", 3).exit_code, 0);
-
-    const auto content = [&](const std::string& name) {
-        const auto result = espalier({"inspect", world.path(name), "--json", "--verify"});
-        return json::parse(result.out);
-    };
-    EXPECT_EQ(content("one.h5").at("content_sha256"), content("three.h5").at("content_sha256"));
-    EXPECT_EQ(content("one.h5").at("architecture").at("hidden"), 17);
-}
-
-TEST(Score, GivesTheSameOnEveryLayout) {
-    const TinyWorld world;
-    const auto score = [&](const std::string& out, int ranks, const std::vector<std::string>& grid) {
-        std::vector<std::string> arguments{"score",
-                                           "--model",
-                                           world.path("model.h5"),
-                                           "--requests",
-                                           world.path("r.jsonl"),
-                                           "--out",
-                                           world.path(out),
-                                           "--dtype",
-                                           "f32",
-                                           "--quiet"};
-        arguments.insert(arguments.end(), grid.begin(), grid.end());
-        return espalier(arguments, ranks).exit_code;
-    };
-    world.write("r.jsonl",
-                "{\"context\": [1, 2, 3], \"continuation\": [4]}\n{\"context\": [5], \"continuation\": [6, "
-                "7, 8]}\n{\"context\": [9, 9], \"continuation\": [1, 2]}\n");
-    ASSERT_EQ(score("a.jsonl", 1, {}), 0);
-    ASSERT_EQ(score("b.jsonl", 4, {"--tp", "2", "--pp", "2"}), 0);
-    ASSERT_EQ(score("c.jsonl", 2, {}), 0);
-
-    const auto values = [&](const std::string& name) {
-        std::vector<double> out;
-        std::istringstream lines(world.read(name));
-        for (std::string line; std::getline(lines, line);)
-            out.push_back(json::parse(line).at("loglikelihood"));
-        return out;
-    };
-    const auto a = values("a.jsonl"), b = values("b.jsonl"), c = values("c.jsonl");
-    ASSERT_EQ(a.size(), 3U);
-    for (size_t i = 0; i < a.size(); ++i) {
-        EXPECT_NEAR(b[i], a[i], 1e-4);
-        EXPECT_NEAR(c[i], a[i], 1e-4);
-    }
 }
 
 }  // namespace

@@ -3,7 +3,8 @@
 #include <gtest/gtest.h>
 
 #include "src/model/architecture_json.hpp"
-#include "src/model/gguf_names.hpp"
+#include "src/model/foreign_tensor.hpp"
+#include "src/model/gguf_metadata.hpp"
 #include "src/model/rotary_table.hpp"
 #include "tests/model/tiny_models.hpp"
 

@@ -40,8 +40,8 @@ TEST(Placement, VirtualStagesGoRoundTheRanks) {
 
     const Placement first = place(a, {}, {2, 0, 2}), second = place(a, {}, {2, 1, 2});
 
-    EXPECT_EQ(first.chunks, (std::vector<Range>{{0, 2}, {4, 6}}));
-    EXPECT_EQ(second.chunks, (std::vector<Range>{{2, 4}, {6, 8}}));
+    EXPECT_EQ(first.virtual_stages, (std::vector<Range>{{0, 2}, {4, 6}}));
+    EXPECT_EQ(second.virtual_stages, (std::vector<Range>{{2, 4}, {6, 8}}));
     EXPECT_TRUE(first.embedding && !first.head && !second.embedding && second.head);
 }
 

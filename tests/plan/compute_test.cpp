@@ -8,7 +8,7 @@ namespace espalier::test {
 namespace {
 
 using plan::Practice;
-using plan::Recompute;
+using plan::Recomputation;
 
 /// Only products take time.
 plan::System only_products() {
@@ -22,7 +22,7 @@ plan::System only_products() {
 TEST(Compute, ForwardTakesTheModelsFlops) {
     const auto system = only_products();
     const auto step = small_step();
-    const plan::Layout layout{1, 1, 1, 1, 2, Recompute::selective};
+    const plan::Layout layout{1, 1, 1, 1, 2, Recomputation::selective};
     const plan::Compute compute(system, step, layout);
 
     double seconds = compute.head().forward.sum();
@@ -35,7 +35,7 @@ TEST(Compute, BackwardOfProductsIsTwiceForwardAndFullRecomputeAddsOne) {
     auto system = only_products();
     auto step = small_step();
     step.practice.attention = Practice::Attention::materialised;
-    const plan::Layout kept{1, 1, 1, 1, 2, Recompute::none}, full{1, 1, 1, 1, 2, Recompute::full};
+    const plan::Layout kept{1, 1, 1, 1, 2, Recomputation::none}, full{1, 1, 1, 1, 2, Recomputation::full};
 
     const auto a = plan::Compute(system, step, kept).layer(step.model, 0),
                b = plan::Compute(system, step, full).layer(step.model, 0);
@@ -47,7 +47,7 @@ TEST(Compute, BackwardOfProductsIsTwiceForwardAndFullRecomputeAddsOne) {
 TEST(Compute, TensorParallelLayersExchangeTwoAllReducesForward) {
     const auto system = round_system();
     const auto step = small_step();
-    const plan::Layout layout{2, 1, 1, 1, 2, Recompute::selective};
+    const plan::Layout layout{2, 1, 1, 1, 2, Recomputation::selective};
 
     const auto layer = plan::Compute(system, step, layout).layer(step.model, 0);
 
@@ -60,7 +60,7 @@ TEST(Compute, AHostThatStartsKernelsSlowlySetsThePace) {
     auto system = only_products();
     system.launch_seconds = 1;
     const auto step = small_step();
-    const plan::Layout layout{1, 1, 1, 1, 1, Recompute::selective};
+    const plan::Layout layout{1, 1, 1, 1, 1, Recomputation::selective};
 
     const auto layer = plan::Compute(system, step, layout).layer(step.model, 0);
 

@@ -11,7 +11,7 @@
 namespace espalier::test {
 namespace {
 
-using plan::Recompute;
+using plan::Recomputation;
 using testing::HasSubstr;
 
 TEST(Enumerate, SortsByTime) {
@@ -35,12 +35,12 @@ TEST(Enumerate, CountsTheLayoutsOfASmallCaseByHand) {
 }
 
 TEST(Enumerate, KeepsToWhatIsChosen) {
-    const plan::Choice choice{2, 2, 2, 1, Recompute::full};
+    const plan::Choice choice{2, 2, 2, 1, Recomputation::full};
 
     const auto plan = plan::enumerate(round_system(), small_step(), 4, choice);
 
     ASSERT_EQ(plan.layouts.size(), 1u);
-    EXPECT_EQ(plan.layouts[0].layout, (plan::Layout{2, 2, 2, 1, 1, Recompute::full}));
+    EXPECT_EQ(plan.layouts[0].layout, (plan::Layout{2, 2, 2, 1, 1, Recomputation::full}));
 }
 
 TEST(Enumerate, NamesTheNearestMissWhereNothingFits) {

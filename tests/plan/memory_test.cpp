@@ -9,7 +9,7 @@ namespace espalier::test {
 namespace {
 
 using plan::Practice;
-using plan::Recompute;
+using plan::Recomputation;
 
 double local(const model::Architecture& a, const plan::Layout& l, int64_t stage) {
     return plan::LocalWeights(a, l.tp).of_stage(l, stage);
@@ -57,22 +57,22 @@ plan::Step papers_step(Practice::Norms norms) {
 TEST(Activations, AreThoseOfThePaperWithSequenceParallelism) {
     const auto step = papers_step(Practice::Norms::split_tokens);
     const double s = 16, b = 2, h = 8, a = 4, t = 2, sbh = s * b * h;
-    plan::Layout l{2, 1, 1, 1, 2, Recompute::none};
+    plan::Layout l{2, 1, 1, 1, 2, Recomputation::none};
 
     EXPECT_DOUBLE_EQ(plan::layer_activations(step, l, step.model, 0), sbh / t * (34 + 5 * a * s / h));
-    l.recompute = Recompute::selective;
+    l.recompute = Recomputation::selective;
     EXPECT_DOUBLE_EQ(plan::layer_activations(step, l, step.model, 0), 34 * sbh / t);
-    l.recompute = Recompute::full;
+    l.recompute = Recomputation::full;
     EXPECT_DOUBLE_EQ(plan::layer_activations(step, l, step.model, 0), 2 * sbh / t);
 }
 
 TEST(Activations, AreThoseOfThePaperWithoutSequenceParallelism) {
     const auto step = papers_step(Practice::Norms::every_rank);
     const double sbh = 16 * 2 * 8, t = 2;
-    plan::Layout l{2, 1, 1, 1, 2, Recompute::selective};
+    plan::Layout l{2, 1, 1, 1, 2, Recomputation::selective};
 
     EXPECT_DOUBLE_EQ(plan::layer_activations(step, l, step.model, 0), sbh * (10 + 24 / t));
-    l.recompute = Recompute::full;
+    l.recompute = Recomputation::full;
     EXPECT_DOUBLE_EQ(plan::layer_activations(step, l, step.model, 0), 2 * sbh);
 }
 
@@ -85,7 +85,7 @@ TEST(Memory, OfStateIsTwoFourAndTwelveBytesAWeight) {
     const auto step = small_step();
     const double n = 4 * 720 + 128 + 136;
 
-    const auto m = whole(step, {1, 1, 1, 4, 1, Recompute::full}, 0);
+    const auto m = whole(step, {1, 1, 1, 4, 1, Recomputation::full}, 0);
 
     EXPECT_DOUBLE_EQ(m.weights, 2 * n);
     EXPECT_DOUBLE_EQ(m.gradients, 4 * n);
@@ -96,7 +96,7 @@ TEST(Memory, OfLogitsIsABlockOfEachModelAndItsGradient) {
     auto step = small_step();
     step.model.vocab = 32768;
     step.seq_len = 1024;
-    const plan::Layout l{1, 1, 1, 1, 1, Recompute::full};
+    const plan::Layout l{1, 1, 1, 1, 1, Recomputation::full};
     const double block = 256 * 32768;  // 32 MiB of f32
 
     EXPECT_DOUBLE_EQ(whole(step, l, 0).logits, (4 + 2) * block);
@@ -108,12 +108,12 @@ TEST(Memory, AReplicatedOptimizerIsWholeEverywhere) {
     auto step = small_step();
     step.practice.state = Practice::State::replicated;
 
-    EXPECT_DOUBLE_EQ(whole(step, {1, 1, 1, 4, 1, Recompute::full}, 0).optimizer, 12.0 * (4 * 720 + 264));
+    EXPECT_DOUBLE_EQ(whole(step, {1, 1, 1, 4, 1, Recomputation::full}, 0).optimizer, 12.0 * (4 * 720 + 264));
 }
 
 TEST(Memory, TheFirstStageHoldsAsManyMicroBatchesAsThereAreStages) {
     const auto step = small_step();
-    const plan::Layout l{1, 4, 1, 1, 1, Recompute::selective};
+    const plan::Layout l{1, 4, 1, 1, 1, Recomputation::selective};
     const double layer = plan::layer_activations(step, l, step.model, 0);
 
     EXPECT_DOUBLE_EQ(whole(step, l, 0).activations, 4 * layer);
@@ -122,7 +122,7 @@ TEST(Memory, TheFirstStageHoldsAsManyMicroBatchesAsThereAreStages) {
 
 TEST(Memory, InterleavingHoldsMoreByTheShareOfThePaper) {
     const auto step = small_step();
-    const plan::Layout l{1, 2, 2, 1, 1, Recompute::selective};
+    const plan::Layout l{1, 2, 2, 1, 1, Recomputation::selective};
     const double layer = plan::layer_activations(step, l, step.model, 0), p = 2, v = 2;
 
     // L layers (1 + (p - 1) / (p v))
@@ -131,7 +131,7 @@ TEST(Memory, InterleavingHoldsMoreByTheShareOfThePaper) {
 
 TEST(Memory, ATeacherAddsItsWeightsOnly) {
     auto step = small_step();
-    const plan::Layout l{1, 1, 1, 1, 1, Recompute::selective};
+    const plan::Layout l{1, 1, 1, 1, 1, Recomputation::selective};
     const auto alone = whole(step, l, 0);
     step.teacher = small_model();
 

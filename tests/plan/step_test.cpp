@@ -7,7 +7,7 @@
 namespace espalier::test {
 namespace {
 
-using plan::Recompute;
+using plan::Recomputation;
 
 TEST(Bubble, OfEqualStagesIsPMinusOneOverVM) {
     const std::vector<double> stages(4, 3.0);
@@ -36,7 +36,7 @@ TEST(Predict, APerfectMachineReachesFullUtilisation) {
     system.memory_bandwidth = 1e30;
     auto step = small_step();
     // Fused attention computes half of its products again, which model FLOPs do not count.
-    const plan::Layout l{1, 1, 1, 1, 8, Recompute::selective};
+    const plan::Layout l{1, 1, 1, 1, 8, Recomputation::selective};
     const double f = model::forward_flops_per_token(step.model, 16), attention = 4 * 2 * 16 * 4 * 2;
 
     const auto p = plan::predict(system, step, l);
@@ -47,7 +47,7 @@ TEST(Predict, APerfectMachineReachesFullUtilisation) {
 
 TEST(Predict, TheHeadMakesTheLastStageTheSlowest) {
     auto step = small_step();
-    const plan::Layout l{1, 2, 1, 1, 1, Recompute::selective};
+    const plan::Layout l{1, 2, 1, 1, 1, Recomputation::selective};
     const double narrow = plan::predict(round_system(), step, l).seconds;
     step.model.vocab = 160000;
 
@@ -64,7 +64,7 @@ TEST(Predict, OverlapHidesTheExchangeOfGradientsButForABucket) {
     auto system = round_system();
     system.node.bandwidth = 1e15;
     system.node.latency = 0;
-    const plan::Layout l{1, 1, 1, 2, 4, Recompute::selective};
+    const plan::Layout l{1, 1, 1, 2, 4, Recomputation::selective};
     const double hidden = plan::predict(system, step, l).breakdown.data;
     step.practice.gradients = plan::Practice::Gradients::after_backward;
 
@@ -76,8 +76,8 @@ TEST(Predict, OverlapHidesTheExchangeOfGradientsButForABucket) {
 TEST(Predict, NodesApartMakeDataParallelismSlower) {
     auto step = small_step();
     step.practice.gradients = plan::Practice::Gradients::after_backward;
-    const plan::Layout inside{1, 1, 1, 4, 1, Recompute::selective},
-        across{1, 1, 1, 8, 1, Recompute::selective};
+    const plan::Layout inside{1, 1, 1, 4, 1, Recomputation::selective},
+        across{1, 1, 1, 8, 1, Recomputation::selective};
 
     EXPECT_GT(plan::predict(round_system(), step, across).breakdown.data,
               2 * plan::predict(round_system(), step, inside).breakdown.data);
@@ -87,7 +87,7 @@ TEST(Predict, ATeacherAddsItsForwardPass) {
     auto system = round_system();
     system.memory_bandwidth = 1e30;
     auto step = small_step();
-    const plan::Layout l{1, 1, 1, 1, 8, Recompute::selective};
+    const plan::Layout l{1, 1, 1, 1, 8, Recomputation::selective};
     const double alone = plan::predict(system, step, l).seconds;
     step.teacher = small_model();
 

@@ -53,7 +53,7 @@ void expect_masked_equals_cut(const Architecture& a, const Kept& kept) {
         source_ids.push_back(static_cast<int32_t>(kept.vocab[static_cast<size_t>(id)]));
 
     cut(ctx, whole, kept, small);
-    cut(ctx, whole, keep_all_but_combine(a, kept), silenced);
+    cut(ctx, whole, combined_heads_only(a, kept), silenced);
     mask(silenced, a, kept);
 
     const auto got = logits(ctx, small, ids), all = logits(ctx, silenced, source_ids);

@@ -56,14 +56,14 @@ void expect_table(const std::vector<Candidate>& found, const std::vector<Row>& t
     ASSERT_EQ(found.size(), table.size());
     for (size_t i = 0; i < table.size(); ++i) {
         const Row& t = table[i];
-        EXPECT_EQ(found[i].shape, (Shape{t.layers, t.hidden, t.heads, 8, t.ffn})) << "row " << i + 1;
+        EXPECT_EQ(found[i].shape, (Widths{t.layers, t.hidden, t.heads, 8, t.ffn})) << "row " << i + 1;
         EXPECT_EQ(found[i].cost.parameters, t.parameters) << "row " << i + 1;
         EXPECT_EQ(found[i].loads_as, model::Family::nemotron) << "row " << i + 1;
     }
 }
 
-std::vector<Shape> shapes_of(const std::vector<Candidate>& candidates) {
-    std::vector<Shape> out;
+std::vector<Widths> shapes_of(const std::vector<Candidate>& candidates) {
+    std::vector<Widths> out;
     for (const auto& c : candidates) out.push_back(c.shape);
     return out;
 }
@@ -202,7 +202,7 @@ TEST(Enumerate, MarksShapesThatNobodyElseLoadsAndLeavesThemOutWhereAsked) {
     EXPECT_EQ(plain[1].loads_as, model::Family::mistral);  // 512 is no multiple of 9 heads
     ASSERT_EQ(marked.size(), 2U);
     EXPECT_EQ(marked[1].loads_as, std::nullopt);
-    EXPECT_THAT(shapes_of(loadable), ElementsAre(Shape{30, 576, 9, 3, 1024}));
+    EXPECT_THAT(shapes_of(loadable), ElementsAre(Widths{30, 576, 9, 3, 1024}));
 }
 
 TEST(Enumerate, NamesTheNearestShapeWhereNoneIsWithinTheBudget) {

@@ -186,8 +186,9 @@ TEST(TokenizerJson, NamesAComponentThatIsNotSupportedAndThoseThatAre) {
     refuses("/post_processor", {{"type", "BertProcessing"}}, HasSubstr("BertProcessing"));
     refuses("/decoder", {{"type", "WordPiece"}}, HasSubstr("decoder"));
     refuses("/added_tokens", json::array({added(7, "<bos>")}), HasSubstr("<bos>"));
-    EXPECT_THAT([] { Tokenizer::from_json("{"); }, ThrowsMessage<UserError>(HasSubstr("not JSON")));
-    EXPECT_THAT([] { Tokenizer::from_json("[]"); }, ThrowsMessage<UserError>(HasSubstr("must be an object")));
+    EXPECT_THAT([] { Tokenizer::from_json("{"); }, ThrowsMessage<UserError>(HasSubstr("not valid JSON")));
+    EXPECT_THAT([] { Tokenizer::from_json("[]"); },
+                ThrowsMessage<UserError>(HasSubstr("expected an object")));
 }
 
 TEST(TokenizerJson, LearnsItsSpecialTokensFromTheConfig) {

@@ -31,7 +31,7 @@ StepShape stage_of_two(int stage) {
 
 model::Placement layers(int64_t begin, int64_t end) {
     model::Placement out;
-    out.chunks = {{begin, end}};
+    out.virtual_stages = {{begin, end}};
     return out;
 }
 

@@ -74,8 +74,8 @@ struct Teacher {
         test::randomise(*head, 2);
         std::vector<StateRoute> routes;
         for (const auto& pair : setting.terms.pairs)
-            routes.push_back({pair.teacher, model::place_of(setting.student, student.layout.pp,
-                                                            grids.virtual_stages, pair.student)
+            routes.push_back({pair.teacher, model::place_of_state(setting.student, student.layout.pp,
+                                                                  grids.virtual_stages, pair.student)
                                                 .stage});
         grid = std::make_unique<TeacherGrid>(student, own, *whole, routes);
     }

@@ -1,19 +1,20 @@
-#include "io/strict_json.hpp"
+#include "src/json/parse.hpp"
 
 #include <unordered_set>
 #include <vector>
 
 #include "src/core/error.hpp"
 
-namespace espalier::io {
+namespace espalier {
 
-nlohmann::json parse_json(std::string_view text, const std::string& what, int depth) {
+nlohmann::json parse_json(std::string_view text, const std::string& what, JsonRules rules) {
     using Event = nlohmann::json::parse_event_t;
     std::vector<std::unordered_set<std::string>> open;  // the keys of every object that is still open
     const auto check = [&](int level, Event event, nlohmann::json& parsed) {
         if (event == Event::object_start || event == Event::array_start) {
-            ESPALIER_REQUIRE(level < depth, "{}: JSON nested deeper than {}", what, depth);
+            ESPALIER_REQUIRE(level < rules.depth, "{}: JSON nested deeper than {}", what, rules.depth);
         }
+        if (!rules.unique_keys) return true;
         if (event == Event::object_start) open.emplace_back();
         if (event == Event::object_end) open.pop_back();
         if (event == Event::key) {
@@ -29,4 +30,4 @@ nlohmann::json parse_json(std::string_view text, const std::string& what, int de
     }
 }
 
-}  // namespace espalier::io
+}  // namespace espalier

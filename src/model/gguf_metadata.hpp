@@ -1,9 +1,11 @@
-// llama.cpp's names for what a model is made of: GGUF metadata and tensors.
+// A model in llama.cpp's words: GGUF's metadata.
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
 
-#include "src/model/hugging_face.hpp"
+#include "src/model/architecture.hpp"
 
 namespace espalier::model {
 
@@ -12,9 +14,5 @@ namespace espalier::model {
 /// file has it, else empty.
 Architecture from_gguf(const nlohmann::json& metadata, const std::vector<std::string>& tensors,
                        const std::vector<float>& rope_factors, const std::string& source);
-
-/// q and k of Llama and Mistral files are stored as rotary pairs; Nemotron's norms as gains, one more than
-/// the weight.
-ForeignTensor gguf_tensor(const Architecture& a, const Parameter& p);
 
 }  // namespace espalier::model

@@ -1,0 +1,42 @@
+// Tensors between ranks over MPI: whatever network there is, of memory that the processor reads.
+#pragma once
+
+#include "src/comm/transport.hpp"
+
+namespace espalier::comm {
+
+/// Sums of bf16 run in f32. Their order is MPI's, the same from run to run on one layout.
+class MpiTransport : public Transport {
+public:
+    /// Elements that go in one call, below what MPI counts in an int.
+    static constexpr int64_t longest_piece = int64_t{1} << 28;
+
+    /// `comm` stays the caller's. `longest` is another number of elements for tests.
+    explicit MpiTransport(MPI_Comm comm, int64_t longest = longest_piece);
+
+    void all_reduce(Context& ctx, Tensor& x, Reduction reduction) override;
+    void all_gather(Context& ctx, const Tensor& part, Tensor& whole,
+                    std::span<const int64_t> offsets) override;
+    void reduce_scatter(Context& ctx, const Tensor& whole, Tensor& part,
+                        std::span<const int64_t> offsets) override;
+    Request send(const Tensor& x, int to, int tag) override;
+    Request receive(Tensor& x, int from, int tag) override;
+
+protected:
+    MPI_Comm comm() const { return comm_; }
+    int rank() const { return rank_; }
+    int size() const { return size_; }
+
+private:
+    template <class Start>
+    std::vector<MPI_Request> start_pieces(Range all, Start start) const;
+    template <class Start>
+    void for_each_piece_of_ranks(std::span<const int64_t> offsets, Start start) const;
+
+    MPI_Comm comm_;
+    int64_t longest_;
+    int rank_ = 0;
+    int size_ = 1;
+};
+
+}  // namespace espalier::comm

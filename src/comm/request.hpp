@@ -1,0 +1,51 @@
+// A message on its way.
+#pragma once
+
+#include <mpi.h>
+
+#include <memory>
+#include <vector>
+
+#include "src/comm/stopwatch.hpp"
+#include "src/core/device.hpp"
+#include "src/core/tensor.hpp"
+
+namespace espalier::comm {
+
+/// Keeps the tensor's memory; wait() or the destructor ends it: on the processor the message is then done, on
+/// a device everything put on the compute stream from then on comes after it.
+class Request {
+public:
+    Request() = default;
+    /// A message of MPI, in pieces.
+    Request(Tensor tensor, std::vector<MPI_Request> pieces)
+        : tensor_(std::move(tensor)), pieces_(std::move(pieces)) {}
+    /// A message of a device, on the stream `on`.
+    Request(Tensor tensor, device::Stream on, device::Stream compute)
+        : tensor_(std::move(tensor)), on_(on), compute_(compute) {}
+    Request(Request&& other) noexcept { swap(other); }
+    Request& operator=(Request&& other) noexcept {
+        swap(other);
+        return *this;
+    }
+    ~Request();
+
+    void wait();
+    bool test();    ///< whether it has ended; true from then on. Of messages on the processor
+    void cancel();  ///< of a receive that nobody sends to
+
+    /// Lets waiting count on this watch.
+    void time_with(std::shared_ptr<Stopwatch> watch) { watch_ = std::move(watch); }
+
+private:
+    void swap(Request& other) noexcept;
+    int finish();  ///< MPI's code
+
+    Tensor tensor_;
+    std::vector<MPI_Request> pieces_;
+    device::Stream on_ = nullptr;
+    device::Stream compute_ = nullptr;
+    std::shared_ptr<Stopwatch> watch_;
+};
+
+}  // namespace espalier::comm

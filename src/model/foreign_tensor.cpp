@@ -1,0 +1,99 @@
+#include "src/model/foreign_tensor.hpp"
+
+#include <algorithm>
+
+#include "src/core/error.hpp"
+
+namespace espalier::model {
+namespace {
+
+/// What GGUF does to a weight beyond naming it.
+enum class Stored { as_it_is, rotated, as_gain };
+using enum Stored;
+
+/// Names of a weight; those in a layer come after "model.layers.<layer>." and "blk.<layer>.".
+struct Row {
+    Weight weight;
+    const char* hugging_face;
+    const char* gguf;
+    Stored stored = as_it_is;
+};
+
+// clang-format off
+constexpr Row rows[] = {
+    {Weight::token_embedding,     "model.embed_tokens.weight",       "token_embd.weight"},
+    {Weight::attention_norm,      "input_layernorm.weight",          "attn_norm.weight", as_gain},
+    {Weight::attention_norm_bias, "input_layernorm.bias",            "attn_norm.bias"},
+    {Weight::query,               "self_attn.q_proj.weight",         "attn_q.weight", rotated},
+    {Weight::key,                 "self_attn.k_proj.weight",         "attn_k.weight", rotated},
+    {Weight::value,               "self_attn.v_proj.weight",         "attn_v.weight"},
+    {Weight::query_bias,          "self_attn.q_proj.bias",           "attn_q.bias", rotated},
+    {Weight::key_bias,            "self_attn.k_proj.bias",           "attn_k.bias", rotated},
+    {Weight::value_bias,          "self_attn.v_proj.bias",           "attn_v.bias"},
+    {Weight::attention_out,       "self_attn.o_proj.weight",         "attn_output.weight"},
+    {Weight::attention_out_bias,  "self_attn.o_proj.bias",           "attn_output.bias"},
+    {Weight::mlp_norm,            "post_attention_layernorm.weight", "ffn_norm.weight", as_gain},
+    {Weight::mlp_norm_bias,       "post_attention_layernorm.bias",   "ffn_norm.bias"},
+    {Weight::gate,                "mlp.gate_proj.weight",            "ffn_gate.weight"},
+    {Weight::up,                  "mlp.up_proj.weight",              "ffn_up.weight"},
+    {Weight::gate_bias,           "mlp.gate_proj.bias",              "ffn_gate.bias"},
+    {Weight::up_bias,             "mlp.up_proj.bias",                "ffn_up.bias"},
+    {Weight::down,                "mlp.down_proj.weight",            "ffn_down.weight"},
+    {Weight::down_bias,           "mlp.down_proj.bias",              "ffn_down.bias"},
+    {Weight::final_norm,          "model.norm.weight",               "output_norm.weight", as_gain},
+    {Weight::final_norm_bias,     "model.norm.bias",                 "output_norm.bias"},
+    {Weight::head,                "lm_head.weight",                  "output.weight"},
+};
+// clang-format on
+
+const Row& row_of(const Parameter& p) {
+    const auto* row =
+        std::find_if(std::begin(rows), std::end(rows), [&](const Row& r) { return r.weight == p.weight; });
+    if (row == std::end(rows)) throw InternalError(fmt::format("{} has no foreign name", p.name));
+    return *row;
+}
+
+std::string full_name(const Parameter& p, const char* layers, const char* name) {
+    return p.layer < 0 ? name : fmt::format("{}.{}.{}", layers, p.layer, name);
+}
+
+Shape foreign_shape(const Parameter& p) {
+    Shape shape;
+    for (size_t i = 0; i < p.axes.size(); ++i) {
+        if (p.axes[i] == Axis::head_dim) {
+            shape.back() *= p.shape[i];
+        } else {
+            shape.push_back(p.shape[i]);
+        }
+    }
+    return shape;
+}
+
+}  // namespace
+
+ForeignTensor hugging_face_tensor(const Architecture&, const Parameter& p) {
+    return {full_name(p, "model.layers", row_of(p).hugging_face), foreign_shape(p)};
+}
+
+ForeignTensor gguf_tensor(const Architecture& a, const Parameter& p) {
+    const Row& row = row_of(p);
+    ForeignTensor out{full_name(p, "blk", row.gguf), foreign_shape(p)};
+    if (row.stored == rotated && a.family != Family::nemotron) out.interleaved_dim = a.head_dim;
+    if (row.stored == as_gain && a.norm.gain == Gain::one_plus_weight) out.added = 1;
+    return out;
+}
+
+bool is_ignored_tensor(const std::string& name) {
+    for (const char* end : {".rotary_emb.inv_freq", ".attn.masked_bias", ".attn.bias", "rope_freqs.weight"}) {
+        if (name.ends_with(end)) return true;
+    }
+    return false;
+}
+
+int64_t foreign_row(const ForeignTensor& t, int64_t row) {
+    if (t.interleaved_dim == 0) return row;
+    const int64_t d = t.interleaved_dim, head = row / d, in_head = row % d;
+    return head * d + 2 * (in_head % (d / 2)) + in_head / (d / 2);
+}
+
+}  // namespace espalier::model
