@@ -99,7 +99,8 @@ void make_folder(const std::string& path) {
                      error ? error.message() : "a file has that name");
 }
 
-void check_output(const std::string& path, bool replace) {
+void check_output(const std::string& path, bool replace, Output kind) {
+    ESPALIER_REQUIRE(!path.empty(), "an output has an empty name");
     const std::string folder = folder_of(path);
     struct stat status = {};
     ESPALIER_REQUIRE(::stat(folder.c_str(), &status) == 0 && S_ISDIR(status.st_mode),
@@ -108,6 +109,9 @@ void check_output(const std::string& path, bool replace) {
                      "cannot write {}: no permission to write in {}", path, folder);
     if (::lstat(path.c_str(), &status) != 0) return;
     ESPALIER_REQUIRE(replace, "{} exists; give --force to replace it, or another --out", path);
+    ESPALIER_REQUIRE((kind == Output::folder) == std::filesystem::is_directory(path),
+                     "{}: is {}; choose another --out", path,
+                     kind == Output::folder ? "no folder" : "a folder");
 }
 
 }  // namespace espalier::io

@@ -36,8 +36,9 @@ private:
 /// Makes a folder and those that hold it, where they are not there. Throws UserError (no permission, a file
 /// of that name).
 void make_folder(const std::string& path);
-/// Throws UserError when `path` exists and may not be replaced, or its folder does not exist or cannot be
-/// written to.
-void check_output(const std::string& path, bool replace);
+enum class Output { file, folder };
+/// Throws UserError when `path` exists and may not be replaced or is the other kind, or the folder that is to
+/// hold it does not exist or cannot be written to.
+void check_output(const std::string& path, bool replace, Output kind = Output::file);
 
 }  // namespace espalier::io

@@ -44,8 +44,7 @@ int64_t parse_bytes(const std::string& text, const char* option) {
 /// --force replaces an earlier export, and nothing else that may lie in a folder.
 void check_replaced(const std::string& folder) {
     if (!fs::exists(fs::symlink_status(folder))) return;
-    ESPALIER_REQUIRE(fs::is_directory(folder) && !fs::is_symlink(folder),
-                     "{}: is no folder; choose another --out", folder);
+    ESPALIER_REQUIRE(!fs::is_symlink(folder), "{}: is a symbolic link; choose another --out", folder);
     for (const auto& entry : fs::directory_iterator(folder)) {
         const std::string name = entry.path().filename().string();
         const bool ours = name == "config.json" || name == "model.safetensors.index.json" ||
@@ -130,7 +129,7 @@ int export_model(const std::vector<std::string>& arguments, comm::Mpi&) {
     return run_job("export", arguments, declare, [&](Session& session, const Options&) {
         const int64_t shard_bytes = parse_bytes(shard_size, "--shard-size");
         const auto as = parse_store_dtype(store_dtype);
-        io::check_output(out, session.common().force);
+        io::check_output(out, session.common().force, io::Output::folder);
         check_replaced(out);
         ModelFile file(path, session.world().handle());
         const auto& a = file.architecture();

@@ -78,6 +78,9 @@ int generate(const std::vector<std::string>& arguments, comm::Mpi&) {
             const auto fresh = evaluate::generate(session.context(), *model, session.topology(), ids,
                                                   o.generation, [](int32_t) {});
             tokens += static_cast<double>(fresh.size());
+            const int64_t length = std::ssize(ids) + std::max<int64_t>(0, std::ssize(fresh) - 1);
+            session.model_flops +=
+                static_cast<double>(length) * model::forward_flops_per_token(file.architecture(), length);
             const std::string text = tokenizer.decode(fresh, tokenizer::SkipSpecial::yes);
             texts.push_back({{"prompt", prompt}, {"text", text}, {"ids", fresh}});
             session.log().result("{}{}", prompt, text);

@@ -1,4 +1,5 @@
 // importance: one forward-only pass over calibration samples.
+#include <cmath>
 #include <sstream>
 
 #include "io/publish.hpp"
@@ -41,6 +42,18 @@ prune::PassOptions pass_options(const ImportanceOptions& o, const model::Archite
     return out;
 }
 
+/// Model FLOPs of a pass, without those of --depth-task: what comes before missing layers is shared.
+double flops_per_token(const prune::PassOptions& pass, const model::Architecture& a, int64_t seq_len) {
+    double flops = model::forward_flops_per_token(a, seq_len);
+    const auto add_variants = [&](int64_t width) {
+        for (int64_t next = width; next <= a.depth(); ++next)
+            flops += model::forward_flops_per_token(a, seq_len, next);
+    };
+    if (pass.loss_without) add_variants(1);
+    if (pass.loss_without_blocks) add_variants(pass.block);
+    return flops;
+}
+
 }  // namespace
 
 int importance(const std::vector<std::string>& arguments, comm::Mpi&) {
@@ -81,6 +94,8 @@ int importance(const std::vector<std::string>& arguments, comm::Mpi&) {
         const double begin = session.seconds();
         const auto sums = score_samples(session, *model, samples, calibration, scoring);
         const double seconds = session.seconds() - begin;
+        ESPALIER_REQUIRE(std::isfinite(sums.loss), "{}: its loss is no number; are its weights whole?",
+                         o.model);
         ScoresHeader header{calibration.seq_len, file.sha256(), scoring.pass, {}};
         if (!o.depth_task.empty())
             header.accuracy = depth_accuracy(session, *model, o.depth_task,
@@ -91,7 +106,7 @@ int importance(const std::vector<std::string>& arguments, comm::Mpi&) {
         session.results["tokens"] = static_cast<int64_t>(sums.tokens);
         session.results["tokens_per_second"] = sums.tokens / seconds;
         session.results["loss"] = sums.loss / sums.tokens;
-        session.model_flops = sums.tokens * model::forward_flops_per_token(a, calibration.seq_len);
+        session.model_flops = sums.tokens * flops_per_token(scoring.pass, a, calibration.seq_len);
         session.log().result("{}: {} samples, loss {:.4f}, {:.0f} tokens/s", o.out, calibration.samples,
                              sums.loss / sums.tokens, sums.tokens / seconds);
         return exit_code::done;

@@ -96,35 +96,33 @@ bool is_token_prefix(const std::string& path) {
 
 }  // namespace
 
-int inspect(const std::vector<std::string>& arguments, comm::Mpi& mpi) {
+int inspect(const std::vector<std::string>& arguments, comm::Mpi&) {
     std::string path;
     bool json = false, verify = false;
-    CommonOptions common;
-    Options options("inspect", common, "path");
-    options.required("path", path,
-                     "M.h5, I.h5, a checkpoint, a Hugging Face folder, .safetensors, .gguf, .bin, or a "
-                     "PREFIX of token files");
-    options.add("json", json, "as one JSON object");
-    options.add("verify", verify,
-                "read everything and compare with the stored checksums (Espalier's own files)");
-    if (!options.parse(arguments, mpi.rank() == 0)) return exit_code::done;
-    if (mpi.rank() != 0) return exit_code::done;
-    const bool own = path.ends_with(".h5") || path.ends_with(".hdf5");
-    ESPALIER_REQUIRE(own || !verify, "{}: only Espalier's own files carry checksums to verify", path);
-    ordered_json facts;
-    if (own) {
-        facts = inspect_own(path, verify);
-    } else if (is_token_prefix(path)) {
-        facts = inspect_tokens(path);
-    } else {
-        facts = inspect_foreign(path);
-    }
-    if (json) {
-        fmt::print("{}\n", facts.dump(1));
-    } else {
-        print(facts);
-    }
-    return exit_code::done;
+    const auto declare = [&](Options& options) {
+        options.required("path", path,
+                         "M.h5, I.h5, a checkpoint, a Hugging Face folder, .safetensors, .gguf, .bin, or a "
+                         "PREFIX of token files");
+        options.add("json", json, "as one JSON object");
+        options.add("verify", verify,
+                    "read everything and compare with the stored checksums (Espalier's own files)");
+    };
+    const auto body = [&](Session& session, const Options&) {
+        if (!session.root()) return exit_code::done;
+        const bool own = path.ends_with(".h5") || path.ends_with(".hdf5");
+        ESPALIER_REQUIRE(own || !verify, "{}: only Espalier's own files carry checksums to verify", path);
+        const ordered_json facts = own                     ? inspect_own(path, verify)
+                                   : is_token_prefix(path) ? inspect_tokens(path)
+                                                           : inspect_foreign(path);
+        session.results["facts"] = facts;
+        if (json) {
+            fmt::print("{}\n", facts.dump(1));
+        } else {
+            print(facts);
+        }
+        return exit_code::done;
+    };
+    return run_job("inspect", arguments, declare, body, "path");
 }
 
 }  // namespace espalier::jobs

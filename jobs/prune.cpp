@@ -6,6 +6,7 @@
 #include "jobs/job.hpp"
 #include "jobs/prune_options.hpp"
 #include "jobs/scores_file.hpp"
+#include "jobs/tokens.hpp"
 #include "src/core/error.hpp"
 
 namespace espalier::jobs {
@@ -75,8 +76,11 @@ int prune(const std::vector<std::string>& arguments, comm::Mpi&) {
         "prune", arguments, [&](Options& options) { declare(o, options); },
         [&](Session& session, const Options& options) {
             io::check_output(o.out, session.common().force);
+            ESPALIER_REQUIRE(o.check_tolerance >= 0, "--check-tolerance {}: it cannot be negative",
+                             o.check_tolerance);
             ModelFile source(o.model, session.world().handle());
             const auto& a = source.architecture();
+            if (!o.check.empty()) TokenStream(o.check, a.vocab);  // found wrong now, not after the cut
             const auto chosen = choose_kept(session, source, o, options);
             const auto result = prune::shape(a, chosen.kept);
             const auto dtypes = cut_dtypes(source, chosen.kept, result);

@@ -29,9 +29,10 @@ std::string lines_up_to(const std::string& path, int64_t last) {
 
 }  // namespace
 
-RunLog::RunLog(const Session& session, const std::string& rundir, int64_t resumed_step, int64_t steps,
-               int64_t log_every, int64_t tokens_each)
+RunLog::RunLog(const Session& session, const std::string& rundir, int64_t resumed_step, int64_t skipped,
+               int64_t steps, int64_t log_every, int64_t tokens_each)
     : log_(session.log()),
+      skipped_before_(skipped),
       log_every_(log_every),
       tokens_each_(tokens_each),
       first_step_(resumed_step),
@@ -94,11 +95,51 @@ void RunLog::step(const StepReport& r) {
         std::fwrite(text.data(), 1, text.size(), metrics_) == text.size() && std::fflush(metrics_) == 0,
         "metrics.jsonl cannot be written; is the disk full?");
     write_events(r);
+    count(r);
     if (lines_ && (r.step % log_every_ == 0 || r.step == r.steps)) {
-        log_.info("{}", megatron_line(r, ranks_));
+        log_.info("{}", megatron_line(interval(r), ranks_));
+        sums_ = {};
+        lines_steps_ = 0;
+        skipped_before_ = r.skipped;
     }
     progress_->show(static_cast<double>((r.step - first_step_) * tokens_each_),
                     fmt::format("step {}/{} loss {:.4f}", r.step, r.steps, r.loss));
+}
+
+namespace {
+
+void add(std::optional<double>& sum, const std::optional<double>& value) {
+    if (value) sum = sum.value_or(0) + *value;
+}
+
+void divide(std::optional<double>& sum, double by) {
+    if (sum) *sum /= by;
+}
+
+}  // namespace
+
+void RunLog::count(const StepReport& r) {
+    ++lines_steps_;
+    sums_.seconds += r.seconds;
+    sums_.flops_per_second += r.flops_per_second * r.seconds;
+    add(sums_.lm_loss, r.lm_loss);
+    add(sums_.kd_loss, r.kd_loss);
+    add(sums_.hidden_loss, r.hidden_loss);
+    add(sums_.alpha, r.alpha);
+}
+
+StepReport RunLog::interval(const StepReport& last) const {
+    StepReport out = last;
+    const auto steps = static_cast<double>(lines_steps_);
+    out.seconds = sums_.seconds / steps;
+    out.flops_per_second = sums_.flops_per_second / sums_.seconds;
+    out.lm_loss = sums_.lm_loss;
+    out.kd_loss = sums_.kd_loss;
+    out.hidden_loss = sums_.hidden_loss;
+    out.alpha = sums_.alpha;
+    for (auto* sum : {&out.lm_loss, &out.kd_loss, &out.hidden_loss, &out.alpha}) divide(*sum, steps);
+    out.skipped = last.skipped - skipped_before_;
+    return out;
 }
 
 std::string megatron_line(const StepReport& r, int ranks) {

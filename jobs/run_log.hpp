@@ -27,10 +27,10 @@ struct StepReport {
 /// Rank 0 tells; on other ranks nothing happens after the constructor.
 class RunLog {
 public:
-    /// Collective. Keeps the lines of RUNDIR/metrics.jsonl up to `resumed_step` and appends from there;
-    /// begins an event file; writes facts.json, which says what this start runs on.
-    RunLog(const Session& session, const std::string& rundir, int64_t resumed_step, int64_t steps,
-           int64_t log_every, int64_t tokens_each);
+    /// Collective. Keeps the lines of RUNDIR/metrics.jsonl up to `resumed_step`, `skipped` steps among them,
+    /// and appends from there; begins an event file; writes facts.json, which says what this start runs on.
+    RunLog(const Session& session, const std::string& rundir, int64_t resumed_step, int64_t skipped,
+           int64_t steps, int64_t log_every, int64_t tokens_each);
     ~RunLog();
 
     void step(const StepReport& report);
@@ -39,17 +39,23 @@ public:
 
 private:
     void write_events(const StepReport& report);
+    void count(const StepReport& report);
+    /// Means over the steps since the last line, as Megatron-LM's are.
+    StepReport interval(const StepReport& last) const;
 
     Log log_;
     std::FILE* metrics_ = nullptr;
     std::unique_ptr<io::EventFile> events_;
     std::unique_ptr<Progress> progress_;
+    StepReport sums_;  // of what a line gives means of, since the last one
+    int64_t lines_steps_ = 0, skipped_before_ = 0;
     int64_t log_every_, tokens_each_, first_step_;
     int ranks_;
     bool lines_;  // log lines: where standard output is not the terminal that shows the bar
 };
 
 /// Megatron-LM's training_log, field by field, with `kd loss` after `lm loss`; throughput is a rank's share.
+/// `r`: means over the steps of a line, and the steps skipped among them.
 std::string megatron_line(const StepReport& r, int ranks);
 
 }  // namespace espalier::jobs

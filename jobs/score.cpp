@@ -1,4 +1,6 @@
 // score: log-likelihood of continuations, for lm-evaluation-harness.
+#include <cmath>
+
 #include "io/publish.hpp"
 #include "jobs/job.hpp"
 #include "jobs/model_file.hpp"
@@ -30,10 +32,16 @@ int score(const std::vector<std::string>& arguments, comm::Mpi&) {
         const auto results =
             evaluate::likelihoods(session.context(), *model, session.topology(), requests, micro_batch,
                                   [&](int64_t done) { progress.show(static_cast<double>(done)); });
-        double tokens = 0;
+        double tokens = 0, flops = 0;
         std::string lines;
         for (size_t i = 0; i < results.size(); ++i) {
-            tokens += static_cast<double>(requests[i].context.size() + requests[i].continuation.size() - 1);
+            ESPALIER_REQUIRE(std::isfinite(results[i].log_likelihood),
+                             "{}, line {}: its log-likelihood is no number; are the model's weights whole?",
+                             requests_path, i + 1);
+            const size_t length = requests[i].context.size() + requests[i].continuation.size() - 1;
+            tokens += static_cast<double>(length);
+            flops += static_cast<double>(length) *
+                     model::forward_flops_per_token(file.architecture(), static_cast<int64_t>(length));
             lines += nlohmann::json{{"loglikelihood", results[i].log_likelihood},
                                     {"is_greedy", results[i].is_greedy}}
                          .dump() +
@@ -41,6 +49,7 @@ int score(const std::vector<std::string>& arguments, comm::Mpi&) {
         }
         session.results["requests"] = requests.size();
         session.results["tokens_per_second"] = tokens / (session.seconds() - begin);
+        session.model_flops = flops;
         if (session.root()) io::write_file(out, lines);
         return exit_code::done;
     });

@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <fstream>
 #include <limits>
 #include <thread>
@@ -43,6 +44,26 @@ nlohmann::ordered_json comparable(nlohmann::ordered_json options) {
     return options;
 }
 
+/// A summary replaces a summary, and nothing else.
+void check_summary(const std::string& path, const nlohmann::ordered_json& options) {
+    if (path.empty()) return;
+    const auto absolute = [](const std::string& p) {
+        return std::filesystem::absolute(p).lexically_normal().string();
+    };
+    for (const auto& [key, value] : options.items()) {
+        for (const auto& word : value.is_array() ? value : nlohmann::ordered_json::array({value})) {
+            ESPALIER_REQUIRE(key == "summary" || !word.is_string() || word.get<std::string>().empty() ||
+                                 absolute(word.get<std::string>()) != absolute(path),
+                             "--summary {}: --{} is the same file", path, key);
+        }
+    }
+    io::check_output(path, true);
+    if (!std::filesystem::exists(path)) return;
+    const auto there = nlohmann::json::parse(io::read_file(path), nullptr, false);
+    ESPALIER_REQUIRE(there.is_object() && there.contains("job"),
+                     "--summary {}: the file exists and is no summary; choose another name", path);
+}
+
 int64_t resident_memory() {
     int64_t pages = 0, resident = 0;
     std::ifstream("/proc/self/statm") >> pages >> resident;
@@ -59,6 +80,7 @@ int64_t peak_memory() {
 
 Session::Session(std::string job, const Options& options, const CommonOptions& common)
     : job_(std::move(job)), common_(common), resolved_(options.resolved()), log_(log_of(job_, common)) {
+    check_summary(common.summary, resolved_);
     check_device(common, job_);
     const int most_threads = 16 * std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
     ESPALIER_REQUIRE(common.threads >= 0 && common.threads <= most_threads,

@@ -69,7 +69,8 @@ int teacher_cache(const std::vector<std::string>& arguments, comm::Mpi&) {
         const auto model = load_transformer(session, file, model::Gradients::none);
         TeacherCacheWriter writer(session, o.out,
                                   {file.sha256(), data_fingerprint(o.data), a.vocab, o.seq_len, o.samples,
-                                   seed, o.top_k, o.temperature, masks.attention ? masks.eod : -1});
+                                   seed, o.top_k, o.temperature, masks.attention ? masks.eod : -1},
+                                  samples);
         Context& ctx = session.context();
         const auto& topology = session.topology();
         const Range mine = split_evenly(o.samples, topology.layout.dp, topology.data.rank());

@@ -7,6 +7,7 @@
 #include "io/sha256.hpp"
 #include "jobs/model_file.hpp"
 #include "src/core/error.hpp"
+#include "src/core/random.hpp"
 #include "src/model/vocabulary.hpp"
 
 namespace espalier::jobs {
@@ -67,8 +68,24 @@ std::string data_fingerprint(const std::vector<std::string>& data) {
     return hash.hex();
 }
 
+std::string samples_hash(const Session& session, const data::Samples& samples) {
+    const auto& world = session.world();
+    const Range mine = split_evenly(samples.count(), world.size(), world.rank());
+    std::vector<int32_t> ids(static_cast<size_t>(samples.seq_len() + 1));
+    int64_t low = 0, high = 0;  // sums of halves of 64 bits: ranks join them in any order
+    for (int64_t i = mine.begin; i < mine.end; ++i) {
+        samples.read(i, ids);
+        auto hash = static_cast<uint64_t>(i);
+        for (const int32_t id : ids) hash = mix64(hash ^ static_cast<uint64_t>(id));
+        low += static_cast<int64_t>(hash & 0xffffffffU);
+        high += static_cast<int64_t>(hash >> 32);
+    }
+    return fmt::format("{:x}-{:x}", world.all_reduce(high, comm::Reduction::sum),
+                       world.all_reduce(low, comm::Reduction::sum));
+}
+
 TeacherCacheWriter::TeacherCacheWriter(Session& session, const std::string& folder,
-                                       const TeacherCacheKey& key)
+                                       const TeacherCacheKey& key, const data::Samples& samples)
     : key_(key),
       writer_(prepared(session, folder), session.world().handle(), specs(key), session.common().force) {
     writer_.attribute("format", teacher_cache_format);
@@ -82,6 +99,7 @@ TeacherCacheWriter::TeacherCacheWriter(Session& session, const std::string& fold
     writer_.attribute("top_k", key.top_k);
     writer_.attribute("temperature", key.temperature);
     writer_.attribute("reset_at", key.reset_at);
+    writer_.attribute("samples_hash", samples_hash(session, samples));
     if (key.top_k == 0) writer_.attribute("steps_per_nat", double{steps_per_nat});
 }
 
@@ -149,6 +167,13 @@ TeacherCache::TeacherCache(Session& session, const std::string& folder, const Te
         same(key_.temperature, wanted.temperature, "--temperature");
     }
     reader_.verify_all();
+}
+
+void TeacherCache::check_samples(const Session& session, const data::Samples& samples) const {
+    ESPALIER_REQUIRE(reader_.text("samples_hash") == samples_hash(session, samples),
+                     "{}: it was made of other samples than this run's; make a cache for this run with "
+                     "`espalier teacher-cache`",
+                     reader_.path());
 }
 
 distill::Teacher TeacherCache::of(int64_t first_sample, Range vocabulary) {

@@ -6,6 +6,7 @@
 
 #include "io/tensor_file.hpp"
 #include "jobs/session.hpp"
+#include "src/data/samples.hpp"
 #include "src/distill/teacher.hpp"
 
 namespace espalier::jobs {
@@ -25,10 +26,14 @@ struct TeacherCacheKey {
 /// What makes token files others: a hash over the indexes, and over weights and sizes.
 std::string data_fingerprint(const std::vector<std::string>& data);
 
+/// Collective; each rank reads a part. A hash of every sample's tokens and place.
+std::string samples_hash(const Session& session, const data::Samples& samples);
+
 class TeacherCacheWriter {
 public:
-    /// Collective; makes the folder.
-    TeacherCacheWriter(Session& session, const std::string& folder, const TeacherCacheKey& key);
+    /// Collective; makes the folder. `samples`: those of the key, whose hash goes with them.
+    TeacherCacheWriter(Session& session, const std::string& folder, const TeacherCacheKey& key,
+                       const data::Samples& samples);
 
     /// The block of tokens [begin, begin + rows) of the samples from `first_sample` on, which lie one after
     /// another; called by the tensor parallel ranks of a last stage together. logits [rows, vocab of this
@@ -49,6 +54,9 @@ public:
     /// teacher_sha256 is of any teacher, and a top_k of 0 in the file serves any. Reads all of it once, each
     /// rank a part, against its checksums.
     TeacherCache(Session& session, const std::string& folder, const TeacherCacheKey& wanted);
+
+    /// Collective. Throws UserError unless the cache was made of exactly these.
+    void check_samples(const Session& session, const data::Samples& samples) const;
 
     const TeacherCacheKey& key() const { return key_; }
     /// The teacher for a micro-batch of samples from `first_sample` on; `vocabulary`: ids of this rank.

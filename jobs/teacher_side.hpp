@@ -42,6 +42,10 @@ public:
     /// Collective. What the teacher does before the student's passes of a step in which `tokens` tokens
     /// count.
     void begin_step(Context& ctx, const ReadMicroBatches& read, double tokens);
+    /// Collective. Throws UserError where a cache is of other samples.
+    void check_samples(const data::Samples& samples) const {
+        if (cache_) cache_->check_samples(session_, samples);
+    }
     /// Collective. The norm of its gradient over all replicas, where it is corrected; else 0.
     double gradient_norm(Context& ctx);
     /// Collective. Where it is corrected, its update number `updates` with `share` of its peak learning rate;

@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 #include <filesystem>
+#include <fstream>
 #include <utility>
 
 #include "io/publish.hpp"
@@ -32,8 +33,24 @@ namespace fs = std::filesystem;
 
 constexpr int most_skips_in_a_row = 20;
 
-/// A folder with something of a run in it is an existing output unless this start goes on from it.
+/// Whether a start of a run has written into the folder.
+bool is_run(const std::string& folder) {
+    if (fs::exists(folder + "/facts.json")) return true;
+    std::string first;
+    std::ifstream(folder + "/config.ini") >> first;
+    return first == "[distill]" || first == "[train]";
+}
+
+bool is_empty_but_for_stop(const std::string& folder) {
+    return std::all_of(fs::directory_iterator(folder), fs::directory_iterator(),
+                       [](const auto& entry) { return entry.path().filename() == "stop"; });
+}
+
+/// A folder with something of a run in it is an existing output unless this start goes on from it; one with
+/// something else is nobody's run.
 void prepare_folder(const Session& session, const TrainingOptions& o) {
+    ESPALIER_REQUIRE(!fs::is_directory(o.out) || is_run(o.out) || is_empty_but_for_stop(o.out),
+                     "{}: holds files that are no run's; choose another --out, or an empty folder", o.out);
     const bool force = session.common().force;
     const auto has = [&](const char* name) { return fs::exists(o.out + "/" + name); };
     ESPALIER_REQUIRE(!fs::exists(o.out) || fs::is_directory(o.out), "{}: exists and is no folder", o.out);
@@ -68,6 +85,7 @@ public:
         const int64_t vocab = student_file_->architecture().vocab;
         samples_ = std::make_unique<data::Samples>(open_data(o.data, vocab), steps_ * o.global_batch,
                                                    o.seq_len, static_cast<uint32_t>(session.common().seed));
+        teacher_->check_samples(*samples_);
         if (!o.valid.empty()) {
             valid_ = std::make_unique<TokenStream>(o.valid, vocab);
             ESPALIER_REQUIRE(valid_->tokens() >= 2, "--valid {}: {} tokens; a loss needs at least 2", o.valid,
@@ -101,7 +119,7 @@ public:
         reserve_models();
         MemoryReport memory(session_,
                             predict_memory(session_, o_, *student_, *optimizer_, *teacher_, *checkpoints_));
-        RunLog log(session_, o_.out, step, steps_, o_.log_every, o_.global_batch * o_.seq_len);
+        RunLog log(session_, o_.out, step, skipped_, steps_, o_.log_every, o_.global_batch * o_.seq_len);
         const StopRequests stop_requests;
         const StopLimits limits{o_.exit_after_minutes, o_.exit_after_steps, o_.out + "/stop"};
         breakdown_.emplace(teacher_->grids());
@@ -145,6 +163,11 @@ public:
                 step, steps_, o_.out, saved);
             return exit_code::work_left;
         }
+        ESPALIER_REQUIRE(
+            skipped_ < steps_ && std::isfinite(report.loss),
+            "{}: {} of {} steps had no finite gradient and the last loss is {}: nothing was learned that "
+            "is worth a model.h5; lower --lr, or look at the model and the data",
+            o_.out, skipped_, steps_, report.loss);
         write_model();
         return exit_code::done;
     }

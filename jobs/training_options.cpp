@@ -1,9 +1,17 @@
 #include "jobs/training.hpp"
 
+#include <cmath>
+#include <utility>
+
 #include "jobs/model_file.hpp"
 #include "src/core/error.hpp"
 
 namespace espalier::jobs {
+namespace {
+
+constexpr int64_t most_tokens = 1'000'000'000'000'000;
+
+}  // namespace
 
 void declare_training(Options& options, TrainingOptions& o) {
     options.required("data", o.data, "PREFIX, or WEIGHT PREFIX pairs");
@@ -39,6 +47,19 @@ void check(const TrainingOptions& o) {
     const auto positive = [](auto value, const char* option) {
         ESPALIER_REQUIRE(value > 0, "{} {}: it must be positive", option, value);
     };
+    for (const auto& [value, option] : {std::pair{o.lr, "--lr"},
+                                        {o.min_lr, "--min-lr"},
+                                        {o.teacher_lr, "--teacher-lr"},
+                                        {o.weight_decay, "--weight-decay"},
+                                        {o.eps, "--adam-eps"},
+                                        {o.clip_grad, "--clip-grad"},
+                                        {o.temperature, "--temperature"},
+                                        {o.exit_after_minutes, "--exit-after-minutes"}})
+        ESPALIER_REQUIRE(std::isfinite(value) && value >= 0, "{} {}: it must be a number, and not negative",
+                         option, value);
+    ESPALIER_REQUIRE(o.tokens <= most_tokens && o.global_batch <= most_tokens / o.seq_len,
+                     "--tokens {}, --global-batch {} of --seq-len {}: that is more than {} tokens", o.tokens,
+                     o.global_batch, o.seq_len, most_tokens);
     positive(o.tokens, "--tokens");
     positive(o.seq_len, "--seq-len");
     positive(o.global_batch, "--global-batch");
@@ -50,6 +71,10 @@ void check(const TrainingOptions& o) {
                          o.checkpoint_every >= 0 && o.valid_every >= 0 && o.exit_after_steps >= 0,
                      "--min-lr, --warmup-steps, --weight-decay, --clip-grad, --checkpoint-every, "
                      "--valid-every and --exit-after-steps cannot be negative");
+    ESPALIER_REQUIRE(o.teacher_tp >= 0 && o.teacher_pp >= 0,
+                     "--teacher-tp {} --teacher-pp {}: they cannot be negative", o.teacher_tp, o.teacher_pp);
+    ESPALIER_REQUIRE(o.teacher_lr == 0 || o.correct_teacher,
+                     "--teacher-lr {}: only a teacher that --correct-teacher trains has one", o.teacher_lr);
     ESPALIER_REQUIRE(o.micro_batch <= o.global_batch, "--micro-batch {} exceeds --global-batch {}",
                      o.micro_batch, o.global_batch);
     ESPALIER_REQUIRE(o.beta1 >= 0 && o.beta1 < 1 && o.beta2 >= 0 && o.beta2 < 1 && o.eps > 0,

@@ -95,9 +95,9 @@ double head_product_flops(const Architecture& a) {
     return 2.0 * static_cast<double>(a.hidden) * static_cast<double>(a.vocab);
 }
 
-double forward_flops_per_token(const Architecture& a, int64_t seq_len) {
+double forward_flops_per_token(const Architecture& a, int64_t seq_len, int64_t first_layer) {
     double flops = head_product_flops(a);
-    for (int64_t layer = 0; layer < a.depth(); ++layer) {
+    for (int64_t layer = first_layer; layer < a.depth(); ++layer) {
         const double q = static_cast<double>(a.layers[static_cast<size_t>(layer)].query_heads * a.head_dim);
         flops += layer_product_flops(a, layer) + 2.0 * static_cast<double>(seq_len) * q;
     }

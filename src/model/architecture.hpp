@@ -67,7 +67,7 @@ void check(const Architecture& a, const std::string& source);
 
 /// FLOPs of one token's forward pass at a sequence length: every matrix product (the head's too), and causal
 /// attention (2 seq_len q_heads head_dim per layer). The backward pass is twice that.
-double forward_flops_per_token(const Architecture& a, int64_t seq_len);
+double forward_flops_per_token(const Architecture& a, int64_t seq_len, int64_t first_layer = 0);
 /// Of which the matrix products with weights, of one layer and of the output projection.
 double layer_product_flops(const Architecture& a, int64_t layer);
 double head_product_flops(const Architecture& a);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "tests/jobs/program.hpp"
@@ -179,6 +180,44 @@ TEST_F(BadInput, FoldersOfOtherThingsForAnExport) {
     expect_refused(words, {"exported", "thesis.tex"});
 
     EXPECT_EQ(world().read("exported/thesis.tex"), "years of work");
+}
+
+TEST_F(BadInput, SummariesInPlaceOfOtherFiles) {
+    const std::vector<std::string> words{"evaluate", "--model", path("model.h5"), "--data", path("tokens")};
+    const auto with_summary = [&](const std::string& name) {
+        auto out = words;
+        out.insert(out.end(), {"--seq-len", "16", "--summary", path(name)});
+        return out;
+    };
+    const std::string model = world().read("model.h5");
+
+    expect_refused(with_summary("model.h5"), {"--summary", "--model is the same file"});
+    expect_refused(with_summary("tokens.idx"), {"tokens.idx", "is no summary"});
+    expect_refused(with_summary("nowhere/s.json"), {"there is no folder"});
+
+    EXPECT_EQ(world().read("model.h5"), model);
+    ASSERT_EQ(espalier(with_summary("s.json")).exit_code, 0);
+    EXPECT_EQ(espalier(with_summary("s.json")).exit_code, 0) << "a summary may be replaced";
+}
+
+TEST_F(BadInput, RunsInFoldersOfOtherThings) {
+    std::filesystem::create_directory(path("project"));
+    world().write("project/config.ini", "[core]\n");
+
+    expect_refused(distill_arguments(world(), "project"), {"project", "no run's"});
+
+    EXPECT_EQ(world().read("project/config.ini"), "[core]\n");
+}
+
+TEST_F(BadInput, AReferenceForACheckThatIsNotThere) {
+    expect_refused({"prune", "--model", path("model.h5"), "--importance", path("scores.h5"), "--ffn", "20",
+                    "--out", path("cut.h5"), "--check", path("none")},
+                   {"none"});
+}
+
+TEST_F(BadInput, LearningRatesAndTemperaturesThatAreNoNumbers) {
+    for (const char* option : {"--weight-decay", "--temperature", "--clip-grad"})
+        expect_refused(distill_arguments(world(), "nan", {option, "inf"}), {option, "inf"});
 }
 
 TEST_F(BadInput, NumbersThatAreTooLarge) {

@@ -158,6 +158,16 @@ TEST_F(Distill, ACacheOfSomethingElseIsRefused) {
     refused({"--top-k", "5", "--temperature", "2"}, "--temperature");
     refused({"--top-k", "5", "--teacher", world.path("model.h5")}, "teacher");
     refused({"--top-k", "5", "--teacher-tp", "2"}, "--teacher-tp");
+    const std::string tokens = world.read("tokens.bin");
+    std::string other = tokens;
+    other[0] = static_cast<char>(other[0] ^ 1);
+    world.write("tokens.bin", other);
+    refused({"--top-k", "5"}, "other samples");
+    world.write("tokens.bin", tokens);
+    std::string damaged = world.read("cache/teacher.h5");
+    damaged[damaged.size() - 40] = static_cast<char>(damaged[damaged.size() - 40] ^ 1);
+    world.write("cache/teacher.h5", damaged);
+    refused({"--top-k", "5"}, "teacher.h5");
 }
 
 TEST_F(Distill, ACorrectedTeacherLearnsAsAloneAndComesBackAfterAStop) {

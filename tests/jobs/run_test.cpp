@@ -84,6 +84,26 @@ TEST(Run, ADamagedCheckpointTakesNoPlaceOfThoseToKeep) {
     EXPECT_EQ(world.read("run/latest"), "checkpoints/step-3.h5\n");
 }
 
+TEST(Run, LogLinesAreMeansOverTheirSteps) {
+    const TinyWorld world;
+    auto arguments = distill_arguments(world, "run", {"--log-every", "3"});
+    arguments.erase(std::find(arguments.begin(), arguments.end(), "--quiet"));
+
+    const auto result = espalier(arguments);
+
+    const auto losses = metrics(world, "run", "lm_loss");
+    ASSERT_EQ(losses.size(), 6U);
+    size_t at = 0;
+    for (const size_t first : {0U, 3U}) {
+        const std::string field = "lm loss: ";
+        at = result.out.find(field, at);
+        ASSERT_NE(at, std::string::npos) << result.out;
+        at += field.size();
+        EXPECT_NEAR(std::stod(result.out.substr(at)),
+                    (losses[first] + losses[first + 1] + losses[first + 2]) / 3, 1e-5);
+    }
+}
+
 TEST(Run, RefusesToGoOnWithOtherOptions) {
     const TinyWorld world;
     ASSERT_EQ(espalier(distill_arguments(world, "run", {"--exit-after-steps", "2"})).exit_code, 3);
