@@ -61,14 +61,14 @@ std::vector<JsonField> JsonField::elements() const {
 
 bool JsonField::has(std::string_view name) const {
     if (value_->is_null()) return false;
-    require(value_->is_object(), "an object");
+    require(value_->is_object(), "a JSON object");
     asked_.emplace(name);
     const auto found = value_->find(name);
     return found != value_->end() && !found->is_null();
 }
 
 JsonField JsonField::at(std::string_view name) const {
-    require(value_->is_object(), "an object");
+    require(value_->is_object(), "a JSON object");
     asked_.emplace(name);
     const auto found = value_->find(name);
     ESPALIER_REQUIRE(found != value_->end(), "{}: the field \"{}\" is missing", place(), name);

@@ -32,14 +32,14 @@ void Outbox::drain(size_t left) {
 Tensor forward_pipeline(Context& ctx, Transformer& model, const comm::Topology& topology,
                         const TokenBatch& tokens, Outbox& outbox, Observer* observer) {
     const int stages = topology.layout.pp, stage = topology.stage(),
-              count = narrow<int>(model.placement().virtual_stages.size());
+              virtual_stages = narrow<int>(model.placement().virtual_stages.size());
     const auto input = [&](int virtual_stage) {
         if (virtual_stage == 0) return enter_stage(ctx, model, topology, tokens);
         return receive_activation(ctx, model, topology, tokens, (stage + stages - 1) % stages);
     };
-    for (int v = 0; v < count; ++v) {
-        const Tensor x = model.forward(ctx, input(v), tokens, nullptr, observer, v);
-        if (topology.last_stage() && v == count - 1)
+    for (int virtual_stage = 0; virtual_stage < virtual_stages; ++virtual_stage) {
+        const Tensor x = model.forward(ctx, input(virtual_stage), tokens, nullptr, observer, virtual_stage);
+        if (topology.last_stage() && virtual_stage == virtual_stages - 1)
             return model.final_hidden(ctx, x, tokens, nullptr, observer);
         outbox.send(topology.pipeline, x, (stage + 1) % stages, comm::activation_tag);
         outbox.drain(2);

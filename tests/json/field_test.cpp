@@ -27,7 +27,8 @@ TEST(JsonField, NamesThePlaceAndTheValueThatIsNotWhatWasAskedFor) {
                 ThrowsMessage<UserError>(HasSubstr("a.json: heads[2]")));
     EXPECT_THAT([&] { root.at("depth"); },
                 ThrowsMessage<UserError>("a.json: the field \"depth\" is missing"));
-    EXPECT_THAT([&] { root.at("width").at("x"); }, ThrowsMessage<UserError>(HasSubstr("expected an object")));
+    EXPECT_THAT([&] { root.at("width").at("x"); },
+                ThrowsMessage<UserError>(HasSubstr("expected a JSON object")));
 }
 
 TEST(JsonField, TakesAnAbsentFieldAndANullForWhatItIsOtherwise) {

@@ -188,7 +188,7 @@ TEST(TokenizerJson, NamesAComponentThatIsNotSupportedAndThoseThatAre) {
     refuses("/added_tokens", json::array({added(7, "<bos>")}), HasSubstr("<bos>"));
     EXPECT_THAT([] { Tokenizer::from_json("{"); }, ThrowsMessage<UserError>(HasSubstr("not valid JSON")));
     EXPECT_THAT([] { Tokenizer::from_json("[]"); },
-                ThrowsMessage<UserError>(HasSubstr("expected an object")));
+                ThrowsMessage<UserError>(HasSubstr("expected a JSON object")));
 }
 
 TEST(TokenizerJson, LearnsItsSpecialTokensFromTheConfig) {
