@@ -8,6 +8,7 @@
 #include "io/checksum.hpp"
 #include "io/collective.hpp"
 #include "io/descriptor.hpp"
+#include "io/direct_writer.hpp"
 #include "io/hyperslab.hpp"
 #include "io/positioned.hpp"
 #include "io/publish.hpp"
@@ -17,8 +18,9 @@
 namespace espalier::io {
 namespace {
 
-// Small enough to be in the cache for the checksum and still there for the copy, and a good size for a disk.
-constexpr int64_t piece_bytes = int64_t{4} << 20;
+// Small enough to be in the processor's cache for the checksum and still there for the copy; through the
+// system's cache a good size for a disk, too.
+constexpr int64_t piece_bytes = int64_t{4} << 20, direct_piece_bytes = int64_t{256} << 10;
 // Beyond the tensors: room for the attributes that publish() adds.
 constexpr int64_t reserved_metadata = int64_t{1} << 20;
 
@@ -66,6 +68,7 @@ struct TensorFileWriter::State {
 
     void create_file(bool replace);
     void reserve_space(int64_t beyond_end);
+    void write(int64_t offset, std::span<const std::byte> bytes);
     void start_writeback(int64_t begin, int64_t end) const;
     void store_metadata();
 
@@ -76,6 +79,7 @@ struct TensorFileWriter::State {
     std::vector<uint64_t> written;  ///< elements of each tensor, by this rank
     hdf5::File file;                ///< open on rank 0
     std::optional<Descriptor> data;
+    std::unique_ptr<DirectWriter> direct;
     Range scattered;  ///< bytes of the last box in many pieces, whose writeback was not started
     bool published = false;
 };
@@ -100,13 +104,19 @@ void TensorFileWriter::State::reserve_space(int64_t beyond_end) {
     reserve(data->get(), status.st_size + beyond_end, path);
 }
 
+void TensorFileWriter::State::write(int64_t offset, std::span<const std::byte> bytes) {
+    if (direct) return direct->write(offset, bytes);
+    write_at(data->get(), offset, bytes, path);
+    if (std::ssize(bytes) == piece_bytes) start_writeback(offset, offset + piece_bytes);
+}
+
 // The disk works while we go on; without this it idles until publish(). A hint: it may fail.
 void TensorFileWriter::State::start_writeback(int64_t begin, int64_t end) const {
     if (begin < end) ::sync_file_range(data->get(), begin, end - begin, SYNC_FILE_RANGE_WRITE);
 }
 
 TensorFileWriter::TensorFileWriter(std::string path, MPI_Comm comm, std::vector<TensorSpec> tensors,
-                                   bool replace)
+                                   bool replace, Through through)
     : state_(std::make_unique<State>(std::move(path), comm)) {
     State& s = *state_;
     for (auto& spec : tensors) {
@@ -130,6 +140,8 @@ TensorFileWriter::TensorFileWriter(std::string path, MPI_Comm comm, std::vector<
         s.data.emplace(::open(s.partial.c_str(), O_WRONLY | O_CLOEXEC));
         ESPALIER_REQUIRE(*s.data, "cannot write {}: {}", s.partial, std::strerror(errno));
         if (rank_in(comm) == 0) s.reserve_space(reserved_metadata);
+        if (through == Through::device)
+            s.direct = std::make_unique<DirectWriter>(s.partial, s.data->get(), s.path);
     });
 }
 
@@ -148,15 +160,15 @@ void TensorFileWriter::write(const std::string& name, const Box& box, const Tens
         throw InternalError(fmt::format("{}: {} elements for a box of {}", name, data.size(), box.size()));
     }
     const auto element = static_cast<int64_t>(size_of(spec.dtype));
+    const int64_t piece = (s.direct ? direct_piece_bytes : piece_bytes) / element;
     int64_t begin = 0, end = 0;  // of the box's bytes in the file
     for_each_run(spec.shape, box, box, [&](int64_t global_index, int64_t box_index, int64_t count) {
         for (int64_t done = 0, n = 0; done < count; done += n) {
-            n = std::min(count - done, piece_bytes / element);
+            n = std::min(count - done, piece);
             const std::byte* from = data.raw() + (box_index + done) * element;
             const int64_t to = entry.offset + (global_index + done) * element;
             entry.checksum += checksum_of_run(from, static_cast<size_t>(element), global_index + done, n);
-            write_at(s.data->get(), to, {from, static_cast<size_t>(n * element)}, s.path);
-            if (n * element == piece_bytes) s.start_writeback(to, to + piece_bytes);
+            s.write(to, {from, static_cast<size_t>(n * element)});
             if (end == 0) begin = to;
             end = to + n * element;
         }
@@ -168,6 +180,7 @@ void TensorFileWriter::write(const std::string& name, const Box& box, const Tens
 }
 
 void TensorFileWriter::sync() {
+    if (state_->direct) state_->direct->flush();
     ESPALIER_REQUIRE(::fsync(state_->data->get()) == 0, "cannot bring {} to the disk: {}", state_->path,
                      std::strerror(errno));
 }
@@ -241,6 +254,7 @@ std::string TensorFileWriter::publish() {
         });
     });
     s.published = true;
+    s.direct.reset();
     s.data.reset();
     return hash;
 }

@@ -47,6 +47,8 @@ std::vector<Found> find_checkpoints(const Session& session, const std::string& r
 }
 
 constexpr std::array groups{"parameters/", "first_moment/", "second_moment/"};
+// Of the state: what training waits for at most when it catches up with the writing.
+constexpr int64_t piece_bytes = int64_t{8} << 20;
 
 /// This replica's share of what belongs to a group.
 Tensor state_of(train::Optimizer& optimizer, size_t group) {
@@ -85,6 +87,7 @@ struct Checkpoints::Writing {
     io::TensorFileWriter writer;
     std::string name;
     double writing_seconds = 0, waiting_seconds = 0;
+    std::function<void()> before_writing;
     std::atomic<bool> done = false;
     std::exception_ptr failure;
     std::thread thread;
@@ -105,7 +108,8 @@ Checkpoints::Checkpoints(Session& session, std::string rundir, const model::Arch
       architecture_(architecture),
       trained_(std::move(trained)),
       configuration_(std::move(configuration)),
-      keep_(keep) {}
+      keep_(keep),
+      snapshot_(pieces(trained_, places_)) {}
 
 Checkpoints::~Checkpoints() = default;
 
@@ -113,25 +117,30 @@ bool Checkpoints::written() const {
     return !writing_ || writing_->done;
 }
 
-int64_t Checkpoints::copy_bytes() const {
-    int64_t bytes = 0;
-    for (const auto& t : trained_) {
-        for (size_t group = 0; group < groups.size(); ++group)
-            bytes += static_cast<int64_t>(state_of(*t.optimizer, group).bytes());
+std::vector<Tensor> Checkpoints::pieces(const std::vector<Trained>& trained, std::vector<Place>& places) {
+    std::vector<Tensor> out;
+    for (const auto& t : trained) {
+        for (size_t group = 0; group < groups.size(); ++group) {
+            const FlatShare share{state_of(*t.optimizer, group), t.optimizer->shards().mine()};
+            for (auto& [parameter, box, values] : pieces_of(*t.weights, share, piece_bytes)) {
+                places.push_back({t.prefix + groups[group] + parameter->name, std::move(box)});
+                out.push_back(std::move(values));
+            }
+        }
     }
-    return bytes;
+    return out;
 }
 
-void Checkpoints::begin(const RunState& state) {
+void Checkpoints::begin(const RunState& state, std::function<void()> before_writing) {
     finish();
     const double start = session_.seconds();
     const std::string name = fmt::format("step-{}.h5", state.step);
     if (session_.root()) fs::create_directories(folder_of(rundir_));
     session_.world().barrier();
-    writing_ =
-        std::make_unique<Writing>(io::TensorFileWriter(folder_of(rundir_) + "/" + name,
-                                                       session_.world().handle(), specs(trained_), true),
-                                  name);
+    writing_ = std::make_unique<Writing>(
+        io::TensorFileWriter(folder_of(rundir_) + "/" + name, session_.world().handle(), specs(trained_),
+                             true, io::Through::device),
+        name);
     auto& writer = writing_->writer;
     writer.attribute("format", checkpoint_format);
     writer.attribute("format_version", int64_t{1});
@@ -140,37 +149,32 @@ void Checkpoints::begin(const RunState& state) {
     writer.attribute("step", state.step);
     writer.attribute("skipped_steps", state.skipped);
 
-    size_t next = 0;
-    for (const auto& t : trained_) {
-        for (size_t group = 0; group < groups.size(); ++group, ++next) {
-            const Tensor state_now = state_of(*t.optimizer, group);
-            Context& ctx = session_.context();
-            if (copies_.size() == next) copies_.push_back(ctx.empty_on_host(state_now.shape(), DType::f32));
-            if (ctx.on_gpu()) {
-                ctx.read(state_now, copies_[next]);
-            } else {
-                convert(ctx, state_now, copies_[next]);  // by all threads
-            }
-        }
-    }
+    snapshot_.take(session_.context());
     writing_->waiting_seconds = session_.seconds() - start;
-    writing_->thread = std::thread([this, &writing = *writing_] {
-        const double begin = session_.seconds();
-        try {
-            size_t at = 0;
-            for (const auto& t : trained_) {
-                for (const char* group : groups) {
-                    write_share(writing.writer, t.prefix + group, *t.weights,
-                                {copies_[at++], t.optimizer->shards().mine()});
-                }
-            }
-            writing.writer.sync();
-        } catch (...) {
-            writing.failure = std::current_exception();
-        }
-        writing.writing_seconds = session_.seconds() - begin;
-        writing.done = true;
-    });
+    writing_->before_writing = std::move(before_writing);
+    writing_->thread = std::thread([this] { write(*writing_); });
+}
+
+void Checkpoints::write(Writing& writing) {
+    const double begin = session_.seconds();
+    try {
+        if (writing.before_writing) writing.before_writing();
+        snapshot_.read([&](size_t piece, const Tensor& values) {
+            writing.writer.write(places_[piece].dataset, places_[piece].box, values);
+        });
+        writing.writer.sync();
+    } catch (...) {
+        writing.failure = std::current_exception();
+    }
+    writing.writing_seconds = session_.seconds() - begin;
+    writing.done = true;
+}
+
+void Checkpoints::detach() {
+    if (!writing_) return;
+    const double start = session_.seconds();
+    snapshot_.detach(session_.context());
+    writing_->waiting_seconds += session_.seconds() - start;
 }
 
 void Checkpoints::finish() {
@@ -188,11 +192,15 @@ void Checkpoints::finish() {
     double bytes = 0;
     for (const auto& spec : specs(trained_)) bytes += static_cast<double>(spec.size() * 4);
     const double waiting = ended->waiting_seconds + session_.seconds() - start;
-    times_ = {times_.count + 1, times_.bytes + bytes, times_.writing_seconds + ended->writing_seconds,
-              times_.waiting_seconds + waiting};
+    if (times_.count++ == 0) times_.first_waiting_seconds = waiting;
+    times_.bytes += bytes;
+    times_.writing_seconds += ended->writing_seconds;
+    times_.waiting_seconds += waiting;
+    times_.copied_bytes += snapshot_.copied_bytes();
     if (session_.root())
-        session_.log().debug("{}: {:.3f} GB in {:.2f} s, for {:.2f} s of which training waited", ended->name,
-                             bytes * 1e-9, ended->writing_seconds, waiting);
+        session_.log().debug("{}: {:.3f} GB in {:.2f} s; training waited {:.3f} s, {:.3f} GB were copied",
+                             ended->name, bytes * 1e-9, ended->writing_seconds, waiting,
+                             static_cast<double>(snapshot_.copied_bytes()) * 1e-9);
 }
 
 std::optional<RunState> Checkpoints::read() {
@@ -245,8 +253,8 @@ void write_trained(Session& session, const std::string& path, const ModelFile& f
     std::vector<DType> dtypes;
     for (const auto& p : model::parameters(model.architecture())) dtypes.push_back(stored(p));
     ModelWriter writer(path, session.world().handle(), model.architecture(), dtypes, true);
-    write_share(writer.writer(), "parameters/", model.parameters(),
-                {optimizer.master(), optimizer.shards().mine()}, &session.context(), stored);
+    write_share(session.context(), writer.writer(), "parameters/", model.parameters(),
+                {optimizer.master(), optimizer.shards().mine()}, stored);
     writer.copy_tokenizer(from);
     writer.publish(history);
 }
