@@ -66,6 +66,13 @@ public:
     /// everything else, closes, fsyncs, renames, fsyncs the folder. Returns content_sha256.
     std::string publish();
 
+    /// publish() in three steps, for who has other things to do during the second: gather(), collective, adds
+    /// up the checksums of all ranks; seal(), on rank 0 alone and by any thread while no other uses HDF5,
+    /// does the rest, and says whether it could; conclude(), collective, throws on all ranks if it could not.
+    void gather();
+    bool seal() noexcept;
+    std::string conclude();
+
 private:
     struct State;
     std::unique_ptr<State> state_;

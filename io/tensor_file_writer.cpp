@@ -3,6 +3,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <exception>
 #include <unordered_map>
 
 #include "io/checksum.hpp"
@@ -71,6 +72,7 @@ struct TensorFileWriter::State {
     void write(int64_t offset, std::span<const std::byte> bytes);
     void start_writeback(int64_t begin, int64_t end) const;
     void store_metadata();
+    std::string sealed();
 
     std::string path, partial;
     MPI_Comm comm;
@@ -80,7 +82,9 @@ struct TensorFileWriter::State {
     hdf5::File file;                ///< open on rank 0
     std::optional<Descriptor> data;
     std::unique_ptr<DirectWriter> direct;
-    Range scattered;  ///< bytes of the last box in many pieces, whose writeback was not started
+    Range scattered;             ///< bytes of the last box in many pieces, whose writeback was not started
+    std::string hash;            ///< of what is sealed, on rank 0
+    std::exception_ptr failure;  ///< of sealing
     bool published = false;
 };
 
@@ -224,7 +228,26 @@ void TensorFileWriter::State::store_metadata() {
     for (const auto& [name, value] : catalogue.attributes) hdf5::write_attribute(root, name.c_str(), value);
 }
 
+std::string TensorFileWriter::State::sealed() {
+    return blaming_the_disk(path, [&] {
+        store_metadata();
+        file.close();
+        struct stat status = {};
+        // Cutting a file to its own length gives back what was reserved beyond it.
+        ESPALIER_REQUIRE(::fstat(data->get(), &status) == 0 && ::ftruncate(data->get(), status.st_size) == 0,
+                         "cannot write {}: {}", path, std::strerror(errno));
+        io::publish(partial, path);
+        return std::get<std::string>(catalogue.attributes.at("content_sha256"));
+    });
+}
+
 std::string TensorFileWriter::publish() {
+    gather();
+    if (rank_in(state_->comm) == 0) seal();
+    return conclude();
+}
+
+void TensorFileWriter::gather() {
     State& s = *state_;
     // Every rank for itself: on several nodes each has its own cache.
     on_all(s.comm, [&] { sync(); });
@@ -240,18 +263,22 @@ std::string TensorFileWriter::publish() {
                                             written[i], entry.spec.size(), entry.spec.name));
         }
     }
+}
+
+bool TensorFileWriter::seal() noexcept {
+    try {
+        state_->hash = state_->sealed();
+    } catch (...) {
+        state_->failure = std::current_exception();
+    }
+    return !state_->failure;
+}
+
+std::string TensorFileWriter::conclude() {
+    State& s = *state_;
     std::string hash = on_root(s.comm, [&] {
-        return blaming_the_disk(s.path, [&] {
-            s.store_metadata();
-            s.file.close();
-            struct stat status = {};
-            // Cutting a file to its own length gives back what was reserved beyond it.
-            ESPALIER_REQUIRE(
-                ::fstat(s.data->get(), &status) == 0 && ::ftruncate(s.data->get(), status.st_size) == 0,
-                "cannot write {}: {}", s.path, std::strerror(errno));
-            io::publish(s.partial, s.path);
-            return std::get<std::string>(s.catalogue.attributes.at("content_sha256"));
-        });
+        if (s.failure) std::rethrow_exception(s.failure);
+        return s.hash;
     });
     s.published = true;
     s.direct.reset();

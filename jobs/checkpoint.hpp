@@ -56,12 +56,15 @@ public:
     void begin(const RunState& state, std::function<void()> before_writing = {});
     /// To be called before the state changes: copies what is not written yet.
     void detach();
-    /// Whether this rank has nothing left to write of what begin() started.
+    /// Whether this rank has nothing left to do of what begin() or advance() started.
     bool written() const;
     /// What detach() copies on this rank at most.
     int64_t copy_bytes() const { return snapshot_.bytes(); }
     bool under_way() const { return writing_ != nullptr; }
-    /// Collective. Waits until all is written, then makes it a checkpoint and removes those beyond `keep`.
+    /// Collective, for when all have written(): what is to be done together, after which rank 0's thread
+    /// makes it a checkpoint and removes those beyond `keep`; called again after that, concludes.
+    void advance();
+    /// Collective. Waits for all that.
     void finish();
     const CheckpointTimes& times() const { return times_; }
 
@@ -74,6 +77,8 @@ private:
     };
     static std::vector<Tensor> pieces(const std::vector<Trained>& trained, std::vector<Place>& places);
     void write(Writing& writing);
+    void seal(Writing& writing);
+    void count(const Writing& ended);
     std::optional<RunState> read(const std::string& path, std::string& damage);
 
     Session& session_;

@@ -124,7 +124,7 @@ public:
                 });
                 saved = step;
             } else if (report.checkpoint_written) {
-                breakdown_->io([&] { checkpoints_->finish(); });
+                breakdown_->io([&] { checkpoints_->advance(); });
             }
             if (stop) break;
         }
