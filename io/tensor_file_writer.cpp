@@ -45,10 +45,25 @@ auto blaming_the_disk(const std::string& path, F&& work) {
     }
 }
 
-hdf5::Dataset create(const hdf5::File& file, const TensorSpec& spec) {
+/// Groups of a file in the making, each looked for once.
+class Groups {
+public:
+    explicit Groups(const hdf5::File& file) : file_(file) {}
+    const hdf5::Group& operator[](const std::string& path) {
+        const auto found = groups_.find(path);
+        return found != groups_.end() ? found->second
+                                      : groups_.emplace(path, hdf5::require_group(file_, path)).first->second;
+    }
+
+private:
+    const hdf5::File& file_;
+    std::unordered_map<std::string, hdf5::Group> groups_;
+};
+
+hdf5::Dataset create(Groups& groups, const TensorSpec& spec) {
     const auto [folder, name] = split(spec.name);
-    auto dataset = hdf5::create_dataset(hdf5::require_group(file, folder), name, spec.dtype,
-                                        {spec.shape.begin(), spec.shape.end()});
+    auto dataset =
+        hdf5::create_dataset(groups[folder], name, spec.dtype, {spec.shape.begin(), spec.shape.end()});
     hdf5::write_attribute(dataset, "dtype", std::string(to_string(spec.dtype)));
     if (!spec.axes.empty()) hdf5::write_attribute(dataset, "axes", spec.axes);
     return dataset;
@@ -92,9 +107,10 @@ void TensorFileWriter::State::create_file(bool replace) {
     check_output(path, replace);
     ::unlink(partial.c_str());  // what a killed run left may be a link or belong to a reader
     file = hdf5::create_file(partial);
+    Groups groups(file);
     uint64_t position = 0;
     for (auto& [spec, offset, checksum] : catalogue.tensors) {
-        const auto dataset = create(file, spec);
+        const auto dataset = create(groups, spec);
         hdf5::write_attribute(dataset, "index", position++);
         hdf5::write_attribute(dataset, "checksum", uint64_t{0});
         offset = offset_of(dataset);
@@ -197,7 +213,8 @@ void TensorFileWriter::write_bytes(const std::string& name, const std::string& c
             s.reserve_space(size + reserved_metadata);
             CatalogueEntry entry{{name, {size}, DType::u8}, 0, 0};
             entry.checksum = checksum_of_run(reinterpret_cast<const std::byte*>(content.data()), 1, 0, size);
-            const auto dataset = create(s.file, entry.spec);
+            Groups groups(s.file);
+            const auto dataset = create(groups, entry.spec);
             hdf5::write_attribute(dataset, "checksum", entry.checksum);
             entry.offset = offset_of(dataset);
             write_at(s.data->get(), entry.offset, std::as_bytes(std::span(content)), s.path);
