@@ -32,6 +32,10 @@ uint64_t checksum(const Shape& global, const Box& box, const Tensor& data);
 /// The same of `part` alone, which lies in `box`.
 uint64_t checksum(const Shape& global, const Box& box, const Tensor& data, const Box& part);
 
+/// How tensors reach the disk: through the system's cache, where who reads them next finds them; or past it,
+/// where the file system can, which spares the processor for those who compute on it.
+enum class Through { cache, device };
+
 /// Writing. What is marked collective is called by every rank of `comm` in the same order, and what goes
 /// wrong in it on rank 0 is thrown on every rank. `comm` may be MPI_COMM_SELF.
 class TensorFileWriter {
@@ -39,7 +43,8 @@ public:
     /// Collective. Refuses an existing `path` unless `replace`; writes beside it (path + ".partial") until
     /// publish. Space for all tensors is taken at once: a disk too full throws UserError here. The partial
     /// file is removed by the destructor of a writer that was not published, also while unwinding.
-    TensorFileWriter(std::string path, MPI_Comm comm, std::vector<TensorSpec> tensors, bool replace);
+    TensorFileWriter(std::string path, MPI_Comm comm, std::vector<TensorSpec> tensors, bool replace,
+                     Through through = Through::cache);
     ~TensorFileWriter();
     TensorFileWriter(TensorFileWriter&&) noexcept;
 
@@ -60,6 +65,13 @@ public:
     /// attribute `content_sha256` (over every tensor's name, shape, dtype, checksum, in order) and one over
     /// everything else, closes, fsyncs, renames, fsyncs the folder. Returns content_sha256.
     std::string publish();
+
+    /// publish() in three steps, for who has other things to do during the second: gather(), collective, adds
+    /// up the checksums of all ranks; seal(), on rank 0 alone and by any thread while no other uses HDF5,
+    /// does the rest, and says whether it could; conclude(), collective, throws on all ranks if it could not.
+    void gather();
+    bool seal() noexcept;
+    std::string conclude();
 
 private:
     struct State;

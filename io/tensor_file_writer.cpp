@@ -3,11 +3,13 @@
 
 #include <cerrno>
 #include <cstring>
+#include <exception>
 #include <unordered_map>
 
 #include "io/checksum.hpp"
 #include "io/collective.hpp"
 #include "io/descriptor.hpp"
+#include "io/direct_writer.hpp"
 #include "io/hyperslab.hpp"
 #include "io/positioned.hpp"
 #include "io/publish.hpp"
@@ -17,8 +19,9 @@
 namespace espalier::io {
 namespace {
 
-// Small enough to be in the cache for the checksum and still there for the copy, and a good size for a disk.
-constexpr int64_t piece_bytes = int64_t{4} << 20;
+// Small enough to be in the processor's cache for the checksum and still there for the copy; through the
+// system's cache a good size for a disk, too.
+constexpr int64_t piece_bytes = int64_t{4} << 20, direct_piece_bytes = int64_t{256} << 10;
 // Beyond the tensors: room for the attributes that publish() adds.
 constexpr int64_t reserved_metadata = int64_t{1} << 20;
 
@@ -42,10 +45,25 @@ auto blaming_the_disk(const std::string& path, F&& work) {
     }
 }
 
-hdf5::Dataset create(const hdf5::File& file, const TensorSpec& spec) {
+/// Groups of a file in the making, each looked for once.
+class Groups {
+public:
+    explicit Groups(const hdf5::File& file) : file_(file) {}
+    const hdf5::Group& operator[](const std::string& path) {
+        const auto found = groups_.find(path);
+        return found != groups_.end() ? found->second
+                                      : groups_.emplace(path, hdf5::require_group(file_, path)).first->second;
+    }
+
+private:
+    const hdf5::File& file_;
+    std::unordered_map<std::string, hdf5::Group> groups_;
+};
+
+hdf5::Dataset create(Groups& groups, const TensorSpec& spec) {
     const auto [folder, name] = split(spec.name);
-    auto dataset = hdf5::create_dataset(hdf5::require_group(file, folder), name, spec.dtype,
-                                        {spec.shape.begin(), spec.shape.end()});
+    auto dataset =
+        hdf5::create_dataset(groups[folder], name, spec.dtype, {spec.shape.begin(), spec.shape.end()});
     hdf5::write_attribute(dataset, "dtype", std::string(to_string(spec.dtype)));
     if (!spec.axes.empty()) hdf5::write_attribute(dataset, "axes", spec.axes);
     return dataset;
@@ -66,8 +84,10 @@ struct TensorFileWriter::State {
 
     void create_file(bool replace);
     void reserve_space(int64_t beyond_end);
+    void write(int64_t offset, std::span<const std::byte> bytes);
     void start_writeback(int64_t begin, int64_t end) const;
     void store_metadata();
+    std::string sealed();
 
     std::string path, partial;
     MPI_Comm comm;
@@ -76,7 +96,10 @@ struct TensorFileWriter::State {
     std::vector<uint64_t> written;  ///< elements of each tensor, by this rank
     hdf5::File file;                ///< open on rank 0
     std::optional<Descriptor> data;
-    Range scattered;  ///< bytes of the last box in many pieces, whose writeback was not started
+    std::unique_ptr<DirectWriter> direct;
+    Range scattered;             ///< bytes of the last box in many pieces, whose writeback was not started
+    std::string hash;            ///< of what is sealed, on rank 0
+    std::exception_ptr failure;  ///< of sealing
     bool published = false;
 };
 
@@ -84,9 +107,10 @@ void TensorFileWriter::State::create_file(bool replace) {
     check_output(path, replace);
     ::unlink(partial.c_str());  // what a killed run left may be a link or belong to a reader
     file = hdf5::create_file(partial);
+    Groups groups(file);
     uint64_t position = 0;
     for (auto& [spec, offset, checksum] : catalogue.tensors) {
-        const auto dataset = create(file, spec);
+        const auto dataset = create(groups, spec);
         hdf5::write_attribute(dataset, "index", position++);
         hdf5::write_attribute(dataset, "checksum", uint64_t{0});
         offset = offset_of(dataset);
@@ -100,13 +124,19 @@ void TensorFileWriter::State::reserve_space(int64_t beyond_end) {
     reserve(data->get(), status.st_size + beyond_end, path);
 }
 
+void TensorFileWriter::State::write(int64_t offset, std::span<const std::byte> bytes) {
+    if (direct) return direct->write(offset, bytes);
+    write_at(data->get(), offset, bytes, path);
+    if (std::ssize(bytes) == piece_bytes) start_writeback(offset, offset + piece_bytes);
+}
+
 // The disk works while we go on; without this it idles until publish(). A hint: it may fail.
 void TensorFileWriter::State::start_writeback(int64_t begin, int64_t end) const {
     if (begin < end) ::sync_file_range(data->get(), begin, end - begin, SYNC_FILE_RANGE_WRITE);
 }
 
 TensorFileWriter::TensorFileWriter(std::string path, MPI_Comm comm, std::vector<TensorSpec> tensors,
-                                   bool replace)
+                                   bool replace, Through through)
     : state_(std::make_unique<State>(std::move(path), comm)) {
     State& s = *state_;
     for (auto& spec : tensors) {
@@ -130,6 +160,8 @@ TensorFileWriter::TensorFileWriter(std::string path, MPI_Comm comm, std::vector<
         s.data.emplace(::open(s.partial.c_str(), O_WRONLY | O_CLOEXEC));
         ESPALIER_REQUIRE(*s.data, "cannot write {}: {}", s.partial, std::strerror(errno));
         if (rank_in(comm) == 0) s.reserve_space(reserved_metadata);
+        if (through == Through::device)
+            s.direct = std::make_unique<DirectWriter>(s.partial, s.data->get(), s.path);
     });
 }
 
@@ -148,15 +180,15 @@ void TensorFileWriter::write(const std::string& name, const Box& box, const Tens
         throw InternalError(fmt::format("{}: {} elements for a box of {}", name, data.size(), box.size()));
     }
     const auto element = static_cast<int64_t>(size_of(spec.dtype));
+    const int64_t piece = (s.direct ? direct_piece_bytes : piece_bytes) / element;
     int64_t begin = 0, end = 0;  // of the box's bytes in the file
     for_each_run(spec.shape, box, box, [&](int64_t global_index, int64_t box_index, int64_t count) {
         for (int64_t done = 0, n = 0; done < count; done += n) {
-            n = std::min(count - done, piece_bytes / element);
+            n = std::min(count - done, piece);
             const std::byte* from = data.raw() + (box_index + done) * element;
             const int64_t to = entry.offset + (global_index + done) * element;
             entry.checksum += checksum_of_run(from, static_cast<size_t>(element), global_index + done, n);
-            write_at(s.data->get(), to, {from, static_cast<size_t>(n * element)}, s.path);
-            if (n * element == piece_bytes) s.start_writeback(to, to + piece_bytes);
+            s.write(to, {from, static_cast<size_t>(n * element)});
             if (end == 0) begin = to;
             end = to + n * element;
         }
@@ -168,6 +200,7 @@ void TensorFileWriter::write(const std::string& name, const Box& box, const Tens
 }
 
 void TensorFileWriter::sync() {
+    if (state_->direct) state_->direct->flush();
     ESPALIER_REQUIRE(::fsync(state_->data->get()) == 0, "cannot bring {} to the disk: {}", state_->path,
                      std::strerror(errno));
 }
@@ -180,7 +213,8 @@ void TensorFileWriter::write_bytes(const std::string& name, const std::string& c
             s.reserve_space(size + reserved_metadata);
             CatalogueEntry entry{{name, {size}, DType::u8}, 0, 0};
             entry.checksum = checksum_of_run(reinterpret_cast<const std::byte*>(content.data()), 1, 0, size);
-            const auto dataset = create(s.file, entry.spec);
+            Groups groups(s.file);
+            const auto dataset = create(groups, entry.spec);
             hdf5::write_attribute(dataset, "checksum", entry.checksum);
             entry.offset = offset_of(dataset);
             write_at(s.data->get(), entry.offset, std::as_bytes(std::span(content)), s.path);
@@ -211,7 +245,26 @@ void TensorFileWriter::State::store_metadata() {
     for (const auto& [name, value] : catalogue.attributes) hdf5::write_attribute(root, name.c_str(), value);
 }
 
+std::string TensorFileWriter::State::sealed() {
+    return blaming_the_disk(path, [&] {
+        store_metadata();
+        file.close();
+        struct stat status = {};
+        // Cutting a file to its own length gives back what was reserved beyond it.
+        ESPALIER_REQUIRE(::fstat(data->get(), &status) == 0 && ::ftruncate(data->get(), status.st_size) == 0,
+                         "cannot write {}: {}", path, std::strerror(errno));
+        io::publish(partial, path);
+        return std::get<std::string>(catalogue.attributes.at("content_sha256"));
+    });
+}
+
 std::string TensorFileWriter::publish() {
+    gather();
+    if (rank_in(state_->comm) == 0) seal();
+    return conclude();
+}
+
+void TensorFileWriter::gather() {
     State& s = *state_;
     // Every rank for itself: on several nodes each has its own cache.
     on_all(s.comm, [&] { sync(); });
@@ -227,20 +280,25 @@ std::string TensorFileWriter::publish() {
                                             written[i], entry.spec.size(), entry.spec.name));
         }
     }
+}
+
+bool TensorFileWriter::seal() noexcept {
+    try {
+        state_->hash = state_->sealed();
+    } catch (...) {
+        state_->failure = std::current_exception();
+    }
+    return !state_->failure;
+}
+
+std::string TensorFileWriter::conclude() {
+    State& s = *state_;
     std::string hash = on_root(s.comm, [&] {
-        return blaming_the_disk(s.path, [&] {
-            s.store_metadata();
-            s.file.close();
-            struct stat status = {};
-            // Cutting a file to its own length gives back what was reserved beyond it.
-            ESPALIER_REQUIRE(
-                ::fstat(s.data->get(), &status) == 0 && ::ftruncate(s.data->get(), status.st_size) == 0,
-                "cannot write {}: {}", s.path, std::strerror(errno));
-            io::publish(s.partial, s.path);
-            return std::get<std::string>(s.catalogue.attributes.at("content_sha256"));
-        });
+        if (s.failure) std::rethrow_exception(s.failure);
+        return s.hash;
     });
     s.published = true;
+    s.direct.reset();
     s.data.reset();
     return hash;
 }

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <exception>
 #include <filesystem>
+#include <utility>
 
 #include "io/publish.hpp"
 #include "kernels/elementwise.hpp"
@@ -26,27 +27,42 @@ std::string folder_of(const std::string& rundir) {
     return rundir + "/checkpoints";
 }
 
-/// Checkpoints by step, newest first; rank 0's view counts. Files beside the marked ones may be half written
-/// and have another ending.
-std::vector<Found> find_checkpoints(const Session& session, const std::string& rundir) {
-    std::string list;
-    if (session.root() && fs::exists(folder_of(rundir))) {
-        for (const auto& entry : fs::directory_iterator(folder_of(rundir))) {
-            const std::string name = entry.path().filename().string();
-            if (name.starts_with("step-") && name.ends_with(".h5")) list += name + "\n";
-        }
+/// Files beside the marked ones may be half written and have another ending.
+std::vector<std::string> list_checkpoints(const std::string& rundir) {
+    std::vector<std::string> names;
+    if (!fs::exists(folder_of(rundir))) return names;
+    for (const auto& entry : fs::directory_iterator(folder_of(rundir))) {
+        const std::string name = entry.path().filename().string();
+        if (name.starts_with("step-") && name.ends_with(".h5")) names.push_back(name);
     }
-    list = session.world().broadcast(list);
+    return names;
+}
+
+/// Checkpoints by step, newest first.
+std::vector<Found> by_step(const std::string& rundir, const std::vector<std::string>& names) {
     std::vector<Found> out;
-    for (size_t at = 0; at < list.size(); at = list.find('\n', at) + 1) {
-        const std::string name = list.substr(at, list.find('\n', at) - at);
+    for (const auto& name : names)
         out.push_back({std::atoll(name.c_str() + 5), folder_of(rundir) + "/" + name});
-    }
     std::sort(out.begin(), out.end(), [](const Found& x, const Found& y) { return x.step > y.step; });
     return out;
 }
 
+/// Collective; rank 0's view counts.
+std::vector<Found> find_checkpoints(const Session& session, const std::string& rundir) {
+    std::string list;
+    if (session.root()) {
+        for (const auto& name : list_checkpoints(rundir)) list += name + "\n";
+    }
+    list = session.world().broadcast(list);
+    std::vector<std::string> names;
+    for (size_t at = 0; at < list.size(); at = list.find('\n', at) + 1)
+        names.push_back(list.substr(at, list.find('\n', at) - at));
+    return by_step(rundir, names);
+}
+
 constexpr std::array groups{"parameters/", "first_moment/", "second_moment/"};
+// Of the state: what training waits for at most when it catches up with the writing.
+constexpr int64_t piece_bytes = int64_t{8} << 20;
 
 /// This replica's share of what belongs to a group.
 Tensor state_of(train::Optimizer& optimizer, size_t group) {
@@ -78,14 +94,16 @@ std::string differences(const nlohmann::ordered_json& then, const nlohmann::orde
 
 }  // namespace
 
-/// A checkpoint on its way to the disk, in a thread that only writes: what ranks do together is done by the
-/// main thread.
+/// A checkpoint on its way to the disk, in threads that only write: what ranks do together is done by the
+/// main thread, which uses no HDF5 while rank 0's does.
 struct Checkpoints::Writing {
     Writing(io::TensorFileWriter w, std::string n) : writer(std::move(w)), name(std::move(n)) {}
     io::TensorFileWriter writer;
     std::string name;
     double writing_seconds = 0, waiting_seconds = 0;
-    std::atomic<bool> done = false;
+    std::function<void()> before_writing;
+    std::atomic<bool> done = false;  ///< the thread, with what it was started for
+    bool gathered = false;
     std::exception_ptr failure;
     std::thread thread;
 
@@ -105,7 +123,8 @@ Checkpoints::Checkpoints(Session& session, std::string rundir, const model::Arch
       architecture_(architecture),
       trained_(std::move(trained)),
       configuration_(std::move(configuration)),
-      keep_(keep) {}
+      keep_(keep),
+      snapshot_(pieces(trained_, places_)) {}
 
 Checkpoints::~Checkpoints() = default;
 
@@ -113,25 +132,30 @@ bool Checkpoints::written() const {
     return !writing_ || writing_->done;
 }
 
-int64_t Checkpoints::copy_bytes() const {
-    int64_t bytes = 0;
-    for (const auto& t : trained_) {
-        for (size_t group = 0; group < groups.size(); ++group)
-            bytes += static_cast<int64_t>(state_of(*t.optimizer, group).bytes());
+std::vector<Tensor> Checkpoints::pieces(const std::vector<Trained>& trained, std::vector<Place>& places) {
+    std::vector<Tensor> out;
+    for (const auto& t : trained) {
+        for (size_t group = 0; group < groups.size(); ++group) {
+            const FlatShare share{state_of(*t.optimizer, group), t.optimizer->shards().mine()};
+            for (auto& [parameter, box, values] : pieces_of(*t.weights, share, piece_bytes)) {
+                places.push_back({t.prefix + groups[group] + parameter->name, std::move(box)});
+                out.push_back(std::move(values));
+            }
+        }
     }
-    return bytes;
+    return out;
 }
 
-void Checkpoints::begin(const RunState& state) {
+void Checkpoints::begin(const RunState& state, std::function<void()> before_writing) {
     finish();
     const double start = session_.seconds();
     const std::string name = fmt::format("step-{}.h5", state.step);
     if (session_.root()) io::make_folder(folder_of(rundir_));
     session_.world().barrier();
-    writing_ =
-        std::make_unique<Writing>(io::TensorFileWriter(folder_of(rundir_) + "/" + name,
-                                                       session_.world().handle(), specs(trained_), true),
-                                  name);
+    writing_ = std::make_unique<Writing>(
+        io::TensorFileWriter(folder_of(rundir_) + "/" + name, session_.world().handle(), specs(trained_),
+                             true, io::Through::device),
+        name);
     auto& writer = writing_->writer;
     writer.attribute("format", checkpoint_format);
     writer.attribute("format_version", int64_t{1});
@@ -140,59 +164,86 @@ void Checkpoints::begin(const RunState& state) {
     writer.attribute("step", state.step);
     writer.attribute("skipped_steps", state.skipped);
 
-    size_t next = 0;
-    for (const auto& t : trained_) {
-        for (size_t group = 0; group < groups.size(); ++group, ++next) {
-            const Tensor state_now = state_of(*t.optimizer, group);
-            Context& ctx = session_.context();
-            if (copies_.size() == next) copies_.push_back(ctx.empty_on_host(state_now.shape(), DType::f32));
-            if (ctx.on_gpu()) {
-                ctx.read(state_now, copies_[next]);
-            } else {
-                convert(ctx, state_now, copies_[next]);  // by all threads
-            }
+    snapshot_.take(session_.context());
+    writing_->waiting_seconds = session_.seconds() - start;
+    writing_->before_writing = std::move(before_writing);
+    writing_->thread = std::thread([this, &writing = *writing_] { write(writing); });
+}
+
+void Checkpoints::write(Writing& writing) {
+    const double begin = session_.seconds();
+    try {
+        if (writing.before_writing) writing.before_writing();
+        snapshot_.read([&](size_t piece, const Tensor& values) {
+            writing.writer.write(places_[piece].dataset, places_[piece].box, values);
+        });
+        writing.writer.sync();
+    } catch (...) {
+        writing.failure = std::current_exception();
+    }
+    writing.writing_seconds = session_.seconds() - begin;
+    writing.done = true;
+}
+
+void Checkpoints::detach() {
+    if (!writing_) return;
+    const double start = session_.seconds();
+    snapshot_.detach(session_.context());
+    writing_->waiting_seconds += session_.seconds() - start;
+}
+
+void Checkpoints::advance() {
+    const double start = session_.seconds();
+    Writing& writing = *writing_;
+    if (writing.thread.joinable()) writing.thread.join();
+    if (writing.failure) std::rethrow_exception(writing.failure);
+    const bool ends = writing.gathered;
+    if (ends) {
+        writing.writer.conclude();
+    } else {
+        writing.writer.gather();
+        writing.gathered = true;
+        if (session_.root()) {
+            writing.done = false;
+            writing.thread = std::thread([this, &writing] { seal(writing); });
         }
     }
-    writing_->waiting_seconds = session_.seconds() - start;
-    writing_->thread = std::thread([this, &writing = *writing_] {
-        const double begin = session_.seconds();
-        try {
-            size_t at = 0;
-            for (const auto& t : trained_) {
-                for (const char* group : groups) {
-                    write_share(writing.writer, t.prefix + group, *t.weights,
-                                {copies_[at++], t.optimizer->shards().mine()});
-                }
-            }
-            writing.writer.sync();
-        } catch (...) {
-            writing.failure = std::current_exception();
-        }
-        writing.writing_seconds = session_.seconds() - begin;
-        writing.done = true;
-    });
+    writing.waiting_seconds += session_.seconds() - start;
+    if (ends) count(*std::exchange(writing_, nullptr));
 }
 
 void Checkpoints::finish() {
-    if (!writing_) return;
-    const double start = session_.seconds();
-    writing_->thread.join();
-    if (writing_->failure) std::rethrow_exception(writing_->failure);
-    writing_->writer.publish();
-    if (session_.root()) io::write_file(rundir_ + "/latest", "checkpoints/" + writing_->name + "\n");
-    const auto ended = std::move(writing_);
-    const auto all = find_checkpoints(session_, rundir_);
-    if (session_.root()) {
-        for (size_t i = static_cast<size_t>(keep_); i < all.size(); ++i) fs::remove(all[i].path);
+    while (writing_) advance();
+}
+
+/// What rank 0's thread does last. Removing a large file takes a file system a while.
+void Checkpoints::seal(Writing& writing) {
+    const double begin = session_.seconds();
+    try {
+        if (writing.writer.seal()) {
+            io::write_file(rundir_ + "/latest", "checkpoints/" + writing.name + "\n");
+            writing.writing_seconds += session_.seconds() - begin;
+            const auto all = by_step(rundir_, list_checkpoints(rundir_));
+            for (size_t i = static_cast<size_t>(keep_); i < all.size(); ++i) fs::remove(all[i].path);
+        }
+    } catch (...) {
+        writing.failure = std::current_exception();
     }
+    writing.done = true;
+}
+
+void Checkpoints::count(const Writing& ended) {
     double bytes = 0;
     for (const auto& spec : specs(trained_)) bytes += static_cast<double>(spec.size() * 4);
-    const double waiting = ended->waiting_seconds + session_.seconds() - start;
-    times_ = {times_.count + 1, times_.bytes + bytes, times_.writing_seconds + ended->writing_seconds,
-              times_.waiting_seconds + waiting};
+    if (times_.count++ == 0) times_.first_waiting_seconds = ended.waiting_seconds;
+    times_.bytes += bytes;
+    times_.writing_seconds += ended.writing_seconds;
+    times_.waiting_seconds += ended.waiting_seconds;
+    times_.copied_bytes += snapshot_.copied_bytes();
     if (session_.root())
-        session_.log().debug("{}: {:.3f} GB in {:.2f} s, for {:.2f} s of which training waited", ended->name,
-                             bytes * 1e-9, ended->writing_seconds, waiting);
+        session_.log().debug("{}: {:.3f} GB in {:.2f} s; training waited {:.3f} s, {:.3f} GB were copied",
+                             ended.name, bytes * 1e-9, ended.writing_seconds, ended.waiting_seconds,
+                             static_cast<double>(snapshot_.copied_bytes()) * 1e-9);
 }
 
 std::optional<RunState> Checkpoints::read() {
@@ -253,8 +304,8 @@ void write_trained(Session& session, const std::string& path, const ModelFile& f
     std::vector<DType> dtypes;
     for (const auto& p : model::parameters(model.architecture())) dtypes.push_back(stored(p));
     ModelWriter writer(path, session.world().handle(), model.architecture(), dtypes, true);
-    write_share(writer.writer(), "parameters/", model.parameters(),
-                {optimizer.master(), optimizer.shards().mine()}, &session.context(), stored);
+    write_share(session.context(), writer.writer(), "parameters/", model.parameters(),
+                {optimizer.master(), optimizer.shards().mine()}, stored);
     writer.copy_tokenizer(from);
     writer.publish(history);
 }

@@ -7,6 +7,7 @@
 
 #include "jobs/model_file.hpp"
 #include "src/train/optimizer.hpp"
+#include "src/train/snapshot.hpp"
 
 namespace espalier::jobs {
 
@@ -32,7 +33,9 @@ struct CheckpointTimes {
     int64_t count = 0;
     double bytes = 0;            ///< of the tensors, all ranks together
     double writing_seconds = 0;  ///< of the thread that writes, until all is on the disk
-    double waiting_seconds = 0;  ///< of training, for copies, files' beginnings and ends
+    double waiting_seconds = 0;  ///< of training, for files' beginnings and ends, and for detach()
+    double first_waiting_seconds = 0;
+    int64_t copied_bytes = 0;  ///< of this rank's state, that detach() copied
 };
 
 class Checkpoints {
@@ -48,20 +51,35 @@ public:
     /// whole, or the run was started with other options.
     std::optional<RunState> read();
 
-    /// Collective. Takes a copy of the state and writes it while training goes on; finish() ends it. Ends an
-    /// earlier one first. A disk too full throws UserError here.
-    void begin(const RunState& state);
-    /// Whether this rank has nothing left to write of what begin() started.
+    /// Collective. Writes the state as it is now while training goes on; finish() ends it. Ends an earlier
+    /// one first. A disk too full throws UserError here. `before_writing`: what the writing thread does
+    /// first; a test holds it back by that.
+    void begin(const RunState& state, std::function<void()> before_writing = {});
+    /// To be called before the state changes: copies what is not written yet.
+    void detach();
+    /// Whether this rank has nothing left to do of what begin() or advance() started.
     bool written() const;
-    /// Bytes of the copy that begin() takes on this rank.
-    int64_t copy_bytes() const;
+    /// What detach() copies on this rank at most.
+    int64_t copy_bytes() const { return snapshot_.bytes(); }
     bool under_way() const { return writing_ != nullptr; }
-    /// Collective. Waits until all is written, then makes it a checkpoint and removes those beyond `keep`.
+    /// Collective, for when all have written(): what is to be done together, after which rank 0's thread
+    /// makes it a checkpoint and removes those beyond `keep`; called again after that, concludes.
+    void advance();
+    /// Collective. Waits for all that.
     void finish();
     const CheckpointTimes& times() const { return times_; }
 
 private:
     struct Writing;
+    /// Where a piece of snapshot_ belongs.
+    struct Place {
+        std::string dataset;
+        Box box;
+    };
+    static std::vector<Tensor> pieces(const std::vector<Trained>& trained, std::vector<Place>& places);
+    void write(Writing& writing);
+    void seal(Writing& writing);
+    void count(const Writing& ended);
     std::optional<RunState> read(const std::string& path, std::string& damage);
 
     Session& session_;
@@ -70,9 +88,10 @@ private:
     std::vector<Trained> trained_;
     nlohmann::ordered_json configuration_;
     int64_t keep_;
+    std::vector<Place> places_;  // in the order of the file
+    train::Snapshot snapshot_;
     std::unique_ptr<Writing> writing_;
     CheckpointTimes times_;
-    std::vector<Tensor> copies_;  // of the state, on the processor, kept from one checkpoint to the next
 };
 
 /// Collective. A model in training as M.h5, in the dtypes and with the tokenizer of the file it came from.

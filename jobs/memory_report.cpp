@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "io/direct_writer.hpp"
+
 namespace espalier::jobs {
 namespace {
 
@@ -54,7 +56,8 @@ PredictedMemory predict_memory(const Session& session, const TrainingOptions& o,
     m.teacher = teacher.memory(step);
     if (session.context().on_gpu()) return m;
     if (o.checkpoint_every > 0 || o.exit_after_steps > 0 || o.exit_after_minutes > 0)
-        m.checkpoint = checkpoints.copy_bytes();
+        m.checkpoint = io::DirectWriter::memory_bytes;
+    if (o.checkpoint_every > 0) m.copies = checkpoints.copy_bytes();
     m.program = session.memory_at_start();
     return m;
 }
@@ -71,6 +74,10 @@ MemoryReport::MemoryReport(Session& session, const PredictedMemory& mine) : sess
         words +=
             fmt::format("{}{} {}", words.empty() ? "" : ", ", PredictedMemory::names[p], readable(bytes));
     }
+    copies_ = of_all_ranks(session.world(), mine.copies)[largest];
+    if (copies_ > 0)
+        words +=
+            fmt::format("; up to {} more while a checkpoint's writing outlasts a step", readable(copies_));
     session.log().info("memory: about {} predicted on the largest rank ({})", readable(predicted_[largest]),
                        words);
 }
@@ -85,6 +92,7 @@ void MemoryReport::finish() {
     auto& out = session_.results;
     out["predicted_memory_bytes"] = static_cast<int64_t>(predicted_[largest_of(predicted_)]);
     out["memory"] = {{"parts", parts_},
+                     {"checkpoint_copies", static_cast<int64_t>(copies_)},
                      {"predicted", std::vector<int64_t>(predicted_.begin(), predicted_.end())},
                      {"peak", std::vector<int64_t>(peaks.begin(), peaks.end())}};
 }

@@ -15,6 +15,7 @@ struct PredictedMemory {
                                       "head",    "teacher",   "checkpoint", "program"};
     int64_t weights = 0, gradients = 0, optimizer = 0, activations = 0, head = 0, teacher = 0, checkpoint = 0,
             program = 0;
+    int64_t copies = 0;  ///< beyond them, where writing a checkpoint takes longer than a step's passes
 
     std::array<int64_t, names.size()> parts() const {
         return {weights, gradients, optimizer, activations, head, teacher, checkpoint, program};
@@ -38,7 +39,8 @@ public:
 private:
     Session& session_;
     std::vector<double> predicted_;  // [rank]
-    nlohmann::ordered_json parts_;   // of the rank that is predicted to need most
+    double copies_ = 0;              // this and what follows: of the rank that is predicted to need most
+    nlohmann::ordered_json parts_;
 };
 
 }  // namespace espalier::jobs

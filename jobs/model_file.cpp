@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <ctime>
+#include <limits>
 #include <set>
 
 #include "io/collective.hpp"
@@ -165,19 +166,31 @@ void read_share(Context& ctx, io::TensorFileReader& reader, const std::string& p
     reader.verify();
 }
 
-void write_share(io::TensorFileWriter& writer, const std::string& prefix, const model::ParameterSet& set,
-                 const FlatShare& share, Context* ctx,
-                 const std::function<DType(const Parameter&)>& dtype_of) {
+std::vector<SharePiece> pieces_of(const model::ParameterSet& set, const FlatShare& share, int64_t bytes) {
+    std::vector<SharePiece> pieces;
     for (const auto& e : set.entries()) {
         const Range rows = intersection(e.owned_rows(), e.rows_in(share.elements));
         if (rows.size() == 0 || e.owned.size() == 0) continue;
-        auto [box, values] = rows_of(e, rows, share);
-        if (dtype_of && dtype_of(e.parameter) != DType::f32) {
-            const Tensor wide = values;
-            values = ctx->empty(wide.shape(), dtype_of(e.parameter));
-            convert(*ctx, wide, values);
+        const auto row_bytes = e.row_size() * static_cast<int64_t>(size_of(share.values.dtype()));
+        const int64_t step = std::max<int64_t>(1, bytes / row_bytes);
+        for (int64_t begin = rows.begin; begin < rows.end; begin += step) {
+            auto [box, values] = rows_of(e, {begin, std::min(begin + step, rows.end)}, share);
+            pieces.push_back({&e.parameter, std::move(box), std::move(values)});
         }
-        writer.write(prefix + e.parameter.name, box, ctx ? ctx->to_host(values) : values);
+    }
+    return pieces;
+}
+
+void write_share(Context& ctx, io::TensorFileWriter& writer, const std::string& prefix,
+                 const model::ParameterSet& set, const FlatShare& share,
+                 const std::function<DType(const Parameter&)>& dtype_of) {
+    for (auto& [parameter, box, values] : pieces_of(set, share, std::numeric_limits<int64_t>::max())) {
+        if (dtype_of && dtype_of(*parameter) != DType::f32) {
+            const Tensor wide = values;
+            values = ctx.empty(wide.shape(), dtype_of(*parameter));
+            convert(ctx, wide, values);
+        }
+        writer.write(prefix + parameter->name, box, ctx.to_host(values));
     }
 }
 

@@ -88,10 +88,18 @@ struct FlatShare {
 /// rank what goes wrong on one.
 void read_share(Context& ctx, io::TensorFileReader& reader, const std::string& prefix,
                 const model::ParameterSet& set, const FlatShare& share);
-/// Writes what this rank answers for of its share, in the datasets' dtype: f32 where dtype_of is empty.
-/// Without a context, which values on the processor do without, it may run in another thread.
-void write_share(io::TensorFileWriter& writer, const std::string& prefix, const model::ParameterSet& set,
-                 const FlatShare& share, Context* ctx = nullptr,
+/// Rows of a share as a file has them: `values` belong at `box` of a dataset.
+struct SharePiece {
+    const model::Parameter* parameter;  ///< the set's
+    Box box;
+    Tensor values;
+};
+/// What this rank answers for of its share, in the set's order and in pieces of at most `bytes`, but at least
+/// a row.
+std::vector<SharePiece> pieces_of(const model::ParameterSet& set, const FlatShare& share, int64_t bytes);
+/// Writes them, in the datasets' dtype: f32 where dtype_of is empty.
+void write_share(Context& ctx, io::TensorFileWriter& writer, const std::string& prefix,
+                 const model::ParameterSet& set, const FlatShare& share,
                  const std::function<DType(const model::Parameter&)>& dtype_of = {});
 
 /// What datasets of one set of tensors look like.

@@ -143,7 +143,7 @@ public:
                 });
                 saved = step;
             } else if (report.checkpoint_written) {
-                breakdown_->io([&] { checkpoints_->finish(); });
+                breakdown_->io([&] { checkpoints_->advance(); });
             }
             if (stop) break;
         }
@@ -272,6 +272,7 @@ private:
         double norm = train::gradient_norm(ctx_, *student_, topology_, optimizer_->shards());
         if (states_) norm = std::hypot(norm, std::sqrt(states_->synchronise_gradient()));
         const double teacher_norm = teacher_->gradient_norm(ctx_);
+        breakdown_->io([&] { checkpoints_->detach(); });
         const double rate = train::learning_rate({o_.lr, o_.min_lr, o_.warmup_steps, steps_}, step);
         if (std::isfinite(norm) && std::isfinite(teacher_norm)) {
             const double clip = train::clipping(norm, o_.clip_grad);
@@ -380,7 +381,9 @@ private:
             out["checkpoints"] = {{"count", c.count},
                                   {"bytes", static_cast<int64_t>(c.bytes)},
                                   {"writing_seconds", c.writing_seconds},
-                                  {"waiting_seconds", c.waiting_seconds}};
+                                  {"waiting_seconds", c.waiting_seconds},
+                                  {"first_waiting_seconds", c.first_waiting_seconds},
+                                  {"copied_bytes", c.copied_bytes}};
         session_.model_flops = tokens * flops_per_token_;
     }
 

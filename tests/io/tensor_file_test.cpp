@@ -82,7 +82,9 @@ protected:
         return tensor;
     }
 
-    TensorFileWriter writer(bool replace = false) { return {path(), MPI_COMM_WORLD, specs(), replace}; }
+    TensorFileWriter writer(bool replace = false, Through through = Through::cache) {
+        return {path(), MPI_COMM_WORLD, specs(), replace, through};
+    }
 
     void write_tensors(TensorFileWriter& file, size_t (*axis)(const Shape&) = last_axis) {
         for (const auto& spec : specs()) {
@@ -156,6 +158,20 @@ TEST_F(TensorFile, HasTheSameHashHoweverItWasSplit) {
     const std::string by_rows = write_file_of([](const Shape&) { return size_t{0}; });
 
     EXPECT_EQ(by_columns, by_rows);
+}
+
+TEST_F(TensorFile, IsTheSameByWhicheverWayItReachesTheDisk) {
+    for (const auto axis : {+[](const Shape&) { return size_t{0}; }, &last_axis}) {
+        std::vector<std::string> hashes;
+        for (const Through through : {Through::cache, Through::device}) {
+            auto file = writer(true, through);
+            write_tensors(file, axis);
+            hashes.push_back(file.publish());
+
+            TensorFileReader(path(), MPI_COMM_WORLD, "").verify_all();
+        }
+        EXPECT_EQ(hashes[0], hashes[1]);
+    }
 }
 
 TEST_F(TensorFile, IsNotThereBeforeItIsPublished) {

@@ -42,7 +42,7 @@ TEST(ReadParameters, ThrowsOnEveryRankWhatFailsOnOne) {
     ModelWriter writer(path, session.world().handle(), a,
                        std::vector<DType>(model::parameters(a).size(), DType::f32), false);
     const Range all{0, model.parameters().flat_size()};
-    write_share(writer.writer(), "parameters/", model.parameters(), {model.parameters().flat(), all});
+    write_share(ctx, writer.writer(), "parameters/", model.parameters(), {model.parameters().flat(), all});
     writer.publish({});
     ModelFile file(path, session.world().handle());
     const size_t place = offset_of(path, final_norm);
