@@ -130,7 +130,8 @@ void add_row_ops(RowCase c, DType dtype) {
         Tensor g = numbers(ctx, {c.size()}, DType::f32), w = numbers(ctx, {c.size()}, DType::f32);
         Tensor m = ctx.zeros({c.size()}, DType::f32), v = ctx.zeros({c.size()}, DType::f32);
         Tensor p = dtype == DType::f32 ? w : ctx.zeros({c.size()}, dtype);
-        return Prepared{[=, &ctx]() mutable { adamw(ctx, {}, g, w, m, v, p); },
+        const FlatRuns all(ctx, {{0, c.size()}});
+        return Prepared{[=, &ctx]() mutable { adamw(ctx, {}, all, g, w, m, v, p); },
                         total_bytes({g, w, w, m, m, v, v}) + (dtype == DType::f32 ? 0 : total_bytes({p}))};
     });
 }

@@ -170,7 +170,8 @@ Probe step_probe(const Setup& s, model::Transformer& teacher, model::Transformer
                 state->objective.sums(s.ctx);
                 auto& optimizer = state->optimizer;
                 train::synchronise_gradients(s.ctx, student, s.topology, optimizer.shards());
-                const double norm = train::gradient_norm(s.ctx, student, s.topology, optimizer.shards());
+                const double norm =
+                    train::gradient_norm(s.ctx, student.gradients(), optimizer.owned(), s.topology);
                 optimizer.step(s.ctx, ++state->step, 1e-4, std::min(1.0, 1.0 / norm));
             },
             {}};

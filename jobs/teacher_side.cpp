@@ -181,7 +181,8 @@ void TeacherSide::end_step(Context& ctx, int64_t step, double share) {
     if (!correction_) return;
     auto& optimizer = correction_->optimizer;
     train::synchronise_gradients(ctx, *model_, session_.topology(), optimizer.shards());
-    const double norm = train::gradient_norm(ctx, *model_, session_.topology(), optimizer.shards());
+    const double norm =
+        train::gradient_norm(ctx, model_->gradients(), optimizer.owned(), session_.topology());
     if (!std::isfinite(norm)) return;
     const double peak = o_.teacher_lr > 0 ? o_.teacher_lr : o_.lr / 5;
     optimizer.step(ctx, step, share * peak, train::clipping(norm, o_.clip_grad));
