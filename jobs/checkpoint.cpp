@@ -78,12 +78,13 @@ std::string differences(const nlohmann::ordered_json& then, const nlohmann::orde
 
 }  // namespace
 
-/// A checkpoint on its way to the disk, in a thread that only writes: what ranks do together is done by the
-/// main thread.
+/// A checkpoint on its way to the disk, in a thread that only writes: what ranks do together, and with a
+/// device, is done by the main thread.
 struct Checkpoints::Writing {
     Writing(io::TensorFileWriter w, std::string n) : writer(std::move(w)), name(std::move(n)) {}
     io::TensorFileWriter writer;
     std::string name;
+    PendingRead copied;  // the last of the state's
     double writing_seconds = 0, waiting_seconds = 0;
     std::atomic<bool> done = false;
     std::exception_ptr failure;
@@ -109,8 +110,10 @@ Checkpoints::Checkpoints(Session& session, std::string rundir, const model::Arch
 
 Checkpoints::~Checkpoints() = default;
 
-bool Checkpoints::written() const {
-    return !writing_ || writing_->done;
+bool Checkpoints::written() {
+    if (!writing_) return true;
+    if (!writing_->thread.joinable() && writing_->copied.done()) write_copies();
+    return writing_->done;
 }
 
 int64_t Checkpoints::copy_bytes() const {
@@ -147,13 +150,17 @@ void Checkpoints::begin(const RunState& state) {
             Context& ctx = session_.context();
             if (copies_.size() == next) copies_.push_back(ctx.empty_on_host(state_now.shape(), DType::f32));
             if (ctx.on_gpu()) {
-                ctx.read(state_now, copies_[next]);
+                writing_->copied = ctx.begin_read(state_now, copies_[next]);
             } else {
                 convert(ctx, state_now, copies_[next]);  // by all threads
             }
         }
     }
     writing_->waiting_seconds = session_.seconds() - start;
+    if (!session_.context().on_gpu()) write_copies();
+}
+
+void Checkpoints::write_copies() {
     writing_->thread = std::thread([this, &writing = *writing_] {
         const double begin = session_.seconds();
         try {
@@ -176,6 +183,10 @@ void Checkpoints::begin(const RunState& state) {
 void Checkpoints::finish() {
     if (!writing_) return;
     const double start = session_.seconds();
+    if (!writing_->thread.joinable()) {
+        writing_->copied.wait();
+        write_copies();
+    }
     writing_->thread.join();
     if (writing_->failure) std::rethrow_exception(writing_->failure);
     writing_->writer.publish();

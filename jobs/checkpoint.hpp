@@ -48,10 +48,11 @@ public:
     std::optional<RunState> read();
 
     /// Collective. Takes a copy of the state and writes it while training goes on; finish() ends it. Ends an
-    /// earlier one first. A disk too full throws UserError here.
+    /// earlier one first. A disk too full throws UserError here. A device is not waited for.
     void begin(const RunState& state);
-    /// Whether this rank has nothing left to write of what begin() started.
-    bool written() const;
+    /// Whether this rank has nothing left to write of what begin() started; writing what a device has copied
+    /// since begins here.
+    bool written();
     /// Bytes of the copy that begin() takes on this rank.
     int64_t copy_bytes() const;
     bool under_way() const { return writing_ != nullptr; }
@@ -61,6 +62,7 @@ public:
 
 private:
     struct Writing;
+    void write_copies();
     std::optional<RunState> read(const std::string& path, std::string& damage);
 
     Session& session_;

@@ -35,6 +35,7 @@ void Optimizer::step(Context& ctx, int64_t step, double learning_rate, double gr
                                .gradient_scale = static_cast<float>(gradient_scale)};
     const auto mine = [&](const Tensor& flat) { return flat.slice(shards_.mine().begin, master_.shape()); };
     Tensor parameters = mine(weights_.flat());
+    ctx.after_reads();  // a checkpoint may still copy what now changes
     adamw(ctx, options, share_, mine(gradients_), master_, first_, second_, parameters);
     replicas_.all_gather(ctx, weights_.flat(), shards_.bounds);
 }
