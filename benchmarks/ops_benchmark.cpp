@@ -7,16 +7,9 @@
 #include <chrono>
 
 #include "benchmarks/main.hpp"
+#include "benchmarks/operations.hpp"
 #include "benchmarks/yardstick.hpp"
-#include "kernels/activation.hpp"
-#include "kernels/adamw.hpp"
-#include "kernels/divergence.hpp"
 #include "kernels/elementwise.hpp"
-#include "kernels/embedding.hpp"
-#include "kernels/norm.hpp"
-#include "kernels/rotary.hpp"
-#include "kernels/statistics.hpp"
-#include "tests/kernels/cases.hpp"
 
 namespace espalier::benchmarks {
 namespace {
@@ -50,17 +43,11 @@ double copy_rate(Context& ctx) {
     return rate;
 }
 
-/// Makes the work of one case; the tensors live in it.
-struct Prepared {
-    Work work;
-    double bytes = 0;   ///< read and written at least
-    double logits = 0;  ///< of a divergence
-};
-using Prepare = std::function<Prepared(Context&)>;
+using Prepare = std::function<Operation(Context&)>;
 
 void run(benchmark::State& state, const Prepare& prepare) {
     Context ctx = make_context();
-    const Prepared op = prepare(ctx);
+    const Operation op = prepare(ctx);
     for (auto _ : state) {
         const double best = best_seconds(op.work);
         state.SetIterationTime(best);
@@ -75,7 +62,7 @@ void run(benchmark::State& state, const Prepare& prepare) {
 }
 
 template <class Case>
-void add(std::string_view op, const Case& c, std::string_view variant, Prepare prepare) {
+void enter(std::string_view op, const Case& c, std::string_view variant, Prepare prepare) {
     if (c.size() < large_size) return;
     const auto title = fmt::format("{}/{}/{}", op, c.name, variant);
     benchmark::RegisterBenchmark(title.c_str(),
@@ -85,175 +72,58 @@ void add(std::string_view op, const Case& c, std::string_view variant, Prepare p
         ->Unit(benchmark::kMicrosecond);
 }
 
-double total_bytes(std::initializer_list<Tensor> tensors) {
-    double sum = 0;
-    for (const Tensor& t : tensors) sum += static_cast<double>(t.bytes());
-    return sum;
+/// op and op_backward.
+template <class Case, class Make>
+void enter_passes(std::string_view op, const Case& c, DType dtype, Make make) {
+    enter(op, c, to_string(dtype), [=](Context& ctx) { return make(ctx, Pass::forward); });
+    enter(fmt::format("{}_backward", op), c, to_string(dtype),
+          [=](Context& ctx) { return make(ctx, Pass::backward); });
 }
 
-void add_row_ops(RowCase c, DType dtype) {
-    const Shape shape{c.rows, c.n};
-    add("norm", c, to_string(dtype), [=](Context& ctx) {
-        Tensor x = numbers(ctx, shape, dtype), w = numbers(ctx, {c.n}, dtype), y = ctx.empty(shape, dtype);
-        Tensor stats = ctx.empty({c.rows, 2}, DType::f32);
-        return Prepared{[=, &ctx]() mutable { norm(ctx, x, w, {}, {}, y, stats); }, total_bytes({x, y})};
-    });
-    add("norm_backward", c, to_string(dtype), [=](Context& ctx) {
-        Tensor x = numbers(ctx, shape, dtype), w = numbers(ctx, {c.n}, dtype),
-               dy = numbers(ctx, shape, dtype);
-        Tensor dx = ctx.zeros(shape, dtype), dw = ctx.zeros({c.n}, DType::f32), none;
-        Tensor stats = numbers(ctx, {c.rows, 2}, DType::f32);
-        return Prepared{[=, &ctx]() mutable { norm_backward(ctx, dy, x, w, stats, {}, dx, dw, none); },
-                        total_bytes({x, dy, dx, dx})};
-    });
+void enter_row_ops(RowCase c, DType dtype) {
+    const auto type = to_string(dtype);
+    enter_passes("norm", c, dtype, [=](Context& ctx, Pass pass) { return norm(ctx, pass, c, dtype); });
     for (const Activation kind : {Activation::swiglu, Activation::relu2, Activation::gelu}) {
-        const Shape in{c.rows, is_gated(kind) ? 2 * c.n : c.n};
-        add(to_string(kind), c, to_string(dtype), [=](Context& ctx) {
-            Tensor u = numbers(ctx, in, dtype), y = ctx.empty(shape, dtype);
-            return Prepared{[=, &ctx]() mutable { activate(ctx, kind, u, y); }, total_bytes({u, y})};
-        });
-        add(fmt::format("{}_backward", to_string(kind)), c, to_string(dtype), [=](Context& ctx) {
-            Tensor u = numbers(ctx, in, dtype), dy = numbers(ctx, shape, dtype), du = ctx.empty(in, dtype);
-            return Prepared{[=, &ctx]() mutable { activate_backward(ctx, kind, dy, u, du); },
-                            total_bytes({u, dy, du})};
-        });
+        enter_passes(to_string(kind), c, dtype,
+                     [=](Context& ctx, Pass pass) { return activation(ctx, pass, kind, c, dtype); });
     }
-    add("add", c, to_string(dtype), [=](Context& ctx) {
-        Tensor a = numbers(ctx, shape, dtype), b = numbers(ctx, shape, dtype), out = ctx.empty(shape, dtype);
-        return Prepared{[=, &ctx]() mutable { espalier::add(ctx, a, b, out); }, total_bytes({a, b, out})};
-    });
-    add("cosine_sum", c, to_string(dtype), [=](Context& ctx) {
-        Tensor a = numbers(ctx, shape, dtype), b = numbers(ctx, shape, dtype);
-        return Prepared{[=, &ctx] { benchmark::DoNotOptimize(cosine_sum(ctx, a, b)); }, total_bytes({a, b})};
-    });
-    add("adamw", c, to_string(dtype), [=](Context& ctx) {
-        Tensor g = numbers(ctx, {c.size()}, DType::f32), w = numbers(ctx, {c.size()}, DType::f32);
-        Tensor m = ctx.zeros({c.size()}, DType::f32), v = ctx.zeros({c.size()}, DType::f32);
-        Tensor p = dtype == DType::f32 ? w : ctx.zeros({c.size()}, dtype);
-        return Prepared{[=, &ctx]() mutable { adamw(ctx, {}, g, w, m, v, p); },
-                        total_bytes({g, w, w, m, m, v, v}) + (dtype == DType::f32 ? 0 : total_bytes({p}))};
-    });
+    enter("add", c, type, [=](Context& ctx) { return add(ctx, c, dtype); });
+    enter("cosine_sum", c, type, [=](Context& ctx) { return cosine_sum(ctx, c, dtype); });
+    enter("adamw", c, type, [=](Context& ctx) { return adamw(ctx, c, dtype); });
 }
 
-void add_model_ops(DType dtype) {
-    for (const auto& c : rotary_cases) {
-        add("rotate", c, to_string(dtype), [=](Context& ctx) {
-            Tensor x = numbers(ctx, {c.tokens, c.width()}, dtype),
-                   table = numbers(ctx, {1, c.pairs}, DType::f32);
-            Tensor positions = ctx.zeros({c.tokens}, DType::i32);
-            const double turned =
-                static_cast<double>(c.tokens * c.heads * 2 * c.pairs) * static_cast<double>(size_of(dtype));
-            return Prepared{[=, &ctx]() mutable {
-                                rotate(ctx, x, table, table, positions, c.heads, c.head_dim,
-                                       Rotation::forward);
-                            },
-                            2 * turned};
-        });
-    }
-    for (const auto& c : embedding_cases) {
-        const auto ids = [=](Context& ctx) {
-            Tensor out = ctx.empty({c.tokens}, DType::i32);
-            for (int64_t i = 0; i < c.tokens; ++i) {
-                out.data<int32_t>()[i] = static_cast<int32_t>(c.first_id + i * 7919 % c.vocab);
-            }
-            return out;
-        };
-        add("embed", c, to_string(dtype), [=](Context& ctx) {
-            Tensor table = numbers(ctx, {c.vocab, c.n}, dtype), out = ctx.empty({c.tokens, c.n}, dtype);
-            return Prepared{[=, &ctx, ids = ids(ctx)]() mutable { embed(ctx, ids, table, c.first_id, out); },
-                            total_bytes({out, out})};
-        });
-        add("embed_backward", c, to_string(dtype), [=](Context& ctx) {
-            Tensor table = ctx.zeros({c.vocab, c.n}, DType::f32), dout = numbers(ctx, {c.tokens, c.n}, dtype);
-            return Prepared{
-                [=, &ctx, ids = ids(ctx)]() mutable { embed_backward(ctx, dout, ids, c.first_id, table); },
-                total_bytes({dout}) + 8.0 * static_cast<double>(c.tokens * c.n)};
-        });
-    }
-    for (const auto& c : moments_cases) {
-        add("moments", c, to_string(dtype), [=](Context& ctx) {
-            Tensor x = numbers(ctx, {c.samples * c.seq, c.n}, dtype);
-            Tensor out = ctx.empty({c.samples, 3, c.columns.size()}, DType::f32);
-            return Prepared{[=, &ctx]() mutable { moments(ctx, x, c.samples, c.columns, out); },
-                            total_bytes({x})};
-        });
-    }
+void enter_model_ops(DType dtype) {
+    const auto type = to_string(dtype);
+    for (const auto& c : rotary_cases)
+        enter("rotate", c, type, [=](Context& ctx) { return rotation(ctx, c, dtype); });
+    for (const auto& c : embedding_cases)
+        enter_passes("embed", c, dtype,
+                     [=](Context& ctx, Pass pass) { return embedding(ctx, pass, c, dtype); });
+    for (const auto& c : moments_cases)
+        enter("moments", c, type, [=](Context& ctx) { return moments(ctx, c, dtype); });
 }
 
-/// Logits of one block, and what the phases make of them.
-struct Block {
-    Tensor teacher, student, stats, lse_t, lse_s, sums, labels, weights, gradient;
-
-    Block(Context& ctx, VocabularyCase c)
-        : teacher(numbers(ctx, {c.rows, c.vocab}, DType::f32)),
-          student(numbers(ctx, {c.rows, c.vocab}, DType::f32)),
-          stats(ctx.empty({1, c.rows, 2}, DType::f32)),
-          lse_t(ctx.empty({c.rows}, DType::f32)),
-          lse_s(ctx.empty({c.rows}, DType::f32)),
-          sums(ctx.empty({c.rows, divergence_sum_count}, DType::f32)),
-          labels(ctx.zeros({c.rows}, DType::i32)),
-          weights(ctx.empty({c.rows}, DType::f32)),
-          gradient(ctx.zeros({c.rows, c.vocab}, DType::f32)) {
-        fill(ctx, 1.0f, weights);
-    }
-
-    void statistics(Context& ctx, const Tensor& logits, Tensor& lse) {
-        Tensor one_part = stats.view({lse.dim(0), 2});
-        softmax_statistics(ctx, logits, 1.0f, one_part);
-        softmax_combine(ctx, stats, lse);
-    }
-    void all_phases(Context& ctx, Divergence kind) {
-        statistics(ctx, teacher, lse_t);
-        statistics(ctx, student, lse_s);
-        divergence_sums(ctx, kind, teacher, student, lse_t, lse_s, 1.0f, sums);
-        backward(ctx, kind);
-    }
-    void backward(Context& ctx, Divergence kind) {
-        logit_gradient(ctx, {kind}, teacher, student, lse_t, lse_s, sums, lse_s, labels, weights, gradient);
-    }
-};
-
-void add_divergences(VocabularyCase c) {
-    const auto logits = static_cast<double>(c.size());
-    add("softmax_statistics", c, "f32", [=](Context& ctx) {
-        return Prepared{[=, &ctx, b = Block(ctx, c)]() mutable { b.statistics(ctx, b.student, b.lse_s); },
-                        4 * logits, logits};
-    });
-    add("row_argmax", c, "f32", [=](Context& ctx) {
-        return Prepared{[=, &ctx, b = Block(ctx, c)]() mutable {
-                            Tensor best = b.stats.view({c.rows, 2});
-                            row_argmax(ctx, b.student, 0, best);
-                        },
-                        4 * logits, logits};
-    });
+void enter_divergences(VocabularyCase c) {
+    const auto phase = [&](std::string_view op, Phase which, Divergence kind, std::string_view variant) {
+        enter(op, c, variant, [=](Context& ctx) { return divergence(ctx, which, kind, c); });
+    };
+    phase("softmax_statistics", Phase::statistics, Divergence::kl, "f32");
+    phase("row_argmax", Phase::argmax, Divergence::kl, "f32");
     for (const Divergence kind :
          {Divergence::kl, Divergence::reverse_kl, Divergence::jsd, Divergence::mse, Divergence::cosine}) {
-        add("divergence_sums", c, to_string(kind), [=](Context& ctx) {
-            return Prepared{[=, &ctx, b = Block(ctx, c)]() mutable {
-                                divergence_sums(ctx, kind, b.teacher, b.student, b.lse_t, b.lse_s, 1.0f,
-                                                b.sums);
-                            },
-                            8 * logits, logits};
-        });
-        add("logit_gradient", c, to_string(kind), [=](Context& ctx) {
-            Block block(ctx, c);
-            block.all_phases(ctx, kind);
-            return Prepared{[=, &ctx, b = block]() mutable { b.backward(ctx, kind); }, 12 * logits, logits};
-        });
-        add("all_phases", c, to_string(kind), [=](Context& ctx) {
-            return Prepared{[=, &ctx, b = Block(ctx, c)]() mutable { b.all_phases(ctx, kind); }, 28 * logits,
-                            logits};
-        });
+        phase("divergence_sums", Phase::sums, kind, to_string(kind));
+        phase("logit_gradient", Phase::gradient, kind, to_string(kind));
+        phase("all_phases", Phase::all, kind, to_string(kind));
     }
 }
 
 }  // namespace
 
 void add_benchmarks() {
-    for (const auto& c : test::vocabulary_cases) add_divergences(c);
+    for (const auto& c : test::vocabulary_cases) enter_divergences(c);
     for (const DType dtype : test::float_types) {
-        for (const auto& c : test::row_cases) add_row_ops(c, dtype);
-        add_model_ops(dtype);
+        for (const auto& c : test::row_cases) enter_row_ops(c, dtype);
+        enter_model_ops(dtype);
     }
 }
 

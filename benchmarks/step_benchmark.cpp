@@ -11,26 +11,19 @@
 #include <algorithm>
 #include <boost/program_options.hpp>
 #include <chrono>
-#include <functional>
 #include <iostream>
-#include <memory>
 #include <nlohmann/json.hpp>
 
+#include "benchmarks/passes.hpp"
 #include "benchmarks/yardstick.hpp"
-#include "kernels/elementwise.hpp"
-#include "kernels/matmul.hpp"
 #include "src/comm/mpi.hpp"
 #include "src/core/error.hpp"
-#include "src/core/random.hpp"
-#include "src/distill/objective.hpp"
-#include "src/prune/scoring_pass.hpp"
-#include "src/train/gradient_sync.hpp"
-#include "src/train/optimizer.hpp"
-#include "src/train/pipeline.hpp"
 
 namespace {
 
 using namespace espalier;
+using benchmarks::Scoring;
+using benchmarks::Setup;
 namespace po = boost::program_options;
 
 model::Architecture smollm2(int64_t hidden, int64_t ffn) {
@@ -45,55 +38,21 @@ model::Architecture smollm2(int64_t hidden, int64_t ffn) {
     return a;
 }
 
-void randomise(Context& ctx, model::Transformer& model) {
-    Tensor& flat = model.parameters().flat();
-    Tensor values = ctx.empty(flat.shape(), DType::f32);
-    float* v = values.data<float>();
-    for (int64_t i = 0; i < values.size(); ++i) {
-        v[i] = 0.07f *
-               static_cast<float>(static_cast<int32_t>(mix64(static_cast<uint64_t>(i)) >> 40) - (1 << 23)) /
-               (1 << 23);
-    }
-    convert(ctx, values, flat);
-}
-
-struct Setup {
-    Context& ctx;
-    comm::Topology topology;
-    DType dtype;
-    int64_t batch, micro_batch, seq;
-    int rounds;
-};
-
-std::vector<train::MicroBatch> micro_batches(const Setup& s) {
-    std::vector<train::MicroBatch> out;
-    const Range mine = split_evenly(s.batch / s.micro_batch, s.topology.layout.dp, s.topology.data.rank());
-    for (int64_t m = mine.begin; m < mine.end; ++m) {
-        std::vector<int32_t> ids;
-        for (int64_t i = 0; i < s.micro_batch * s.seq; ++i)
-            ids.push_back(static_cast<int32_t>(mix64(static_cast<uint64_t>(m * 100000 + i)) % 49152));
-        Tensor labels = s.ctx.empty({s.micro_batch * s.seq}, DType::i32);
-        std::copy(ids.begin(), ids.end(), labels.data<int32_t>());
-        out.push_back({model::make_batch(s.ctx, ids, s.micro_batch, s.seq), labels});
-    }
-    return out;
-}
-
-/// Something to be timed; what it needs is made when it is.
+/// Something to be timed.
 struct Probe {
     std::string name;
     double flops_per_token;  ///< 0: not compared with G
-    std::function<void()> work;
-    std::vector<double> seconds;  ///< of each round, the slowest rank's
+    benchmarks::Work work;
+    std::vector<double> seconds = {};  ///< of each round, the slowest rank's
     double fastest() const { return *std::min_element(seconds.begin(), seconds.end()); }
 };
 
 /// All probes in turn, round after round, each round beside one of the yardstick: other load on the machine
 /// falls on all. Returns G.
-double time_in_turn(const Setup& s, std::vector<Probe>& probes) {
+double time_in_turn(const Setup& s, int rounds, std::vector<Probe>& probes) {
     for (const auto& p : probes) p.work();
     double g = 0;
-    for (int round = 0; round < s.rounds; ++round) {
+    for (int round = 0; round < rounds; ++round) {
         s.topology.world.barrier();
         g = benchmarks::yardstick(s.ctx, s.dtype);
         for (auto& p : probes) {
@@ -107,111 +66,6 @@ double time_in_turn(const Setup& s, std::vector<Probe>& probes) {
     }
     s.topology.world.all_reduce({&g, 1});
     return g;
-}
-
-/// Forward only, with or without gathering importance.
-Probe forward_probe(const Setup& s, model::Transformer& model, const std::string& name, double flops) {
-    struct State {
-        explicit State(const Setup& s, model::Transformer& model)
-            : batches(micro_batches(s)),
-              sums(model.architecture(), 0),
-              scorer(model, prune::NeuronSite::after_activation, sums),
-              loss(distill::parse_loss_terms("ce", 1)) {}
-        std::vector<train::MicroBatch> batches;
-        prune::ScoreSums sums;
-        prune::Scorer scorer;
-        distill::Objective loss;
-    };
-    auto state = std::make_shared<State>(s, model);
-    return {name,
-            flops,
-            [=, &s, &model] {
-                model::Outbox outbox;
-                for (const auto& b : state->batches) {
-                    if (name == "scoring") {
-                        prune::scoring_pass(s.ctx, model, s.topology, b.tokens, b.labels, {}, state->scorer,
-                                            state->sums, outbox);
-                    } else if (const Tensor hidden =
-                                   model::forward_pipeline(s.ctx, model, s.topology, b.tokens, outbox)) {
-                        state->loss.forward(s.ctx, model, hidden, {}, b.labels);
-                    }
-                }
-                outbox.drain();
-                state->loss.sums(s.ctx);
-            },
-            {}};
-}
-
-Probe step_probe(const Setup& s, model::Transformer& teacher, model::Transformer& student, double flops) {
-    struct State {
-        State(const Setup& s, model::Transformer& teacher, model::Transformer& student)
-            : batches(micro_batches(s)),
-              optimizer(s.ctx, student, {}, s.topology.data),
-              objective(distill::parse_loss_terms("kl", 1)),
-              pipeline(s.topology, student, &teacher) {}
-        std::vector<train::MicroBatch> batches;
-        train::Optimizer optimizer;
-        distill::Objective objective;
-        train::Pipeline pipeline;
-        int64_t step = 0;
-    };
-    auto state = std::make_shared<State>(s, teacher, student);
-    return {"distill",
-            flops,
-            [=, &s, &teacher, &student] {
-                fill(s.ctx, 0.0f, student.gradients());
-                const auto loss = [&](const train::MicroBatch& b, int64_t, const Tensor& hidden,
-                                      const Tensor& from) {
-                    return state->objective.backward(s.ctx, student, hidden,
-                                                     distill::live_teacher(teacher, from), b.labels,
-                                                     1.0 / static_cast<double>(s.batch * s.seq));
-                };
-                state->pipeline.step(s.ctx, state->batches, state->batches, loss);
-                state->objective.sums(s.ctx);
-                auto& optimizer = state->optimizer;
-                train::synchronise_gradients(s.ctx, student, s.topology, optimizer.shards());
-                const double norm = train::gradient_norm(s.ctx, student, s.topology, optimizer.shards());
-                optimizer.step(s.ctx, ++state->step, 1e-4, std::min(1.0, 1.0 / norm));
-            },
-            {}};
-}
-
-/// The fused head of a micro-batch: teacher's and student's logits, KL, gradients of hidden states and head.
-Probe head_probe(const Setup& s, model::Transformer& teacher, model::Transformer& student) {
-    const int64_t tokens = s.micro_batch * s.seq;
-    const Tensor hidden_t = benchmarks::numbers(s.ctx, {tokens, teacher.architecture().hidden}, s.dtype),
-                 hidden_s = benchmarks::numbers(s.ctx, {tokens, student.architecture().hidden}, s.dtype),
-                 labels = micro_batches(s).at(0).labels;
-    auto objective = std::make_shared<distill::Objective>(distill::parse_loss_terms("kl", 1));
-    return {"head",
-            0,
-            [=, &s, &teacher, &student] {
-                objective->backward(s.ctx, student, hidden_s, distill::live_teacher(teacher, hidden_t),
-                                    labels, 1.0 / static_cast<double>(tokens));
-                objective->sums(s.ctx);
-            },
-            {}};
-}
-
-/// Its matrix products alone, on the logits of the whole micro-batch: what a loss costs beside them is the
-/// difference.
-Probe head_products_probe(const Setup& s, model::Transformer& teacher, model::Transformer& student) {
-    const int64_t tokens = s.micro_batch * s.seq;
-    const Tensor hidden_t = benchmarks::numbers(s.ctx, {tokens, teacher.architecture().hidden}, s.dtype),
-                 hidden_s = benchmarks::numbers(s.ctx, {tokens, student.architecture().hidden}, s.dtype),
-                 d_logits = benchmarks::numbers(s.ctx, {tokens, student.head().dim(0)}, s.dtype);
-    Tensor z = s.ctx.empty({tokens, student.head().dim(0)}, DType::f32),
-           d_hidden = s.ctx.empty(hidden_s.shape(), s.dtype);
-    return {"head_products",
-            0,
-            [=, &s, &teacher, &student]() mutable {
-                matmul(s.ctx, hidden_t, teacher.head(), {}, z);
-                matmul(s.ctx, hidden_s, student.head(), {}, z);
-                matmul_backward_input(s.ctx, d_logits, student.head(), d_hidden);
-                Tensor d_head = student.head_gradient();
-                matmul_backward_weight(s.ctx, d_logits, hidden_s, d_head);
-            },
-            {}};
 }
 
 /// Bytes that a head pass needs beside what it is given and gives, over those of both models' logits in f32.
@@ -231,29 +85,25 @@ struct Options {
 
 int run(const Options& o) {
     Context ctx = benchmarks::make_context();
-    const Setup s{ctx,
-                  comm::make_topology(o.tp, o.pp),
-                  dtype_from_string(o.dtype).value(),
-                  o.batch,
-                  o.micro_batch,
-                  o.seq_len,
-                  o.rounds};
+    const Setup s{
+        ctx,      comm::make_topology(o.tp, o.pp), dtype_from_string(o.dtype).value(), o.batch, o.micro_batch,
+        o.seq_len};
     const auto teacher_shape = smollm2(576, 1536), student_shape = smollm2(384, 1024);
     const double forward = model::forward_flops_per_token(teacher_shape, o.seq_len),
                  step = forward + 3 * model::forward_flops_per_token(student_shape, o.seq_len);
     model::Transformer teacher(ctx, teacher_shape, s.topology, s.dtype, model::Gradients::none);
     model::Transformer student(ctx, student_shape, s.topology, s.dtype, model::Gradients::keep);
-    randomise(ctx, teacher);
-    randomise(ctx, student);
-    std::vector<Probe> probes{forward_probe(s, teacher, "forward", forward),
-                              forward_probe(s, teacher, "scoring", forward),
-                              step_probe(s, teacher, student, step)};
+    benchmarks::randomise(ctx, teacher);
+    benchmarks::randomise(ctx, student);
+    std::vector<Probe> probes{{"forward", forward, benchmarks::forward(s, teacher, Scoring::no)},
+                              {"scoring", forward, benchmarks::forward(s, teacher, Scoring::yes)},
+                              {"distill", step, benchmarks::training_step(s, &teacher, student)}};
     if (o.pp == 1) {
-        probes.push_back(head_probe(s, teacher, student));
-        probes.push_back(head_products_probe(s, teacher, student));
+        probes.push_back({"head", 0, benchmarks::fused_head(s, teacher, student)});
+        probes.push_back({"head_products", 0, benchmarks::head_products(s, teacher, student)});
     }
     if (!o.only.empty()) std::erase_if(probes, [&](const Probe& p) { return !p.name.starts_with(o.only); });
-    const double g = time_in_turn(s, probes);
+    const double g = time_in_turn(s, o.rounds, probes);
 
     nlohmann::ordered_json out{
         {"ranks", s.topology.world.size()}, {"tp", o.tp},           {"pp", o.pp},

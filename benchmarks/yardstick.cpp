@@ -81,9 +81,10 @@ Context make_context() {
 }
 
 Tensor numbers(Context& ctx, Shape shape, DType dtype) {
-    Tensor wide = ctx.empty(std::move(shape), DType::f32);
+    const Tensor host = ctx.empty_on_host(std::move(shape), DType::f32);
     uint64_t counter = 0;
-    for (float& x : wide.span<float>()) x = static_cast<float>(uniform(1, ++counter) - 0.5);
+    for (float& x : host.span<float>()) x = static_cast<float>(uniform(1, ++counter) - 0.5);
+    const Tensor wide = ctx.to_device(host);
     if (dtype == DType::f32) return wide;
     Tensor out = ctx.empty(wide.shape(), dtype);
     convert(ctx, wide, out);

@@ -94,8 +94,8 @@ std::string differences(const nlohmann::ordered_json& then, const nlohmann::orde
 
 }  // namespace
 
-/// A checkpoint on its way to the disk, in threads that only write: what ranks do together is done by the
-/// main thread, which uses no HDF5 while rank 0's does.
+/// A checkpoint on its way to the disk, in threads that only write: what ranks do together, and with a
+/// device, is done by the main thread, which uses no HDF5 while rank 0's does.
 struct Checkpoints::Writing {
     Writing(io::TensorFileWriter w, std::string n) : writer(std::move(w)), name(std::move(n)) {}
     io::TensorFileWriter writer;
@@ -103,7 +103,7 @@ struct Checkpoints::Writing {
     double writing_seconds = 0, waiting_seconds = 0;
     std::function<void()> before_writing;
     std::atomic<bool> done = false;  ///< the thread, with what it was started for
-    bool gathered = false;
+    bool started = false, gathered = false;
     std::exception_ptr failure;
     std::thread thread;
 
@@ -128,8 +128,10 @@ Checkpoints::Checkpoints(Session& session, std::string rundir, const model::Arch
 
 Checkpoints::~Checkpoints() = default;
 
-bool Checkpoints::written() const {
-    return !writing_ || writing_->done;
+bool Checkpoints::written() {
+    if (!writing_) return true;
+    if (snapshot_.ready()) start_writing();
+    return writing_->done;
 }
 
 std::vector<Tensor> Checkpoints::pieces(const std::vector<Trained>& trained, std::vector<Place>& places) {
@@ -167,6 +169,11 @@ void Checkpoints::begin(const RunState& state, std::function<void()> before_writ
     snapshot_.take(session_.context());
     writing_->waiting_seconds = session_.seconds() - start;
     writing_->before_writing = std::move(before_writing);
+    if (snapshot_.ready()) start_writing();
+}
+
+void Checkpoints::start_writing() {
+    if (std::exchange(writing_->started, true)) return;
     writing_->thread = std::thread([this, &writing = *writing_] { write(writing); });
 }
 
@@ -195,6 +202,8 @@ void Checkpoints::detach() {
 void Checkpoints::advance() {
     const double start = session_.seconds();
     Writing& writing = *writing_;
+    snapshot_.wait();
+    start_writing();
     if (writing.thread.joinable()) writing.thread.join();
     if (writing.failure) std::rethrow_exception(writing.failure);
     const bool ends = writing.gathered;

@@ -52,13 +52,14 @@ public:
     std::optional<RunState> read();
 
     /// Collective. Writes the state as it is now while training goes on; finish() ends it. Ends an earlier
-    /// one first. A disk too full throws UserError here. `before_writing`: what the writing thread does
-    /// first; a test holds it back by that.
+    /// one first. A disk too full throws UserError here; a device is not waited for. `before_writing`: what
+    /// the writing thread does first; a test holds it back by that.
     void begin(const RunState& state, std::function<void()> before_writing = {});
     /// To be called before the state changes: copies what is not written yet.
     void detach();
-    /// Whether this rank has nothing left to do of what begin() or advance() started.
-    bool written() const;
+    /// Whether this rank has nothing left to do of what begin() or advance() started; writing what a device
+    /// has copied since begins here.
+    bool written();
     /// What detach() copies on this rank at most.
     int64_t copy_bytes() const { return snapshot_.bytes(); }
     bool under_way() const { return writing_ != nullptr; }
@@ -77,6 +78,7 @@ private:
         Box box;
     };
     static std::vector<Tensor> pieces(const std::vector<Trained>& trained, std::vector<Place>& places);
+    void start_writing();
     void write(Writing& writing);
     void seal(Writing& writing);
     void count(const Writing& ended);

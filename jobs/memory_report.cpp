@@ -35,7 +35,8 @@ train::StepShape step_shape(const Session& session, const TrainingOptions& o) {
             .sequences = o.micro_batch,
             .seq = o.seq_len,
             .dtype = session.dtype(),
-            .recompute = model::recompute_from_string(o.recompute, "--recompute")};
+            .recompute = model::recompute_from_string(o.recompute, "--recompute"),
+            .device = session.context().device()};
 }
 
 }  // namespace

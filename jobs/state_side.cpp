@@ -96,7 +96,7 @@ double StateSide::synchronise_gradient() {
     const auto& shards = learned_->optimizer->shards();
     Tensor& gradients = learned_->projection.gradients();
     session_.world().reduce_scatter(session_.context(), gradients, shards.bounds);
-    double sum = square_sum(session_.context(), gradients.slice(shards.mine().begin, {shards.mine().size()}));
+    double sum = square_sum(session_.context(), gradients, learned_->optimizer->owned());
     session_.world().all_reduce({&sum, 1});
     return sum;
 }

@@ -35,7 +35,7 @@ void check(const CacheOptions& o, const model::Architecture& a) {
 void write_batch(Context& ctx, const model::Transformer& model, const Tensor& hidden, int64_t first_sample,
                  TeacherCacheWriter& writer) {
     for (const auto [begin, rows] :
-         model::logit_blocks(model.architecture(), model.tensor().size(), hidden.dim(0))) {
+         model::logit_blocks(model.architecture(), ctx.device(), model.tensor().size(), hidden.dim(0))) {
         writer.write(ctx, model.tensor(), first_sample, begin,
                      model::logits(ctx, model, hidden.rows(begin, rows)), model.vocabulary().begin);
     }

@@ -181,7 +181,8 @@ double TeacherSide::gradient_norm(Context& ctx) {
     if (!correction_) return 0;
     const auto& shards = correction_->optimizer.shards();
     train::synchronise_gradients(ctx, *model_, session_.topology(), shards);
-    return train::gradient_norm(ctx, *model_, session_.topology(), shards);
+    return train::gradient_norm(ctx, model_->gradients(), correction_->optimizer.owned(),
+                                session_.topology());
 }
 
 void TeacherSide::update(Context& ctx, int64_t updates, double share, double norm) {

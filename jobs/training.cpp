@@ -269,7 +269,7 @@ private:
                 return loss(batch, hidden, teacher_hidden, 1.0 / scored);
             });
         train::synchronise_gradients(ctx_, *student_, topology_, optimizer_->shards());
-        double norm = train::gradient_norm(ctx_, *student_, topology_, optimizer_->shards());
+        double norm = train::gradient_norm(ctx_, student_->gradients(), optimizer_->owned(), topology_);
         if (states_) norm = std::hypot(norm, std::sqrt(states_->synchronise_gradient()));
         const double teacher_norm = teacher_->gradient_norm(ctx_);
         breakdown_->io([&] { checkpoints_->detach(); });

@@ -6,22 +6,21 @@
 
 namespace espalier {
 
-void adamw(Context& ctx, const AdamWOptions& options, const Tensor& gradient, Tensor& master, Tensor& first,
-           Tensor& second, Tensor& parameter) {
-    const auto [n] = master.dims<1>();
+void adamw(Context& ctx, const AdamWOptions& options, const FlatRuns& runs, const Tensor& gradient,
+           Tensor& master, Tensor& first, Tensor& second, Tensor& parameter) {
     if (options.step < 1) throw InternalError("adamw: steps count from 1");
-    expect_dtype(master, DType::f32, "master");
-    expect_shape(gradient, {n}, "gradient");
+    expect_flat(master, runs, "master");
+    expect_shape(gradient, master.shape(), "gradient");
     expect_dtype(gradient, DType::f32, "gradient");
-    expect_shape(first, {n}, "first");
+    expect_shape(first, master.shape(), "first");
     expect_dtype(first, DType::f32, "first");
-    expect_shape(second, {n}, "second");
+    expect_shape(second, master.shape(), "second");
     expect_dtype(second, DType::f32, "second");
-    expect_shape(parameter, {n}, "parameter");
+    expect_shape(parameter, master.shape(), "parameter");
     if constexpr (has_cuda) {
-        if (ctx.on_gpu()) return cuda::adamw(ctx, options, gradient, master, first, second, parameter);
+        if (ctx.on_gpu()) return cuda::adamw(ctx, options, runs, gradient, master, first, second, parameter);
     }
-    cpu::adamw(ctx, options, gradient, master, first, second, parameter);
+    cpu::adamw(ctx, options, runs, gradient, master, first, second, parameter);
 }
 
 }  // namespace espalier

@@ -16,14 +16,15 @@ struct AttentionShape {
     int64_t first = 0;   ///< place of query head 0 inside its group: head h reads KV head (first + h) / group
     float scale = 1.0f;  ///< of the scores, usually 1 / sqrt(head_dim)
     int64_t window = 0;  ///< key k is visible to query q when 0 <= q - k < window; 0: all before q
+    float soft_cap = 0;  ///< scores become soft_cap tanh(score / soft_cap) (Gemma 2, 2024); 0: they stay
 };
 
-/// o = softmax(scale q k^T, causal) v.
+/// o = softmax(scores, causal) v, scores = scale q k^T, capped where the shape says so.
 ///   qkv     [batch * seq, (query_heads + 2 kv_heads) * head_dim]  f32 or bf16: query, key, value heads
 ///   starts  [batch * seq] i32: the first key of its sequence that a query may see, which is where its
 ///           document starts: at most the query itself, never falling within a sequence. Empty: 0 for all
 ///   o       [batch * seq, query_heads * head_dim]   =, dtype of qkv
-///   lse     [batch, query_heads, seq]               =, f32: log sum exp of the scaled scores, for backward
+///   lse     [batch, query_heads, seq]               =, f32: log sum exp of the scores, for backward
 /// Scores, softmax and sums in f32. query_heads may be 0.
 void attention(Context& ctx, const Tensor& qkv, const Tensor& starts, const AttentionShape& shape, Tensor& o,
                Tensor& lse);

@@ -57,13 +57,13 @@ void clear_unscored(Context& ctx, const Tensor& labels, Tensor& x) {
     cpu::clear_unscored(ctx, labels, x);
 }
 
-double square_sum(Context& ctx, std::span<const Tensor> xs) {
-    for (const Tensor& x : xs) expect_dtype(x, DType::f32, "x");
+double square_sum(Context& ctx, const Tensor& x, const FlatRuns& runs) {
+    expect_flat(x, runs, "x");
     if constexpr (has_cuda) {
-        if (ctx.on_gpu()) return cuda::square_sum(ctx, xs);
+        if (ctx.on_gpu()) return cuda::square_sum(ctx, x, runs);
     }
     double total = 0;
-    for (const Tensor& x : xs) total += cpu::square_sum(ctx, x);
+    for (const FlatRun& run : runs.runs()) total += cpu::square_sum(ctx, x.slice(run.begin, {run.size}));
     return total;
 }
 

@@ -1,9 +1,7 @@
 // Sums, scalings and conversions.
 #pragma once
 
-#include <span>
-
-#include "src/core/context.hpp"
+#include "kernels/flat_runs.hpp"
 
 namespace espalier {
 
@@ -19,11 +17,8 @@ void convert(Context& ctx, const Tensor& x, Tensor& out);
 void fill(Context& ctx, float value, Tensor& x);
 /// Rows of x ([rows] or [rows, n]) become 0 where the label ([rows] i32) is < 0: tokens that do not count.
 void clear_unscored(Context& ctx, const Tensor& labels, Tensor& x);
-/// Sum of squares of all elements (f32), in double; the same for the same tensors and thread count. On a
-/// device waits once.
-double square_sum(Context& ctx, std::span<const Tensor> xs);
-inline double square_sum(Context& ctx, const Tensor& x) {
-    return square_sum(ctx, {&x, 1});
-}
+/// Sum of squares of a flat buffer's runs (x [n] f32), in double; the same for the same runs and any number
+/// of threads. On a device waits once.
+double square_sum(Context& ctx, const Tensor& x, const FlatRuns& runs);
 
 }  // namespace espalier

@@ -6,29 +6,32 @@
 
 namespace espalier::cpu {
 
-void adamw(Context& ctx, const AdamWOptions& options, const Tensor& gradient, Tensor& master, Tensor& first,
-           Tensor& second, Tensor& parameter) {
+void adamw(Context& ctx, const AdamWOptions& options, const FlatRuns& runs, const Tensor& gradient,
+           Tensor& master, Tensor& first, Tensor& second, Tensor& parameter) {
     const auto step = static_cast<double>(options.step);
     const auto correction1 = static_cast<float>(1.0 / (1.0 - std::pow(double{options.beta1}, step)));
     const auto correction2 = static_cast<float>(1.0 / (1.0 - std::pow(double{options.beta2}, step)));
     const float b1 = options.beta1, b2 = options.beta2, eps = options.eps, scale = options.gradient_scale;
-    const float rate = options.learning_rate, decay = options.learning_rate * options.weight_decay;
+    const float rate = options.learning_rate;
 
-    const int64_t count = master.size();
     const float* const g = gradient.data<float>();
     float* const w = master.data<float>();
     float* const m = first.data<float>();
     float* const v = second.data<float>();
     visit_float(parameter.dtype(), [&]<class T>(T) {
         T* const p = parameter.data<T>();
+        for (const FlatRun& run : runs.runs()) {
+            const float decay = rate * (options.weight_decay * run.decay);
+            const int64_t end = run.begin + run.size;
 #pragma omp parallel for simd num_threads(ctx.threads())
-        for (int64_t i = 0; i < count; ++i) {
-            const float grad = scale * g[i];
-            m[i] = b1 * m[i] + (1.0f - b1) * grad;
-            v[i] = b2 * v[i] + (1.0f - b2) * grad * grad;
-            const float decayed = w[i] - decay * w[i];
-            w[i] = decayed - rate * (m[i] * correction1) / (std::sqrt(v[i] * correction2) + eps);
-            store(p[i], w[i]);
+            for (int64_t i = run.begin; i < end; ++i) {
+                const float grad = scale * g[i];
+                m[i] = b1 * m[i] + (1.0f - b1) * grad;
+                v[i] = b2 * v[i] + (1.0f - b2) * grad * grad;
+                const float decayed = w[i] - decay * w[i];
+                w[i] = decayed - rate * (m[i] * correction1) / (std::sqrt(v[i] * correction2) + eps);
+                store(p[i], w[i]);
+            }
         }
     });
 }

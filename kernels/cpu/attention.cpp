@@ -44,6 +44,13 @@ struct Running {
     return factor;
 }
 
+/// s = cap tanh(s / cap).
+[[gnu::noinline]] void soft_cap(float* s, int64_t count, float cap) {
+    const float inverse = 1.0f / cap;
+#pragma omp simd
+    for (int64_t j = 0; j < count; ++j) s[j] = cap * fast_tanh(s[j] * inverse);
+}
+
 /// One block of queries of one head, in one thread's own memory.
 class QueryBlock {
 public:
@@ -101,6 +108,7 @@ private:
         }
         for (int64_t r = 0; r < tile_rows; ++r) {
             const Range seen = seen_by(view_, begin_ + i + r, keys);
+            if (shape_.soft_cap > 0) soft_cap(scores_ + r * key_block, count, shape_.soft_cap);
             const float factor = extend(running_[i + r], scores_ + r * key_block,
                                         {seen.begin - keys.begin, seen.end - keys.begin}, count);
             float* const sum = sum_ + (i + r) * head_.width;

@@ -29,6 +29,25 @@ struct Gradients {
     float* dv;
 };
 
+/// p = exp(score - lse) and ds = p (dp - delta), where p holds the scores and ds the dp of one query.
+void softmax_gradient(float* p, float* ds, int64_t count, float lse, float delta) {
+#pragma omp simd
+    for (int64_t j = 0; j < count; ++j) {
+        p[j] = fast_exp(p[j] - lse);
+        ds[j] = p[j] * (ds[j] - delta);
+    }
+}
+/// The same of scores that are capped first, for which ds has their slope 1 - tanh^2.
+void capped_softmax_gradient(float* p, float* ds, int64_t count, float lse, float delta, float cap) {
+    const float inverse = 1.0f / cap;
+#pragma omp simd
+    for (int64_t j = 0; j < count; ++j) {
+        const float t = fast_tanh(p[j] * inverse);
+        p[j] = fast_exp(cap * t - lse);
+        ds[j] = p[j] * (ds[j] - delta) * (1.0f - t * t);
+    }
+}
+
 /// Adds one block of queries x keys to the gradients; p and ds are [block, block] memory of this thread.
 class BackwardBlock {
 public:
@@ -77,10 +96,10 @@ private:
             float* const p = p_ + first + r * block;
             float* const ds = ds_ + first + r * block;
             const float lse = in.lse[q + r], delta = in.delta[q + r];
-#pragma omp simd
-            for (int64_t j = 0; j < count; ++j) {
-                p[j] = fast_exp(p[j] - lse);
-                ds[j] = p[j] * (ds[j] - delta);
+            if (shape_.soft_cap > 0) {
+                capped_softmax_gradient(p, ds, count, lse, delta, shape_.soft_cap);
+            } else {
+                softmax_gradient(p, ds, count, lse, delta);
             }
             const Range own = seen_by(in.view, q + r, keys);
             for (float* const row : {p_, ds_}) {

@@ -20,16 +20,21 @@ void softmax(float* s, int64_t count) {
     for (int64_t k = 0; k < count; ++k) s[k] /= sum;
 }
 
-/// o [n] = attention of q [n] over `count` keys and values, whose rows are `stride` apart.
+/// o [head_dim] = attention of q over `count` keys and values, whose rows are `stride` apart.
 template <class T>
-void attend(const T* q, const T* keys, const T* values, int64_t stride, int64_t count, int64_t n, float scale,
-            float* scores, float* sum, T* o) {
+void attend(const AttentionShape& shape, const T* q, const T* keys, const T* values, int64_t stride,
+            int64_t count, float* scores, float* sum, T* o) {
+    const int64_t n = shape.head_dim;
     for (int64_t k = 0; k < count; ++k) {
         const T* const key = keys + k * stride;
         float dot = 0;
 #pragma omp simd reduction(+ : dot)
         for (int64_t d = 0; d < n; ++d) dot += static_cast<float>(q[d]) * static_cast<float>(key[d]);
-        scores[k] = scale * dot;
+        scores[k] = shape.scale * dot;
+    }
+    if (shape.soft_cap > 0) {
+        for (int64_t k = 0; k < count; ++k)
+            scores[k] = shape.soft_cap * fast_tanh(scores[k] / shape.soft_cap);
     }
     softmax(scores, count);
     std::fill_n(sum, n, 0.0f);
@@ -56,8 +61,8 @@ void attention_cached(Context& ctx, const Tensor& q, const Tensor& keys, const T
             const Range seen = seen_by(view, length - shape.seq + token, {0, length});
             const int64_t first = seen.begin * stride + kv_head_of(shape, h) * hd;
             float* const scores = memory.data<float>() + omp_get_thread_num() * memory.dim(1);
-            attend(q.data<T>() + i * hd, keys.data<T>() + first, values.data<T>() + first, stride,
-                   seen.size(), hd, shape.scale, scores, scores + length, o.data<T>() + i * hd);
+            attend(shape, q.data<T>() + i * hd, keys.data<T>() + first, values.data<T>() + first, stride,
+                   seen.size(), scores, scores + length, o.data<T>() + i * hd);
         }
     });
 }

@@ -5,7 +5,7 @@
 
 namespace espalier::cuda {
 
-void adamw(Context& ctx, const AdamWOptions& options, const Tensor& gradient, Tensor& master, Tensor& first,
-           Tensor& second, Tensor& parameter);
+void adamw(Context& ctx, const AdamWOptions& options, const FlatRuns& runs, const Tensor& gradient,
+           Tensor& master, Tensor& first, Tensor& second, Tensor& parameter);
 
 }  // namespace espalier::cuda

@@ -83,7 +83,8 @@ __global__ void forward(ForwardInputs<T> in, T* o, float* lse) {
     for (int64_t begin = seen.begin; begin < seen.end; begin += warp) {
         const int64_t k = begin + lane();
         const int count = static_cast<int>(seen.end - begin < warp ? seen.end - begin : warp);
-        const float score = k < seen.end ? dot(query[w], keys + k * in.k.stride, s.head_dim) : -INFINITY;
+        const float score =
+            k < seen.end ? capped(s, dot(query[w], keys + k * in.k.stride, s.head_dim)).score : -INFINITY;
         const float larger = fmaxf(max, reduce_warp<Max>(score));
         const float factor = expf(max - larger), p = expf(score - larger);
         max = larger;
@@ -159,8 +160,9 @@ __global__ void backward_queries(BackwardInputs<T> in) {
         const int count = static_cast<int>(seen.end - begin < warp ? seen.end - begin : warp);
         float d = 0;
         if (k < seen.end) {
-            const float p = expf(dot(query[w], keys + k * stride, s.head_dim) - lse);
-            d = p * (dot(d_out[w], values + k * stride, s.head_dim) - delta);
+            const Capped c = capped(s, dot(query[w], keys + k * stride, s.head_dim));
+            const float p = expf(c.score - lse);
+            d = p * (dot(d_out[w], values + k * stride, s.head_dim) - delta) * c.slope;
         }
         ds[w][lane()] = d;
         __syncwarp();
@@ -196,9 +198,10 @@ __global__ void backward_keys(BackwardInputs<T> in) {
             const int count = static_cast<int>(end - begin < warp ? end - begin : warp);
             float p = 0, d = 0;
             if (q < end) {
-                p = expf(dot(key[w], queries + q * stride, s.head_dim) - in.lse[in.at_row(batch, q, head)]);
-                d = p *
-                    (dot(value[w], d_out + q * o_stride, s.head_dim) - in.delta[in.at_row(batch, q, head)]);
+                const Capped c = capped(s, dot(key[w], queries + q * stride, s.head_dim));
+                const int64_t row = in.at_row(batch, q, head);
+                p = expf(c.score - in.lse[row]);
+                d = p * (dot(value[w], d_out + q * o_stride, s.head_dim) - in.delta[row]) * c.slope;
             }
             ps[w][lane()] = p;
             ds[w][lane()] = d;

@@ -53,6 +53,30 @@ struct Inputs {
     }
 };
 
+/// part = scale * part, capped. A branch for a tile, so that models without a cap pay nothing for theirs.
+template <int N>
+__device__ void scale_scores(const AttentionShape& s, Rows<N>& scores) {
+    for (int j = 0; j < N; ++j) {
+        for (int e = 0; e < 4; ++e) scores.part[j][e] *= s.scale;
+    }
+    if (s.soft_cap == 0) return;
+    for (int j = 0; j < N; ++j) {
+        for (int e = 0; e < 4; ++e) scores.part[j][e] = capped(s, scores.part[j][e]).score;
+    }
+}
+
+/// ds *= the slope of what scale_scores made.
+template <int N>
+__device__ void apply_slope(const AttentionShape& s, const Rows<N>& scores, Rows<N>& ds) {
+    if (s.soft_cap == 0) return;
+    for (int j = 0; j < N; ++j) {
+        for (int e = 0; e < 4; ++e) {
+            const float t = scores.part[j][e] / s.soft_cap;
+            ds.part[j][e] *= 1.0f - t * t;
+        }
+    }
+}
+
 template <int D>
 __global__ void forward(Inputs in, bf16* o, float* lse) {
     constexpr int N = tile_rows<D> / 8;
@@ -78,10 +102,11 @@ __global__ void forward(Inputs in, bf16* o, float* lse) {
         __syncthreads();
         Rows<N> p;
         multiply_transposed<D, N>(p, queries + warp_index() * warp_rows * (D + gap), keys);
+        scale_scores(s, p);
         float largest[2] = {max[0], max[1]};
         for (int j = 0; j < N; ++j) {
             for (int e = 0; e < 4; ++e) {
-                p.part[j][e] = seen[e / 2].contains(k + column_of(j, e)) ? s.scale * p.part[j][e] : -INFINITY;
+                if (!seen[e / 2].contains(k + column_of(j, e))) p.part[j][e] = -INFINITY;
                 largest[e / 2] = fmaxf(largest[e / 2], p.part[j][e]);
             }
         }
@@ -150,11 +175,15 @@ __global__ void backward_queries(Inputs in, bf16* dqkv) {
         Rows<N> p, dp;
         multiply_transposed<D, N>(p, queries + first, keys);
         multiply_transposed<D, N>(dp, d_out + first, values);
+        scale_scores(s, p);
+        for (int j = 0; j < N; ++j) {
+            for (int e = 0; e < 4; ++e) dp.part[j][e] -= delta[e / 2];
+        }
+        apply_slope(s, p, dp);
         for (int j = 0; j < N; ++j) {
             for (int e = 0; e < 4; ++e) {
                 const bool sees = seen[e / 2].contains(k + column_of(j, e));
-                const float probability = sees ? expf(s.scale * p.part[j][e] - lse[e / 2]) : 0.0f;
-                dp.part[j][e] = probability * (dp.part[j][e] - delta[e / 2]);
+                dp.part[j][e] *= sees ? expf(p.part[j][e] - lse[e / 2]) : 0.0f;
             }
         }
         multiply<D, N>(d_query, dp, keys);
@@ -197,12 +226,21 @@ __global__ void backward_keys(Inputs in, bf16* dqkv) {
             Rows<N> p, ds;  // rows are keys, columns queries
             multiply_transposed<D, N>(p, keys + first, queries);
             multiply_transposed<D, N>(ds, values + first, d_out);
+            scale_scores(s, p);
             for (int j = 0; j < N; ++j) {
                 for (int e = 0; e < 4; ++e) {
-                    const int64_t query = q + column_of(j, e), row = in.at_row(batch, query, head);
+                    const int64_t query = q + column_of(j, e);
                     const bool sees = seen[e / 2].contains(query);
-                    p.part[j][e] = sees ? expf(s.scale * p.part[j][e] - in.lse[row]) : 0.0f;
-                    ds.part[j][e] = sees ? p.part[j][e] * (ds.part[j][e] - in.delta[row]) : 0.0f;
+                    ds.part[j][e] = sees ? ds.part[j][e] - in.delta[in.at_row(batch, query, head)] : 0.0f;
+                }
+            }
+            apply_slope(s, p, ds);
+            for (int j = 0; j < N; ++j) {
+                for (int e = 0; e < 4; ++e) {
+                    const int64_t query = q + column_of(j, e);
+                    const bool sees = seen[e / 2].contains(query);
+                    p.part[j][e] = sees ? expf(p.part[j][e] - in.lse[in.at_row(batch, query, head)]) : 0.0f;
+                    ds.part[j][e] *= p.part[j][e];
                 }
             }
             multiply<D, N>(d_value, p, d_out);

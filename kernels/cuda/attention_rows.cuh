@@ -50,6 +50,16 @@ __device__ inline Span queries_of(int64_t k, int64_t seq, int64_t window, const 
     return {k, end};
 }
 
+/// A scaled score as softmax takes it, and its slope there: both of the score itself where there is no cap.
+struct Capped {
+    float score, slope;
+};
+__device__ inline Capped capped(const AttentionShape& shape, float score) {
+    if (shape.soft_cap == 0) return {score, 1.0f};
+    const float t = tanhf(score / shape.soft_cap);
+    return {shape.soft_cap * t, 1.0f - t * t};
+}
+
 __device__ inline int64_t kv_head_of(const AttentionShape& shape, int64_t query_head) {
     return (shape.first + query_head) / shape.group;
 }

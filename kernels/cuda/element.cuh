@@ -82,7 +82,7 @@ void visit_elements(DType dtype, F&& f) {
 
 /// Whether all of these begin at a multiple of 16 bytes.
 template <class... Pointers>
-bool aligned(const Pointers*... p) {
+__host__ __device__ bool aligned(const Pointers*... p) {
     return ((reinterpret_cast<uintptr_t>(p) % 16 == 0) && ...);
 }
 

@@ -3,6 +3,7 @@
 #include "kernels/cuda/elementwise.hpp"
 
 #include "kernels/cuda/element.cuh"
+#include "kernels/cuda/flat_runs.hpp"
 #include "kernels/cuda/reduce.cuh"
 
 namespace espalier::cuda {
@@ -101,16 +102,30 @@ __global__ void clear_rows(const int32_t* labels, int64_t n, T* x) {
     for (int64_t i = threadIdx.x; i < n; i += threads) store(x + row * n + i, 0.0f);
 }
 
-/// Elements whose squares one block sums; the result does not depend on the number of multiprocessors.
-constexpr int64_t squares_per_block = 65536;
-
-__global__ void block_squares(int64_t count, const float* x, double* sums) {
-    const int64_t begin = blockIdx.x * squares_per_block;
-    const int64_t end = begin + squares_per_block < count ? begin + squares_per_block : count;
+/// A block has a chunk, so that the result does not depend on the number of multiprocessors.
+__global__ void chunk_squares(const Chunk* chunks, const float* x, double* sums) {
+    const Chunk c = chunks[blockIdx.x];
+    const float* const values = x + c.begin;
+    const int packed = aligned(values) ? c.size / pack * pack : 0, thread = static_cast<int>(threadIdx.x);
     double sum = 0;
-    for (int64_t i = begin + threadIdx.x; i < end; i += threads) sum += double{x[i]} * double{x[i]};
+    for (int i = thread * pack; i < packed; i += threads * pack) {
+        float v[pack];
+        load<pack>(values + i, v);
+        for (const float value : v) sum += double{value} * double{value};
+    }
+    for (int i = packed + thread; i < c.size; i += threads) sum += double{values[i]} * double{values[i]};
     sum = reduce_block<Sum, threads>(sum);
     if (threadIdx.x == 0) sums[blockIdx.x] = sum;
+}
+
+/// One block: 30 thousand sums of a billion elements are 30 for a thread.
+constexpr int total_threads = 1024;
+
+__global__ void total_of(int64_t count, const double* sums, double* total) {
+    double sum = 0;
+    for (int64_t i = threadIdx.x; i < count; i += total_threads) sum += sums[i];
+    sum = reduce_block<Sum, total_threads>(sum);
+    if (threadIdx.x == 0) *total = sum;
 }
 
 }  // namespace
@@ -156,20 +171,13 @@ void clear_unscored(Context& ctx, const Tensor& labels, Tensor& x) {
     });
 }
 
-double square_sum(Context& ctx, std::span<const Tensor> xs) {
-    int64_t blocks = 0;
-    for (const Tensor& x : xs) blocks += div_ceil(x.size(), squares_per_block);
-    const Tensor sums = ctx.empty({blocks}, DType::f64);
-    double* at = data<double>(sums);
-    for (const Tensor& x : xs) {
-        const auto count = narrow<unsigned>(div_ceil(x.size(), squares_per_block));
-        launch(block_squares, count, threads, 0, ctx.stream(), x.size(), data<float>(x), at);
-        at += count;
-    }
-    const Tensor on_host = ctx.to_host(sums);
-    double total = 0;
-    for (const double sum : on_host.span<double>()) total += sum;
-    return total;
+double square_sum(Context& ctx, const Tensor& x, const FlatRuns& runs) {
+    const int64_t count = chunk_count(runs);
+    const Tensor sums = ctx.empty({count}, DType::f64), total = ctx.empty({1}, DType::f64);
+    launch(chunk_squares, narrow<unsigned>(count), threads, 0, ctx.stream(), data<Chunk>(runs.chunks()),
+           data<float>(x), data<double>(sums));
+    launch(total_of, 1, total_threads, 0, ctx.stream(), count, data<double>(sums), data<double>(total));
+    return *ctx.to_host(total).data<double>();
 }
 
 }  // namespace espalier::cuda

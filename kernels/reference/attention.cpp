@@ -10,6 +10,17 @@ bool visible(const AttentionShape& shape, int64_t q, int64_t k) {
     return k <= q && (shape.window == 0 || q - k < shape.window);
 }
 
+/// soft_cap tanh(score / soft_cap), and its derivative at the score.
+double capped(const AttentionShape& shape, double score) {
+    const double cap = shape.soft_cap;
+    return cap == 0 ? score : cap * std::tanh(score / cap);
+}
+double slope(const AttentionShape& shape, double score) {
+    if (shape.soft_cap == 0) return 1;
+    const double t = std::tanh(score / double{shape.soft_cap});
+    return 1 - t * t;
+}
+
 /// Where a head's row begins in qkv; heads count through queries, keys and values.
 int64_t place(const AttentionShape& shape, int64_t batch, int64_t token, int64_t head) {
     const int64_t heads = shape.query_heads + 2 * shape.kv_heads;
@@ -32,7 +43,7 @@ void probabilities(const std::vector<double>& qkv, const AttentionShape& shape,
     for (int64_t q = 0; q < seq; ++q) {
         const double* const query = &qkv[place(shape, batch, q, head)];
         const auto score = [&](int64_t k) {
-            return shape.scale * dot(query, &qkv[place(shape, batch, k, key_head)], hd);
+            return capped(shape, shape.scale * dot(query, &qkv[place(shape, batch, k, key_head)], hd));
         };
         const auto seen = [&](int64_t k) {
             return visible(shape, q, k) && (starts.empty() || k >= starts[batch * seq + q]);
@@ -91,7 +102,8 @@ std::vector<double> attention_backward(const std::vector<double>& d_o, const std
                 for (int64_t k = 0; k < seq; ++k) {
                     const int64_t key = place(shape, b, k, key_head), value = place(shape, b, k, value_head);
                     const double weight = p[q * seq + k];
-                    const double ds = weight * (dot(grad, &qkv[value], hd) - mean);
+                    const double score = shape.scale * dot(&qkv[query], &qkv[key], hd);
+                    const double ds = weight * (dot(grad, &qkv[value], hd) - mean) * slope(shape, score);
                     for (int64_t d = 0; d < hd; ++d) {
                         dqkv[query + d] += shape.scale * ds * qkv[key + d];
                         dqkv[key + d] += shape.scale * ds * qkv[query + d];
@@ -114,7 +126,8 @@ std::vector<double> attention_cached(const std::vector<double>& q, const std::ve
             const int64_t kv = (shape.first + h) / shape.group, at = (t * heads + h) * hd;
             double sum = 0;
             for (int64_t k = 0; k < length; ++k) {
-                const double score = shape.scale * dot(&q[at], &keys[(k * shape.kv_heads + kv) * hd], hd);
+                const double score =
+                    capped(shape, shape.scale * dot(&q[at], &keys[(k * shape.kv_heads + kv) * hd], hd));
                 p[k] = visible(shape, length - tokens + t, k) ? std::exp(score) : 0.0;
                 sum += p[k];
             }

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "src/core/device.hpp"
@@ -15,11 +16,14 @@
 namespace espalier {
 
 /// Where a pool's blocks come from.
-enum class Source { host, device };
+enum class Source { host, pinned, device };
 
 namespace {
 
 constexpr size_t huge_page = size_t{2} << 20;
+
+/// Blocks that copies to the device still read hold at most this: a reader of files is not far ahead.
+constexpr size_t most_sent = size_t{256} << 20;
 
 /// Blocks of the device and of large host tensors begin where vectors and pages do.
 std::byte* allocate_on_host(size_t size, size_t alignment) {
@@ -76,24 +80,26 @@ private:
             held_ += size;
         }
         if constexpr (has_cuda) {
-            if (source_ == Source::device) return allocate_on_device(size);
+            if (source_ != Source::host) return allocate_for_device(size);
         }
         return allocate_on_host(size, alignment);
     }
 
     /// Blocks of other sizes that nobody uses make room before memory is said to be out.
-    std::byte* allocate_on_device(size_t size) {
+    std::byte* allocate_for_device(size_t size) {
+        const auto allocate = source_ == Source::device ? device::allocate : device::allocate_pinned;
         try {
-            return device::allocate(size);
+            return allocate(size);
         } catch (const UserError&) {
             trim();
-            return device::allocate(size);
+            return allocate(size);
         }
     }
 
     void release(std::byte* block) const noexcept {
         if constexpr (has_cuda) {
             if (source_ == Source::device) return device::release(block);
+            if (source_ == Source::pinned) return device::release_pinned(block);
         }
         std::free(block);
     }
@@ -118,13 +124,28 @@ void expect_same(const Tensor& x, const Tensor& host) {
 
 }  // namespace
 
+bool PendingRead::done() const {
+    if constexpr (has_cuda) return !event_ || device::passed(event_);
+    return true;
+}
+
+void PendingRead::wait() const {
+    if constexpr (has_cuda) {
+        if (event_) device::wait(event_);
+    }
+}
+
 Context::Context(ContextOptions options)
-    : options_(options), host_pool_(std::make_shared<MemoryPool>(Source::host)), pool_(host_pool_) {
+    : options_(options),
+      host_pool_(
+          std::make_shared<MemoryPool>(options.device == Device::cuda ? Source::pinned : Source::host)),
+      pool_(host_pool_) {
     omp_set_num_threads(options_.threads);
     if (options_.device == Device::cpu) return;
     if constexpr (has_cuda) {
         device::select(options_.device_index);
         stream_ = device::make_stream();
+        copies_ = device::make_stream();
         pool_ = std::make_shared<MemoryPool>(Source::device);
     } else {
         fail(
@@ -136,7 +157,9 @@ Context::Context(ContextOptions options)
 Context::~Context() {
     resources_.clear();
     if constexpr (has_cuda) {
-        if (stream_) device::destroy(stream_);
+        for (CUstream_st* stream : {stream_, copies_}) {
+            if (stream) device::destroy(stream);
+        }
     }
 }
 
@@ -201,15 +224,49 @@ void Context::write(const Tensor& host, Tensor& x) {
     if constexpr (has_cuda) {
         if (on_gpu() && x.device() == Device::cuda) {
             device::copy(x.raw(), host.raw(), x.bytes(), device::Copy::to_device, stream_);
-            return;
+            return keep_until_copied(host);
         }
     }
     std::memcpy(x.raw(), host.raw(), x.bytes());
 }
 
-void Context::wait() const {
+PendingRead Context::begin_read(const Tensor& x, Tensor& host) {
+    if constexpr (has_cuda) {
+        if (on_gpu() && x.device() == Device::cuda) {
+            expect_same(x, host);
+            device::order(stream_, copies_);
+            device::copy(host.raw(), x.raw(), x.bytes(), device::Copy::to_host, copies_);
+            read_ = device::record(copies_);
+            return PendingRead(read_);
+        }
+    }
+    read(x, host);
+    return {};
+}
+
+void Context::after_reads() {
+    if constexpr (has_cuda) {
+        if (read_) device::order(std::exchange(read_, {}), stream_);
+    }
+}
+
+void Context::keep_until_copied(const Tensor& host) {
+    if constexpr (has_cuda) {
+        sent_.push_back({host, device::record(stream_)});
+        sent_bytes_ += host.bytes();
+        while (!sent_.empty() && (sent_bytes_ > most_sent || device::passed(sent_.front().copied))) {
+            device::wait(sent_.front().copied);
+            sent_bytes_ -= sent_.front().host.bytes();
+            sent_.pop_front();
+        }
+    }
+}
+
+void Context::wait() {
     if constexpr (has_cuda) {
         if (on_gpu()) device::wait(stream_);
+        sent_.clear();
+        sent_bytes_ = 0;
     }
 }
 
@@ -219,6 +276,7 @@ size_t Context::pooled_bytes() const {
 
 void Context::trim() {
     pool_->trim();
+    if (host_pool_ != pool_) host_pool_->trim();
 }
 
 }  // namespace espalier

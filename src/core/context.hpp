@@ -1,6 +1,7 @@
 // What a kernel needs of the machine it runs on: device, threads, memory, and the back end's caches.
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <typeindex>
 #include <unordered_map>
@@ -8,6 +9,7 @@
 #include "src/core/tensor.hpp"
 
 struct CUstream_st;
+struct CUevent_st;
 
 namespace espalier {
 
@@ -19,13 +21,26 @@ struct ContextOptions {
     int device_index = 0;  ///< of the GPU, where device is cuda
 };
 
+/// A copy to the processor that goes on beside the step.
+class PendingRead {
+public:
+    PendingRead() = default;  ///< of nothing: done
+    explicit PendingRead(std::shared_ptr<CUevent_st> event) : event_(std::move(event)) {}
+    bool done() const;
+    void wait() const;
+
+private:
+    std::shared_ptr<CUevent_st> event_;
+};
+
 /// One per rank, made in the job and passed down. Not for use from several threads at once.
 ///
 /// On a GPU every kernel is put on stream() and returns at once; results reach the processor through
 /// to_host(), which waits for them, and nothing else may look into a device tensor. Memory that goes back to
 /// the pool is given out again in stream order, so that a tensor may go out of scope while kernels that use
 /// it are still to run; whoever uses it on another stream keeps the handle until device::order() has brought
-/// the streams together.
+/// the streams together. All memory of the processor that such a context gives is pinned, so that copies run
+/// while the processor goes on, and comes from a pool of its own.
 class Context {
 public:
     explicit Context(ContextOptions options);
@@ -45,17 +60,23 @@ public:
     Tensor empty_on_host(Shape shape, DType dtype);
 
     /// A tensor of the processor on this context's device, and the way back; the tensor itself where it is
-    /// there already. `host` may change on return.
+    /// there already. `host` stays as it is until the copy is done, which is after any wait(); its memory is
+    /// kept until then, so that it may be given up at once.
     Tensor to_device(const Tensor& host);
     Tensor to_host(const Tensor& x);
     /// Sets x from a tensor of the processor of the same shape and dtype, or sets that from x.
     void read(const Tensor& x, Tensor& host);
     void write(const Tensor& host, Tensor& x);
+    /// Begins to set `host` from x as stream() leaves it now, on a stream for copies. Until after_reads(), x
+    /// stays as it is; both are kept by the caller until the copy is done. On a CPU it is done on return.
+    PendingRead begin_read(const Tensor& x, Tensor& host);
+    /// What is put on stream() from now on comes after all reads that were begun.
+    void after_reads();
 
     /// Where kernels run; null on a CPU.
     CUstream_st* stream() const { return stream_; }
     /// Waits for all of it.
-    void wait() const;
+    void wait();
 
     /// Bytes the pool holds from the system, in use or not.
     size_t pooled_bytes() const;
@@ -71,8 +92,19 @@ public:
     }
 
 private:
+    /// What a copy to the device reads, until it has.
+    struct Sent {
+        Tensor host;
+        std::shared_ptr<CUevent_st> copied;
+    };
+    void keep_until_copied(const Tensor& host);
+
     ContextOptions options_;
     CUstream_st* stream_ = nullptr;
+    CUstream_st* copies_ = nullptr;  // for reads beside the step
+    std::deque<Sent> sent_;          // in the order of stream_
+    size_t sent_bytes_ = 0;
+    std::shared_ptr<CUevent_st> read_;  // behind the last of begin_read
     std::shared_ptr<MemoryPool> host_pool_;
     std::shared_ptr<MemoryPool> pool_;  // of the device; the host's where that is the device
     std::unordered_map<std::type_index, std::shared_ptr<void>> resources_;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <string>
 
 struct CUstream_st;
@@ -31,7 +32,8 @@ void select(int index);
 /// Device memory. Throws UserError with what is free where it does not suffice.
 std::byte* allocate(size_t bytes);
 void release(std::byte* memory) noexcept;
-/// Host memory that copies can read and write while the processor goes on.
+/// Host memory that copies can read and write while the processor goes on. Throws UserError where the system
+/// gives none.
 std::byte* allocate_pinned(size_t bytes);
 void release_pinned(std::byte* memory) noexcept;
 
@@ -44,8 +46,17 @@ void wait_for_all();
 /// Work put on `later` from now on starts when what is on `earlier` now is done.
 void order(Stream earlier, Stream later);
 
+/// A place in a stream, behind what was put on it before. It may be let go before it has passed.
+using Event = std::shared_ptr<CUevent_st>;
+Event record(Stream stream);
+bool passed(const Event& event);
+/// The processor waits until it has passed.
+void wait(const Event& event);
+void order(const Event& earlier, Stream later);
+
 enum class Copy { to_device, to_host, on_device };
-/// Asynchronous on the stream; from pageable host memory the source may change on return.
+/// Asynchronous on the stream: pinned host memory must stay as it is until the copy is done. Pageable memory
+/// is read before this returns, and written too, after all that is on the stream.
 void copy(std::byte* to, const std::byte* from, size_t bytes, Copy direction, Stream stream);
 void set_bytes(std::byte* to, int value, size_t bytes, Stream stream);
 

@@ -18,19 +18,6 @@ namespace {
 /// bf16 tensor cores and everything the kernels use begin with Ampere.
 constexpr int oldest_major = 8;
 
-/// An event that orders streams and keeps no time; it may be destroyed before the work is done.
-class Mark {
-public:
-    Mark() { CHECK_CUDA(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming)); }
-    ~Mark() { cudaEventDestroy(event_); }
-    Mark(const Mark&) = delete;
-    Mark& operator=(const Mark&) = delete;
-    cudaEvent_t get() const { return event_; }
-
-private:
-    cudaEvent_t event_ = nullptr;
-};
-
 }  // namespace
 
 int count() {
@@ -92,7 +79,16 @@ void release(std::byte* memory) noexcept {
 
 std::byte* allocate_pinned(size_t bytes) {
     void* memory = nullptr;
-    CHECK_CUDA(cudaMallocHost(&memory, bytes));
+    const cudaError_t code = cudaMallocHost(&memory, bytes);
+    if (code == cudaErrorMemoryAllocation) {
+        cudaGetLastError();  // the error is dealt with
+        fail(
+            "out of host memory that the device can reach: {} MiB wanted; use fewer ranks a node, or give "
+            "the "
+            "job more memory",
+            bytes >> 20);
+    }
+    CHECK_CUDA(code);
     return static_cast<std::byte*>(memory);
 }
 
@@ -119,9 +115,29 @@ void wait_for_all() {
 }
 
 void order(Stream earlier, Stream later) {
-    const Mark mark;
-    CHECK_CUDA(cudaEventRecord(mark.get(), earlier));
-    CHECK_CUDA(cudaStreamWaitEvent(later, mark.get(), 0));
+    order(record(earlier), later);
+}
+
+Event record(Stream stream) {
+    cudaEvent_t event = nullptr;
+    CHECK_CUDA(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+    Event out(event, [](cudaEvent_t e) { cudaEventDestroy(e); });
+    CHECK_CUDA(cudaEventRecord(event, stream));
+    return out;
+}
+
+bool passed(const Event& event) {
+    const cudaError_t code = cudaEventQuery(event.get());
+    if (code != cudaErrorNotReady) CHECK_CUDA(code);
+    return code == cudaSuccess;
+}
+
+void wait(const Event& event) {
+    CHECK_CUDA(cudaEventSynchronize(event.get()));
+}
+
+void order(const Event& earlier, Stream later) {
+    CHECK_CUDA(cudaStreamWaitEvent(later, earlier.get(), 0));
 }
 
 void copy(std::byte* to, const std::byte* from, size_t bytes, Copy direction, Stream stream) {

@@ -126,7 +126,9 @@ Memory memory(const Step& step, const Layout& l, int64_t stage, StepWeights& wei
     if (last) {
         const double models = step.teacher ? 2 : 1;
         const double block =
-            real(model::logit_blocks(a, narrow<int>(l.tp), l.micro_batch * step.seq_len).front().rows);
+            real(model::logit_blocks(a, Device::cuda, narrow<int>(l.tp), l.micro_batch * step.seq_len)
+                     .front()
+                     .rows);
         const double vocab = real(div_ceil(a.vocab, l.tp));
         m.logits =
             practice.head == Practice::Head::blocks

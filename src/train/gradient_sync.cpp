@@ -85,15 +85,9 @@ void synchronise_gradients(Context& ctx, model::Transformer& model, const comm::
     topology.data.reduce_scatter(ctx, flat, shards.bounds);
 }
 
-double gradient_norm(Context& ctx, model::Transformer& model, const comm::Topology& topology,
-                     const Shards& shards) {
-    std::vector<Tensor> counted;
-    for (const Entry& e : model.parameters().entries()) {
-        const Range rows = intersection(e.owned_rows(), e.rows_in(shards.mine()));
-        if (e.owned.size() == 0 || rows.size() == 0) continue;
-        counted.push_back(ParameterSet::view(model.gradients(), &e).rows(rows.begin, rows.size()));
-    }
-    double sum = square_sum(ctx, counted);
+double gradient_norm(Context& ctx, const Tensor& gradients, const FlatRuns& owned,
+                     const comm::Topology& topology) {
+    double sum = square_sum(ctx, gradients, owned);
     topology.data.all_reduce({&sum, 1});
     topology.tensor.all_reduce({&sum, 1});
     topology.pipeline.all_reduce({&sum, 1});

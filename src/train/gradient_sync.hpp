@@ -15,9 +15,9 @@ namespace espalier::train {
 void synchronise_gradients(Context& ctx, model::Transformer& model, const comm::Topology& topology,
                            const Shards& shards);
 
-/// L2 norm of the whole model's gradient from the replicas' shares, each weight counted once; the same on
-/// every rank.
-double gradient_norm(Context& ctx, model::Transformer& model, const comm::Topology& topology,
-                     const Shards& shards);
+/// L2 norm of the whole model's gradient from the replicas' shares; `owned`: runs_owned of the weights. The
+/// same on every rank.
+double gradient_norm(Context& ctx, const Tensor& gradients, const FlatRuns& owned,
+                     const comm::Topology& topology);
 
 }  // namespace espalier::train

@@ -16,6 +16,7 @@ struct StepShape {
     int64_t seq = 1;            ///< tokens of a sequence
     DType dtype = DType::f32;
     model::Recompute recompute = model::Recompute::selective;
+    Device device = Device::cpu;
 
     int64_t tokens() const { return sequences * seq; }
 };

@@ -1,7 +1,5 @@
 #include "src/train/optimizer.hpp"
 
-#include <algorithm>
-
 #include "kernels/elementwise.hpp"
 
 namespace espalier::train {
@@ -12,7 +10,9 @@ Optimizer::Optimizer(Context& ctx, model::ParameterSet& weights, const Tensor& g
       gradients_(gradients),
       options_(options),
       replicas_(replicas),
-      shards_(make_shards(weights, replicas)) {
+      shards_(make_shards(weights, replicas)),
+      share_(runs_of_share(ctx, weights, shards_)),
+      owned_(runs_owned(ctx, weights, shards_)) {
     const Shape shape{shards_.mine().size()};
     const Tensor mine = weights.flat().slice(shards_.mine().begin, shape);
     first_ = ctx.zeros(shape, DType::f32);
@@ -26,26 +26,17 @@ Optimizer::Optimizer(Context& ctx, model::ParameterSet& weights, const Tensor& g
 }
 
 void Optimizer::step(Context& ctx, int64_t step, double learning_rate, double gradient_scale) {
-    const Range mine = shards_.mine();
-    for (const auto& e : weights_.entries()) {
-        const int64_t begin = std::max(mine.begin, e.offset), end = std::min(mine.end, e.offset + e.size());
-        if (begin >= end) continue;
-        const AdamWOptions options{
-            .learning_rate = static_cast<float>(learning_rate),
-            .beta1 = options_.beta1,
-            .beta2 = options_.beta2,
-            .eps = options_.eps,
-            .weight_decay = e.parameter.decay == model::Decay::yes ? options_.weight_decay : 0.0f,
-            .step = step,
-            .gradient_scale = static_cast<float>(gradient_scale)};
-        const auto whole = [&](const Tensor& flat) { return flat.slice(begin, {end - begin}); };
-        const auto share = [&](const Tensor& state) {
-            return state.slice(begin - mine.begin, {end - begin});
-        };
-        Tensor master = share(master_), first = share(first_), second = share(second_),
-               parameter = whole(weights_.flat());
-        adamw(ctx, options, whole(gradients_), master, first, second, parameter);
-    }
+    const AdamWOptions options{.learning_rate = static_cast<float>(learning_rate),
+                               .beta1 = options_.beta1,
+                               .beta2 = options_.beta2,
+                               .eps = options_.eps,
+                               .weight_decay = options_.weight_decay,
+                               .step = step,
+                               .gradient_scale = static_cast<float>(gradient_scale)};
+    const auto mine = [&](const Tensor& flat) { return flat.slice(shards_.mine().begin, master_.shape()); };
+    Tensor parameters = mine(weights_.flat());
+    ctx.after_reads();  // a checkpoint may still copy what now changes
+    adamw(ctx, options, share_, mine(gradients_), master_, first_, second_, parameters);
     replicas_.all_gather(ctx, weights_.flat(), shards_.bounds);
 }
 

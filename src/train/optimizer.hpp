@@ -34,6 +34,8 @@ public:
     int64_t state_bytes() const;
 
     const Shards& shards() const { return shards_; }
+    /// What gradient_norm counts.
+    const FlatRuns& owned() const { return owned_; }
     Tensor& master() { return master_; }
     Tensor& first() { return first_; }
     Tensor& second() { return second_; }
@@ -46,6 +48,7 @@ private:
     OptimizerOptions options_;
     comm::Communicator replicas_;
     Shards shards_;
+    FlatRuns share_, owned_;
     Tensor master_, first_, second_;
 };
 

@@ -23,4 +23,25 @@ Shards make_shards(const model::ParameterSet& set, const comm::Communicator& rep
     return out;
 }
 
+FlatRuns runs_of_share(Context& ctx, const model::ParameterSet& set, const Shards& shards) {
+    std::vector<FlatRun> runs;
+    for (const auto& e : set.entries()) {
+        const Range part = intersection(shards.mine(), {e.offset, e.offset + e.size()});
+        if (part.size() > 0)
+            runs.push_back({part.begin - shards.mine().begin, part.size(),
+                            e.parameter.decay == model::Decay::yes ? 1.0f : 0.0f});
+    }
+    return {ctx, std::move(runs)};
+}
+
+FlatRuns runs_owned(Context& ctx, const model::ParameterSet& set, const Shards& shards) {
+    std::vector<FlatRun> runs;
+    for (const auto& e : set.entries()) {
+        const Range rows = intersection(e.owned_rows(), e.rows_in(shards.mine()));
+        if (e.owned.size() == 0 || rows.size() == 0) continue;
+        runs.push_back({e.offset + rows.begin * e.row_size(), rows.size() * e.row_size()});
+    }
+    return {ctx, std::move(runs)};
+}
+
 }  // namespace espalier::train

@@ -2,6 +2,7 @@
 // replicas hold the same weights, so each updates a share of them and all gather the result.
 #pragma once
 
+#include "kernels/flat_runs.hpp"
 #include "src/comm/communicator.hpp"
 #include "src/model/parameter_set.hpp"
 
@@ -16,5 +17,11 @@ struct Shards {
     Range mine() const { return {bounds[rank], bounds[static_cast<size_t>(rank) + 1]}; }
 };
 Shards make_shards(const model::ParameterSet& set, const comm::Communicator& replicas);
+
+/// The weights of this replica's share, as runs of flat buffers that begin where the share does; with the
+/// weight decay that they have.
+FlatRuns runs_of_share(Context& ctx, const model::ParameterSet& set, const Shards& shards);
+/// Of the whole flat buffers, what of this share counts in a sum over all ranks that takes each weight once.
+FlatRuns runs_owned(Context& ctx, const model::ParameterSet& set, const Shards& shards);
 
 }  // namespace espalier::train

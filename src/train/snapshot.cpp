@@ -11,9 +11,17 @@ void Snapshot::take(Context& ctx) {
     {
         const std::lock_guard lock(mutex_);
         next_ = 0;
-        copied_ = pieces_.size();
+        copied_ = ctx.on_gpu() ? 0 : pieces_.size();
     }
-    if (ctx.on_gpu()) detach(ctx);
+    if (!ctx.on_gpu()) return;
+    for (size_t piece = 0; piece < pieces_.size(); ++piece)
+        from_device_ = ctx.begin_read(pieces_[piece], copy_of(ctx, piece));
+}
+
+Tensor& Snapshot::copy_of(Context& ctx, size_t piece) {
+    Tensor& copy = copies_[piece];
+    if (!copy) copy = ctx.empty_on_host(pieces_[piece].shape(), DType::f32);
+    return copy;
 }
 
 void Snapshot::read(const std::function<void(size_t, const Tensor&)>& use) {
@@ -42,7 +50,7 @@ void Snapshot::detach(Context& ctx) {
     while (next_ < copied_) {
         const size_t piece = copied_ - 1;
         lock.unlock();
-        copy(ctx, piece);
+        convert(ctx, pieces_[piece], copy_of(ctx, piece));  // by all threads
         lock.lock();
         copied_ = piece;
     }
@@ -60,16 +68,6 @@ int64_t Snapshot::copied_bytes() const {
     for (size_t piece = copied_; piece < pieces_.size(); ++piece)
         bytes += static_cast<int64_t>(pieces_[piece].bytes());
     return bytes;
-}
-
-void Snapshot::copy(Context& ctx, size_t piece) {
-    Tensor& copy = copies_[piece];
-    if (!copy) copy = ctx.empty_on_host(pieces_[piece].shape(), DType::f32);
-    if (ctx.on_gpu()) {
-        ctx.read(pieces_[piece], copy);
-    } else {
-        convert(ctx, pieces_[piece], copy);  // by all threads
-    }
 }
 
 }  // namespace espalier::train

@@ -25,13 +25,17 @@ public:
     /// `pieces`: views of the tensors, f32.
     explicit Snapshot(std::vector<Tensor> pieces);
 
-    /// What the pieces hold now is what read() will see. On a GPU copies them all. No read() is under way.
+    /// What the pieces hold now is what read() will see. No read() is under way. On a GPU begins to copy them
+    /// all, beside what runs there, and they may change after Context::after_reads().
     void take(Context& ctx);
+    /// Whether read() may begin: a device has copied.
+    bool ready() const { return from_device_.done(); }
+    void wait() const { from_device_.wait(); }
     /// Calls use(i, values) for each piece, values being on the processor; what it throws ends the reading,
     /// and is thrown on.
     void read(const std::function<void(size_t, const Tensor&)>& use);
-    /// After this the tensors may change. Copies what is not read yet; memory for that is kept for the next
-    /// time.
+    /// After this the tensors of a CPU may change. Copies what is not read yet; memory for that is kept for
+    /// the next time.
     void detach(Context& ctx);
 
     /// Of all pieces: what the copies take at most.
@@ -40,10 +44,11 @@ public:
     int64_t copied_bytes() const;
 
 private:
-    void copy(Context& ctx, size_t piece);
+    Tensor& copy_of(Context& ctx, size_t piece);
 
     const std::vector<Tensor> pieces_;
     std::vector<Tensor> copies_;  // empty until first needed
+    PendingRead from_device_;     // the last of them
 
     std::mutex mutex_;  // of what follows
     std::condition_variable released_;

@@ -134,6 +134,66 @@ TEST_F(Rig, WorkOnAnotherStreamIsNotThereBeforeItsEvent) {
     device::destroy(other);
 }
 
+/// Host memory that a copy reads or writes while the processor goes on.
+class Pinned {
+public:
+    explicit Pinned(size_t bytes) : memory_(device::allocate_pinned(bytes)) {}
+    ~Pinned() { device::release_pinned(memory_); }
+    Pinned(const Pinned&) = delete;
+    Pinned& operator=(const Pinned&) = delete;
+    std::byte* bytes() const { return memory_; }
+    float& value() const { return *reinterpret_cast<float*>(memory_); }
+
+private:
+    std::byte* memory_;
+};
+
+TEST_F(Rig, PinnedMemoryThatChangesBeforeItsCopyIsDoneIsAnError) {
+    const Pinned host(sizeof(float));
+    auto* const value = allocate<float>(1);
+    const auto send = [&] {
+        host.value() = 1;
+        device::copy(reinterpret_cast<std::byte*>(value), host.bytes(), sizeof(float),
+                     device::Copy::to_device, stream_);
+    };
+
+    send();
+    device::wait(device::record(stream_));
+    host.value() = 2;
+    EXPECT_EQ(read(value, 1)[0], 1.0f);
+
+    send();
+    host.value() = 2;
+    EXPECT_THROW(device::wait(stream_), std::runtime_error);
+}
+
+TEST_F(Rig, PageableMemoryMayChangeAsSoonAsItsCopyIsUnderWay) {
+    auto* const value = allocate<float>(1);
+    std::vector<float> host{1};
+
+    write(value, host);
+    host[0] = 2;
+
+    EXPECT_EQ(read(value, 1)[0], 1.0f);
+}
+
+TEST_F(Rig, WhatIsCopiedToPinnedMemoryIsNotThereBeforeItsEvent) {
+    const Pinned host(sizeof(float));
+    auto* const value = allocate<float>(1);
+    host.value() = 0;
+
+    launch(set_first, 1, 1, 0, stream_, value, 0);
+    device::copy(host.bytes(), reinterpret_cast<const std::byte*>(value), sizeof(float),
+                 device::Copy::to_host, stream_);
+    const device::Event copied = device::record(stream_);
+    EXPECT_TRUE(std::isnan(host.value()));
+    EXPECT_FALSE(device::passed(copied));
+    device::wait(copied);
+
+    EXPECT_EQ(host.value(), 1.0f);
+    EXPECT_TRUE(device::passed(copied));
+}
+
 using RigDeathTest = Rig;
 
 TEST_F(RigDeathTest, TheProcessorCannotTouchDeviceMemory) {

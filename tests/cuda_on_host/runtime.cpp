@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
+#include <map>
 #include <memory>
 #include <set>
 #include <stdexcept>
@@ -46,6 +47,40 @@ namespace {
 std::set<cudaStream_t>& streams() {
     static std::set<cudaStream_t> all;
     return all;
+}
+
+/// Blocks of pinned host memory: where each begins, and how long it is.
+std::map<const char*, size_t>& pinned_blocks() {
+    static std::map<const char*, size_t> all;
+    return all;
+}
+
+bool pinned(const void* memory) {
+    const auto* const at = static_cast<const char*>(memory);
+    const auto next = pinned_blocks().upper_bound(at);
+    if (next == pinned_blocks().begin()) return false;
+    const auto& [begin, size] = *std::prev(next);
+    return at < begin + size;
+}
+
+/// From pinned memory a device reads at any time until the copy is done, from pageable memory before the call
+/// returns.
+void copy_to_device(void* to, const void* from, size_t bytes, cudaStream_t stream) {
+    auto sent = std::make_shared<std::string>(static_cast<const char*>(from), bytes);
+    submit(stream, [=, is_pinned = pinned(from)] {
+        if (is_pinned && std::memcmp(sent->data(), from, bytes) != 0)
+            throw std::runtime_error("pinned host memory changed before it was copied to the device");
+        std::memcpy(to, sent->data(), bytes);
+    });
+}
+
+/// Into pinned memory when its turn comes, with no number there until then; into pageable memory before the
+/// call returns.
+void copy_to_host(void* to, const void* from, size_t bytes, cudaStream_t stream) {
+    const bool is_pinned = pinned(to);
+    if (is_pinned) std::memset(to, 0xff, bytes);
+    submit(stream, [=] { std::memcpy(to, from, bytes); });
+    if (!is_pinned) finish(stream);
 }
 
 /// What the machine is to look like: it has ESPALIER_RIG_DEVICES devices, none without it; for tests of their
@@ -133,11 +168,15 @@ cudaError_t cudaFree(void* memory) {
 }
 
 cudaError_t cudaMallocHost(void** memory, size_t bytes) {
-    *memory = std::malloc(bytes);
-    return *memory ? cudaSuccess : cudaErrorMemoryAllocation;
+    *memory = std::aligned_alloc(64, (bytes + 63) / 64 * 64);
+    if (!*memory) return cudaErrorMemoryAllocation;
+    espalier::rig::pinned_blocks()[static_cast<const char*>(*memory)] = bytes;
+    return cudaSuccess;
 }
 
 cudaError_t cudaFreeHost(void* memory) {
+    if (!std::uncaught_exceptions()) cudaDeviceSynchronize();
+    espalier::rig::pinned_blocks().erase(static_cast<const char*>(memory));
     std::free(memory);
     return cudaSuccess;
 }
@@ -151,9 +190,9 @@ cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream) {
     if (kind == cudaMemcpyHostToDevice) {
-        // Pageable memory is read before the call returns.
-        auto staged = std::make_shared<std::string>(static_cast<const char*>(from), bytes);
-        espalier::rig::submit(stream, [=] { std::memcpy(to, staged->data(), bytes); });
+        espalier::rig::copy_to_device(to, from, bytes, stream);
+    } else if (kind == cudaMemcpyDeviceToHost) {
+        espalier::rig::copy_to_host(to, from, bytes, stream);
     } else {
         espalier::rig::submit(stream, [=] { std::memcpy(to, from, bytes); });
     }
@@ -201,5 +240,14 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
     event->queue = stream->queue;
     event->at = stream->queue->submitted;
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventQuery(cudaEvent_t event) {
+    return event->queue->done >= event->at ? cudaSuccess : cudaErrorNotReady;
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+    event->queue->run_until(event->at);
     return cudaSuccess;
 }

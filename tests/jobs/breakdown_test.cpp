@@ -69,7 +69,8 @@ void expect_whole(const json& summary) {
         sum += seconds.get<double>();
     }
     const double run = summary.at("tokens").get<double>() / summary.at("tokens_per_second").get<double>();
-    EXPECT_NEAR(sum, run, 0.05 * run) << summary.at("breakdown");
+    // Ranks that share cores enter and leave a run of a tenth of a second some milliseconds apart.
+    EXPECT_NEAR(sum, run, 0.05 * run + 0.02) << summary.at("breakdown");
 }
 
 /// Of the kinds of communication, a run on one rank has none, and one on a single axis that axis's and what

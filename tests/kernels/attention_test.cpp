@@ -30,9 +30,9 @@ std::vector<int32_t> starts_of(const AttentionCase& c) {
 }
 
 AttentionShape make(int64_t batch, int64_t seq, int64_t query_heads, int64_t kv_heads, int64_t head_dim,
-                    int64_t group, int64_t first = 0, int64_t window = 0) {
+                    int64_t group, int64_t first = 0, int64_t window = 0, float soft_cap = 0) {
     const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
-    return {batch, seq, query_heads, kv_heads, head_dim, group, first, scale, window};
+    return {batch, seq, query_heads, kv_heads, head_dim, group, first, scale, window, soft_cap};
 }
 
 // Blocks of the CPU's kernels are 48 and 96 queries, 96 and 192 keys, tiles 6 x 16.
@@ -58,6 +58,17 @@ const std::array attention_cases{
     AttentionCase{"documents_in_a_window", make(2, 311, 2, 1, 32, 2, 0, 70), {50, 7, 190}},
     AttentionCase{"documents_in_key_chunks", make(1, 701, 1, 1, 16, 1), {257, 400}},
     AttentionCase{"documents_of_wide_heads", make(1, 150, 2, 1, 144, 2), {33, 64, 20}},
+    AttentionCase{"dim_96_in_a_window", make(1, 150, 4, 2, 96, 2, 0, 70)},
+    AttentionCase{"dim_128", make(2, 97, 4, 1, 128, 4)},
+    AttentionCase{"dim_192_in_a_window", make(1, 101, 2, 1, 192, 2, 0, 33)},
+    AttentionCase{"dim_256", make(1, 131, 2, 2, 256, 1)},
+    AttentionCase{"dim_256_documents_in_a_window", make(1, 131, 2, 1, 256, 2, 0, 40), {50, 7, 60}},
+    AttentionCase{"by_hand_capped", make(1, 4, 2, 1, 2, 2, 0, 0, 0.5f)},
+    AttentionCase{"capped", make(2, 131, 4, 2, 64, 2, 0, 0, 0.8f)},
+    AttentionCase{"capped_odd_dim", make(1, 101, 3, 1, 19, 3, 0, 0, 3.0f)},
+    AttentionCase{"capped_documents_in_a_window", make(2, 150, 2, 1, 128, 2, 0, 70, 1.5f), {50, 7, 60}},
+    AttentionCase{"capped_dim_256", make(1, 70, 1, 1, 256, 1, 0, 0, 0.3f)},
+    AttentionCase{"capped_far_above_the_scores", make(1, 60, 2, 1, 32, 2, 0, 0, 50.0f)},
     AttentionCase{"no_query_heads", make(2, 5, 0, 1, 8, 3)},
     AttentionCase{"no_tokens", make(2, 0, 2, 1, 8, 2)},
     AttentionCase{"no_sequences", make(0, 7, 2, 1, 8, 2)},
@@ -179,6 +190,24 @@ TEST(AttentionByHand, WeighsTheValuesOfTheVisibleKeys) {
     EXPECT_TRUE(near_all(lse, {0, std::log(4.0)}, tolerance(test_device(), DType::f32)));
 }
 
+TEST(AttentionByHand, CapsScoresBeforeTheirSoftmax) {
+    Context ctx(on_test_device());
+    AttentionShape shape = make(1, 2, 1, 1, 1, 1);
+    shape.scale = 1.0f;
+    shape.soft_cap = 2.0f;
+    const double score = 2 * std::tanh(3.0 / 2), other = 2 * std::tanh(-1.0 / 2);
+    const Tensor qkv = tensor_of(ctx, {5, 3, 2, 1, -1, 10}, {2, 3}, DType::f32);  // rows: q, k, v
+    Tensor o = ctx.empty({2, 1}, DType::f32), lse = ctx.empty({1, 1, 2}, DType::f32);
+
+    attention(ctx, qkv, {}, shape, o, lse);
+
+    const double sum = std::exp(score) + std::exp(other);
+    EXPECT_TRUE(near_all(o, {2, (2 * std::exp(score) + 10 * std::exp(other)) / sum},
+                         tolerance(test_device(), DType::f32)));
+    EXPECT_TRUE(
+        near_all(lse, {2 * std::tanh(15.0 / 2), std::log(sum)}, tolerance(test_device(), DType::f32)));
+}
+
 TEST(AttentionSoftmax, StandsScoresThatOverflowAnExponential) {
     Context ctx(on_test_device());
     const AttentionShape shape = make(1, 250, 1, 1, 4, 1);
@@ -216,9 +245,10 @@ class AttentionCached : public testing::TestWithParam<DType> {};
 
 TEST_P(AttentionCached, MatchesReferenceAndReadsNothingBeyondTheLength) {
     Context ctx(on_test_device(2));
-    for (const int64_t window : {0, 3, 100}) {
+    for (const auto& [window, soft_cap] :
+         {std::pair{0, 0.0f}, std::pair{3, 0.0f}, std::pair{100, 0.0f}, std::pair{40, 0.7f}}) {
         for (const int64_t tokens : {1, 5, 61}) {
-            const AttentionShape shape = make(1, tokens, 3, 2, 11, 2, 1, window);
+            const AttentionShape shape = make(1, tokens, 3, 2, 11, 2, 1, window, soft_cap);
             const int64_t length = 61, capacity = 70, width = 2 * 11;
             Values keys = rounded_to(GetParam(), random_values(capacity * width, 1)), values = keys;
             std::fill(keys.begin() + length * width, keys.end(), std::nan(""));
@@ -269,6 +299,15 @@ TEST(AttentionChecks, RefuseQueryHeadsWithoutAKvHead) {
         make(1, 2, 3, 1, 4, 3, 1);  // heads 1, 2 and 3 of groups of 3: the last is alone
     Tensor qkv = ctx.zeros({2, 20}, DType::f32), o = ctx.zeros({2, 12}, DType::f32);
     Tensor lse = ctx.zeros({1, 3, 2}, DType::f32);
+
+    EXPECT_THROW(attention(ctx, qkv, {}, shape, o, lse), InternalError);
+}
+
+TEST(AttentionChecks, RefuseANegativeCap) {
+    Context ctx(on_test_device());
+    const AttentionShape shape = make(1, 2, 1, 1, 4, 1, 0, 0, -1.0f);
+    Tensor qkv = ctx.zeros({2, 12}, DType::f32), o = ctx.zeros({2, 4}, DType::f32);
+    Tensor lse = ctx.zeros({1, 1, 2}, DType::f32);
 
     EXPECT_THROW(attention(ctx, qkv, {}, shape, o, lse), InternalError);
 }

@@ -103,7 +103,7 @@ TEST(SquareSum, IsADoubleSumAndTheSameForAnyThreadCount) {
     const Values x = rounded_to(DType::f32, random_values(n, 1));
     const auto sum = [&](int threads) {
         Context ctx(on_test_device(threads));
-        return square_sum(ctx, tensor_of(ctx, x, {n}, DType::f32));
+        return square_sum(ctx, tensor_of(ctx, x, {n}, DType::f32), {ctx, {{0, n}}});
     };
 
     const double alone = sum(1);
@@ -116,8 +116,20 @@ TEST(SquareSum, IsADoubleSumAndTheSameForAnyThreadCount) {
 TEST(SquareSum, DoesNotOverflowWhereF32Would) {
     Context ctx(on_test_device());
 
-    EXPECT_NEAR(square_sum(ctx, tensor_of(ctx, {1e30, 1e30}, {2}, DType::f32)), 2e60, 1e54);
-    EXPECT_EQ(square_sum(ctx, ctx.zeros({0}, DType::f32)), 0.0);
+    EXPECT_NEAR(square_sum(ctx, tensor_of(ctx, {1e30, 1e30}, {2}, DType::f32), {ctx, {{0, 2}}}), 2e60, 1e54);
+    EXPECT_EQ(square_sum(ctx, ctx.zeros({0}, DType::f32), {ctx, {}}), 0.0);
+}
+
+TEST(SquareSum, TakesTheElementsOfItsRunsAlone) {
+    const std::vector<FlatRun> runs{{3, 40'001}, {40'004, 1}, {50'016, 70'000}};
+    Context ctx(on_test_device(2));
+    Values x = rounded_to(DType::f32, random_values(120'032, 1)), counted;
+    for (const FlatRun& run : runs)
+        counted.insert(counted.end(), x.begin() + run.begin, x.begin() + run.begin + run.size);
+
+    const double sum = square_sum(ctx, tensor_of(ctx, x, {std::ssize(x)}, DType::f32), {ctx, runs});
+
+    EXPECT_NEAR(sum, inner_product(counted, counted), 1e-12 * sum);
 }
 
 }  // namespace

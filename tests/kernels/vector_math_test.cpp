@@ -32,6 +32,19 @@ TEST(FastExp, KeepsTheEndsOfItsRange) {
     EXPECT_TRUE(std::isnan(fast_exp(std::numeric_limits<float>::quiet_NaN())));
 }
 
+TEST(FastTanh, IsWithinThreeUnitsInTheLastPlace) {
+    double worst = 0;
+    for (float x = -20.0f; x < 20.0f; x += 0.000137f)
+        worst = std::max(worst, ulps(fast_tanh(x), std::tanh(double{x})));
+
+    EXPECT_LE(worst, 3.0);
+    EXPECT_EQ(fast_tanh(0.0f), 0.0f);
+    EXPECT_EQ(fast_tanh(1e-30f), 1e-30f);
+    EXPECT_EQ(fast_tanh(infinity), 1.0f);
+    EXPECT_EQ(fast_tanh(-infinity), -1.0f);
+    EXPECT_TRUE(std::isnan(fast_tanh(std::numeric_limits<float>::quiet_NaN())));
+}
+
 TEST(FastLog, IsWithinTwoUnitsInTheLastPlaceOfPositiveNormalNumbers) {
     double worst = 0;
     for (float x = std::numeric_limits<float>::min(); x < 1e38f; x *= 1.00013f) {

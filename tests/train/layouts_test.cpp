@@ -67,7 +67,7 @@ Result step(Context& ctx, const model::Architecture& a, const comm::Topology& to
     fill(ctx, 0.0f, out.student->gradients());
     pipeline.step(ctx, second, {}, loss);
     synchronise_gradients(ctx, *out.student, topology, optimizer.shards());
-    out.norm = gradient_norm(ctx, *out.student, topology, optimizer.shards());
+    out.norm = gradient_norm(ctx, out.student->gradients(), optimizer.owned(), topology);
     out.share = optimizer.shards().mine();
     optimizer.step(ctx, 1, 1e-2, 1.0);
 

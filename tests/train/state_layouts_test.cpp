@@ -135,7 +135,8 @@ Result step(Context& ctx, const Setting& setting, const Grids& grids) {
     const auto shards = make_shards(student.parameters(), topology.data);
     synchronise_gradients(ctx, student, topology, shards);
     out.share = shards.mine();
-    out.norm = gradient_norm(ctx, student, topology, shards);
+    out.norm =
+        gradient_norm(ctx, student.gradients(), runs_owned(ctx, student.parameters(), shards), topology);
     topology.world.all_reduce(ctx, projection.gradients());
     out.d_projection = test::values_of(projection.gradients());
 

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# A bundle for GPU machines starts with nothing of this machine but glibc and CUDA's libraries.
+# usage: bundle_test.sh ROOT BUILD
+set -euo pipefail
+root=$1 build=$2
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+fail() {
+    echo "FAILED: $*"
+    exit 1
+}
+
+"$root/scripts/gpu-bundle" --build "$build" --out "$folder/bundle"
+cuda=$(ldd "$build/espalier" | awk '$1 ~ /^lib(cublasLt|nccl)/ { sub(/\/[^\/]*$/, "", $3); print $3 }' | sort -u | paste -sd:)
+start() { env -i PATH=/usr/bin:/bin TMPDIR="$folder" LD_LIBRARY_PATH="$cuda" "$folder/bundle/run" "$@"; }
+
+# expect PATTERN WORDS...: what the bundle's run says.
+expect() {
+    local pattern=$1
+    shift
+    start "$@" > "$folder/said" 2>&1 || fail "run $* ends with $?: $(cat "$folder/said")"
+    grep -qE "$pattern" "$folder/said" || fail "run $* does not say $pattern"
+}
+
+# Alone, on ranks, which find each other by plugins, and where there is no device.
+expect '^espalier [0-9]' espalier --version
+expect 'from scratch' mpirun -n 2 espalier cost --family "$root/share/families/minitron.json"
+expect 'skipped|PASSED' test
+
+# Libraries are the bundle's, or those that it expects.
+foreign=$(env -i PATH=/usr/bin:/bin LD_LIBRARY_PATH="$folder/bundle/files/lib:$cuda" ldd "$folder"/bundle/files/bin/* "$folder"/bundle/files/*/*.so |
+    awk '$2 == "=>" { print $3 == "not" ? $1 " not found" : $3 }' | sort -u | grep -vF "$folder/bundle/" |
+    grep -vE '/lib(c|m|dl|rt|pthread|resolv|util|cublasLt|nccl)\.so' || true)
+[[ -z $foreign ]] || fail "not of the bundle: $foreign"
+
+code=0
+"$root/scripts/gpu-bundle" --build "$folder" 2> "$folder/message" || code=$?
+if [[ $code -ne 2 ]] || ! grep -q 'has no espalier' "$folder/message"; then fail "a folder without a build is not refused"; fi
+echo "passed"
