@@ -43,6 +43,7 @@ TEST(Copies, BegunBesideTheStepSeeWhatWasThereThen) {
     const PendingRead read = ctx.begin_read(x, host);
     ctx.after_reads();
     fill(ctx, 2, x);
+    ctx.wait();
     read.wait();
 
     EXPECT_TRUE(read.done());

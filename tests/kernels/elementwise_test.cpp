@@ -120,6 +120,16 @@ TEST(SquareSum, DoesNotOverflowWhereF32Would) {
     EXPECT_EQ(square_sum(ctx, ctx.zeros({0}, DType::f32), {ctx, {}}), 0.0);
 }
 
+TEST(SquareSum, TakesMoreRunsThanABlockHasThreads) {
+    std::vector<FlatRun> runs;
+    for (int64_t i = 0; i < 2500; ++i) runs.push_back({5 * i, 3});
+    Context ctx(on_test_device(2));
+    Tensor x = ctx.empty({5 * 2500}, DType::f32);
+    fill(ctx, 2, x);
+
+    EXPECT_EQ(square_sum(ctx, x, {ctx, runs}), 4.0 * 3 * 2500);
+}
+
 TEST(SquareSum, TakesTheElementsOfItsRunsAlone) {
     const std::vector<FlatRun> runs{{3, 40'001}, {40'004, 1}, {50'016, 70'000}};
     Context ctx(on_test_device(2));
