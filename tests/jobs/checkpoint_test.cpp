@@ -45,7 +45,7 @@ private:
     static std::unique_ptr<Session> session(const std::string& dtype) {
         CommonOptions common;
         Options options("train", common);
-        options.parse({"--threads", "1", "--device", "cpu", "--dtype", dtype});
+        EXPECT_TRUE(options.parse({"--threads", "1", "--device", "cpu", "--dtype", dtype}, true));
         return std::make_unique<Session>("train", options, common);
     }
     Context& ctx() { return session_->context(); }
