@@ -110,7 +110,7 @@ Operation embedding(Context& ctx, Pass pass, EmbeddingCase c, DType dtype) {
 
 Operation moments(Context& ctx, MomentsCase c, DType dtype) {
     const Tensor x = numbers(ctx, {c.samples * c.seq, c.n}, dtype);
-    Tensor out = ctx.empty({c.samples, 3, c.columns.size()}, DType::f32);
+    Tensor out = ctx.empty({c.samples, 3, c.columns.size()}, DType::f64);
     return {[=, &ctx]() mutable { espalier::moments(ctx, x, c.samples, c.columns, out); }, total_bytes({x})};
 }
 

@@ -52,16 +52,15 @@ constexpr HeadDimTable head_dim_tables[]{
 std::vector<Table> tables(const model::Architecture& a, const prune::ScoreSums& sums,
                           const ScoresHeader& header) {
     std::vector<Table> out;
-    const auto samples = static_cast<int64_t>(sums.samples);
     const auto add = [&](const std::string& name, Shape shape, std::vector<std::string> axes,
                          std::vector<double> values) {
         out.push_back({{name, std::move(shape), DType::f64, std::move(axes)}, std::move(values)});
     };
     for (const auto& pair : all_pairs()) {
-        auto neurons = sums.neurons.scores(pair, samples), heads = sums.heads.scores(pair, samples);
+        auto neurons = sums.neurons.scores(pair), heads = sums.heads.scores(pair);
         pad(neurons, a, sums.neurons.columns(), &model::LayerShape::ffn);
         pad(heads, a, sums.heads.columns(), &model::LayerShape::query_heads);
-        const auto by_norm = sums.channels.scores(pair, samples);
+        const auto by_norm = sums.channels.scores(pair);
         add("ffn/" + pair.name(), {a.depth(), sums.neurons.columns()}, {"layer", "ffn"}, std::move(neurons));
         add("heads/" + pair.name(), {a.depth(), sums.heads.columns()}, {"layer", "query_head"},
             std::move(heads));
@@ -72,7 +71,7 @@ std::vector<Table> tables(const model::Architecture& a, const prune::ScoreSums& 
         const prune::UnitSums& units = sums.*t.sums;
         if (units.rows() == 0) continue;
         for (const auto& pair : all_pairs()) {
-            auto values = units.scores(pair, samples);
+            auto values = units.scores(pair);
             pad(values, a, units.columns(), t.heads, a.head_dim);
             add(fmt::format("{}/{}", t.name, pair.name()),
                 {a.depth(), units.columns() / a.head_dim, a.head_dim}, {"layer", t.axis, "head_dim"},

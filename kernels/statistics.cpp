@@ -8,14 +8,14 @@ namespace espalier {
 
 void moments(Context& ctx, const Tensor& x, int64_t samples, Range columns, Tensor& moments) {
     const auto [rows, n] = x.dims<2>();
-    if (samples > 0 ? rows % samples != 0 : rows != 0) {
+    if (samples > 0 ? rows == 0 || rows % samples != 0 : rows != 0) {
         throw InternalError(fmt::format("moments: {} rows are not {} samples", rows, samples));
     }
     if (columns.begin < 0 || columns.size() < 0 || columns.end > n) {
         throw InternalError(fmt::format("moments: columns {}..{} of {}", columns.begin, columns.end, n));
     }
     expect_shape(moments, {samples, 3, columns.size()}, "moments");
-    expect_dtype(moments, DType::f32, "moments");
+    expect_dtype(moments, DType::f64, "moments");
     if constexpr (has_cuda) {
         if (ctx.on_gpu()) return cuda::moments(ctx, x, samples, columns, moments);
     }

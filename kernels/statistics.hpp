@@ -7,8 +7,10 @@
 namespace espalier {
 
 /// For each sample (a block of seq rows of x [samples * seq, n]) and each column c of `columns`:
-///   moments [samples, 3, columns.size()] f32 = sum |x|, sum x^2, sum x over the sample's rows.
-/// x f32 or bf16; sums in f32 over short runs of rows, joined in double.
+///   moments [samples, 3, columns.size()] f64 = sum |x|, mean x, sum (x - mean)^2 over the sample's rows.
+/// x f32 or bf16. Sums are of differences from one of the rows, in f32 over short runs of rows at most and
+/// joined in double: a column far from zero keeps the digits in which its rows differ, and one of equal rows
+/// has a sum of squares of zero.
 void moments(Context& ctx, const Tensor& x, int64_t samples, Range columns, Tensor& moments);
 
 /// norms [rows, heads] f32 = L2 norm over head_dim of each head of o [rows, heads * head_dim].

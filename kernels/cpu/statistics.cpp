@@ -7,58 +7,57 @@
 namespace espalier::cpu {
 namespace {
 
-/// Rows that one step adds up in registers, and rows that are summed in f32 before they join the doubles.
-constexpr int64_t rows_per_step = 8;
-constexpr int64_t rows_per_run = 64;
-/// Columns whose three f32 sums stay in the first-level cache; fewer where there are not enough samples to
+/// Rows whose differences from the first of them are summed in f32, in registers.
+constexpr int64_t rows_per_run = 16;
+/// Columns whose three f64 moments stay in the first-level cache; fewer where there are not enough samples to
 /// keep every thread busy.
-constexpr int64_t widest_tile = 2048;
+constexpr int64_t widest_tile = 1024;
 constexpr int64_t narrowest_tile = 16;
 /// Elements of a row that are summed in f32 before they join the doubles.
 constexpr int64_t run_length = 1024;
 
-/// sums [3, width] += |x|, x^2, x over `rows` rows, `stride` apart.
+/// Three rows of a sample's moments, one tile of columns wide.
+struct Moments {
+    double *magnitude, *mean, *squares;
+};
+
+/// Joins a run of `rows` rows, `stride` apart, to the moments of the `seen` rows before it (Chan, Golub and
+/// LeVeque 1983).
 template <int64_t rows, class T>
-void add_rows(const T* x, int64_t stride, int64_t width, float* sums) {
-    float* const absolute = sums;
-    float* const square = sums + width;
-    float* const plain = sums + 2 * width;
+void add_run(const T* x, int64_t stride, int64_t width, int64_t seen, const Moments& moments) {
+    constexpr double count = rows;
+    const double weight = count / (static_cast<double>(seen) + count);
+    const double weight_of_both = static_cast<double>(seen) * weight;
 #pragma omp simd
     for (int64_t j = 0; j < width; ++j) {
-        float a = 0, s = 0, p = 0;
-#pragma GCC unroll 8
-        for (int64_t i = 0; i < rows; ++i) {
-            const float v = static_cast<float>(x[i * stride + j]);
-            a += std::fabs(v);
-            s += v * v;
-            p += v;
+        const auto first = static_cast<float>(x[j]);
+        float magnitude = 0, plain = 0, square = 0;
+#pragma GCC unroll 16
+        for (int64_t i = 1; i < rows; ++i) {
+            const auto v = static_cast<float>(x[i * stride + j]);
+            const float difference = v - first;
+            magnitude += std::fabs(v) - std::fabs(first);
+            plain += difference;
+            square += difference * difference;
         }
-        absolute[j] += a;
-        square[j] += s;
-        plain[j] += p;
+        const double offset = double{plain} / count;
+        const double apart = double{first} + offset - moments.mean[j];
+        moments.magnitude[j] += count * double{std::fabs(first)} + double{magnitude};
+        moments.mean[j] += apart * weight;
+        moments.squares[j] +=
+            std::max(0.0, double{square} - offset * double{plain}) + apart * apart * weight_of_both;
     }
 }
 
-/// One sample's sums of one tile of columns: out [3, ...] with rows `out_stride` apart.
+/// One sample's moments of one tile of columns: out [3, ...] with rows `out_stride` apart.
 template <class T>
-void sample_moments(const T* x, int64_t seq, int64_t stride, int64_t width, float* out, int64_t out_stride) {
-    std::vector<double> total(static_cast<size_t>(3 * width));
-    std::vector<float> run(static_cast<size_t>(3 * width));
-    for (int64_t begin = 0; begin < seq; begin += rows_per_run) {
-        const int64_t end = std::min(seq, begin + rows_per_run);
-        std::fill(run.begin(), run.end(), 0.0f);
-        int64_t row = begin;
-        for (; row + rows_per_step <= end; row += rows_per_step) {
-            add_rows<rows_per_step>(x + row * stride, stride, width, run.data());
-        }
-        for (; row < end; ++row) add_rows<1>(x + row * stride, stride, width, run.data());
-        for (size_t j = 0; j < total.size(); ++j) total[j] += double{run[j]};
-    }
-    for (int64_t k = 0; k < 3; ++k) {
-        for (int64_t j = 0; j < width; ++j) {
-            out[k * out_stride + j] = static_cast<float>(total[static_cast<size_t>(k * width + j)]);
-        }
-    }
+void sample_moments(const T* x, int64_t seq, int64_t stride, int64_t width, double* out, int64_t out_stride) {
+    const Moments moments{out, out + out_stride, out + 2 * out_stride};
+    for (double* row : {moments.magnitude, moments.mean, moments.squares}) std::fill_n(row, width, 0.0);
+    int64_t row = 0;
+    for (; row + rows_per_run <= seq; row += rows_per_run)
+        add_run<rows_per_run>(x + row * stride, stride, width, row, moments);
+    for (; row < seq; ++row) add_run<1>(x + row * stride, stride, width, row, moments);
 }
 
 int64_t tile_width(int64_t samples, int64_t columns, int64_t threads) {
@@ -98,7 +97,7 @@ void moments(Context& ctx, const Tensor& x, int64_t samples, Range columns, Tens
         for (int64_t item = 0; item < samples * tiles; ++item) {
             const int64_t sample = item / tiles, first = item % tiles * tile;
             sample_moments(x.data<T>() + sample * seq * n + columns.begin + first, seq, n,
-                           std::min(tile, count - first), moments.data<float>() + sample * 3 * count + first,
+                           std::min(tile, count - first), moments.data<double>() + sample * 3 * count + first,
                            count);
         }
     });

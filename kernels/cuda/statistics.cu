@@ -10,36 +10,40 @@ namespace {
 
 constexpr int threads = 256;
 constexpr int row_groups = threads / warp;
-/// Rows that a thread sums in f32 before they join the double.
-constexpr int run = 16;
 
 template <class T>
 __global__ void column_moments(const T* x, int64_t seq, int64_t n, int64_t first, int64_t columns,
-                               float* moments) {
+                               double* moments) {
     __shared__ double sums[3][row_groups][warp];
     const int lane = static_cast<int>(threadIdx.x) % warp, group = static_cast<int>(threadIdx.x) / warp;
     const int64_t column = int64_t{blockIdx.x} * warp + lane;
-    double total[3] = {};
+    double shift = 0, absolute = 0, plain = 0, square = 0;  // of differences from the sample's first row
     if (column < columns) {
         const T* const top = x + blockIdx.y * seq * n + first + column;
-        for (int64_t begin = group; begin < seq; begin += run * row_groups) {
-            float part[3] = {};
-            for (int64_t row = begin; row < seq && row < begin + run * row_groups; row += row_groups) {
-                const float v = to_float(top[row * n]);
-                part[0] += fabsf(v);
-                part[1] += v * v;
-                part[2] += v;
-            }
-            for (int k = 0; k < 3; ++k) total[k] += double{part[k]};
+        shift = double{to_float(top[0])};
+        for (int64_t row = group; row < seq; row += row_groups) {
+            const double v = double{to_float(top[row * n])}, difference = v - shift;
+            absolute += fabs(v) - fabs(shift);
+            plain += difference;
+            square += difference * difference;
         }
     }
-    for (int k = 0; k < 3; ++k) sums[k][group][lane] = total[k];
+    sums[0][group][lane] = absolute;
+    sums[1][group][lane] = plain;
+    sums[2][group][lane] = square;
     __syncthreads();
-    if (group < 3 && column < columns) {
-        double sum = 0;
-        for (int g = 0; g < row_groups; ++g) sum += sums[group][g][lane];
-        moments[(blockIdx.y * 3 + group) * columns + column] = static_cast<float>(sum);
+    if (group > 0 || column >= columns) return;
+    for (int g = 1; g < row_groups; ++g) {
+        absolute += sums[0][g][lane];
+        plain += sums[1][g][lane];
+        square += sums[2][g][lane];
     }
+    const auto count = static_cast<double>(seq);
+    const double mean_difference = plain / count;
+    double* const out = moments + int64_t{blockIdx.y} * 3 * columns + column;
+    out[0] = count * fabs(shift) + absolute;
+    out[columns] = shift + mean_difference;
+    out[2 * columns] = fmax(0.0, square - count * mean_difference * mean_difference);
 }
 
 /// A warp has a head.
@@ -80,7 +84,7 @@ void moments(Context& ctx, const Tensor& x, int64_t samples, Range columns, Tens
     const int64_t seq = x.dim(0) / samples;
     visit_elements(x.dtype(), [&]<class T>(T) {
         launch(column_moments<T>, {blocks_for(columns.size(), warp), narrow<unsigned>(samples)}, threads, 0,
-               ctx.stream(), data<T>(x), seq, x.dim(1), columns.begin, columns.size(), data<float>(moments));
+               ctx.stream(), data<T>(x), seq, x.dim(1), columns.begin, columns.size(), data<double>(moments));
     });
 }
 

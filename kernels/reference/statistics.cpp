@@ -8,13 +8,18 @@ Values moments(const Values& x, int64_t n, int64_t samples, Range columns) {
     const int64_t count = columns.size(), seq = samples == 0 ? 0 : std::ssize(x) / n / samples;
     Values out(samples * 3 * count);
     for (int64_t sample = 0; sample < samples; ++sample) {
-        for (int64_t i = 0; i < seq; ++i) {
-            for (int64_t j = 0; j < count; ++j) {
-                const double v = x[(sample * seq + i) * n + columns.begin + j];
-                out[(sample * 3 + 0) * count + j] += std::abs(v);
-                out[(sample * 3 + 1) * count + j] += v * v;
-                out[(sample * 3 + 2) * count + j] += v;
+        for (int64_t j = 0; j < count; ++j) {
+            const auto value = [&](int64_t i) { return x[(sample * seq + i) * n + columns.begin + j]; };
+            double magnitude = 0, sum = 0, squares = 0;
+            for (int64_t i = 0; i < seq; ++i) {
+                magnitude += std::abs(value(i));
+                sum += value(i);
             }
+            const double mean = sum / static_cast<double>(seq);
+            for (int64_t i = 0; i < seq; ++i) squares += (value(i) - mean) * (value(i) - mean);
+            out[(sample * 3 + 0) * count + j] = magnitude;
+            out[(sample * 3 + 1) * count + j] = mean;
+            out[(sample * 3 + 2) * count + j] = squares;
         }
     }
     return out;

@@ -27,41 +27,62 @@ Aggregator aggregator_from_string(const std::string& name, const char* option) {
 }
 
 UnitSums::UnitSums(int64_t rows, int64_t columns)
-    : rows_(rows), columns_(columns), sums_(static_cast<size_t>(2 * 3 * rows * columns), 0.0) {}
+    : rows_(rows),
+      columns_(columns),
+      centres_(3 * rows * columns, 0.0),
+      sums_(3 * 2 * rows * columns, 0.0),
+      counts_(rows * columns, 0.0) {}
 
-void UnitSums::add_sample(int64_t row, int64_t column, int64_t count, const float* moments, int64_t seq) {
+void UnitSums::add_sample(int64_t row, int64_t column, int64_t count, const double* moments, int64_t seq) {
     const double n = static_cast<double>(seq);
     const int64_t table = rows_ * columns_, at = row * columns_ + column;
     for (int64_t i = 0; i < count; ++i) {
-        const double magnitude = moments[i], squares = moments[count + i], sum = moments[2 * count + i];
-        const double mean = sum / n;
-        const std::array<double, 3> value{magnitude / n, std::sqrt(squares),
-                                          std::max(0.0, squares / n - mean * mean)};
+        const double magnitude = moments[i], mean = moments[count + i], squares = moments[2 * count + i];
+        const std::array<double, 3> value{magnitude / n, std::sqrt(squares + n * mean * mean), squares / n};
+        const int64_t unit = at + i;
         for (int64_t a = 0; a < 3; ++a) {
-            const double v = value[a];
-            sums_[2 * a * table + at + i] += v;
-            sums_[(2 * a + 1) * table + at + i] += v * v;
+            double& centre = centres_[a * table + unit];
+            if (counts_[unit] == 0) centre = value[a];
+            const double difference = value[a] - centre;
+            sums_[2 * a * table + unit] += difference;
+            sums_[(2 * a + 1) * table + unit] += difference * difference;
         }
+        ++counts_[unit];
     }
 }
 
-std::vector<double> UnitSums::scores(AggregatorPair pair, int64_t samples) const {
-    const double n = static_cast<double>(samples);
+void UnitSums::recentre(std::span<const double> centres) {
     const int64_t table = rows_ * columns_;
-    const double* sum = sums_.data() + 2 * static_cast<int64_t>(pair.sequence) * table;
-    const double* squares = sum + table;
-    std::vector<double> out(static_cast<size_t>(table));
+    for (int64_t i = 0; i < 3 * table; ++i) {
+        const int64_t a = i / table, unit = i % table;
+        const double n = counts_[unit], move = centres_[i] - centres[i];
+        double &sum = sums_[2 * a * table + unit], &squares = sums_[(2 * a + 1) * table + unit];
+        if (n > 0) squares += move * (2 * sum + n * move);
+        if (n > 0) sum += n * move;
+        centres_[i] = centres[i];
+    }
+}
+
+std::vector<double> UnitSums::scores(AggregatorPair pair) const {
+    const int64_t table = rows_ * columns_, sequence = static_cast<int64_t>(pair.sequence);
+    const double* const centre = centres_.data() + sequence * table;
+    const double* const sum = sums_.data() + 2 * sequence * table;
+    const double* const squares = sum + table;
+    std::vector<double> out(table, 0.0);
     for (int64_t i = 0; i < table; ++i) {
-        const double mean = sum[i] / n;
+        const double n = counts_[i];
+        if (n == 0) continue;
+        const double mean = centre[i] + sum[i] / n;
+        const double about_mean = std::max(0.0, squares[i] - sum[i] * sum[i] / n);
         switch (pair.batch) {
             case Aggregator::mean:
                 out[i] = mean;
                 break;
             case Aggregator::l2:
-                out[i] = std::sqrt(squares[i]);
+                out[i] = std::sqrt(about_mean + n * mean * mean);
                 break;
             case Aggregator::var:
-                out[i] = std::max(0.0, squares[i] / n - mean * mean);
+                out[i] = about_mean / n;
                 break;
         }
     }

@@ -1,6 +1,7 @@
 // Importance of a unit from its activations: first along each sample's sequence, then across samples. All
 // nine pairs of aggregators come out of one pass, from a sum and a sum of squares for each of the three
-// sequence aggregators. (Muralidharan et al. 2024, section 2.2: mean (1/n) sum |s|, L2 sqrt(sum s^2),
+// sequence aggregators, about a centre that is one of their values: a variance keeps its digits where the
+// mean is far from zero. (Muralidharan et al. 2024, section 2.2: mean (1/n) sum |s|, L2 sqrt(sum s^2),
 // variance (1/n) sum (s - mean s)^2.)
 #pragma once
 
@@ -30,21 +31,28 @@ class UnitSums {
 public:
     UnitSums(int64_t rows, int64_t columns);
 
-    /// Adds one sample: moments [3][count] = sum |s|, sum s^2, sum s over its `seq` tokens, for `count` units
-    /// from (row, column) on.
-    void add_sample(int64_t row, int64_t column, int64_t count, const float* moments, int64_t seq);
+    /// Adds one sample: moments [3][count] = sum |s|, mean s, sum (s - mean)^2 over its `seq` tokens, for
+    /// `count` units from (row, column) on.
+    void add_sample(int64_t row, int64_t column, int64_t count, const double* moments, int64_t seq);
 
-    /// rows x columns scores after `samples` samples in all.
-    std::vector<double> scores(AggregatorPair pair, int64_t samples) const;
+    /// rows x columns scores of the samples; 0 for a unit without.
+    std::vector<double> scores(AggregatorPair pair) const;
 
-    /// The sums themselves, to be added over ranks.
-    std::span<double> raw() { return sums_; }
+    // Ranks' sums can be added once they are about the same centres. A unit's are not negative, and 0 where
+    // there was no sample, so that the largest over ranks is one rank's.
+    std::span<const double> centres() const { return centres_; }
+    void recentre(std::span<const double> centres);
+    std::span<double> sums() { return sums_; }
+    std::span<double> counts() { return counts_; }
+
     int64_t rows() const { return rows_; }
     int64_t columns() const { return columns_; }
 
 private:
     int64_t rows_, columns_;
-    std::vector<double> sums_;  // [sequence aggregator][sum, sum of squares][row][column]
+    std::vector<double> centres_;  // [sequence aggregator][row][column]
+    std::vector<double> sums_;     // [sequence aggregator][sum, sum of squares][row][column]
+    std::vector<double> counts_;   // [row][column] samples
 };
 
 }  // namespace espalier::prune

@@ -5,9 +5,9 @@ namespace {
 
 /// Rows of a table, each as long as its layer is wide: `each` columns of one unit.
 std::vector<std::vector<double>> rows_of(const UnitSums& units, const model::Architecture& a,
-                                         AggregatorPair pair, int64_t samples,
-                                         int64_t model::LayerShape::*width, int64_t each = 1) {
-    const auto values = units.scores(pair, samples);
+                                         AggregatorPair pair, int64_t model::LayerShape::*width,
+                                         int64_t each = 1) {
+    const auto values = units.scores(pair);
     std::vector<std::vector<double>> out;
     for (int64_t l = 0; l < units.rows(); ++l) {
         const auto row = values.begin() + l * units.columns();
@@ -50,15 +50,14 @@ DepthTable depth_table(const ScoreSums& sums, const PassOptions& measured) {
 Scores scores_of(const ScoreSums& sums, const PassOptions& measured, const model::Architecture& a,
                  AggregatorPair pair) {
     using model::LayerShape;
-    const auto samples = static_cast<int64_t>(sums.samples);
     Scores out;
-    out.neurons = rows_of(sums.neurons, a, pair, samples, &LayerShape::ffn);
-    out.heads = rows_of(sums.heads, a, pair, samples, &LayerShape::query_heads);
-    out.channels = sum_over_norms(sums.channels.scores(pair, samples), a.hidden);
+    out.neurons = rows_of(sums.neurons, a, pair, &LayerShape::ffn);
+    out.heads = rows_of(sums.heads, a, pair, &LayerShape::query_heads);
+    out.channels = sum_over_norms(sums.channels.scores(pair), a.hidden);
     out.depth = depth_table(sums, measured);
-    out.head_dims = {rows_of(sums.queries, a, pair, samples, &LayerShape::query_heads, a.head_dim),
-                     rows_of(sums.keys, a, pair, samples, &LayerShape::kv_heads, a.head_dim),
-                     rows_of(sums.outputs, a, pair, samples, &LayerShape::query_heads, a.head_dim)};
+    out.head_dims = {rows_of(sums.queries, a, pair, &LayerShape::query_heads, a.head_dim),
+                     rows_of(sums.keys, a, pair, &LayerShape::kv_heads, a.head_dim),
+                     rows_of(sums.outputs, a, pair, &LayerShape::query_heads, a.head_dim)};
     return out;
 }
 

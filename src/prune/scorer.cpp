@@ -1,6 +1,7 @@
 #include "src/prune/scorer.hpp"
 
 #include <algorithm>
+#include <array>
 
 #include "kernels/statistics.hpp"
 
@@ -43,11 +44,24 @@ ScoreSums::ScoreSums(const model::Architecture& a, int64_t block, HeadDimSums di
       loss_without_blocks(block_cosine.size(), 0.0) {}
 
 void ScoreSums::add_ranks(const comm::Communicator& world) {
-    // One message, not thirteen that each wait for the slowest rank.
-    const std::span<double> parts[] = {neurons.raw(), heads.raw(),         channels.raw(), queries.raw(),
-                                       keys.raw(),    outputs.raw(),       layer_cosine,   block_cosine,
-                                       loss_without,  loss_without_blocks, {&loss, 1},     {&tokens, 1},
-                                       {&samples, 1}};
+    const std::array tables{&neurons, &heads, &channels, &queries, &keys, &outputs};
+    std::vector<double> centres;
+    for (const UnitSums* table : tables)
+        centres.insert(centres.end(), table->centres().begin(), table->centres().end());
+    world.all_reduce(centres, comm::Reduction::max);
+    std::span<const double> shared = centres;
+    for (UnitSums* table : tables) {
+        table->recentre(shared.first(table->centres().size()));
+        shared = shared.subspan(table->centres().size());
+    }
+
+    // One message, not many that each wait for the slowest rank.
+    std::vector<std::span<double>> parts{layer_cosine, block_cosine, loss_without, loss_without_blocks,
+                                         {&loss, 1},   {&tokens, 1}, {&samples, 1}};
+    for (UnitSums* table : tables) {
+        parts.push_back(table->sums());
+        parts.push_back(table->counts());
+    }
     std::vector<double> all;
     for (const auto part : parts) all.insert(all.end(), part.begin(), part.end());
     world.all_reduce(all);
@@ -63,7 +77,7 @@ Scorer::Scorer(const model::Transformer& model, NeuronSite site, ScoreSums& sums
 
 void Scorer::see(Context& ctx, UnitSums& table, int64_t row, int64_t first_column, const Tensor& x,
                  Range columns, const model::TokenBatch& tokens) {
-    Tensor sums = ctx.empty({tokens.batch, 3, columns.size()}, DType::f32);
+    Tensor sums = ctx.empty({tokens.batch, 3, columns.size()}, DType::f64);
     moments(ctx, x, tokens.batch, columns, sums);
     seen_.push_back({&table, row, first_column, std::move(sums), tokens.seq});
 }
@@ -73,8 +87,8 @@ void Scorer::collect(Context& ctx) {
         const Tensor sums = ctx.to_host(s.moments);
         const auto [samples, three, columns] = sums.dims<3>();
         for (int64_t sample = 0; sample < samples; ++sample) {
-            s.table->add_sample(s.row, s.first_column, columns, sums.data<float>() + sample * three * columns,
-                                s.seq);
+            s.table->add_sample(s.row, s.first_column, columns,
+                                sums.data<double>() + sample * three * columns, s.seq);
         }
     }
     seen_.clear();

@@ -6,8 +6,8 @@
 namespace espalier::test {
 namespace {
 
-/// Sums in f32 over 64 rows or 1024 elements at most, then in double: 5e-6 of the sum of magnitudes. The
-/// plain sum cancels, so that rms is its scale.
+/// Sums in f32 over 16 rows or 1024 elements at most, then in double: 5e-6 of the sum of magnitudes. A mean
+/// cancels, so that rms is its scale.
 constexpr Tolerance statistics_tolerance{5e-6, 5e-6};
 
 class Moments : public testing::TestWithParam<std::tuple<MomentsCase, DType>> {};
@@ -19,7 +19,7 @@ TEST_P(Moments, MatchReferenceForAnyThreadCount) {
     Tensor first;
     for (const int threads : {1, 2, 5}) {
         Context ctx(on_test_device(threads));
-        Tensor out = ctx.empty({c.samples, 3, c.columns.size()}, DType::f32);
+        Tensor out = ctx.empty({c.samples, 3, c.columns.size()}, DType::f64);
 
         moments(ctx, tensor_of(ctx, x, {c.samples * c.seq, c.n}, dtype), c.samples, c.columns, out);
 
@@ -35,19 +35,55 @@ INSTANTIATE_TEST_SUITE_P(Cases, Moments,
                          testing::Combine(testing::ValuesIn(moments_cases), testing::ValuesIn(float_types)),
                          parameter_name);
 
-TEST(MomentsByHand, AreTheSumsOfMagnitudesSquaresAndValuesOfEachSample) {
+TEST(MomentsByHand, AreMagnitudesMeanAndSquaresAboutItOfEachSample) {
     Context ctx(on_test_device());
     const Tensor x = tensor_of(ctx, {9, 1, 9, -2, 9, 3, 9, -4}, {4, 2}, DType::f32);
-    Tensor out = ctx.empty({2, 3, 1}, DType::f32);
+    Tensor out = ctx.empty({2, 3, 1}, DType::f64);
 
     moments(ctx, x, 2, {1, 2}, out);
 
-    EXPECT_EQ(values_of(out), (Values{3, 5, -1, 7, 25, -1}));
+    EXPECT_EQ(values_of(out), (Values{3, -0.5, 4.5, 7, -0.5, 24.5}));
 }
+
+class MomentsFarFromZero : public testing::TestWithParam<DType> {};
+
+TEST_P(MomentsFarFromZero, KeepTheDigitsInWhichRowsDiffer) {
+    Context ctx(on_test_device(2));
+    const int64_t rows = 500, n = 37;
+    Values x = random_values(rows * n, 3, 1e-3);
+    for (double& value : x) value -= 50;
+    x = rounded_to(GetParam(), x);
+    Tensor out = ctx.empty({1, 3, n}, DType::f64);
+
+    moments(ctx, tensor_of(ctx, x, {rows, n}, GetParam()), 1, {0, n}, out);
+
+    const Values actual = values_of(out), expected = reference::moments(x, n, 1, {0, n});
+    for (int64_t j = 0; j < n; ++j) {
+        const double squares = expected[2 * n + j];
+        EXPECT_NEAR(actual[j], expected[j], 1e-11 * expected[j]);
+        EXPECT_NEAR(actual[n + j], expected[n + j], 1e-11 * 50);
+        EXPECT_NEAR(actual[2 * n + j], squares, 1e-6 * squares);
+    }
+}
+
+TEST_P(MomentsFarFromZero, AreThoseOfAConstantWhereRowsAreEqual) {
+    Context ctx(on_test_device());
+    const double value = rounded_to(GetParam(), {-0.7}).front();
+    for (const int64_t rows : {1, 7, 100}) {
+        Tensor out = ctx.empty({1, 3, 1}, DType::f64);
+
+        moments(ctx, tensor_of(ctx, Values(rows, value), {rows, 1}, GetParam()), 1, {0, 1}, out);
+
+        EXPECT_EQ(values_of(out), (Values{-value * static_cast<double>(rows), value, 0}));
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, MomentsFarFromZero, testing::ValuesIn(float_types),
+                         [](const auto& type) { return std::string(to_string(type.param)); });
 
 TEST(MomentsChecks, RefuseRowsThatAreNoWholeSamples) {
     Context ctx(on_test_device());
-    Tensor x = ctx.zeros({5, 2}, DType::f32), out = ctx.zeros({2, 3, 2}, DType::f32);
+    Tensor x = ctx.zeros({5, 2}, DType::f32), out = ctx.zeros({2, 3, 2}, DType::f64);
 
     EXPECT_THROW(moments(ctx, x, 2, {0, 2}, out), InternalError);
 }
