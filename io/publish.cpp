@@ -99,6 +99,12 @@ void make_folder(const std::string& path) {
                      error ? error.message() : "a file has that name");
 }
 
+void check_input(const std::string& path) {
+    std::error_code error;
+    ESPALIER_REQUIRE(std::filesystem::exists(path, error), "{}: {}", path,
+                     error ? error.message() : "no such file or folder");
+}
+
 void check_output(const std::string& path, bool replace, Output kind) {
     ESPALIER_REQUIRE(!path.empty(), "an output has an empty name");
     const std::string folder = folder_of(path);

@@ -36,6 +36,8 @@ private:
 /// Makes a folder and those that hold it, where they are not there. Throws UserError (no permission, a file
 /// of that name).
 void make_folder(const std::string& path);
+/// Throws UserError saying why when `path` cannot be followed to a file or folder.
+void check_input(const std::string& path);
 enum class Output { file, folder };
 /// Throws UserError when `path` exists and may not be replaced or is the other kind, or the folder that is to
 /// hold it does not exist or cannot be written to.

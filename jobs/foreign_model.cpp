@@ -109,7 +109,7 @@ model::ForeignTensor ForeignModel::tensor_of(const model::Parameter& p) const {
 }
 
 ForeignModel open_foreign_model(const std::string& path) {
-    ESPALIER_REQUIRE(fs::exists(path), "{}: no such file or folder", path);
+    io::check_input(path);
     ForeignModel out;
     out.path = path;
     if (path.ends_with(".gguf")) {

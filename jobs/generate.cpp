@@ -6,6 +6,7 @@
 #include "jobs/tokenizer_files.hpp"
 #include "src/core/error.hpp"
 #include "src/evaluate/generation.hpp"
+#include "src/json/parse.hpp"
 
 namespace espalier::jobs {
 namespace {
@@ -24,9 +25,10 @@ std::vector<std::string> prompts(const GenerateOptions& o) {
     for (std::string line; std::getline(in, line);) {
         ++number;
         if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-        const auto object = nlohmann::json::parse(line, nullptr, false);
+        const std::string where = fmt::format("{}, line {}", o.requests, number);
+        const auto object = parse_json(line, where, {.unique_keys = false});
         ESPALIER_REQUIRE(object.is_object() && object.contains("prompt") && object["prompt"].is_string(),
-                         "{}, line {}: expected {{\"prompt\": \"text\"}}", o.requests, number);
+                         "{}: expected {{\"prompt\": \"text\"}}", where);
         out.push_back(object["prompt"].get<std::string>());
     }
     return out;

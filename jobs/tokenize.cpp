@@ -10,6 +10,7 @@
 #include "jobs/progress.hpp"
 #include "jobs/tokenizer_files.hpp"
 #include "src/core/error.hpp"
+#include "src/json/parse.hpp"
 
 namespace espalier::jobs {
 namespace {
@@ -33,7 +34,7 @@ void for_each_document(const std::string& path, const std::string& key, Add add)
     for (std::string line; std::getline(in, line);) {
         const std::string where = fmt::format("{}, line {}", path, ++number);
         if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-        const auto object = nlohmann::json::parse(line, nullptr, false);
+        const auto object = parse_json(line, where, {.unique_keys = false});
         ESPALIER_REQUIRE(object.is_object(), "{}: expected a JSON object", where);
         ESPALIER_REQUIRE(object.contains(key) && object[key].is_string(),
                          "{}: no text under \"{}\"; choose another --json-key", where, key);
@@ -44,7 +45,9 @@ void for_each_document(const std::string& path, const std::string& key, Add add)
 void tokenize_all(Session& session, const TokenizeOptions& o) {
     const auto tokenizer = open_tokenizer(o.tokenizer);
     ESPALIER_REQUIRE(!o.append_eod || tokenizer.eos(),
-                     "--append-eod: the tokenizer names no end-of-text token");
+                     "--append-eod: {} names no end-of-text token; that of a tokenizer.json is the eos_token "
+                     "of the tokenizer_config.json beside it",
+                     o.tokenizer);
     double total = 0, done = 0;
     for (const auto& path : o.input) {
         std::error_code error;
@@ -61,8 +64,10 @@ void tokenize_all(Session& session, const TokenizeOptions& o) {
             } catch (const UserError& e) {
                 fail("{}: {}", where, e.what());
             }
-            if (o.append_eod) ids.push_back(*tokenizer.eos());
-            if (!ids.empty()) writer.add(ids);
+            if (!ids.empty()) {  // a text without tokens is no document
+                if (o.append_eod) ids.push_back(*tokenizer.eos());
+                writer.add(ids);
+            }
             done += static_cast<double>(text.size());
             progress.show(done, path);
         });
@@ -84,7 +89,8 @@ int tokenize(const std::vector<std::string>& arguments, comm::Mpi&) {
         options.required("input", o.input, "FILE...: each is one document, a .jsonl one of each line");
         options.required("out", o.out, "PREFIX of .bin and .idx");
         options.add("json-key", o.json_key, "where a line of JSONL keeps its text");
-        options.add("append-eod", o.append_eod, "end each document with the end-of-text token");
+        options.add("append-eod", o.append_eod,
+                    "end each document that has tokens with the end-of-text token");
     };
     return run_job("tokenize", arguments, declare, [&](Session& session, const Options&) {
         if (session.root()) tokenize_all(session, o);

@@ -97,7 +97,7 @@ Tokenizer open_any(const std::string& path) {
 }  // namespace
 
 Tokenizer open_tokenizer(const std::string& path) {
-    ESPALIER_REQUIRE(fs::exists(path), "{}: no such file or folder", path);
+    io::check_input(path);
     try {
         return open_any(path);
     } catch (const UserError& e) {

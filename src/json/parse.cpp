@@ -26,7 +26,9 @@ nlohmann::json parse_json(std::string_view text, const std::string& what, JsonRu
     try {
         return nlohmann::json::parse(text.begin(), text.end(), check);
     } catch (const nlohmann::json::exception& error) {
-        fail("{}: not valid JSON: {}", what, error.what());
+        const std::string_view reason = error.what();
+        const bool unicode = reason.find("surrogate") != reason.npos || reason.find("UTF-8") != reason.npos;
+        fail("{}: not valid JSON: {}{}", what, unicode ? "invalid Unicode: " : "", reason);
     }
 }
 

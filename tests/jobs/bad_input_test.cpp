@@ -267,6 +267,16 @@ TEST_F(BadInput, ForeignCheckpointsThatDoNotFitTheirConfig) {
     expect_refused(import, {"model.safetensors"});
 }
 
+TEST_F(BadInput, PathsThatLeadNowhere) {
+    std::filesystem::create_symlink("loop", path("loop"));
+    for (const std::string name : {"loop", "none"}) {
+        expect_refused({"import", "--from", path(name), "--out", path("o.h5")}, {path(name)});
+        expect_refused(
+            {"tokenize", "--tokenizer", path(name), "--input", path("arch.json"), "--out", path("t")},
+            {path(name)});
+    }
+}
+
 TEST_F(BadInput, ForeignTensorsOfATypeThatCannotBeDecoded) {
     ASSERT_EQ(espalier({"export", "--model", path("model.h5"), "--out", path("u32"), "--quiet"}).exit_code,
               0);

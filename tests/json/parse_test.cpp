@@ -15,6 +15,14 @@ TEST(ParseJson, NamesTheFileThatIsNone) {
                 ThrowsMessage<UserError>(HasSubstr("a.json: not valid JSON")));
 }
 
+TEST(ParseJson, SaysThatUnicodeIsInvalid) {
+    for (const char* text : {R"("\ud800")", R"("\udc00\ud800")", "\"\xff\""}) {
+        EXPECT_THAT([&] { parse_json(text, "a.json"); },
+                    ThrowsMessage<UserError>(HasSubstr("a.json: not valid JSON: invalid Unicode")))
+            << text;
+    }
+}
+
 TEST(ParseJson, RefusesAKeyThatOccursTwiceInOneObject) {
     EXPECT_NO_THROW(parse_json(R"([{"x": 1}, {"x": {"x": 2}}])", "a.json"));
 

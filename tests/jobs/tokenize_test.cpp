@@ -1,0 +1,79 @@
+// Documents from text, and the token that ends them.
+#include <gmock/gmock.h>
+
+#include <fstream>
+
+#include "io/indexed_dataset.hpp"
+#include "tests/jobs/program.hpp"
+#include "tests/tokenizer/small_vocabulary.hpp"
+
+namespace espalier::test {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using Words = std::vector<std::string>;
+
+class Tokenize : public testing::Test {
+protected:
+    Tokenize() {
+        write("tokenizer.json", small_tokenizer().dump());
+        write("tokenizer_config.json", R"({"eos_token": "<eos>"})");
+    }
+    std::string path(const std::string& name) const { return (folder_ / name).string(); }
+    void write(const std::string& name, const std::string& content) const {
+        std::ofstream(path(name), std::ios::binary) << content;
+    }
+    ProcessResult run(Words more) const {
+        Words arguments{"tokenize",          "--tokenizer", path("tokenizer.json"), "--input",
+                        path("lines.jsonl"), "--out",       path("tokens"),         "--quiet"};
+        arguments.insert(arguments.end(), more.begin(), more.end());
+        return espalier(arguments);
+    }
+    void expect_refused(const Words& more, const Words& says) const {
+        const auto result = run(more);
+        EXPECT_EQ(result.exit_code, 2);
+        for (const auto& word : says) EXPECT_THAT(result.err, HasSubstr(word));
+    }
+    std::vector<std::vector<int32_t>> documents() const {
+        const io::IndexedDataset data(path("tokens"));
+        std::vector<std::vector<int32_t>> out;
+        for (int64_t d = 0; d < data.count(); ++d) {
+            out.emplace_back(data.length(d));
+            data.read(d, 0, out.back());
+        }
+        return out;
+    }
+
+private:
+    TemporaryFolder folder_;
+};
+
+TEST_F(Tokenize, EndsDocumentsAndTakesNoEmptyTextForOne) {
+    write("lines.jsonl", "{\"text\": \"ll\"}\n{\"text\": \"\"}\n\n{\"text\": \"in\"}\n");
+
+    ASSERT_EQ(run({"--append-eod"}).exit_code, 0);
+    const auto ended = documents();
+    ASSERT_EQ(run({"--force"}).exit_code, 0);
+
+    EXPECT_THAT(ended, ElementsAre(ElementsAre(261, 265), ElementsAre(259, 265)));
+    EXPECT_THAT(documents(), ElementsAre(ElementsAre(261), ElementsAre(259)));
+}
+
+TEST_F(Tokenize, SaysWhereATokenizerJsonKeepsItsEndOfText) {
+    write("lines.jsonl", R"({"text": "in"})");
+    std::filesystem::remove(path("tokenizer_config.json"));
+
+    expect_refused({"--append-eod"},
+                   {"--append-eod", "tokenizer.json", "eos_token", "tokenizer_config.json"});
+}
+
+TEST_F(Tokenize, SaysWhatIsWrongWithALine) {
+    write("lines.jsonl", "{\"text\": \"in\"}\n{\"text\": \"\\ud800\"}\n");
+    expect_refused({}, {"lines.jsonl, line 2", "invalid Unicode"});
+    write("lines.jsonl", "[1]\n");
+    expect_refused({}, {"lines.jsonl, line 1", "expected a JSON object"});
+}
+
+}  // namespace
+}  // namespace espalier::test
