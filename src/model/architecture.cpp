@@ -51,6 +51,12 @@ double weights(const Architecture& a) {
 
 }  // namespace
 
+void check_depth(int64_t depth, const std::string& source, std::string_view field) {
+    constexpr int64_t most_layers = 99999;
+    ESPALIER_REQUIRE(depth >= 1 && depth <= most_layers, "{}: \"{}\" is {}; it must be 1 to {}", source,
+                     field, depth, most_layers);
+}
+
 void check(const Architecture& a, const std::string& source) {
     const auto positive = [&](int64_t value, const char* field) {
         ESPALIER_REQUIRE(value > 0 && value < (int64_t{1} << 31),
@@ -60,8 +66,7 @@ void check(const Architecture& a, const std::string& source) {
     positive(a.hidden, "hidden");
     positive(a.head_dim, "head_dim");
     positive(a.max_positions, "max_positions");
-    ESPALIER_REQUIRE(a.depth() > 0 && a.depth() < 100000, "{}: {} layers; a model has at least one", source,
-                     a.depth());
+    check_depth(a.depth(), source, "layers");
     for (int64_t i = 0; i < a.depth(); ++i) {
         const auto& l = a.layers[static_cast<size_t>(i)];
         positive(l.query_heads, "query_heads");
@@ -80,6 +85,10 @@ void check(const Architecture& a, const std::string& source) {
     ESPALIER_REQUIRE(a.rotary_base > 0 && a.norm.eps > 0,
                      "{}: rotary base {} and norm epsilon {} must be positive", source, a.rotary_base,
                      a.norm.eps);
+    ESPALIER_REQUIRE(a.window >= 0, "{}: attention window {} must not be negative", source, a.window);
+    ESPALIER_REQUIRE(a.init_std >= 0,
+                     "{}: init_std, in a config.json initializer_range, is {}; it must not be negative",
+                     source, a.init_std);
 }
 
 double layer_product_flops(const Architecture& a, int64_t layer) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "kernels/activation.hpp"
@@ -61,6 +62,9 @@ struct Architecture {
     int64_t group(int64_t layer) const;
     bool operator==(const Architecture& other) const;
 };
+
+/// Throws UserError, naming `source` and `field`, unless a model can have so many layers.
+void check_depth(int64_t depth, const std::string& source, std::string_view field);
 
 /// Throws UserError, naming `source` and the field, when the numbers cannot be a model.
 void check(const Architecture& a, const std::string& source);

@@ -64,8 +64,7 @@ Architecture from_own(const JsonField& in) {
     a.hidden = in.integer("hidden");
     a.head_dim = in.integer("head_dim");
     const int64_t depth = in.integer("layers");
-    ESPALIER_REQUIRE(depth > 0 && depth < 100000, "{}: \"layers\" is {}; a model has at least one",
-                     in.place(), depth);
+    check_depth(depth, in.place(), "layers");
     const auto heads = in.per_layer("query_heads", depth), kv = in.per_layer("kv_heads", depth),
                ffn = in.per_layer("ffn", depth);
     for (size_t i = 0; i < static_cast<size_t>(depth); ++i) a.layers.push_back({heads[i], kv[i], ffn[i]});

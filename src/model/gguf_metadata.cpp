@@ -65,8 +65,7 @@ Architecture from_gguf(const nlohmann::json& metadata, const std::vector<std::st
     a.family = nemotron ? Family::nemotron : Family::llama;
     a.hidden = in.integer(key("embedding_length"));
     const int64_t depth = in.integer(key("block_count"));
-    ESPALIER_REQUIRE(depth > 0 && depth < 100000, "{}: {}block_count is {}; a model has at least one layer",
-                     source, prefix, depth);
+    check_depth(depth, source, key("block_count"));
     const auto heads = in.per_layer(key("attention.head_count"), depth);
     const auto kv =
         in.has(key("attention.head_count_kv")) ? in.per_layer(key("attention.head_count_kv"), depth) : heads;

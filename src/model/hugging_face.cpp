@@ -84,6 +84,16 @@ void read_rotary(const JsonField& in, Architecture& a) {
     a.rotary_dim = static_cast<int64_t>(static_cast<double>(a.head_dim) * fraction);
 }
 
+/// Mistral's attention window, 4096 where the file does not name it; null: none.
+int64_t read_window(const JsonField& in) {
+    constexpr const char* field = "sliding_window";
+    if (!in.has(field)) return in.value().contains(field) ? 0 : 4096;
+    const int64_t window = in.integer(field);
+    ESPALIER_REQUIRE(window >= 1, "{}: \"{}\" is {}; it must be at least 1, or null for none", in.place(),
+                     field, window);
+    return window;
+}
+
 std::optional<int64_t> first_id(const JsonField& in, const char* field) {
     if (!in.has(field)) return std::nullopt;
     const json& value = in.at(field).value();
@@ -129,8 +139,7 @@ Architecture from_hugging_face(const json& config, const std::string& source) {
     a.vocab = in.integer("vocab_size");
     a.hidden = in.integer("hidden_size");
     const int64_t depth = in.integer("num_hidden_layers");
-    ESPALIER_REQUIRE(depth > 0 && depth < 100000, "{}: \"num_hidden_layers\" is {}; a model has at least one",
-                     source, depth);
+    check_depth(depth, source, "num_hidden_layers");
     LayerShape shape;
     shape.query_heads = in.integer("num_attention_heads");
     shape.kv_heads = in.integer("num_key_value_heads", shape.query_heads);
@@ -161,7 +170,7 @@ Architecture from_hugging_face(const json& config, const std::string& source) {
     a.mlp_bias = a.family != Family::mistral && in.flag("mlp_bias", false);
     a.tied = in.flag("tie_word_embeddings", false);
     read_rotary(in, a);
-    if (a.family == Family::mistral && in.has("sliding_window")) a.window = in.integer("sliding_window");
+    if (a.family == Family::mistral) a.window = read_window(in);
     a.max_positions = in.integer("max_position_embeddings", nemotron                      ? 4096
                                                             : a.family == Family::mistral ? 131072
                                                                                           : 2048);

@@ -1,6 +1,6 @@
 #include "src/model/hugging_face.hpp"
 
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
 
 #include "src/model/architecture_json.hpp"
 #include "src/model/foreign_tensor.hpp"
@@ -12,6 +12,9 @@ namespace espalier::model {
 namespace {
 
 using nlohmann::json;
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::ThrowsMessage;
 
 json llama_config() {
     return {{"architectures", {"LlamaForCausalLM"}},
@@ -72,6 +75,35 @@ TEST(HuggingFace, ConfigsSurviveTheRoundTrip) {
         EXPECT_EQ(from_hugging_face(json::parse(to_hugging_face(a, "float32").dump()), "c"), a);
         EXPECT_EQ(architecture_from_json(json::parse(to_json(a).dump()), "c"), a);
     }
+}
+
+TEST(HuggingFace, AMistralThatNamesNoWindowHas4096AndOneWithNullHasNone) {
+    json config = llama_config();
+    config["architectures"] = {"MistralForCausalLM"};
+    config["max_position_embeddings"] = 32768;
+
+    EXPECT_EQ(from_hugging_face(config, "c").window, 4096);
+    config["sliding_window"] = nullptr;
+    EXPECT_EQ(from_hugging_face(config, "c").window, 0);
+    config["sliding_window"] = 512;
+    EXPECT_EQ(from_hugging_face(config, "c").window, 512);
+}
+
+TEST(HuggingFace, NumbersThatNoModelCanHaveAreRefused) {
+    const auto refused = [](const char* field, const json& value) {
+        json config = llama_config();
+        config["architectures"] = {"MistralForCausalLM"};
+        config[field] = value;
+        EXPECT_THAT([&] { architecture_from_json(config, "c.json"); },
+                    ThrowsMessage<UserError>(
+                        AllOf(HasSubstr("c.json"), HasSubstr(field), HasSubstr("is " + value.dump()))))
+            << value;
+    };
+    refused("sliding_window", 0);
+    refused("sliding_window", -7);
+    refused("num_hidden_layers", 0);
+    refused("num_hidden_layers", 100000000000);
+    refused("initializer_range", -0.5);
 }
 
 TEST(HuggingFace, WidthsThatDifferByLayerSurviveInOurSpellingAndAreRefusedInTheirs) {
