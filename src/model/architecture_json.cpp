@@ -2,6 +2,7 @@
 
 #include "src/core/error.hpp"
 #include "src/json/field.hpp"
+#include "src/json/number.hpp"
 #include "src/model/hugging_face.hpp"
 
 namespace espalier::model {
@@ -110,7 +111,7 @@ ordered_json to_json(const Architecture& a) {
                      {"activation", to_string(a.activation)},
                      {"norm", name_of(norm_kinds, a.norm.kind)},
                      {"norm_gain", name_of(gains, a.norm.gain)},
-                     {"norm_eps", a.norm.eps},
+                     {"norm_eps", shortest(a.norm.eps)},
                      {"norm_bias", a.norm_bias},
                      {"qkv_bias", a.qkv_bias},
                      {"attention_out_bias", a.attention_out_bias},

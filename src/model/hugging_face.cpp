@@ -1,7 +1,10 @@
 #include "src/model/hugging_face.hpp"
 
+#include <cmath>
+
 #include "src/core/error.hpp"
 #include "src/json/field.hpp"
+#include "src/json/number.hpp"
 
 namespace espalier::model {
 
@@ -101,6 +104,13 @@ std::optional<int64_t> first_id(const JsonField& in, const char* field) {
         return !value.empty() && value.at(0).is_number_integer() ? std::optional(value.at(0).get<int64_t>())
                                                                  : std::nullopt;
     return in.integer(field);
+}
+
+/// The least fraction of head_dim that a loader, which rounds down, takes for rotary_dim.
+double rotary_fraction(const Architecture& a) {
+    const auto whole = static_cast<double>(a.head_dim), part = static_cast<double>(a.rotary_dim);
+    const double fraction = part / whole;
+    return whole * fraction < part ? std::nextafter(fraction, 1.0) : fraction;
 }
 
 std::string hf_class(Family family) {
@@ -228,12 +238,12 @@ ordered_json to_hugging_face(const Architecture& a, const std::string& dtype) {
                      {"rope_scaling", s.kind == RotaryScaling::Kind::none ? ordered_json(nullptr) : rope},
                      {"use_cache", true}};
     if (family == Family::nemotron) {
-        const double fraction = static_cast<double>(a.rotary_dim) / static_cast<double>(a.head_dim);
-        out["norm_eps"] = a.norm.eps;
+        const double fraction = rotary_fraction(a);
+        out["norm_eps"] = shortest(a.norm.eps);
         out["partial_rotary_factor"] = fraction;
         rope["partial_rotary_factor"] = fraction;
     } else {
-        out["rms_norm_eps"] = a.norm.eps;
+        out["rms_norm_eps"] = shortest(a.norm.eps);
     }
     if (family == Family::mistral) {
         out["sliding_window"] = a.window > 0 ? ordered_json(a.window) : ordered_json(nullptr);

@@ -106,6 +106,29 @@ TEST(HuggingFace, NumbersThatNoModelCanHaveAreRefused) {
     refused("initializer_range", -0.5);
 }
 
+TEST(HuggingFace, NumbersComeBackWithTheDigitsTheyHad) {
+    json config = llama_config();
+    config["rms_norm_eps"] = 1e-5;
+    config["rope_theta"] = 123456.7;
+    config["initializer_range"] = 0.0134;
+    const Architecture a = from_hugging_face(config, "c");
+
+    EXPECT_THAT(to_hugging_face(a, "float32").dump(),
+                AllOf(HasSubstr(R"("rms_norm_eps":1e-05,)"), HasSubstr(R"("rope_theta":123456.7,)"),
+                      HasSubstr(R"("initializer_range":0.0134,)")));
+    EXPECT_THAT(to_json(a).dump(), AllOf(HasSubstr(R"("norm_eps":1e-05,)"), HasSubstr(R"(:123456.7,)")));
+}
+
+TEST(HuggingFace, TheRotaryFractionOfACutHeadGivesItsDimsBack) {
+    Architecture a = test::tiny_nemotron();
+    for (a.head_dim = 2; a.head_dim <= 256; ++a.head_dim) {
+        for (a.rotary_dim = 0; a.rotary_dim <= a.head_dim; a.rotary_dim += 2) {
+            const json config = to_hugging_face(a, "float32");
+            ASSERT_EQ(from_hugging_face(config, "c").rotary_dim, a.rotary_dim) << a.head_dim;
+        }
+    }
+}
+
 TEST(HuggingFace, WidthsThatDifferByLayerSurviveInOurSpellingAndAreRefusedInTheirs) {
     const Architecture a = test::tiny_llama();
 
