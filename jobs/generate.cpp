@@ -5,6 +5,7 @@
 #include "jobs/model_file.hpp"
 #include "jobs/tokenizer_files.hpp"
 #include "src/core/error.hpp"
+#include "src/core/exact.hpp"
 #include "src/evaluate/generation.hpp"
 #include "src/json/parse.hpp"
 
@@ -59,8 +60,9 @@ int generate(const std::vector<std::string>& arguments, comm::Mpi&) {
         const auto model = load_transformer(session, file, model::Gradients::none);
         o.generation.seed = static_cast<uint64_t>(session.common().seed);
         if (tokenizer.eos()) o.generation.stop.push_back(*tokenizer.eos());
-        if (file.architecture().eos)
-            o.generation.stop.push_back(static_cast<int32_t>(*file.architecture().eos));
+        for (const int64_t id : ends_of_text(file)) {
+            if (id >= 0 && id < file.architecture().vocab) o.generation.stop.push_back(narrow<int32_t>(id));
+        }
 
         auto texts = nlohmann::ordered_json::array();
         double tokens = 0;

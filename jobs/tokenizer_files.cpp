@@ -6,6 +6,8 @@
 #include "io/publish.hpp"
 #include "jobs/model_file.hpp"
 #include "src/core/error.hpp"
+#include "src/json/field.hpp"
+#include "src/json/parse.hpp"
 
 namespace espalier::jobs {
 namespace {
@@ -46,6 +48,16 @@ Tokenizer from_model_file(const std::string& path) {
 
 bool carries_tokenizer(const io::TensorFileReader& model) {
     return has(model, "tokenizer/tokenizer.json") || has(model, "tokenizer/tokenizer.model");
+}
+
+std::vector<int64_t> ends_of_text(const ModelFile& model) {
+    constexpr const char* name = "tokenizer/generation_config.json";
+    std::vector<int64_t> out = model.architecture().eos;
+    if (!has(model.reader(), name)) return out;
+    const std::string place = model.path() + ": " + name;
+    const auto config = parse_json(model.reader().read_bytes(name), place, {.unique_keys = false});
+    for (const int64_t id : JsonField(config, place).integers("eos_token_id")) out.push_back(id);
+    return out;
 }
 
 std::optional<tokenizer::GgufVocabulary> gguf_vocabulary(const io::GgufFile& file) {

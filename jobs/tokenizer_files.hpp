@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "io/gguf.hpp"
 #include "io/tensor_file.hpp"
@@ -10,11 +11,17 @@
 
 namespace espalier::jobs {
 
+class ModelFile;
+
 /// The vocabulary of a GGUF file, or nothing where it has none that tokenizer.json can hold.
 std::optional<tokenizer::GgufVocabulary> gguf_vocabulary(const io::GgufFile& file);
 
 /// Whether a model file has a tokenizer inside.
 bool carries_tokenizer(const io::TensorFileReader& model);
+
+/// Ids that end a text: the architecture's, then those of a generation_config.json in the file, by which
+/// transformers stops.
+std::vector<int64_t> ends_of_text(const ModelFile& model);
 
 /// A tokenizer.json, a SentencePiece .model, a .gguf, an M.h5 with its tokenizer inside, or a folder that
 /// holds one of the first two. Throws UserError for anything else.

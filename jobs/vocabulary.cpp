@@ -5,6 +5,7 @@
 
 #include "io/indexed_dataset.hpp"
 #include "io/publish.hpp"
+#include "jobs/tokenizer_files.hpp"
 #include "src/core/error.hpp"
 #include "src/tokenizer/vocabulary_cut.hpp"
 
@@ -31,11 +32,13 @@ std::optional<tokenizer::VocabularyCut> tokenizer_of(const ModelFile& source) {
     return std::nullopt;
 }
 
-std::vector<int64_t> special_ids(const model::Architecture& a) {
-    std::vector<int64_t> out;
-    for (const auto& id : {a.bos, a.eos, a.pad}) {
-        if (id && *id >= 0 && *id < a.vocab) out.push_back(*id);
+std::vector<int64_t> special_ids(const ModelFile& source) {
+    const auto& a = source.architecture();
+    std::vector<int64_t> out = ends_of_text(source);
+    for (const auto& id : {a.bos, a.pad}) {
+        if (id) out.push_back(*id);
     }
+    std::erase_if(out, [&](int64_t id) { return id < 0 || id >= a.vocab; });
     std::sort(out.begin(), out.end());
     return out;
 }
@@ -83,7 +86,7 @@ std::vector<int64_t> choose_vocabulary(Session& session, const ModelFile& source
     ESPALIER_REQUIRE(!target.count || target.ids_file.empty(),
                      "--vocab and --vocab-ids exclude each other: one counts, the other names");
     const auto tokenizer = tokenizer_of(source);
-    const auto special = special_ids(a);
+    const auto special = special_ids(source);
     if (!target.ids_file.empty()) {
         auto ids = read_ids(target.ids_file, a.vocab);
         for (const int64_t id : special) {

@@ -91,6 +91,15 @@ std::string JsonField::text(std::string_view name, std::string_view otherwise) c
     return has(name) ? text(name) : std::string(otherwise);
 }
 
+std::vector<int64_t> JsonField::integers(std::string_view name) const {
+    if (!has(name)) return {};
+    const JsonField field = at(name);
+    if (!field.value().is_array()) return {field.integer()};
+    std::vector<int64_t> out;
+    for (const JsonField& element : field.elements()) out.push_back(element.integer());
+    return out;
+}
+
 std::vector<int64_t> JsonField::per_layer(std::string_view name, int64_t layers) const {
     const JsonField field = at(name);
     if (!field.value().is_array()) return std::vector<int64_t>(static_cast<size_t>(layers), field.integer());

@@ -38,6 +38,8 @@ public:
     bool flag(std::string_view name, bool otherwise) const;
     std::string text(std::string_view name) const { return at(name).text(); }
     std::string text(std::string_view name, std::string_view otherwise) const;
+    /// One number or a list of them; none where the field is absent.
+    std::vector<int64_t> integers(std::string_view name) const;
     /// A number for all layers, or a list with one for each.
     std::vector<int64_t> per_layer(std::string_view name, int64_t layers) const;
     /// Throws UserError on a field that nobody has asked this object for; `advice` says where they stand.

@@ -13,4 +13,10 @@ double shortest(float value) {
     return out;
 }
 
+nlohmann::ordered_json one_or_list(const std::vector<int64_t>& values) {
+    if (values.empty()) return nullptr;
+    if (values.size() == 1) return values.front();
+    return values;
+}
+
 }  // namespace espalier

@@ -53,7 +53,8 @@ struct Architecture {
     int64_t window = 0;  ///< sliding attention window, 0: none
     int64_t max_positions = 0;
     double init_std = 0.02;
-    std::optional<int64_t> bos, eos, pad;
+    std::optional<int64_t> bos, pad;
+    std::vector<int64_t> eos;  ///< each of them ends a text; the first is what a document ends with
 
     int64_t depth() const { return static_cast<int64_t>(layers.size()); }
     /// Whether all layers have the same widths, as public model formats demand.

@@ -92,7 +92,7 @@ Architecture from_own(const JsonField& in) {
     a.max_positions = in.integer("max_positions");
     a.init_std = in.number("init_std", 0.02);
     a.bos = read_id(in, "bos");
-    a.eos = read_id(in, "eos");
+    a.eos = in.integers("eos");
     a.pad = read_id(in, "pad");
     return a;
 }
@@ -131,7 +131,7 @@ ordered_json to_json(const Architecture& a) {
     out["max_positions"] = a.max_positions;
     out["init_std"] = a.init_std;
     out["bos"] = optional_id(a.bos);
-    out["eos"] = optional_id(a.eos);
+    out["eos"] = one_or_list(a.eos);
     out["pad"] = optional_id(a.pad);
     return out;
 }

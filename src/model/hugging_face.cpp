@@ -98,12 +98,8 @@ int64_t read_window(const JsonField& in) {
 }
 
 std::optional<int64_t> first_id(const JsonField& in, const char* field) {
-    if (!in.has(field)) return std::nullopt;
-    const json& value = in.at(field).value();
-    if (value.is_array())
-        return !value.empty() && value.at(0).is_number_integer() ? std::optional(value.at(0).get<int64_t>())
-                                                                 : std::nullopt;
-    return in.integer(field);
+    const auto ids = in.integers(field);
+    return ids.empty() ? std::nullopt : std::optional(ids.front());
 }
 
 /// The least fraction of head_dim that a loader, which rounds down, takes for rotary_dim.
@@ -187,7 +183,7 @@ Architecture from_hugging_face(const json& config, const std::string& source) {
     if (a.window >= a.max_positions) a.window = 0;  // a window that holds the whole context is none
     a.init_std = in.number("initializer_range", nemotron ? 0.0134 : 0.02);
     a.bos = first_id(in, "bos_token_id");
-    a.eos = first_id(in, "eos_token_id");
+    a.eos = in.integers("eos_token_id");
     a.pad = first_id(in, "pad_token_id");
     return a;
 }
@@ -253,7 +249,7 @@ ordered_json to_hugging_face(const Architecture& a, const std::string& dtype) {
     }
     out["rope_parameters"] = rope;
     out["bos_token_id"] = a.bos ? ordered_json(*a.bos) : ordered_json(nullptr);
-    out["eos_token_id"] = a.eos ? ordered_json(*a.eos) : ordered_json(nullptr);
+    out["eos_token_id"] = one_or_list(a.eos);
     out["pad_token_id"] = a.pad ? ordered_json(*a.pad) : ordered_json(nullptr);
     out["dtype"] = dtype;
     out["torch_dtype"] = dtype;

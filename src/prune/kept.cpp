@@ -22,6 +22,7 @@ void keep_pairs(model::Architecture& a, const RotaryPairs& pairs) {
     scaling.factor *= std::pow(base, static_cast<double>(2 * pairs.first) / dim);
 }
 
+/// Where a token is among those that stay.
 std::optional<int64_t> new_id(const std::optional<int64_t>& id, const std::vector<int64_t>& vocab) {
     if (!id) return id;
     const auto at = std::lower_bound(vocab.begin(), vocab.end(), *id);
@@ -52,7 +53,11 @@ model::Architecture shape(const model::Architecture& a, const Kept& kept) {
     model::Architecture out = a;
     out.hidden = static_cast<int64_t>(kept.channels.size());
     out.vocab = static_cast<int64_t>(kept.vocab.size());
-    for (auto* id : {&out.bos, &out.eos, &out.pad}) *id = new_id(*id, kept.vocab);
+    for (auto* id : {&out.bos, &out.pad}) *id = new_id(*id, kept.vocab);
+    out.eos.clear();
+    for (const int64_t end : a.eos) {
+        if (const auto id = new_id(end, kept.vocab)) out.eos.push_back(*id);
+    }
     if (!kept.head_dims.empty()) {
         out.head_dim = static_cast<int64_t>(kept.head_dims.front().front().value.size());
         if (a.rotary_dim > 0) keep_pairs(out, kept.rotary);

@@ -10,6 +10,7 @@ namespace {
 using nlohmann::json;
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::IsEmpty;
 using testing::ThrowsMessage;
 
 const json document =
@@ -29,6 +30,18 @@ TEST(JsonField, NamesThePlaceAndTheValueThatIsNotWhatWasAskedFor) {
                 ThrowsMessage<UserError>("a.json: the field \"depth\" is missing"));
     EXPECT_THAT([&] { root.at("width").at("x"); },
                 ThrowsMessage<UserError>(HasSubstr("expected a JSON object")));
+}
+
+TEST(JsonField, ReadsOneNumberAndAListAlike) {
+    const json ids = json::parse(R"({"one": 3, "some": [4, 2], "none": null, "word": "x", "words": ["x"]})");
+    const JsonField root(ids, "a.json");
+
+    EXPECT_THAT(root.integers("one"), ElementsAre(3));
+    EXPECT_THAT(root.integers("some"), ElementsAre(4, 2));
+    EXPECT_THAT(root.integers("none"), IsEmpty());
+    EXPECT_THAT(root.integers("absent"), IsEmpty());
+    EXPECT_THAT([&] { root.integers("word"); }, ThrowsMessage<UserError>(HasSubstr("a.json: word is")));
+    EXPECT_THAT([&] { root.integers("words"); }, ThrowsMessage<UserError>(HasSubstr("a.json: words[0]")));
 }
 
 TEST(JsonField, TakesAnAbsentFieldAndANullForWhatItIsOtherwise) {

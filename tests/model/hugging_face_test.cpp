@@ -13,7 +13,9 @@ namespace {
 
 using nlohmann::json;
 using testing::AllOf;
+using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::IsEmpty;
 using testing::ThrowsMessage;
 
 json llama_config() {
@@ -104,6 +106,24 @@ TEST(HuggingFace, NumbersThatNoModelCanHaveAreRefused) {
     refused("num_hidden_layers", 0);
     refused("num_hidden_layers", 100000000000);
     refused("initializer_range", -0.5);
+    refused("eos_token_id", "two");
+}
+
+TEST(HuggingFace, EveryEndOfTextIsKeptAndASingleOneStaysANumber) {
+    json config = llama_config();
+    const auto again = [](const json& written) { return json::parse(written.dump()); };
+    for (const json& ends : {json(2), json{2, 5}, json(nullptr)}) {
+        config["eos_token_id"] = ends;
+
+        const Architecture a = from_hugging_face(config, "c");
+
+        EXPECT_EQ(again(to_hugging_face(a, "float32")).at("eos_token_id"), ends);
+        EXPECT_EQ(again(to_json(a)).at("eos"), ends);
+        EXPECT_EQ(architecture_from_json(again(to_json(a)), "c").eos, a.eos);
+    }
+    EXPECT_THAT(from_hugging_face(config, "c").eos, IsEmpty());
+    config["eos_token_id"] = {2, 5};
+    EXPECT_THAT(from_hugging_face(config, "c").eos, ElementsAre(2, 5));
 }
 
 TEST(HuggingFace, NumbersComeBackWithTheDigitsTheyHad) {
@@ -157,6 +177,27 @@ TEST(Gguf, RowsOfQueryAndKeyAreRotaryPairs) {
     EXPECT_EQ(foreign_row(query, 1), 2);
     EXPECT_EQ(foreign_row(query, 3), 1);
     EXPECT_EQ(foreign_row(query, 6 + 4), 6 + 3);
+}
+
+TEST(Gguf, EndsOfTextTurnAndMessageAllEndAText) {
+    json metadata{{"general.architecture", "llama"},
+                  {"vocab_size", 128},
+                  {"llama.embedding_length", 64},
+                  {"llama.block_count", 3},
+                  {"llama.attention.head_count", 4},
+                  {"llama.feed_forward_length", 96},
+                  {"llama.attention.layer_norm_rms_epsilon", double{1e-5f}},
+                  {"llama.context_length", 256},
+                  {"tokenizer.ggml.eos_token_id", 2}};
+
+    EXPECT_THAT(from_gguf(metadata, {}, {}, "m.gguf").eos, ElementsAre(2));
+    metadata["tokenizer.ggml.eot_token_id"] = 5;
+    metadata["tokenizer.ggml.eom_token_id"] = 2;
+    EXPECT_THAT(from_gguf(metadata, {}, {}, "m.gguf").eos, ElementsAre(2, 5));
+    metadata["llama.block_count"] = 100000000000;
+    EXPECT_THAT(
+        [&] { from_gguf(metadata, {}, {}, "m.gguf"); },
+        ThrowsMessage<UserError>(HasSubstr("\"llama.block_count\" is 100000000000; it must be 1 to")));
 }
 
 TEST(Rotary, Llama3KeepsShortWavelengthsAndStretchesLongOnes) {

@@ -139,6 +139,21 @@ TEST(Choose, KeepsEvenlySpacedPairsThatTurnAndTheBestOfTheOtherDims) {
     EXPECT_THROW(choose(a, &s, {.head_dim = 6}, "m"), UserError);  // 3 of 6 dims would turn
 }
 
+TEST(Shape, OfACutVocabularyRenumbersTheSpecialTokensThatStay) {
+    Architecture a = test::tiny_llama();
+    a.bos = 1;
+    a.eos = {30, 2, 9};
+    a.pad = 4;
+    Kept kept = keep_all(a);
+    kept.vocab = {0, 1, 9, 30};
+
+    const Architecture left = shape(a, kept);
+
+    EXPECT_EQ(left.bos, 1);
+    EXPECT_EQ(left.eos, (std::vector<int64_t>{3, 2}));
+    EXPECT_EQ(left.pad, std::nullopt);
+}
+
 TEST(Shape, OfKeptPairsHasTheirFrequencies) {
     Architecture a = test::tiny_llama();
     a.head_dim = a.rotary_dim = 16;

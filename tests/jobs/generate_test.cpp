@@ -1,0 +1,73 @@
+// Where a continuation ends.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "tests/jobs/program.hpp"
+#include "tests/tokenizer/small_vocabulary.hpp"
+
+namespace espalier::test {
+namespace {
+
+using nlohmann::json;
+using Words = std::vector<std::string>;
+
+/// The exported model in the folder hf with a tokenizer beside it, imported with files changed.
+class Generate : public testing::Test {
+protected:
+    Generate() {
+        json arch = json::parse(world_.read("arch.json"));
+        arch["vocab_size"] = 266;
+        world_.write("mute.json", arch.dump());
+        done({"init", "--arch", world_.path("mute.json"), "--out", world_.path("mute.h5"), "--quiet"});
+        done({"export", "--model", world_.path("mute.h5"), "--out", world_.path("hf"), "--quiet"});
+        world_.write("hf/tokenizer.json", small_tokenizer().dump());
+    }
+    static void done(const Words& arguments) {
+        const auto result = espalier(arguments);
+        ASSERT_EQ(result.exit_code, 0) << result.err;
+    }
+    /// The ids that the folder's model continues a prompt with.
+    std::vector<int32_t> continuation() const {
+        done({"import", "--from", world_.path("hf"), "--out", world_.path("m.h5"), "--force", "--quiet"});
+        done({"generate", "--model", world_.path("m.h5"), "--prompt", "then", "--max-tokens", "8", "--dtype",
+              "f32", "--quiet", "--summary", world_.path("s.json"), "--force"});
+        return json::parse(world_.read("s.json")).at("generated").at(0).at("ids");
+    }
+    void config_ends(const json& ids) const {
+        json config = json::parse(world_.read("hf/config.json"));
+        config["eos_token_id"] = ids;
+        world_.write("hf/config.json", config.dump());
+    }
+
+    TinyWorld world_;
+};
+
+TEST_F(Generate, StopsAtEveryEndOfTextOfConfigAndGenerationConfig) {
+    const auto whole = continuation();
+    const auto third = std::find_if(whole.begin() + 2, whole.end(), [&](int32_t id) {
+        return std::find(whole.begin(), whole.begin() + 2, id) == whole.begin() + 2;
+    });
+    ASSERT_NE(third, whole.end());
+    const std::vector<int32_t> before(whole.begin(), third);
+
+    config_ends({265, *third});
+    EXPECT_EQ(continuation(), before);
+    config_ends(265);
+    EXPECT_EQ(continuation(), whole);
+    world_.write("hf/generation_config.json", json{{"eos_token_id", {264, *third}}}.dump());
+    EXPECT_EQ(continuation(), before);
+}
+
+TEST_F(Generate, ExportsTheEndsOfTextThatWereImported) {
+    config_ends({265, 7});
+    continuation();
+
+    done({"export", "--model", world_.path("m.h5"), "--out", world_.path("again"), "--quiet"});
+
+    EXPECT_EQ(json::parse(world_.read("again/config.json")).at("eos_token_id"), json({265, 7}));
+}
+
+}  // namespace
+}  // namespace espalier::test
