@@ -48,7 +48,8 @@ void check_replaced(const std::string& folder) {
     for (const auto& entry : fs::directory_iterator(folder)) {
         const std::string name = entry.path().filename().string();
         const bool ours = name == "config.json" || name == "model.safetensors.index.json" ||
-                          (name.starts_with("model") && name.ends_with(".safetensors")) || is_side_file(name);
+                          (name.starts_with("model") && name.ends_with(".safetensors")) ||
+                          is_side_file(name) || (name.ends_with(".json") && is_summary(entry.path()));
         ESPALIER_REQUIRE(ours && entry.is_regular_file(),
                          "{}: holds {}, which is no part of an exported model; choose another --out, or "
                          "remove the folder",

@@ -57,10 +57,13 @@ void check_summary(const std::string& path, const nlohmann::ordered_json& option
                              "--summary {}: --{} is the same file", path, key);
         }
     }
+    // The job itself may make the folder that is to hold it.
+    const auto parent = std::filesystem::path(absolute(path)).parent_path();
+    const bool inside_output = options.contains("out") &&
+                               absolute(options["out"].get<std::string>() + "/") == (parent / "").string();
+    if (inside_output && !std::filesystem::exists(parent)) return;
     io::check_output(path, true);
-    if (!std::filesystem::exists(path)) return;
-    const auto there = nlohmann::json::parse(io::read_file(path), nullptr, false);
-    ESPALIER_REQUIRE(there.is_object() && there.contains("job"),
+    ESPALIER_REQUIRE(!std::filesystem::exists(path) || is_summary(path),
                      "--summary {}: the file exists and is no summary; choose another name", path);
 }
 
@@ -71,6 +74,11 @@ int64_t resident_memory() {
 }
 
 }  // namespace
+
+bool is_summary(const std::string& path) {
+    const auto content = nlohmann::json::parse(io::read_file(path), nullptr, false);
+    return content.is_object() && content.contains("job");
+}
 
 int64_t peak_memory() {
     rusage usage{};

@@ -62,6 +62,9 @@ int run_job(const std::string& job, const std::vector<std::string>& arguments,
             const std::function<void(Options&)>& declare,
             const std::function<int(Session&, const Options&)>& body, const std::string& positional = "");
 
+/// Whether a file is what a job wrote for --summary.
+bool is_summary(const std::string& path);
+
 /// Peak resident memory of this process, bytes.
 int64_t peak_memory();
 

@@ -198,6 +198,16 @@ TEST_F(BadInput, SummariesInPlaceOfOtherFiles) {
     EXPECT_EQ(world().read("model.h5"), model);
     ASSERT_EQ(espalier(with_summary("s.json")).exit_code, 0);
     EXPECT_EQ(espalier(with_summary("s.json")).exit_code, 0) << "a summary may be replaced";
+    const std::vector<std::string> inside{"export",
+                                          "--model",
+                                          path("model.h5"),
+                                          "--out",
+                                          path("with_summary"),
+                                          "--summary",
+                                          path("with_summary/s.json"),
+                                          "--force"};
+    ASSERT_EQ(espalier(inside).exit_code, 0) << "a summary may be in a folder that the job makes";
+    EXPECT_EQ(espalier(inside).exit_code, 0);
 }
 
 TEST_F(BadInput, RunsInFoldersOfOtherThings) {
