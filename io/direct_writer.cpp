@@ -36,8 +36,8 @@ std::byte* allocate_block() {
 
 }  // namespace
 
-void DirectWriter::Block::Free::operator()(std::byte* memory) const noexcept {
-    std::free(memory);
+void DirectWriter::Block::Free::operator()(std::byte* block) const noexcept {
+    std::free(block);
 }
 
 std::span<std::byte> DirectWriter::Block::bytes(int64_t from, int64_t to) {

@@ -45,7 +45,7 @@ private:
     /// Bytes [begin, end) of the file, in memory that stands for a whole block of it.
     struct Block {
         struct Free {
-            void operator()(std::byte* memory) const noexcept;
+            void operator()(std::byte* block) const noexcept;
         };
         std::unique_ptr<std::byte, Free> memory;
         int64_t begin = 0, end = 0;

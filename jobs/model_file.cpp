@@ -171,8 +171,8 @@ std::vector<SharePiece> pieces_of(const model::ParameterSet& set, const FlatShar
     for (const auto& e : set.entries()) {
         const Range rows = intersection(e.owned_rows(), e.rows_in(share.elements));
         if (rows.size() == 0 || e.owned.size() == 0) continue;
-        const auto row_bytes = e.row_size() * static_cast<int64_t>(size_of(share.values.dtype()));
-        const int64_t step = std::max<int64_t>(1, bytes / row_bytes);
+        const int64_t row_bytes = e.row_size() * static_cast<int64_t>(size_of(share.values.dtype()));
+        const int64_t step = row_bytes > 0 ? std::max<int64_t>(1, bytes / row_bytes) : rows.size();
         for (int64_t begin = rows.begin; begin < rows.end; begin += step) {
             auto [box, values] = rows_of(e, {begin, std::min(begin + step, rows.end)}, share);
             pieces.push_back({&e.parameter, std::move(box), std::move(values)});
