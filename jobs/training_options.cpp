@@ -57,9 +57,6 @@ void check(const TrainingOptions& o) {
                                         {o.exit_after_minutes, "--exit-after-minutes"}})
         ESPALIER_REQUIRE(std::isfinite(value) && value >= 0, "{} {}: it must be a number, and not negative",
                          option, value);
-    ESPALIER_REQUIRE(o.tokens <= most_tokens && o.global_batch <= most_tokens / o.seq_len,
-                     "--tokens {}, --global-batch {} of --seq-len {}: that is more than {} tokens", o.tokens,
-                     o.global_batch, o.seq_len, most_tokens);
     positive(o.tokens, "--tokens");
     positive(o.seq_len, "--seq-len");
     positive(o.global_batch, "--global-batch");
@@ -67,10 +64,13 @@ void check(const TrainingOptions& o) {
     positive(o.lr, "--lr");
     positive(o.log_every, "--log-every");
     positive(o.keep, "--keep");
-    ESPALIER_REQUIRE(o.min_lr >= 0 && o.warmup_steps >= 0 && o.weight_decay >= 0 && o.clip_grad >= 0 &&
-                         o.checkpoint_every >= 0 && o.valid_every >= 0 && o.exit_after_steps >= 0,
-                     "--min-lr, --warmup-steps, --weight-decay, --clip-grad, --checkpoint-every, "
-                     "--valid-every and --exit-after-steps cannot be negative");
+    ESPALIER_REQUIRE(o.tokens <= most_tokens && o.global_batch <= most_tokens / o.seq_len,
+                     "--tokens {}, --global-batch {} of --seq-len {}: that is more than {} tokens", o.tokens,
+                     o.global_batch, o.seq_len, most_tokens);
+    ESPALIER_REQUIRE(
+        o.warmup_steps >= 0 && o.checkpoint_every >= 0 && o.valid_every >= 0 && o.exit_after_steps >= 0,
+        "--warmup-steps, --checkpoint-every, --valid-every and --exit-after-steps cannot be "
+        "negative");
     ESPALIER_REQUIRE(o.teacher_tp >= 0 && o.teacher_pp >= 0,
                      "--teacher-tp {} --teacher-pp {}: they cannot be negative", o.teacher_tp, o.teacher_pp);
     ESPALIER_REQUIRE(o.teacher_lr == 0 || o.correct_teacher,

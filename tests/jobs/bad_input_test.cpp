@@ -225,6 +225,16 @@ TEST_F(BadInput, AReferenceForACheckThatIsNotThere) {
                    {"none"});
 }
 
+TEST_F(BadInput, SizesOfNothing) {
+    for (const char* option : {"--tokens", "--seq-len", "--global-batch"}) {
+        std::vector<std::string> words{"train",        "--model", path("model.h5"), "--data",
+                                       path("tokens"), "--out",   path("nothing")};
+        for (const char* other : {"--tokens", "--seq-len", "--global-batch"})
+            words.insert(words.end(), {other, std::string_view(other) == option ? "0" : "16"});
+        expect_refused(words, {option, "must be positive"});
+    }
+}
+
 TEST_F(BadInput, LearningRatesAndTemperaturesThatAreNoNumbers) {
     for (const char* option : {"--weight-decay", "--temperature", "--clip-grad"})
         expect_refused(distill_arguments(world(), "nan", {option, "inf"}), {option, "inf"});
