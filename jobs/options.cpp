@@ -129,17 +129,15 @@ nlohmann::ordered_json Options::resolved() const {
 }
 
 std::string Options::config() const {
-    std::string out = "[" + job_ + "]\n";
-    const auto values = resolved();
-    for (const auto& [name, value] : values.items()) {
-        const auto line = [&, &key = name](const nlohmann::ordered_json& v) {
-            const std::string text = v.is_string() ? v.get<std::string>() : v.dump();
+    return config_text(job_, resolved());
+}
+
+std::string config_text(const std::string& job, const nlohmann::ordered_json& resolved) {
+    std::string out = "[" + job + "]\n";
+    for (const auto& [key, value] : resolved.items()) {
+        for (const auto& word : value.is_array() ? value : nlohmann::ordered_json::array({value})) {
+            const std::string text = word.is_string() ? word.get<std::string>() : word.dump();
             if (!text.empty()) out += fmt::format("{} = {}\n", key, text);
-        };
-        if (value.is_array()) {
-            for (const auto& v : value) line(v);
-        } else {
-            line(value);
         }
     }
     return out;

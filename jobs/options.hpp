@@ -56,7 +56,7 @@ public:
     bool parse(const std::vector<std::string>& arguments, bool root);
 
     std::string help() const;
-    /// Every option with its value, as JSON, and as `key = value` lines that --config reads back.
+    /// Every option with its value, as JSON, and as config_text.
     nlohmann::ordered_json resolved() const;
     std::string config() const;
     bool given(const std::string& name) const;  ///< by the user, not by default
@@ -83,5 +83,8 @@ private:
     po::variables_map values_;
     std::string config_file_;
 };
+
+/// Resolved options as a section [job] of `key = value` lines, which --config reads back.
+std::string config_text(const std::string& job, const nlohmann::ordered_json& resolved);
 
 }  // namespace espalier::jobs

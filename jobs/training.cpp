@@ -4,8 +4,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <filesystem>
-#include <fstream>
 #include <utility>
 
 #include "io/publish.hpp"
@@ -13,6 +11,7 @@
 #include "jobs/checkpoint.hpp"
 #include "jobs/job.hpp"
 #include "jobs/memory_report.hpp"
+#include "jobs/run_folder.hpp"
 #include "jobs/run_log.hpp"
 #include "jobs/state_side.hpp"
 #include "jobs/stop.hpp"
@@ -29,39 +28,7 @@
 namespace espalier::jobs {
 namespace {
 
-namespace fs = std::filesystem;
-
 constexpr int most_skips_in_a_row = 20;
-
-/// Whether a start of a run has written into the folder.
-bool is_run(const std::string& folder) {
-    if (fs::exists(folder + "/facts.json")) return true;
-    std::string first;
-    std::ifstream(folder + "/config.ini") >> first;
-    return first == "[distill]" || first == "[train]";
-}
-
-bool is_empty_but_for_stop(const std::string& folder) {
-    return std::all_of(fs::directory_iterator(folder), fs::directory_iterator(),
-                       [](const auto& entry) { return entry.path().filename() == "stop"; });
-}
-
-/// A folder with something of a run in it is an existing output unless this start goes on from it; one with
-/// something else is nobody's run.
-void prepare_folder(const Session& session, const TrainingOptions& o) {
-    ESPALIER_REQUIRE(!fs::is_directory(o.out) || is_run(o.out) || is_empty_but_for_stop(o.out),
-                     "{}: holds files that are no run's; choose another --out, or an empty folder", o.out);
-    const bool force = session.common().force;
-    const auto has = [&](const char* name) { return fs::exists(o.out + "/" + name); };
-    ESPALIER_REQUIRE(!fs::exists(o.out) || fs::is_directory(o.out), "{}: exists and is no folder", o.out);
-    ESPALIER_REQUIRE(
-        force || !has("model.h5"),
-        "{}: this run is finished (model.h5 is there); choose another --out, or --force to start over",
-        o.out);
-    ESPALIER_REQUIRE(force || o.resume == "auto" || !(has("checkpoints") || has("metrics.jsonl")),
-                     "{}: holds a run already; --resume auto goes on with it, --force starts over", o.out);
-    if (!fs::exists(o.out)) io::check_output(o.out, false);
-}
 
 class Run {
 public:
@@ -73,7 +40,7 @@ public:
           objective_(distill::parse_loss_terms(o.loss, o.temperature, o.top_k)) {
         check(o);
         const auto states = state_terms(o, objective_.terms());
-        prepare_folder(session, o);
+        check_run_folder(session, o.out, o.resume == "auto");
         student_file_ = std::make_unique<ModelFile>(o.student, session.world().handle());
         check_models();
         masks_ = document_masks(session, o.documents, *student_file_);
@@ -91,8 +58,8 @@ public:
             ESPALIER_REQUIRE(valid_->tokens() >= 2, "--valid {}: {} tokens; a loss needs at least 2", o.valid,
                              valid_->tokens());
         }
-        const int chunks = session.common().virtual_stages;
-        student_ = load_transformer(session, *student_file_, model::Gradients::keep, chunks);
+        student_ = load_transformer(session, *student_file_, model::Gradients::keep,
+                                    session.common().virtual_stages);
         teacher_->load(objective_.terms(), states);
         if (!states.pairs.empty())
             states_ = std::make_unique<StateSide>(session, o, states, *student_file_, *student_, *teacher_);
@@ -183,23 +150,7 @@ private:
     /// Makes the folder, goes on from a checkpoint where there is one; returns the steps done.
     int64_t start() {
         const bool over = session_.common().force || o_.resume == "never";
-        if (session_.root()) {
-            io::make_folder(o_.out);
-            for (const char* name : {"model.h5", "metrics.jsonl", "checkpoints", "latest"}) {
-                if (over) fs::remove_all(o_.out + "/" + name);
-            }
-            fs::remove(o_.out + "/stop");  // of the stop that this start ends
-            remove_unfinished_checkpoints(o_.out);
-            std::string ini = "[" + session_.job() + "]\n";
-            for (const auto& [key, value] : session_.options().items()) {
-                for (const auto& v : value.is_array() ? value : nlohmann::ordered_json::array({value})) {
-                    const std::string text = v.is_string() ? v.get<std::string>() : v.dump();
-                    if (!text.empty()) ini += fmt::format("{} = {}\n", key, text);
-                }
-            }
-            io::write_file(o_.out + "/config.ini", ini);
-        }
-        session_.world().barrier();
+        open_run_folder(session_, o_.out, over);
         if (over) return 0;
         const auto state = checkpoints_->read();
         if (!state) return 0;

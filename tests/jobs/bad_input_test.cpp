@@ -217,6 +217,11 @@ TEST_F(BadInput, RunsInFoldersOfOtherThings) {
     expect_refused(distill_arguments(world(), "project"), {"project", "no run's"});
 
     EXPECT_EQ(world().read("project/config.ini"), "[core]\n");
+
+    // What a start leaves that is killed as it writes its first file is no other thing.
+    std::filesystem::create_directory(path("begun"));
+    world().write("begun/config.ini.partial", "[dist");
+    EXPECT_EQ(espalier(distill_arguments(world(), "begun")).exit_code, 0);
 }
 
 TEST_F(BadInput, AReferenceForACheckThatIsNotThere) {

@@ -1,0 +1,63 @@
+#include "jobs/run_folder.hpp"
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+
+#include "io/publish.hpp"
+#include "jobs/checkpoint.hpp"
+#include "src/core/error.hpp"
+
+namespace espalier::jobs {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Whether a start of a run has written into the folder.
+bool is_run(const std::string& folder) {
+    if (fs::exists(folder + "/facts.json")) return true;
+    std::string first;
+    std::ifstream(folder + "/config.ini") >> first;
+    return first == "[distill]" || first == "[train]";
+}
+
+/// Whether there is nothing but a request to stop, or what a start leaves that is killed as it writes its
+/// first file.
+bool is_unused(const std::string& folder) {
+    return std::all_of(fs::directory_iterator(folder), fs::directory_iterator(), [](const auto& entry) {
+        const fs::path name = entry.path().filename();
+        return name == "stop" || name == "config.ini.partial";
+    });
+}
+
+}  // namespace
+
+void check_run_folder(const Session& session, const std::string& folder, bool resumes) {
+    if (!fs::exists(folder)) return io::check_output(folder, false);
+    ESPALIER_REQUIRE(fs::is_directory(folder), "{}: exists and is no folder", folder);
+    ESPALIER_REQUIRE(is_run(folder) || is_unused(folder),
+                     "{}: holds files that are no run's; choose another --out, or an empty folder", folder);
+    if (session.common().force) return;
+    const auto has = [&](const char* name) { return fs::exists(folder + "/" + name); };
+    ESPALIER_REQUIRE(
+        !has("model.h5"),
+        "{}: this run is finished (model.h5 is there); choose another --out, or --force to start over",
+        folder);
+    ESPALIER_REQUIRE(resumes || !(has("checkpoints") || has("metrics.jsonl")),
+                     "{}: holds a run already; --resume auto goes on with it, --force starts over", folder);
+}
+
+void open_run_folder(const Session& session, const std::string& folder, bool over) {
+    if (session.root()) {
+        io::make_folder(folder);
+        for (const char* name : {"model.h5", "metrics.jsonl", "checkpoints", "latest"}) {
+            if (over) fs::remove_all(folder + "/" + name);
+        }
+        fs::remove(folder + "/stop");  // of the stop that this start ends
+        remove_unfinished_checkpoints(folder);
+        io::write_file(folder + "/config.ini", config_text(session.job(), session.options()));
+    }
+    session.world().barrier();
+}
+
+}  // namespace espalier::jobs
