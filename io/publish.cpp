@@ -63,18 +63,26 @@ void publish(const std::string& from, const std::string& to) {
 }
 
 void publish_over(const std::string& from, const std::string& to) {
-    if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) != 0) {
-        // Nothing there yet, or a file system that cannot exchange two names.
-        std::error_code ignored;
-        const std::string old = to + ".replaced";
-        std::filesystem::remove_all(old, ignored);
-        std::filesystem::rename(to, old, ignored);
-        publish(from, to);
-        std::filesystem::remove_all(old, ignored);
+    if (!std::filesystem::exists(to)) return publish(from, to);
+    sync(from);
+    std::error_code ignored;
+    if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) == 0) {
+        sync(folder_of(to));
+        std::filesystem::remove_all(from, ignored);
         return;
     }
-    sync(folder_of(to));
-    std::filesystem::remove_all(from);
+    // A file system that cannot exchange two names.
+    const std::string old = to + ".replaced";
+    std::filesystem::remove_all(old, ignored);
+    ESPALIER_REQUIRE(std::rename(to.c_str(), old.c_str()) == 0, "cannot rename {} to {}: {}", to, old,
+                     std::strerror(errno));
+    try {
+        publish(from, to);
+    } catch (...) {
+        std::rename(old.c_str(), to.c_str());
+        throw;
+    }
+    std::filesystem::remove_all(old, ignored);
 }
 
 ReservedSpace::ReservedSpace(const std::string& path, int64_t bytes) : path_(path + ".reserved") {

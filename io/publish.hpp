@@ -14,7 +14,9 @@ void write_file(const std::string& path, const std::string& content);
 std::string read_file(const std::string& path, size_t limit = size_t{1} << 30);
 /// fsyncs `from`, renames it to `to` (replacing it), fsyncs the folder that holds it. For files and folders.
 void publish(const std::string& from, const std::string& to);
-/// The same where `to` may be a folder with something in it; at every moment one of the two has the name.
+/// The same where `to` may be a folder with something in it. At every moment one of the two has the name; on
+/// a file system that cannot exchange two names, the old one is TO.replaced for a moment, and again TO where
+/// the new one cannot be.
 void publish_over(const std::string& from, const std::string& to);
 /// Space of the disk kept for a file that is to come, in PATH.reserved; given back on destruction.
 class ReservedSpace {
