@@ -9,9 +9,9 @@
 #include <chrono>
 #include <fstream>
 #include <functional>
-#include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "benchmarks/command_line.hpp"
 #include "kernels/elementwise.hpp"
 #include "src/comm/communicator.hpp"
 #include "src/comm/mpi.hpp"
@@ -171,20 +171,9 @@ int main(int argc, char** argv) {
         "rounds", po::value(&o.rounds)->default_value(o.rounds), "of which the best counts")(
         "json", po::value(&o.json)->default_value(o.json), "FILE for all figures")(
         "quick", po::bool_switch(&o.quick), "one line for a network, from 4 MB");
-    try {
-        po::variables_map values;
-        po::store(po::command_line_parser(argc, argv).options(all).run(), values);
-        po::notify(values);
-        if (values.count("help")) {
-            std::cout << all;
-            return 0;
-        }
+    return espalier::benchmarks::run_command("collectives_benchmark", all, argc, argv, [&](comm::Mpi& mpi) {
         ESPALIER_REQUIRE(o.max_bytes >= 1024 && o.rounds > 0,
                          "--max-bytes must be at least 1024, --rounds positive");
-        comm::Mpi mpi(argc, argv);
         return run(mpi, o);
-    } catch (const std::exception& e) {
-        fmt::print(stderr, "collectives_benchmark: {}\n", e.what());
-        return 2;
-    }
+    });
 }

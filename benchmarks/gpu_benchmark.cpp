@@ -9,9 +9,9 @@
 #include <chrono>
 #include <cmath>
 #include <fstream>
-#include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "benchmarks/command_line.hpp"
 #include "benchmarks/operations.hpp"
 #include "benchmarks/passes.hpp"
 #include "src/comm/mpi.hpp"
@@ -276,22 +276,8 @@ po::options_description options(Options& o) {
 int main(int argc, char** argv) {
     Options o;
     const auto all = options(o);
-    try {
-        po::variables_map values;
-        po::store(po::parse_command_line(argc, argv, all), values);
-        po::notify(values);
-        if (values.count("help")) {
-            std::cout << all;
-            return 0;
-        }
+    return run_command("gpu_benchmark", all, argc, argv, [&](comm::Mpi&) {
         ESPALIER_REQUIRE(dtype_from_string(o.dtype), "--dtype {}: choose f32 or bf16", o.dtype);
-        comm::Mpi mpi(argc, argv);
         return run(o);
-    } catch (const InternalError& e) {
-        fmt::print(stderr, "gpu_benchmark: {}\n", e.what());
-        return 1;
-    } catch (const std::exception& e) {
-        fmt::print(stderr, "gpu_benchmark: {}\n", e.what());
-        return 2;
-    }
+    });
 }

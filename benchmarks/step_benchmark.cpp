@@ -11,9 +11,9 @@
 #include <algorithm>
 #include <boost/program_options.hpp>
 #include <chrono>
-#include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "benchmarks/command_line.hpp"
 #include "benchmarks/passes.hpp"
 #include "benchmarks/yardstick.hpp"
 #include "src/comm/mpi.hpp"
@@ -129,7 +129,7 @@ int run(const Options& o) {
     }
     rusage usage{};
     getrusage(RUSAGE_SELF, &usage);
-    double peak = static_cast<double>(usage.ru_maxrss) / 1024;
+    double peak = static_cast<double>(usage.ru_maxrss) / 1024;  // MiB, as PyTorch's baseline counts
     s.topology.world.all_reduce({&peak, 1}, comm::Reduction::max);
     out["peak_mb"] = peak;
     if (s.topology.world.rank() == 0) fmt::print("{}\n", out.dump(1));
@@ -150,19 +150,8 @@ int main(int argc, char** argv) {
         "rounds", po::value(&o.rounds)->default_value(o.rounds), "of which the fastest counts")(
         "dtype", po::value(&o.dtype)->default_value(o.dtype), "f32 or bf16")(
         "only", po::value(&o.only)->default_value(o.only), "forward, scoring, distill or head");
-    try {
-        po::variables_map values;
-        po::store(po::parse_command_line(argc, argv, all), values);
-        po::notify(values);
-        if (values.count("help")) {
-            std::cout << all;
-            return 0;
-        }
+    return benchmarks::run_command("step_benchmark", all, argc, argv, [&](comm::Mpi&) {
         ESPALIER_REQUIRE(dtype_from_string(o.dtype), "--dtype {}: choose f32 or bf16", o.dtype);
-        comm::Mpi mpi(argc, argv);
         return run(o);
-    } catch (const std::exception& e) {
-        fmt::print(stderr, "step_benchmark: {}\n", e.what());
-        return 2;
-    }
+    });
 }

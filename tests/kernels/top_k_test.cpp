@@ -20,6 +20,10 @@ Tensor columns(Context& ctx, const Values& values, int64_t rows, int64_t n, int6
 
 class TopK : public testing::TestWithParam<VocabularyCase> {
 protected:
+    /// p = e^a with a near 16 rounded to f32 is off by 2^-20 of itself, a tail that is 1 less the rest by as
+    /// much of 1, and a slope of the tail divides by it.
+    static double rounding_of(double gradient) { return 1e-4 * std::abs(gradient) + 3e-5; }
+
     struct Result {
         Values ids, loss, gradient;
     };
@@ -111,10 +115,8 @@ TEST_P(TopK, MatchesReferenceWholeAndSplit) {
                 // A tail is 1 less what lse, rounded to f32 near 16, makes of the others.
                 EXPECT_NEAR(got.loss[i], loss[i], 2e-5 + 2e-5 * loss[i]) << to_string(kind) << " " << i;
             }
-            // p = e^a with a near 16 rounded to f32 is off by 2^-20 of itself, a tail that is 1 less the rest
-            // by as much of 1, and a slope of the tail divides by it.
             Values allowed;
-            for (const double g : gradient) allowed.push_back(1e-4 * std::abs(g) + 3e-5);
+            for (const double g : gradient) allowed.push_back(rounding_of(g));
             EXPECT_TRUE(near_each(got.gradient, gradient, allowed)) << to_string(kind);
         }
     }
@@ -136,7 +138,7 @@ TEST_P(TopK, GradientIsFiniteWhereTheStudentGivesNothing) {
         const auto ids = reference::top_k(&teacher_[i * case_.vocab], case_.vocab, k_);
         for (const int64_t id : ids) {
             const int64_t at = i * case_.vocab + id;
-            EXPECT_NEAR(got.gradient[at], gradient[at], 1e-4 * std::abs(gradient[at]) + 3e-5);
+            EXPECT_NEAR(got.gradient[at], gradient[at], rounding_of(gradient[at]));
         }
     }
 }
