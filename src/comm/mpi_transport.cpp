@@ -26,6 +26,18 @@ MPI_Datatype mpi_type(DType dtype) {
     throw InternalError("unknown dtype");
 }
 
+/// Parts of ranks as MPI's own collectives of uneven parts take them.
+struct Parts {
+    std::vector<int> counts, displacements;
+
+    explicit Parts(std::span<const int64_t> offsets) {
+        for (size_t r = 0; r + 1 < offsets.size(); ++r) {
+            counts.push_back(narrow<int>(offsets[r + 1] - offsets[r]));
+            displacements.push_back(narrow<int>(offsets[r]));
+        }
+    }
+};
+
 std::byte* at(const Tensor& x, int64_t element) {
     return x.raw() + element * static_cast<int64_t>(size_of(x.dtype()));
 }
@@ -79,6 +91,13 @@ void MpiTransport::all_reduce(Context& ctx, Tensor& x, Reduction reduction) {
 void MpiTransport::all_gather(Context&, const Tensor& part, Tensor& whole, std::span<const int64_t> offsets) {
     std::byte* const mine = at(whole, offsets[rank_]);
     if (part.size() > 0 && part.raw() != mine) std::memcpy(mine, part.raw(), part.bytes());
+    if (whole.size() <= longest_) {
+        const Parts parts(offsets);
+        const MPI_Datatype type = mpi_type(whole.dtype());
+        CHECK_MPI(MPI_Allgatherv(MPI_IN_PLACE, 0, type, whole.raw(), parts.counts.data(),
+                                 parts.displacements.data(), type, comm_));
+        return;
+    }
     for_each_piece_of_ranks(offsets, [&](int root, Range piece, MPI_Request& request) {
         CHECK_MPI(MPI_Ibcast(at(whole, piece.begin), narrow<int>(piece.size()), mpi_type(whole.dtype()), root,
                              comm_, &request));
@@ -92,6 +111,12 @@ void MpiTransport::reduce_scatter(Context& ctx, const Tensor& whole, Tensor& par
         convert(ctx, whole, wide);
         reduce_scatter(ctx, wide, sum, offsets);
         return convert(ctx, sum, part);
+    }
+    // MPI's own would write the sum elsewhere than into `whole`.
+    if (whole.size() <= longest_ && part.raw() != at(whole, offsets[rank_])) {
+        CHECK_MPI(MPI_Reduce_scatter(whole.raw(), part.raw(), Parts(offsets).counts.data(),
+                                     mpi_type(whole.dtype()), MPI_SUM, comm_));
+        return;
     }
     for_each_piece_of_ranks(offsets, [&](int root, Range piece, MPI_Request& request) {
         const bool here = root == rank_;

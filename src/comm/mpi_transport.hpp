@@ -5,7 +5,9 @@
 
 namespace espalier::comm {
 
-/// Sums of bf16 run in f32. Their order is MPI's, the same from run to run on one layout.
+/// Sums of bf16 run in f32. Their order is MPI's, the same from run to run on one layout. What fits MPI's
+/// counts goes in one call, for which libraries know the network's best way; the rest in pieces, and so do
+/// sums in place.
 class MpiTransport : public Transport {
 public:
     /// Elements that go in one call, below what MPI counts in an int.
