@@ -184,13 +184,13 @@ std::vector<SharePiece> pieces_of(const model::ParameterSet& set, const FlatShar
 void write_share(Context& ctx, io::TensorFileWriter& writer, const std::string& prefix,
                  const model::ParameterSet& set, const FlatShare& share,
                  const std::function<DType(const Parameter&)>& dtype_of) {
-    for (auto& [parameter, box, values] : pieces_of(set, share, std::numeric_limits<int64_t>::max())) {
+    for (const auto& [parameter, box, values] : pieces_of(set, share, std::numeric_limits<int64_t>::max())) {
+        Tensor stored = values;
         if (dtype_of && dtype_of(*parameter) != DType::f32) {
-            const Tensor wide = values;
-            values = ctx.empty(wide.shape(), dtype_of(*parameter));
-            convert(ctx, wide, values);
+            stored = ctx.empty(values.shape(), dtype_of(*parameter));
+            convert(ctx, values, stored);
         }
-        writer.write(prefix + parameter->name, box, ctx.to_host(values));
+        writer.write(prefix + parameter->name, box, ctx.to_host(stored));
     }
 }
 

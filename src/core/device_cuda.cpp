@@ -84,8 +84,7 @@ std::byte* allocate_pinned(size_t bytes) {
         cudaGetLastError();  // the error is dealt with
         fail(
             "out of host memory that the device can reach: {} MiB wanted; use fewer ranks a node, or give "
-            "the "
-            "job more memory",
+            "the job more memory",
             bytes >> 20);
     }
     CHECK_CUDA(code);
