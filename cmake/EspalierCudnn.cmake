@@ -25,7 +25,8 @@ if(CUDNN_LIBRARY AND cudnn_version VERSION_GREATER_EQUAL 9 AND frontend_version 
     add_library(espalier_cudnn_frontend INTERFACE)
     target_include_directories(espalier_cudnn_frontend SYSTEM INTERFACE ${CUDNN_INCLUDE_DIR} ${CUDNN_FRONTEND_INCLUDE_DIR})
     target_compile_definitions(espalier_cudnn_frontend INTERFACE CUDNN_FRONTEND_SKIP_JSON_LIB)
-    target_link_libraries(espalier_cudnn_frontend INTERFACE ${CUDNN_LIBRARY} CUDA::cudart_static)
+    # The frontend brings kernels of its own, which it compiles with NVRTC.
+    target_link_libraries(espalier_cudnn_frontend INTERFACE ${CUDNN_LIBRARY} CUDA::nvrtc CUDA::cudart_static)
 elseif(ESPALIER_CUDNN STREQUAL ON)
     message(FATAL_ERROR "ESPALIER_CUDNN=ON needs cuDNN 9 (found: ${CUDNN_LIBRARY}, headers of version ${cudnn_version}) and "
         "cudnn-frontend 1.13 or newer (found: ${frontend_version}), which NVIDIA packs as cudnn9-cuda-13 for systems and as "
