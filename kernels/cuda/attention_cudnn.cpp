@@ -19,7 +19,7 @@ namespace {
 using cudnn_frontend::graph::Graph;
 using cudnn_frontend::graph::Tensor_attributes;
 
-constexpr int64_t most_workspace = int64_t{1} << 30;
+constexpr int64_t most_workspace = int64_t{2} << 30;
 
 void check_cudnn(cudnnStatus_t code, const char* call) {
     if (code == CUDNN_STATUS_SUCCESS) return;

@@ -17,7 +17,7 @@ bool attention(Context& ctx, const Tensor& qkv, const Tensor& starts, const Atte
                Tensor& lse);
 
 /// attention_backward of kernels/attention.hpp, likewise. Repeats bit for bit, for which the library may want
-/// memory of batch * query_heads * seq^2 elements; more than 1 GiB is not given.
+/// memory of batch * query_heads * seq^2 elements; more than 2 GiB is not given.
 bool attention_backward(Context& ctx, const Tensor& d_o, const Tensor& qkv, const Tensor& starts,
                         const Tensor& o, const Tensor& lse, const AttentionShape& shape, Tensor& dqkv);
 
