@@ -4,9 +4,9 @@
 #include <cmath>
 #include <limits>
 
-#include "kernels/cpu/divergence_terms.hpp"
 #include "kernels/cpu/element.hpp"
 #include "kernels/cpu/vector_math.hpp"
+#include "kernels/divergence_terms.hpp"
 
 namespace espalier::cpu {
 namespace {
@@ -15,6 +15,16 @@ constexpr float infinity = std::numeric_limits<float>::infinity();
 
 /// Columns that are read twice from the first-level cache and summed in f32 before they join the doubles.
 constexpr int64_t chunk = 2048;
+
+/// From logits to logarithms of probabilities, for one row.
+struct Temperature {
+    float inverse_tau;
+    float lse_t;
+    float lse_s;
+
+    float log_teacher(float z) const { return z * inverse_tau - lse_t; }
+    float log_student(float z) const { return z * inverse_tau - lse_s; }
+};
 
 float largest(const float* values, int64_t count) {
     float max = -infinity;
@@ -54,7 +64,8 @@ void row_sums(const float* teacher, const float* student, int64_t n, Temperature
         float sum0 = 0, sum1 = 0, sum2 = 0;
 #pragma omp simd reduction(+ : sum0, sum1, sum2)
         for (int64_t j = begin; j < end; ++j) {
-            const Terms term = terms<kind>(at.log_teacher(teacher[j]), at.log_student(student[j]));
+            const Terms term =
+                terms<kind, VectorMath>(at.log_teacher(teacher[j]), at.log_student(student[j]));
             sum0 += term.first;
             sum1 += term.second;
             sum2 += term.third;
@@ -102,12 +113,12 @@ void divergence_row(const float* teacher, const float* student, int64_t n, Tempe
     if (label.factor == 0) {
         write_row(
             teacher, student, n, label, out, [=](float t, float s) __attribute__((always_inline)) {
-                return factor * gradient<kind>(at.log_teacher(t), at.log_student(s), row);
+                return factor * gradient<kind, VectorMath>(at.log_teacher(t), at.log_student(s), row);
             });
     } else {
         write_row(
             teacher, student, n, label, out, [=](float t, float s) __attribute__((always_inline)) {
-                return factor * gradient<kind>(at.log_teacher(t), at.log_student(s), row) +
+                return factor * gradient<kind, VectorMath>(at.log_teacher(t), at.log_student(s), row) +
                        label.factor * fast_exp(s - lse_1);
             });
     }

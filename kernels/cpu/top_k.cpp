@@ -7,6 +7,7 @@
 
 #include "kernels/cpu/element.hpp"
 #include "kernels/cpu/vector_math.hpp"
+#include "kernels/divergence_terms.hpp"
 
 namespace espalier::cpu {
 namespace {
@@ -54,10 +55,7 @@ private:
     std::vector<Candidate> heap_;
 };
 
-/// Smallest probability of a tail: less is what rounding of the log-sum-exp to f32 leaves of 1 less the rest.
-constexpr double least = 1e-7;
-
-/// One row's distributions over the buckets, and D's value and slope in the student's.
+/// One row's distributions over the buckets.
 struct Row {
     std::vector<double> t, s, slope;
 
@@ -66,53 +64,29 @@ struct Row {
     static void probabilities(const float* logits, float lse, double inverse_tau, std::vector<double>& p) {
         double tail = 1;
         for (size_t b = 0; b + 1 < p.size(); ++b) {
-            p[b] = std::max(std::exp(double{logits[b]} * inverse_tau - double{lse}), 1e-300);
+            p[b] = std::max(std::exp(double{logits[b]} * inverse_tau - double{lse}), least_token);
             tail -= p[b];
         }
-        p.back() = std::max(tail, least);
+        p.back() = std::max(tail, least_tail);
     }
 
-    double loss_and_slopes(Divergence kind) {
-        double loss = 0;
-        switch (kind) {
-            case Divergence::kl:
-                for (size_t b = 0; b < t.size(); ++b) {
-                    loss += t[b] * std::log(t[b] / s[b]);
-                    slope[b] = -t[b] / s[b];
-                }
-                return loss;
-            case Divergence::reverse_kl:
-                for (size_t b = 0; b < t.size(); ++b) {
-                    slope[b] = std::log(s[b] / t[b]);  // and 1, the same for all buckets
-                    loss += s[b] * slope[b];
-                }
-                return loss;
-            case Divergence::jsd:
-                for (size_t b = 0; b < t.size(); ++b) {
-                    const double m = 0.5 * (t[b] + s[b]);
-                    slope[b] = 0.5 * std::log(s[b] / m);
-                    loss += 0.5 * t[b] * std::log(t[b] / m) + s[b] * slope[b];
-                }
-                return loss;
-            case Divergence::mse:
-                for (size_t b = 0; b < t.size(); ++b) {
-                    loss += (s[b] - t[b]) * (s[b] - t[b]);
-                    slope[b] = 2 * (s[b] - t[b]);
-                }
-                return loss;
-            case Divergence::cosine: {
-                double ts = 0, tt = 0, ss = 0;
-                for (size_t b = 0; b < t.size(); ++b) {
-                    ts += t[b] * s[b];
-                    tt += t[b] * t[b];
-                    ss += s[b] * s[b];
-                }
-                const double inverse = 1 / std::sqrt(tt * ss);
-                for (size_t b = 0; b < t.size(); ++b) slope[b] = inverse * (ts / ss * s[b] - t[b]);
-                return 1 - ts * inverse;
-            }
+    /// The loss; `slope` = of each bucket, less its expectation under the student.
+    template <Divergence kind>
+    double loss_and_slopes() {
+        BucketProducts products;
+        for (size_t b = 0; b < t.size(); ++b) {
+            products.ts += t[b] * s[b];
+            products.tt += t[b] * t[b];
+            products.ss += s[b] * s[b];
         }
-        throw InternalError("unknown divergence");
+        double sum = 0, expected = 0;
+        for (size_t b = 0; b < t.size(); ++b) {
+            sum += bucket_loss<kind>(t[b], s[b]);
+            slope[b] = bucket_slope<kind>(t[b], s[b], products);
+            expected += s[b] * slope[b];
+        }
+        for (double& of_bucket : slope) of_bucket -= expected;
+        return bucket_row_loss<kind>(sum, products);
     }
 };
 
@@ -160,23 +134,22 @@ void pick_logits(Context&, const Tensor& logits, const Tensor& ids, int64_t firs
 void bucket_divergence(Context& ctx, Divergence kind, const Tensor& teacher, const Tensor& student,
                        const Tensor& lse_t, const Tensor& lse_s, float tau, Tensor& loss, Tensor& slopes) {
     const int64_t rows = teacher.dim(0), k = teacher.dim(1);
+    const double inverse_tau = 1.0 / double{tau};
+    with_divergence(kind, [&]<Divergence constant>() {
 #pragma omp parallel num_threads(ctx.threads())
-    {
-        Row row(k + 1);
+        {
+            Row row(k + 1);
 #pragma omp for
-        for (int64_t i = 0; i < rows; ++i) {
-            Row::probabilities(teacher.data<float>() + i * k, lse_t.data<float>()[i], 1.0 / double{tau},
-                               row.t);
-            Row::probabilities(student.data<float>() + i * k, lse_s.data<float>()[i], 1.0 / double{tau},
-                               row.s);
-            loss.data<float>()[i] = static_cast<float>(row.loss_and_slopes(kind));
-            double expected = 0;
-            for (size_t b = 0; b < row.s.size(); ++b) expected += row.s[b] * row.slope[b];
-            float* const out = slopes.data<float>() + i * (k + 1);
-            for (int64_t b = 0; b < k; ++b) out[b] = static_cast<float>(row.s[b] * (row.slope[b] - expected));
-            out[k] = static_cast<float>(row.slope[k] - expected);
+            for (int64_t i = 0; i < rows; ++i) {
+                Row::probabilities(teacher.data<float>() + i * k, lse_t.data<float>()[i], inverse_tau, row.t);
+                Row::probabilities(student.data<float>() + i * k, lse_s.data<float>()[i], inverse_tau, row.s);
+                loss.data<float>()[i] = static_cast<float>(row.loss_and_slopes<constant>());
+                float* const out = slopes.data<float>() + i * (k + 1);
+                for (int64_t b = 0; b < k; ++b) out[b] = static_cast<float>(row.s[b] * row.slope[b]);
+                out[k] = static_cast<float>(row.slope[k]);
+            }
         }
-    }
+    });
 }
 
 void bucket_logit_gradient(Context& ctx, const LogitGradient& what, const Tensor& student,

@@ -67,4 +67,10 @@ namespace espalier::cpu {
     return std::fma(e, 0.693359375f, f + low);
 }
 
+/// For code that other back ends share.
+struct VectorMath {
+    [[gnu::always_inline]] static float exp(float x) { return fast_exp(x); }
+    [[gnu::always_inline]] static float log(float x) { return fast_log(x); }
+};
+
 }  // namespace espalier::cpu

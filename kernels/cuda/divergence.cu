@@ -3,9 +3,9 @@
 // on an H100. Two blocks of 512 threads a multiprocessor keep enough reads in flight.
 #include "kernels/cuda/divergence.hpp"
 
-#include "kernels/cuda/divergence_terms.cuh"
 #include "kernels/cuda/element.cuh"
 #include "kernels/cuda/reduce.cuh"
+#include "kernels/divergence_terms.hpp"
 
 namespace espalier::cuda {
 namespace {
@@ -74,8 +74,11 @@ __global__ void sums_of_rows(const float* teacher, const float* student, int64_t
     for (int64_t begin = threadIdx.x; begin < n; begin += run * threads) {
         float part[divergence_sum_count] = {};
         for (int64_t j = begin; j < n && j < begin + run * threads; j += threads) {
-            add_terms<kind>(teacher[row + j] * inverse_tau - from_t, student[row + j] * inverse_tau - from_s,
-                            part);
+            const auto term = terms<kind, DeviceMath>(teacher[row + j] * inverse_tau - from_t,
+                                                      student[row + j] * inverse_tau - from_s);
+            part[0] += term.first;
+            part[1] += term.second;
+            part[2] += term.third;
         }
         for (int k = 0; k < divergence_sum_count; ++k) total[k] += double{part[k]};
     }
@@ -105,11 +108,11 @@ struct GradientInputs {
     float inverse_tau, divergence_weight, label_weight;
 };
 
-enum class Terms { labels, divergence };
+enum class Objective { labels, divergence };
 
-/// kind is read only where the divergence is one of the terms. A thread reads an entry before it writes it,
-/// so that the gradient may take the student's place.
-template <Terms terms, Divergence kind, class T>
+/// kind is read only where the divergence is part of the objective. A thread reads an entry before it writes
+/// it, so that the gradient may take the student's place.
+template <Objective objective, Divergence kind, class T>
 __global__ void gradient_of_rows(GradientInputs in, T* d_logits) {
     const int64_t i = blockIdx.x, row = i * in.n;
     const float weight = in.row_weights[i];
@@ -119,7 +122,7 @@ __global__ void gradient_of_rows(GradientInputs in, T* d_logits) {
     const int64_t label_column = label >= 0 ? label - in.first_id : -1;
     float factor = 0, from_t = 0, from_s = 0;
     RowConstants constants;
-    if constexpr (terms == Terms::divergence) {
+    if constexpr (objective == Objective::divergence) {
         factor = weight * in.divergence_weight * in.inverse_tau;
         from_t = in.lse_t[i];
         from_s = in.lse_s[i];
@@ -128,10 +131,10 @@ __global__ void gradient_of_rows(GradientInputs in, T* d_logits) {
     for (int64_t j = threadIdx.x; j < in.n; j += threads) {
         const float s = in.student[row + j];
         float d = 0;
-        if constexpr (terms == Terms::divergence) {
+        if constexpr (objective == Objective::divergence) {
             if (weight != 0) {
-                d = factor * gradient<kind>(in.teacher[row + j] * in.inverse_tau - from_t,
-                                            s * in.inverse_tau - from_s, constants);
+                d = factor * gradient<kind, DeviceMath>(in.teacher[row + j] * in.inverse_tau - from_t,
+                                                        s * in.inverse_tau - from_s, constants);
             }
         }
         if (label_factor != 0) d += label_factor * (expf(s - lse_1) - (j == label_column ? 1.0f : 0.0f));
@@ -208,12 +211,12 @@ void logit_gradient(Context& ctx, const LogitGradient& what, const Tensor& teach
                             what.label_weight};
     visit_elements(d_logits.dtype(), [&]<class T>(T) {
         if (!what.divergence) {
-            launch(gradient_of_rows<Terms::labels, Divergence::kl, T>, rows, threads, 0, ctx.stream(), in,
+            launch(gradient_of_rows<Objective::labels, Divergence::kl, T>, rows, threads, 0, ctx.stream(), in,
                    data<T>(d_logits));
             return;
         }
         with_divergence(*what.divergence, [&]<Divergence kind>() {
-            launch(gradient_of_rows<Terms::divergence, kind, T>, rows, threads, 0, ctx.stream(), in,
+            launch(gradient_of_rows<Objective::divergence, kind, T>, rows, threads, 0, ctx.stream(), in,
                    data<T>(d_logits));
         });
     });

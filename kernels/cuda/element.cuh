@@ -22,6 +22,12 @@ inline __device__ void store(__nv_bfloat16* to, float x) {
     *to = __float2bfloat16(x);
 }
 
+/// For code that other back ends share.
+struct DeviceMath {
+    static __device__ float exp(float x) { return expf(x); }
+    static __device__ float log(float x) { return logf(x); }
+};
+
 /// Elements that a thread moves at a time: 16 bytes of bf16, twice 16 of f32.
 constexpr int pack = 8;
 
