@@ -131,7 +131,7 @@ Session::Session(std::string job, const Options& options, const CommonOptions& c
     }
     log_.debug("stage {}, tensor part {}, replica {}, {} threads, {}, {}", topology_.stage(),
                topology_.tensor.rank(), topology_.data.rank(), context_->threads(), to_string(dtype_),
-               device_name_.empty() ? "on the processor" : device_name_);
+               device_name_.empty() ? "on the CPU" : device_name_);
     memory_at_start_ = resident_memory();
 }
 

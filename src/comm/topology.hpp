@@ -40,7 +40,7 @@ enum StageTag : int {
 /// Whether there will be messages of the first kind alone, or of all.
 enum class Traffic { forward, training };
 
-/// Makes the grid's communicators ready for tensors of ctx's device. Collective; nothing on the processor.
+/// Makes the grid's communicators ready for tensors of ctx's device. Collective; nothing on a CPU.
 void attach(const Topology& topology, Context& ctx, Traffic traffic);
 
 /// Ranks of this program on this node, and this one's place among them.

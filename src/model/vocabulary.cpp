@@ -66,7 +66,7 @@ std::vector<int64_t> argmax(Context& ctx, const comm::Communicator& tensor, cons
 
 namespace {
 
-/// All [rows], on the processor.
+/// All [rows], on the host.
 void append_losses(const Tensor& lse, const Tensor& at_label, const Tensor& labels,
                    std::vector<double>& losses) {
     for (int64_t i = 0; i < labels.size(); ++i) {
