@@ -39,7 +39,7 @@ public:
           o_(o),
           objective_(distill::parse_loss_terms(o.loss, o.temperature, o.top_k)) {
         check(o);
-        const auto states = state_terms(o, objective_.terms());
+        auto states = state_terms(o, objective_.terms());
         check_run_folder(session, o.out, o.resume == "auto");
         student_file_ = std::make_unique<ModelFile>(o.student, session.world().handle());
         check_models();
@@ -47,8 +47,8 @@ public:
         steps_ = div_ceil(o.tokens, o.global_batch * o.seq_len);
         teacher_ = std::make_unique<TeacherSide>(session, o, *student_file_, steps_ * o.global_batch, masks_);
         if (!states.pairs.empty())
-            distill::check(states, teacher_->file()->architecture(), o.teacher, student_file_->architecture(),
-                           o.student);
+            states = distill::resolved(std::move(states), teacher_->file()->architecture(), o.teacher,
+                                       student_file_->architecture(), o.student);
         const int64_t vocab = student_file_->architecture().vocab;
         samples_ = std::make_unique<data::Samples>(open_data(o.data, vocab), steps_ * o.global_batch,
                                                    o.seq_len, static_cast<uint32_t>(session.common().seed));

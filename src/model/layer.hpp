@@ -76,7 +76,7 @@ public:
     virtual ~Injector() = default;
     /// Of the residual stream after a layer; -1: of the embedding.
     virtual void residual(Context&, int64_t /*layer*/, Tensor& /*d*/) {}
-    /// Of a norm's output inside a layer.
+    /// Of a norm's output, inside a layer or before the head.
     virtual void norm_output(Context&, StateName, Tensor& /*d*/) {}
 };
 

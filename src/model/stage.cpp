@@ -5,12 +5,17 @@ namespace {
 
 Tensor receive_activation(Context& ctx, const Transformer& model, const comm::Topology& topology,
                           const TokenBatch& tokens, int from) {
-    Tensor x = ctx.empty({local_tokens(topology, tokens), model.architecture().hidden}, model.dtype());
+    Tensor x = empty_activation(ctx, model, topology, tokens);
     topology.pipeline.receive(x, from, comm::activation_tag).wait();
     return x;
 }
 
 }  // namespace
+
+Tensor empty_activation(Context& ctx, const Transformer& model, const comm::Topology& topology,
+                        const TokenBatch& tokens) {
+    return ctx.empty({local_tokens(topology, tokens), model.architecture().hidden}, model.dtype());
+}
 
 Tensor enter_stage(Context& ctx, const Transformer& model, const comm::Topology& topology,
                    const TokenBatch& tokens) {

@@ -6,6 +6,10 @@
 
 namespace espalier::model {
 
+/// Room for an activation [Tl, H] of these tokens.
+Tensor empty_activation(Context& ctx, const Transformer& model, const comm::Topology& topology,
+                        const TokenBatch& tokens);
+
 /// The activation [Tl, H] that this stage starts from: the embedding on the first, else received from the one
 /// before.
 Tensor enter_stage(Context& ctx, const Transformer& model, const comm::Topology& topology,

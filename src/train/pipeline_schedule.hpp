@@ -12,6 +12,15 @@ struct PipelineShape {
     int stages = 1;
     int stage = 0;
     int virtual_stages = 1;
+
+    /// Where activations come from and go to: a ring, since virtual stages begin again at the first stage.
+    int stage_before() const { return (stage + stages - 1) % stages; }
+    int stage_after() const { return (stage + 1) % stages; }
+    /// Of the whole model's layers.
+    bool is_first(int virtual_stage) const { return stage == 0 && virtual_stage == 0; }
+    bool is_last(int virtual_stage) const {
+        return stage == stages - 1 && virtual_stage == virtual_stages - 1;
+    }
 };
 
 /// One micro-batch through one virtual stage.
