@@ -50,7 +50,7 @@ void check_run_folder(const Session& session, const std::string& folder, bool re
 void open_run_folder(const Session& session, const std::string& folder, bool over) {
     if (session.root()) {
         io::make_folder(folder);
-        for (const char* name : {"model.h5", "metrics.jsonl", "checkpoints", "latest"}) {
+        for (const char* name : {"model.h5", "teacher.h5", "metrics.jsonl", "checkpoints", "latest"}) {
             if (over) fs::remove_all(folder + "/" + name);
         }
         fs::remove(folder + "/stop");  // of the stop that this start ends

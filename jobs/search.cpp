@@ -18,6 +18,9 @@
 #include "src/core/error.hpp"
 #include "src/distill/loss_terms.hpp"
 #include "src/prune/aggregate.hpp"
+#include "src/prune/depth.hpp"
+#include "src/prune/heads.hpp"
+#include "src/prune/kept.hpp"
 
 namespace espalier::jobs {
 namespace {
@@ -224,8 +227,10 @@ void write(Session& session, const std::string& out, const ordered_json& candida
 }
 
 /// Bad input is told before the first cut.
-void check_training(SearchOptions& o, const Session& session, const model::Architecture& a) {
+void check_training(SearchOptions& o, const Session& session, const ModelFile& model,
+                    const std::vector<search::Candidate>& candidates) {
     auto& t = o.training;
+    const auto& a = model.architecture();
     if (t.seq_len == 0) t.seq_len = std::min<int64_t>(a.max_positions, 2048);
     ESPALIER_REQUIRE(t.seq_len <= a.max_positions,
                      "--seq-len {}: the model has {} positions; choose --seq-len <= {}", t.seq_len,
@@ -233,6 +238,13 @@ void check_training(SearchOptions& o, const Session& session, const model::Archi
     ESPALIER_REQUIRE(t.micro_batch > 0, "--micro-batch {}: it must be positive", t.micro_batch);
     prune::aggregator_from_string(o.batch, "--batch-aggregate");
     prune::aggregator_from_string(o.sequence, "--seq-aggregate");
+    prune::depth_by_from_string(o.depth_by);
+    const auto residual = prune::head_residual_from_string(o.residual);
+    for (const auto& c : candidates) {
+        for (const auto& l : a.layers)
+            prune::check_heads(l, c.shape.heads, c.shape.kv_heads, residual, o.model);
+    }
+    document_masks(session, t.documents, model);
     const auto sources = open_data(t.data, a.vocab);
     if (!t.valid.empty()) open_data({t.valid}, a.vocab);
     if (!o.retrains()) return;
@@ -296,7 +308,7 @@ int search(const std::vector<std::string>& arguments, comm::Mpi& mpi) {
             const auto candidates = search::enumerate(a, space, budget, use_of(o, a), loaders);
             session.results["count"] = candidates.size();
             if (o.measures()) {
-                check_training(o, session, a);
+                check_training(o, session, *model, candidates);
                 return measure_all(session, mpi, o, *model, candidates);
             }
             auto list = ordered_json::array();

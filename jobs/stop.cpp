@@ -31,7 +31,7 @@ StopRequests::~StopRequests() {
 
 bool StopRequests::wanted(const Session& session, const StopLimits& limits, int64_t step) const {
     if (signalled != 0) return true;
-    if (limits.step > 0 && step >= limits.step) return true;
+    if (limits.step > 0 && step == limits.step) return true;
     if (!session.root()) return false;  // one clock and one view of the file system are enough
     if (limits.minutes > 0 && session.seconds() >= 60 * limits.minutes) return true;
     return !limits.file.empty() && std::filesystem::exists(limits.file);

@@ -9,7 +9,7 @@ namespace espalier::jobs {
 
 struct StopLimits {
     double minutes = 0;  ///< 0: none
-    int64_t step = 0;    ///< 0: none
+    int64_t step = 0;    ///< the last one; 0: none. Who goes on from it is past it
     std::string file;    ///< its existence stops the run
 };
 

@@ -31,6 +31,17 @@ int64_t norm_row(const model::Architecture& a, model::StateName norm) {
 
 }  // namespace
 
+std::string_view to_string(NeuronSite site) {
+    return site == NeuronSite::after_activation ? "post" : "pre";
+}
+
+NeuronSite neuron_site_from_string(const std::string& name, const char* option) {
+    for (const auto site : {NeuronSite::after_activation, NeuronSite::before_activation}) {
+        if (name == to_string(site)) return site;
+    }
+    fail("{} {}: choose post or pre", option, name);
+}
+
 ScoreSums::ScoreSums(const model::Architecture& a, int64_t block, HeadDimSums dims)
     : neurons(a.depth(), widest(a, &model::LayerShape::ffn)),
       heads(a.depth(), widest(a, &model::LayerShape::query_heads)),

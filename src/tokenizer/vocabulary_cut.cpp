@@ -87,6 +87,8 @@ VocabularyCut::VocabularyCut(std::string_view tokenizer_json) {
         if (*symbols == std::vector<int32_t>{id}) {
             auto& parts = parts_[static_cast<size_t>(id)];
             parts.assign(made.begin(), made.end());
+            std::sort(parts.begin(), parts.end());  // "abab" is made of "ab" twice
+            parts.erase(std::unique(parts.begin(), parts.end()), parts.end());
             if (parts.empty()) parts = {id};  // a byte
         } else if (definition.ignore_merges) {
             parts_[static_cast<size_t>(id)] = {id};  // found as a whole piece
