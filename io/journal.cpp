@@ -70,7 +70,8 @@ bool append_line(const std::string& path, const std::string& line,
     const ssize_t written = ::write(file.get(), text.data(), text.size());
     const bool done = written == static_cast<ssize_t>(text.size()) && ::fsync(file.get()) == 0;
     if (!done) {
-        const int error = written >= 0 && errno == 0 ? ENOSPC : errno;
+        const bool is_short = written >= 0 && written < static_cast<ssize_t>(text.size());
+        const int error = is_short ? ENOSPC : errno;
         cut();
         fail("cannot write {}: {}", path, std::strerror(error));
     }

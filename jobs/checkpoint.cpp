@@ -105,9 +105,11 @@ struct Checkpoints::Writing {
     std::atomic<bool> done = false;  ///< the thread, with what it was started for
     bool started = false, gathered = false;
     std::exception_ptr failure;
+    std::atomic<bool> abandoned = false;  ///< an exception unwinds the run: nobody wants the rest
     std::thread thread;
 
     ~Writing() {
+        abandoned = true;
         if (thread.joinable()) thread.join();
     }
 };
@@ -182,6 +184,7 @@ void Checkpoints::write(Writing& writing) {
     try {
         if (writing.before_writing) writing.before_writing();
         snapshot_.read([&](size_t piece, const Tensor& values) {
+            if (writing.abandoned) throw InternalError("the checkpoint was abandoned");
             writing.writer.write(places_[piece].dataset, places_[piece].box, values);
         });
         writing.writer.sync();

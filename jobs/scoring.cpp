@@ -17,7 +17,7 @@ void check(Calibration& c, const model::Architecture& a) {
 }
 
 CalibrationData open_data(const Session& session, const Calibration& c, const ModelFile& model) {
-    return {{open_data(c.data, model.architecture().vocab), c.samples, c.seq_len,
+    return {{open_data(session.world(), c.data, model.architecture().vocab), c.samples, c.seq_len,
              static_cast<uint32_t>(session.common().seed)},
             document_masks(session, c.documents, model)};
 }

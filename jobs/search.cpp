@@ -245,8 +245,8 @@ void check_training(SearchOptions& o, const Session& session, const ModelFile& m
             prune::check_heads(l, c.shape.heads, c.shape.kv_heads, residual, o.model);
     }
     document_masks(session, t.documents, model);
-    const auto sources = open_data(t.data, a.vocab);
-    if (!t.valid.empty()) open_data({t.valid}, a.vocab);
+    const auto sources = open_data(session.world(), t.data, a.vocab);
+    if (!t.valid.empty()) open_data(session.world(), {t.valid}, a.vocab);
     if (!o.retrains()) return;
     check(t);
     distill::parse_loss_terms(t.loss, t.temperature, t.top_k);

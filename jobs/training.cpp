@@ -50,8 +50,9 @@ public:
             states = distill::resolved(std::move(states), teacher_->file()->architecture(), o.teacher,
                                        student_file_->architecture(), o.student);
         const int64_t vocab = student_file_->architecture().vocab;
-        samples_ = std::make_unique<data::Samples>(open_data(o.data, vocab), steps_ * o.global_batch,
-                                                   o.seq_len, static_cast<uint32_t>(session.common().seed));
+        samples_ = std::make_unique<data::Samples>(open_data(session.world(), o.data, vocab),
+                                                   steps_ * o.global_batch, o.seq_len,
+                                                   static_cast<uint32_t>(session.common().seed));
         teacher_->check_samples(*samples_);
         if (!o.valid.empty()) {
             valid_ = std::make_unique<TokenStream>(o.valid, vocab);

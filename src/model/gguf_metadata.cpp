@@ -105,6 +105,7 @@ Architecture from_gguf(const nlohmann::json& metadata, const std::vector<std::st
     read_rope_factors(a, rope_factors, in, prefix);
     a.window = in.integer(key("attention.sliding_window"), 0);
     a.max_positions = in.integer(key("context_length"));
+    if (a.window >= a.max_positions) a.window = 0;  // a window that holds the whole context is none
     const auto id = [&](const std::string& name) {
         return in.has(name) ? std::optional(in.integer(name)) : std::nullopt;
     };

@@ -188,13 +188,36 @@ Architecture from_hugging_face(const json& config, const std::string& source) {
     return a;
 }
 
-Family loadable_family(const Architecture& a) {
+namespace {
+
+/// What the classes of transformers cannot be told, and so would do otherwise.
+void require_expressible(const Architecture& a) {
     ESPALIER_REQUIRE(a.uniform(),
                      "layers of different widths: no public format holds such a model; cut all layers to the "
                      "same widths to export");
+    const bool nemotron = a.family == Family::nemotron;
+    const auto require = [&](bool expressible, const char* what) {
+        ESPALIER_REQUIRE(expressible, "transformers loads no {} with {}", hf_class(a.family), what);
+    };
+    require(nemotron != (a.activation == Activation::swiglu), "this activation");
+    require(a.norm.kind == (nemotron ? NormKind::layer : NormKind::rms) && a.norm_bias == nemotron &&
+                a.norm.gain == (nemotron ? Gain::one_plus_weight : Gain::weight),
+            "norms of another kind");
+    require(nemotron || a.rotary_dim == a.head_dim, "heads of which only a part is turned by its position");
+    require(a.qkv_bias == a.attention_out_bias, "attention biases before the heads or after them alone");
+    require(a.family != Family::mistral || !(a.qkv_bias || a.mlp_bias), "biases");
+    require(!nemotron || a.window == 0, "a sliding window");
+}
+
+}  // namespace
+
+Family loadable_family(const Architecture& a) {
+    require_expressible(a);
     const auto& l = a.layers.front();
-    if (a.family != Family::llama || a.hidden % l.query_heads == 0) return a.family;
+    const bool as_llama = a.hidden % l.query_heads == 0 && a.window == 0;
+    if (a.family != Family::llama || as_llama) return a.family;
     if (!a.qkv_bias && !a.attention_out_bias && !a.mlp_bias) return Family::mistral;
+    ESPALIER_REQUIRE(a.window == 0, "transformers loads no Llama with biases and a sliding window");
     const int64_t below = a.hidden / l.query_heads * l.query_heads;
     fail(
         "transformers loads no Llama with biases whose hidden size {} is no multiple of its {} query heads; "

@@ -167,6 +167,38 @@ TEST(HuggingFace, ALlamaThatTransformersRefusesGoesOutAsMistral) {
     EXPECT_EQ(loadable_family(a), Family::llama);
 }
 
+TEST(HuggingFace, WhatItsClassesCannotSayIsRefusedAndAWindowMakesALlamaAMistral) {
+    Architecture llama = test::tiny_llama();
+    llama.layers.assign(2, {9, 3, 17});
+    llama.hidden = 27;
+    Architecture a = llama;
+    a.window = 8;
+    EXPECT_EQ(loadable_family(a), Family::mistral);
+    EXPECT_EQ(from_hugging_face(to_hugging_face(a, "float32"), "c").window, 8);
+    const auto refused = [&](const Architecture& with, const char* what) {
+        EXPECT_THAT([&] { loadable_family(with); }, ThrowsMessage<UserError>(HasSubstr(what)));
+    };
+
+    a.mlp_bias = true;
+    refused(a, "sliding window");
+    a = llama;
+    a.qkv_bias = true;
+    refused(a, "attention biases");
+    a = llama;
+    a.rotary_dim = a.head_dim - 2;
+    refused(a, "turned");
+    a = llama;
+    a.activation = Activation::squared_relu;
+    refused(a, "activation");
+    a = llama;
+    a.norm.kind = NormKind::layer;
+    refused(a, "norms");
+    a = llama;
+    a.family = Family::mistral;
+    a.mlp_bias = true;
+    refused(a, "biases");
+}
+
 TEST(Gguf, RowsOfQueryAndKeyAreRotaryPairs) {
     const Architecture a = test::tiny_llama();  // head_dim 6
     const auto query = gguf_tensor(a, parameters(a)[2]);
