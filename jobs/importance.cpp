@@ -84,7 +84,7 @@ int importance(const std::vector<std::string>& arguments, comm::Mpi&) {
         ModelFile file(o.model, session.world().handle());
         const auto& a = file.architecture();
         Calibration calibration = o.calibration;
-        check(calibration, a);
+        check(calibration, file);
         ScoringOptions scoring{.pass = pass_options(o, a),
                                .site = prune::neuron_site_from_string(o.site, "--ffn-site")};
         if (o.head_dims) scoring.head_dims = prune::HeadDimSums::keep;

@@ -36,7 +36,7 @@ prune::Kept choose_in_steps(Session& session, ModelFile& source, const prune::Ta
     check(target, options);
     prune::check_target(a, target, source.path());
     Calibration calibration = options.calibration;
-    check(calibration, a);
+    check(calibration, source);
     const auto data = open_data(session, calibration, source);
     ScoringOptions scoring{.site = options.site, .what = "score"};
     scoring.pass.influence = target.depth.layers && target.depth.by == prune::DepthBy::influence;

@@ -2,32 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
-#include <functional>
 #include <nlohmann/json.hpp>
 
+#include "jobs/json_file.hpp"
 #include "src/core/error.hpp"
 
 namespace espalier::jobs {
 namespace {
 
 using nlohmann::json;
-
-void for_each_line(const std::string& path,
-                   const std::function<void(const json&, const std::string& where)>& read) {
-    std::ifstream in(path);
-    ESPALIER_REQUIRE(in.good(), "{}: cannot be read", path);
-    int64_t number = 0, objects = 0;
-    for (std::string line; std::getline(in, line);) {
-        const std::string where = fmt::format("{}, line {}", path, ++number);
-        if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-        const json object = json::parse(line, nullptr, false);
-        ESPALIER_REQUIRE(object.is_object(), "{}: expected a JSON object", where);
-        read(object, where);
-        ++objects;
-    }
-    ESPALIER_REQUIRE(objects > 0, "{}: the file is empty", path);
-}
 
 std::vector<int32_t> read_ids(const json& list, const char* field, const std::string& where, int64_t vocab) {
     ESPALIER_REQUIRE(list.is_array() && !list.empty(), "{}: \"{}\" must be a list of at least one token id",
@@ -51,16 +34,17 @@ const json& field_of(const json& object, const char* field, const std::string& w
 
 std::vector<evaluate::LikelihoodRequest> read_requests(const std::string& path, int64_t vocab) {
     std::vector<evaluate::LikelihoodRequest> out;
-    for_each_line(path, [&](const json& line, const std::string& where) {
+    for_each_json_line(path, [&](const json& line, const std::string& where) {
         out.push_back({read_ids(field_of(line, "context", where), "context", where, vocab),
                        read_ids(field_of(line, "continuation", where), "continuation", where, vocab)});
     });
+    ESPALIER_REQUIRE(!out.empty(), "{}: the file is empty", path);
     return out;
 }
 
 std::vector<Question> read_choices(const std::string& path, int64_t vocab) {
     std::vector<Question> out;
-    for_each_line(path, [&](const json& line, const std::string& where) {
+    for_each_json_line(path, [&](const json& line, const std::string& where) {
         Question q;
         q.context = read_ids(field_of(line, "context", where), "context", where, vocab);
         const json& choices = field_of(line, "choices", where);
@@ -85,6 +69,7 @@ std::vector<Question> read_choices(const std::string& path, int64_t vocab) {
         q.answer = answer.get<size_t>();
         out.push_back(std::move(q));
     });
+    ESPALIER_REQUIRE(!out.empty(), "{}: the file is empty", path);
     return out;
 }
 

@@ -7,13 +7,11 @@
 
 namespace espalier::jobs {
 
-void check(Calibration& c, const model::Architecture& a) {
+void check(Calibration& c, const ModelFile& model) {
     ESPALIER_REQUIRE(c.samples >= 1 && c.micro_batch >= 1 && c.seq_len >= 0,
                      "--samples and --micro-batch must be at least 1");
-    if (c.seq_len == 0) c.seq_len = std::min<int64_t>(a.max_positions, 4096);
-    ESPALIER_REQUIRE(c.seq_len <= a.max_positions,
-                     "--seq-len {}: the model has {} positions; choose --seq-len <= {}", c.seq_len,
-                     a.max_positions, a.max_positions);
+    if (c.seq_len == 0) c.seq_len = std::min<int64_t>(model.architecture().max_positions, 4096);
+    check_seq_len(c.seq_len, model);
 }
 
 CalibrationData open_data(const Session& session, const Calibration& c, const ModelFile& model) {

@@ -23,7 +23,7 @@ struct CalibrationData {
 };
 
 /// Throws UserError for numbers that do not fit the model; fills in seq_len.
-void check(Calibration& calibration, const model::Architecture& a);
+void check(Calibration& calibration, const ModelFile& model);
 
 struct ScoringOptions {
     prune::PassOptions pass = {};

@@ -232,9 +232,7 @@ void check_training(SearchOptions& o, const Session& session, const ModelFile& m
     auto& t = o.training;
     const auto& a = model.architecture();
     if (t.seq_len == 0) t.seq_len = std::min<int64_t>(a.max_positions, 2048);
-    ESPALIER_REQUIRE(t.seq_len <= a.max_positions,
-                     "--seq-len {}: the model has {} positions; choose --seq-len <= {}", t.seq_len,
-                     a.max_positions, a.max_positions);
+    check_seq_len(t.seq_len, model);
     ESPALIER_REQUIRE(t.micro_batch > 0, "--micro-batch {}: it must be positive", t.micro_batch);
     prune::aggregator_from_string(o.batch, "--batch-aggregate");
     prune::aggregator_from_string(o.sequence, "--seq-aggregate");

@@ -20,13 +20,12 @@ struct CacheOptions {
     DocumentOptions documents;
 };
 
-void check(CacheOptions& o, const model::Architecture& a) {
+void check(CacheOptions& o, const ModelFile& teacher) {
+    const auto& a = teacher.architecture();
     ESPALIER_REQUIRE(o.samples >= 0 && o.seq_len >= 0 && o.micro_batch >= 1,
                      "--micro-batch must be at least 1, --samples and --seq-len not negative");
     if (o.seq_len == 0) o.seq_len = std::min<int64_t>(a.max_positions, 2048);
-    ESPALIER_REQUIRE(o.seq_len <= a.max_positions,
-                     "--seq-len {}: {} has {} positions; choose --seq-len <= {}", o.seq_len, o.teacher,
-                     a.max_positions, a.max_positions);
+    check_seq_len(o.seq_len, teacher);
     ESPALIER_REQUIRE(o.top_k >= 0 && o.top_k < a.vocab,
                      "--top-k {}: {} has {} tokens; choose --top-k < {}, or 0 for whole distributions",
                      o.top_k, o.teacher, a.vocab, a.vocab);
@@ -74,7 +73,7 @@ int teacher_cache(const std::vector<std::string>& arguments, comm::Mpi&) {
     return run_job("teacher-cache", arguments, declare, [&](Session& session, const Options&) {
         ModelFile file(o.teacher, session.world().handle());
         const auto& a = file.architecture();
-        check(o, a);
+        check(o, file);
         const auto masks = document_masks(session, o.documents, file);
         const auto seed = session.common().seed;
         const auto sources = open_data(session.world(), o.data, a.vocab);

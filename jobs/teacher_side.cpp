@@ -47,9 +47,7 @@ void TeacherSide::check() const {
                      "teacher and student differ in vocabulary: {} has {} tokens, {} has {}; "
                      "distillation compares distributions over the same tokens",
                      o_.teacher, t.vocab, o_.student, student_.vocab);
-    ESPALIER_REQUIRE(o_.seq_len <= t.max_positions,
-                     "--seq-len {}: {} has {} positions; choose --seq-len <= {}", o_.seq_len, o_.teacher,
-                     t.max_positions, t.max_positions);
+    check_seq_len(o_.seq_len, *file_);
 }
 
 void TeacherSide::load(const distill::LossTerms& terms, const distill::StateTerms& states) {

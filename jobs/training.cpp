@@ -42,7 +42,7 @@ public:
         auto states = state_terms(o, objective_.terms());
         check_run_folder(session, o.out, o.resume == "auto");
         student_file_ = std::make_unique<ModelFile>(o.student, session.world().handle());
-        check_models();
+        check_seq_len(o.seq_len, *student_file_);
         masks_ = document_masks(session, o.documents, *student_file_);
         steps_ = div_ceil(o.tokens, o.global_batch * o.seq_len);
         teacher_ = std::make_unique<TeacherSide>(session, o, *student_file_, steps_ * o.global_batch, masks_);
@@ -104,15 +104,16 @@ public:
                 valid_ && (step == steps_ || (o_.valid_every > 0 && step % o_.valid_every == 0));
             if (validate) report.valid_loss = validation_loss();
             breakdown_->io([&] { log.step(report); });
-            if (stop || (o_.checkpoint_every > 0 && step % o_.checkpoint_every == 0 && step < steps_)) {
-                breakdown_->io([&] {
+            const bool due = o_.checkpoint_every > 0 && step % o_.checkpoint_every == 0 && step < steps_;
+            breakdown_->io([&] {
+                if (stop || due) {
                     log.flush();
                     checkpoints_->begin({step, skipped_});
-                });
-                saved = step;
-            } else if (report.checkpoint_written) {
-                breakdown_->io([&] { checkpoints_->advance(); });
-            }
+                    saved = step;
+                } else if (report.checkpoint_written) {
+                    checkpoints_->advance();
+                }
+            });
             if (stop) break;
         }
         pipeline_->finish(ctx_);
@@ -124,13 +125,19 @@ public:
         summarise(report, step, static_cast<double>(step - first) * tokens_of_a_step(),
                   breakdown_->seconds());
         memory.finish();
-        if (step < steps_) {
-            session_.log().info(
-                "stopped after step {} of {}, checkpoint {}/checkpoints/step-{}.h5; the same command goes on "
-                "from there",
-                step, steps_, o_.out, saved);
-            return exit_code::work_left;
-        }
+        return step < steps_ ? stopped(step, saved) : finished(report);
+    }
+
+private:
+    int stopped(int64_t step, int64_t saved) const {
+        session_.log().info(
+            "stopped after step {} of {}, checkpoint {}/checkpoints/step-{}.h5; the same command goes on "
+            "from there",
+            step, steps_, o_.out, saved);
+        return exit_code::work_left;
+    }
+
+    int finished(const StepReport& report) {
         ESPALIER_REQUIRE(
             skipped_ < steps_ && std::isfinite(report.loss),
             "{}: {} of {} steps had no finite gradient and the last loss is {}: nothing was learned that "
@@ -138,14 +145,6 @@ public:
             o_.out, skipped_, steps_, report.loss);
         write_model();
         return exit_code::done;
-    }
-
-private:
-    void check_models() const {
-        const auto& s = student_file_->architecture();
-        ESPALIER_REQUIRE(o_.seq_len <= s.max_positions,
-                         "--seq-len {}: {} has {} positions; choose --seq-len <= {}", o_.seq_len, o_.student,
-                         s.max_positions, s.max_positions);
     }
 
     /// Makes the folder, goes on from a checkpoint where there is one; returns the steps done.
@@ -291,7 +290,7 @@ private:
             r.alpha = states_->loss().terms().weight.value_or(
                 shared.hidden_distance > 0 ? shared.hidden_loss / shared.hidden_distance : 0.0);
         }
-        if (teacher_->trained()) r.teacher_loss = shared.teacher_label / scored;
+        if (teacher_->learns()) r.teacher_loss = shared.teacher_label / scored;
         r.learning_rate = update.learning_rate;
         r.grad_norm = update.gradient_norm;
         r.seconds = seconds;
@@ -349,7 +348,7 @@ private:
             return sum;
         };
         reserved_.emplace_back(o_.out + "/model.h5", bytes(*student_file_));
-        if (teacher_->trained()) reserved_.emplace_back(o_.out + "/teacher.h5", bytes(*teacher_->file()));
+        if (teacher_->learns()) reserved_.emplace_back(o_.out + "/teacher.h5", bytes(*teacher_->file()));
     }
 
     void write_model() {

@@ -24,7 +24,7 @@ struct ContextOptions {
 /// A copy to the host that goes on beside the step.
 class PendingRead {
 public:
-    PendingRead() = default;  ///< of nothing: done
+    PendingRead() = default;  ///< an empty read is complete
     explicit PendingRead(std::shared_ptr<CUevent_st> event) : event_(std::move(event)) {}
     bool done() const;
     void wait() const;

@@ -6,11 +6,10 @@ namespace espalier::train {
 
 using comm::activation_tag;
 using comm::gradient_tag;
+using comm::state_sum_tag;
+using comm::state_weight_tag;
 
 namespace {
-
-/// Of numbers, which travel through host memory.
-enum NumberTag : int { sum_tag = comm::gradient_tag + 1, weight_tag };
 
 PipelineShape shape_of(const comm::Topology& topology, const model::Transformer& model) {
     return {topology.layout.pp, topology.stage(), narrow<int>(model.placement().virtual_stages.size())};
@@ -65,7 +64,7 @@ void Pipeline::forward(Context& ctx, const MicroBatch& batch, int64_t index, int
         x = model::empty_activation(ctx, model_, topology_, batch.tokens);
         auto message = topology_.pipeline.receive(x, shape_.stage_before(), activation_tag);
         wait(ctx, message);
-        if (states_) states_sum = receive_number(ctx, shape_.stage_before(), sum_tag);
+        if (states_) states_sum = receive_number(ctx, shape_.stage_before(), state_sum_tag);
     }
     // Here, not only where its result is used: what no stage found time for goes through all of them in turn.
     if (teacher_) teacher_->keep_ahead(ctx);
@@ -75,7 +74,7 @@ void Pipeline::forward(Context& ctx, const MicroBatch& batch, int64_t index, int
     if (!shape_.is_last(virtual_stage)) {
         if (states_) states_sum += flight.states->sum(ctx);
         outbox_.send(topology_.pipeline, x, shape_.stage_after(), activation_tag);
-        if (states_) send_number(ctx, states_sum, shape_.stage_after(), sum_tag);
+        if (states_) send_number(ctx, states_sum, shape_.stage_after(), state_sum_tag);
         return;
     }
     const Tensor teacher_hidden = teacher_ ? teacher_->take_hidden() : Tensor();
@@ -101,7 +100,7 @@ void Pipeline::backward(Context& ctx, const MicroBatch& batch, int virtual_stage
         d_out = model::empty_activation(ctx, model_, topology_, batch.tokens);
         auto message = topology_.pipeline.receive(d_out, shape_.stage_after(), gradient_tag);
         wait(ctx, message);
-        if (states_) weight = receive_number(ctx, shape_.stage_after(), weight_tag);
+        if (states_) weight = receive_number(ctx, shape_.stage_after(), state_weight_tag);
     }
     const Tensor dx = model_.backward(ctx, std::move(d_out), batch.tokens, flight.saved, virtual_stage,
                                       states_ ? &flight.states->injector(weight) : nullptr);
@@ -109,7 +108,7 @@ void Pipeline::backward(Context& ctx, const MicroBatch& batch, int virtual_stage
         model_.embed_backward(ctx, dx, batch.tokens);
     } else {
         outbox_.send(topology_.pipeline, dx, shape_.stage_before(), gradient_tag);
-        if (states_) send_number(ctx, weight, shape_.stage_before(), weight_tag);
+        if (states_) send_number(ctx, weight, shape_.stage_before(), state_weight_tag);
     }
 }
 

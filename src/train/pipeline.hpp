@@ -64,7 +64,7 @@ private:
     /// Waits; a teacher works meanwhile.
     void wait(Context& ctx, comm::Request& message);
 
-    /// A number that goes with an activation to another stage, and its counterpart.
+    /// A number that goes with an activation to another stage, through host memory, and its counterpart.
     void send_number(Context& ctx, double value, int to, int tag);
     double receive_number(Context& ctx, int from, int tag) const;
 
