@@ -73,9 +73,11 @@ std::vector<io::TensorSpec> specs(const std::vector<Trained>& trained) {
     std::vector<io::TensorSpec> out;
     for (const auto& t : trained) {
         for (const char* group : groups) {
-            const auto part =
-                parameter_specs(t.all, t.prefix + group, [](const model::Parameter&) { return DType::f32; });
-            out.insert(out.end(), part.begin(), part.end());
+            for (auto& spec : parameter_specs(t.all, t.prefix + group,
+                                              [](const model::Parameter&) { return DType::f32; })) {
+                spec.axes.clear();  // training waits while the file is made
+                out.push_back(std::move(spec));
+            }
         }
     }
     return out;
