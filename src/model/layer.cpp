@@ -103,7 +103,7 @@ Tensor Layer::forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, c
     // 4  queries and keys turned by their positions
     rotate(ctx, qkv, rotary.cosines, rotary.sines, tokens.positions, shape_.query_heads + shape_.kv_heads, D,
            Rotation::forward);
-    if (extras.observer) extras.observer->attention_input(ctx, index_, tokens, qkv);
+    if (extras.observer) extras.observer->rotated_qkv(ctx, index_, tokens, qkv);
     // 5  o [T, q]
     Tensor o = ctx.empty({T, q}, dtype), lse;
     if (extras.cache) {
@@ -145,11 +145,18 @@ Tensor Layer::forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, c
     add(ctx, h, out, out);
     if (extras.observer) extras.observer->block(ctx, index_, tokens, x, out);
 
-    if (extras.saved) *extras.saved = {x, attention_stats, qkv, o, lse, h, mlp_stats, u, {}, {}, {}};
-    if (extras.saved && extras.keep_cheap) {
-        extras.saved->a = a;
-        extras.saved->b = b;
-        extras.saved->act = act;
+    if (extras.saved) {
+        *extras.saved = {.x = x,
+                         .attention_stats = attention_stats,
+                         .qkv = qkv,
+                         .attended = o,
+                         .lse = lse,
+                         .after_attention = h,
+                         .mlp_stats = mlp_stats,
+                         .mlp_up = u,
+                         .attention_input = extras.keep_cheap ? a : none,
+                         .mlp_input = extras.keep_cheap ? b : none,
+                         .mlp_activated = extras.keep_cheap ? act : none};
     }
     return out;
 }
@@ -165,24 +172,24 @@ Tensor Layer::backward(Context& ctx, const Tensor& d_out, const TokenBatch& toke
     Tensor d_full = tensor_.all_gather(ctx, d_out, T);
     Tensor dh = own_copy(ctx, d_out, d_full);
     // 13 d down +=, d down_bias +=, d_act =
-    Tensor act = saved.act, d_act = ctx.empty({T, ffn_}, dtype);
+    Tensor act = saved.mlp_activated, d_act = ctx.empty({T, ffn_}, dtype);
     if (!act) {
         act = ctx.empty({T, ffn_}, dtype);
-        activate(ctx, a_.activation, saved.u, act);
+        activate(ctx, a_.activation, saved.mlp_up, act);
     }
     matmul_backward_weight(ctx, d_full, act, g_.down);
     if (g_.down_bias && adds_output_bias()) bias_backward(ctx, d_full, g_.down_bias);
     matmul_backward_input(ctx, d_full, w_.down, d_act);
     act = {};
     // 12 du =
-    Tensor du = ctx.empty(saved.u.shape(), dtype);
-    activate_backward(ctx, a_.activation, d_act, saved.u, du);
+    Tensor du = ctx.empty(saved.mlp_up.shape(), dtype);
+    activate_backward(ctx, a_.activation, d_act, saved.mlp_up, du);
     d_act = {};
     // 11 d gate, d up +=, d biases +=, d_full = this rank's part of db
-    Tensor b = saved.b;
+    Tensor b = saved.mlp_input;
     if (!b) {
         b = ctx.empty({Tl, H}, dtype);
-        norm(ctx, saved.h, w_.mlp_norm, w_.mlp_norm_bias, a_.norm, b, stats);
+        norm(ctx, saved.after_attention, w_.mlp_norm, w_.mlp_norm_bias, a_.norm, b, stats);
         b = tensor_.all_gather(ctx, b, T);
     }
     matmul_backward_weight(ctx, du, b, g_.gate_up);
@@ -194,26 +201,27 @@ Tensor Layer::backward(Context& ctx, const Tensor& d_out, const TokenBatch& toke
     Tensor db = tensor_.reduce_scatter(ctx, d_full);
     if (injector) injector->norm_output(ctx, {Site::mlp_input, index_}, db);
     // 9  dh +=, d mlp_norm +=
-    norm_backward(ctx, db, saved.h, w_.mlp_norm, saved.mlp_stats, a_.norm, dh, g_.mlp_norm, g_.mlp_norm_bias);
+    norm_backward(ctx, db, saved.after_attention, w_.mlp_norm, saved.mlp_stats, a_.norm, dh, g_.mlp_norm,
+                  g_.mlp_norm_bias);
 
     // 8  dx = dh, and attention's output gets the same
     // 7  d_full [T, H]
     d_full = tensor_.all_gather(ctx, dh, T);
     Tensor dx = own_copy(ctx, dh, d_full);
     // 6  d attention_out +=, d attention_out_bias +=, d_o =
-    matmul_backward_weight(ctx, d_full, saved.o, g_.attention_out);
+    matmul_backward_weight(ctx, d_full, saved.attended, g_.attention_out);
     if (g_.attention_out_bias && adds_output_bias()) bias_backward(ctx, d_full, g_.attention_out_bias);
-    Tensor d_o = ctx.empty(saved.o.shape(), dtype);
+    Tensor d_o = ctx.empty(saved.attended.shape(), dtype);
     matmul_backward_input(ctx, d_full, w_.attention_out, d_o);
     // 5  d_qkv =
     Tensor d_qkv = ctx.empty(saved.qkv.shape(), dtype);
-    attention_backward(ctx, d_o, saved.qkv, tokens.starts, saved.o, saved.lse, attention_shape(tokens),
+    attention_backward(ctx, d_o, saved.qkv, tokens.starts, saved.attended, saved.lse, attention_shape(tokens),
                        d_qkv);
     // 4  turned back
     rotate(ctx, d_qkv, rotary.cosines, rotary.sines, tokens.positions, shape_.query_heads + shape_.kv_heads,
            D, Rotation::backward);
     // 3  d query, d key, d value +=, d biases +=, d_full = this rank's part of da
-    Tensor a = saved.a;
+    Tensor a = saved.attention_input;
     if (!a) {
         a = ctx.empty({Tl, H}, dtype);
         norm(ctx, saved.x, w_.attention_norm, w_.attention_norm_bias, a_.norm, a, stats);
