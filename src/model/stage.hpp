@@ -6,6 +6,9 @@
 
 namespace espalier::model {
 
+/// This rank's place in the pipeline over whose stages `model` is dealt.
+PipelineShape pipeline_shape(const comm::Topology& topology, const Transformer& model);
+
 /// Room for an activation [Tl, H] of these tokens.
 Tensor empty_activation(Context& ctx, const Transformer& model, const comm::Topology& topology,
                         const TokenBatch& tokens);

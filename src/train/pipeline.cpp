@@ -12,10 +12,6 @@ namespace {
 /// Of numbers, which travel through host memory.
 enum NumberTag : int { sum_tag = comm::gradient_tag + 1, weight_tag };
 
-PipelineShape shape_of(const comm::Topology& topology, const model::Transformer& model) {
-    return {topology.layout.pp, topology.stage(), narrow<int>(model.placement().virtual_stages.size())};
-}
-
 }  // namespace
 
 Pipeline::Pipeline(const comm::Topology& topology, model::Transformer& model, model::Transformer* teacher,
@@ -24,7 +20,7 @@ Pipeline::Pipeline(const comm::Topology& topology, model::Transformer& model, mo
       model_(model),
       options_(options),
       states_(states),
-      shape_(shape_of(topology, model)) {
+      shape_(model::pipeline_shape(topology, model)) {
     in_flight_.resize(static_cast<size_t>(shape_.virtual_stages));
     if (teacher) teacher_.emplace(topology, shape_, *teacher, options.teacher_ahead, states);
 }
