@@ -27,9 +27,9 @@ Tensor append(Context& ctx, const Tensor& qkv, const AttentionShape& shape, cons
 /// x itself, or where the gathered `full` is the very same tensor, a copy that may be changed.
 Tensor own_copy(Context& ctx, const Tensor& x, const Tensor& full) {
     if (full.raw() != x.raw()) return x;
-    Tensor copy = ctx.empty(x.shape(), x.dtype());
-    convert(ctx, x, copy);
-    return copy;
+    Tensor own = ctx.empty(x.shape(), x.dtype());
+    copy(ctx, x, own);
+    return own;
 }
 
 }  // namespace

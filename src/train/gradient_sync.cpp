@@ -67,9 +67,9 @@ void sum_pieces(Context& ctx, const comm::Communicator& over, const std::vector<
             f(gradient, place);
         }
     };
-    for_each_held([&](Tensor& gradient, Tensor& place) { convert(ctx, gradient, place); });
+    for_each_held([&](Tensor& gradient, Tensor& place) { copy(ctx, gradient, place); });
     over.all_reduce(ctx, packed);
-    for_each_held([&](Tensor& gradient, Tensor& place) { convert(ctx, place, gradient); });
+    for_each_held([&](Tensor& gradient, Tensor& place) { copy(ctx, place, gradient); });
 }
 
 }  // namespace
