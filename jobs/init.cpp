@@ -21,8 +21,8 @@ void initialise(const model::Architecture& a, const model::Parameter& p, uint64_
     const uint64_t key = mix64(seed) ^ hash_name(p.name);
     float* values = block.data<float>();
     const double std = p.init == model::Init::scaled
-                           ? a.init_std / std::sqrt(2.0 * static_cast<double>(a.depth()))
-                           : a.init_std;
+                           ? a.conventions.init_std / std::sqrt(2.0 * static_cast<double>(a.depth()))
+                           : a.conventions.init_std;
     switch (p.init) {
         case model::Init::normal:
         case model::Init::scaled:

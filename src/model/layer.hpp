@@ -129,8 +129,10 @@ private:
     /// Biases of projections that are summed over ranks count once: on rank 0.
     bool adds_output_bias() const { return tensor_.rank() == 0; }
 
-    Architecture a_;
     int64_t index_;
+    int64_t hidden_;
+    NormOptions norm_;
+    Activation activation_;
     AttentionShape shape_;  // heads of this rank
     int64_t ffn_;           // neurons of this rank
     comm::Communicator tensor_;
