@@ -40,7 +40,7 @@ struct Placement {
 
 /// Layers are dealt out so that the stages' matrix products are as even as they can be; the last stage also
 /// has the head, which in a small model weighs as much as several layers.
-Placement place(const Architecture& a, TensorPart tensor, const PipelineShape& pipeline);
+Placement partition(const Architecture& a, TensorPart tensor, const PipelineShape& pipeline);
 
 /// The part of `placement` without the head, and the head alone: for a teacher whose head lives with the
 /// student's.
