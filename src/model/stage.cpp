@@ -1,16 +1,6 @@
 #include "src/model/stage.hpp"
 
 namespace espalier::model {
-namespace {
-
-Tensor receive_activation(Context& ctx, const Transformer& model, const comm::Topology& topology,
-                          const TokenBatch& tokens, int from) {
-    Tensor x = empty_activation(ctx, model, topology, tokens);
-    topology.pipeline.receive(x, from, comm::activation_tag).wait();
-    return x;
-}
-
-}  // namespace
 
 PipelineShape pipeline_shape(const comm::Topology& topology, const Transformer& model) {
     return {topology.layout.pp, topology.stage(), narrow<int>(model.placement().virtual_stages.size())};
@@ -19,6 +9,13 @@ PipelineShape pipeline_shape(const comm::Topology& topology, const Transformer& 
 Tensor empty_activation(Context& ctx, const Transformer& model, const comm::Topology& topology,
                         const TokenBatch& tokens) {
     return ctx.empty({local_tokens(topology, tokens), model.architecture().hidden}, model.dtype());
+}
+
+Tensor receive_activation(Context& ctx, const Transformer& model, const comm::Topology& topology,
+                          const TokenBatch& tokens, int from) {
+    Tensor x = empty_activation(ctx, model, topology, tokens);
+    topology.pipeline.receive(x, from, comm::activation_tag).wait();
+    return x;
 }
 
 Tensor enter_stage(Context& ctx, const Transformer& model, const comm::Topology& topology,
