@@ -68,10 +68,6 @@ bool all_equal(std::span<const int64_t> offsets, int size) {
     return true;
 }
 
-std::byte* at(const Tensor& x, int64_t element) {
-    return x.raw() + element * static_cast<int64_t>(size_of(x.dtype()));
-}
-
 /// Operations that NCCL sees as one.
 class Group {
 public:
@@ -153,8 +149,8 @@ void DeviceGroup::all_gather(Context&, const Tensor& part, Tensor& whole, std::s
         }
         Group group;
         for (int r = 0; r < size; ++r) {
-            CHECK_NCCL(ncclBroadcast(part.raw(), at(whole, offsets[r]), count_of(offsets, r), type, r, comm,
-                                     stream));
+            CHECK_NCCL(
+                ncclBroadcast(part.raw(), whole.at(offsets[r]), count_of(offsets, r), type, r, comm, stream));
         }
         group.end();
     });
@@ -172,7 +168,7 @@ void DeviceGroup::reduce_scatter(Context&, const Tensor& whole, Tensor& part,
         }
         Group group;
         for (int r = 0; r < size; ++r) {
-            CHECK_NCCL(ncclReduce(at(whole, offsets[r]), part.raw(), count_of(offsets, r), type, ncclSum, r,
+            CHECK_NCCL(ncclReduce(whole.at(offsets[r]), part.raw(), count_of(offsets, r), type, ncclSum, r,
                                   comm, stream));
         }
         group.end();
