@@ -147,7 +147,7 @@ void write_tensor(Session& session, ModelFile& file, const Exported& t, size_t i
     const auto& p = t.parameter;
     const int64_t rows_each = t.foreign.shape[0] / p.shape[0];
     const Range mine = comm::my_rows(session.world(), p.shape[0]);
-    for_each_row_block(p.shape, mine, p.size() / p.shape[0] * 4, [&](const Box& box) {
+    for_each_row_block(p.shape, mine, row_elements(p.shape) * 4, [&](const Box& box) {
         Tensor block = ctx.empty(box.count, t.stored);
         file.reader().read(dataset(p), box, block, box);
         if (t.stored != t.foreign.dtype) {

@@ -92,7 +92,7 @@ double copy_tensors(Session& session, const ForeignModel& source, const std::vec
     for (size_t i = 0; i < parameters.size(); ++i) {
         const auto& p = parameters[i];
         const Range mine = comm::my_rows(session.world(), p.shape[0]);
-        for_each_row_block(p.shape, mine, p.size() / p.shape[0] * 4, [&](const Box& box) {
+        for_each_row_block(p.shape, mine, row_elements(p.shape) * 4, [&](const Box& box) {
             writer.write(p, box, read_block(session.context(), source, origins[i], box, dtypes[i]));
         });
         const auto size = static_cast<double>(p.size());

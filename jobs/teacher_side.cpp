@@ -117,7 +117,7 @@ void TeacherSide::load_elsewhere(int tp, int pp, const distill::StateTerms& stat
         return std::make_unique<model::Transformer>(session_.context(), a, placement, tensor,
                                                     session_.dtype(), model::Gradients::none);
     };
-    const auto body = model::place(a, {tp, own_->tensor.rank()}, {pp, own_->stage(), 1});
+    const auto body = model::partition(a, {tp, own_->tensor.rank()}, {pp, own_->stage(), 1});
     model_ = make(model::without_head(body), own_->tensor);
     head_ = make(model::head_alone({student.layout.tp, student.tensor.rank()}, student.last_stage()),
                  student.tensor);

@@ -33,6 +33,11 @@ void scale(Context& ctx, float factor, Tensor& x) {
     cpu::scale(ctx, factor, x);
 }
 
+void copy(Context& ctx, const Tensor& x, Tensor& out) {
+    expect_dtype(out, x.dtype(), "out");
+    convert(ctx, x, out);
+}
+
 void convert(Context& ctx, const Tensor& x, Tensor& out) {
     expect_shape(out, x.shape(), "out");
     if constexpr (has_cuda) {

@@ -69,10 +69,6 @@ bool all_equal(std::span<const int64_t> offsets, int size) {
     return true;
 }
 
-std::byte* at(const Tensor& x, int64_t element) {
-    return x.raw() + element * static_cast<int64_t>(size_of(x.dtype()));
-}
-
 /// What NCCL sees as one operation.
 template <class F>
 void grouped(F&& operations) {
@@ -160,7 +156,7 @@ void DeviceGroup::all_gather(Context&, const Tensor& part, Tensor& whole, std::s
         }
         grouped([&] {
             for (int r = 0; r < size; ++r) {
-                CHECK_NCCL(ncclBroadcast(part.raw(), at(whole, offsets[r]), count_of(offsets, r), type, r,
+                CHECK_NCCL(ncclBroadcast(part.raw(), whole.at(offsets[r]), count_of(offsets, r), type, r,
                                          comm, stream));
             }
         });
@@ -179,7 +175,7 @@ void DeviceGroup::reduce_scatter(Context&, const Tensor& whole, Tensor& part,
         }
         grouped([&] {
             for (int r = 0; r < size; ++r) {
-                CHECK_NCCL(ncclReduce(at(whole, offsets[r]), part.raw(), count_of(offsets, r), type, ncclSum,
+                CHECK_NCCL(ncclReduce(whole.at(offsets[r]), part.raw(), count_of(offsets, r), type, ncclSum,
                                       r, comm, stream));
             }
         });

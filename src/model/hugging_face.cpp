@@ -181,10 +181,10 @@ Architecture from_hugging_face(const json& config, const std::string& source) {
                                                             : a.family == Family::mistral ? 131072
                                                                                           : 2048);
     if (a.window >= a.max_positions) a.window = 0;  // a window that holds the whole context is none
-    a.init_std = in.number("initializer_range", nemotron ? 0.0134 : 0.02);
-    a.bos = first_id(in, "bos_token_id");
-    a.eos = in.integers("eos_token_id");
-    a.pad = first_id(in, "pad_token_id");
+    a.conventions.init_std = in.number("initializer_range", nemotron ? 0.0134 : 0.02);
+    a.conventions.bos = first_id(in, "bos_token_id");
+    a.conventions.eos = in.integers("eos_token_id");
+    a.conventions.pad = first_id(in, "pad_token_id");
     return a;
 }
 
@@ -251,7 +251,7 @@ ordered_json to_hugging_face(const Architecture& a, const std::string& dtype) {
                      {"head_dim", a.head_dim},
                      {"hidden_act", hf_activation(a.activation)},
                      {"max_position_embeddings", a.max_positions},
-                     {"initializer_range", a.init_std},
+                     {"initializer_range", a.conventions.init_std},
                      {"tie_word_embeddings", a.tied},
                      {"rope_theta", a.rotary_base},
                      {"rope_scaling", s.kind == RotaryScaling::Kind::none ? ordered_json(nullptr) : rope},
@@ -271,9 +271,9 @@ ordered_json to_hugging_face(const Architecture& a, const std::string& dtype) {
         out["mlp_bias"] = a.mlp_bias;
     }
     out["rope_parameters"] = rope;
-    out["bos_token_id"] = a.bos ? ordered_json(*a.bos) : ordered_json(nullptr);
-    out["eos_token_id"] = one_or_list(a.eos);
-    out["pad_token_id"] = a.pad ? ordered_json(*a.pad) : ordered_json(nullptr);
+    out["bos_token_id"] = a.conventions.bos ? ordered_json(*a.conventions.bos) : ordered_json(nullptr);
+    out["eos_token_id"] = one_or_list(a.conventions.eos);
+    out["pad_token_id"] = a.conventions.pad ? ordered_json(*a.conventions.pad) : ordered_json(nullptr);
     out["dtype"] = dtype;
     out["torch_dtype"] = dtype;
     return out;

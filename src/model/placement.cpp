@@ -68,7 +68,7 @@ Range Placement::layers() const {
     return virtual_stages.front();
 }
 
-Placement place(const Architecture& a, TensorPart tensor, PipelinePart pipeline) {
+Placement partition(const Architecture& a, TensorPart tensor, const PipelineShape& pipeline) {
     const auto ends = stage_ends(a, pipeline.stages * pipeline.virtual_stages);
     Placement out{.tensor = tensor};
     for (int v = 0; v < pipeline.virtual_stages; ++v)

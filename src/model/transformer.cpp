@@ -42,8 +42,8 @@ Transformer::Transformer(Context& ctx, Architecture architecture, Placement plac
 Transformer::Transformer(Context& ctx, const Architecture& architecture, const comm::Topology& topology,
                          DType dtype, Gradients gradients, int virtual_stages)
     : Transformer(ctx, architecture,
-                  place(architecture, {topology.layout.tp, topology.tensor.rank()},
-                        {topology.layout.pp, topology.stage(), virtual_stages}),
+                  partition(architecture, {topology.layout.tp, topology.tensor.rank()},
+                            {topology.layout.pp, topology.stage(), virtual_stages}),
                   topology.tensor, dtype, gradients) {}
 
 size_t Transformer::slot_of(int64_t layer) const {

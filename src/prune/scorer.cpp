@@ -111,8 +111,7 @@ void Scorer::norm_output(Context& ctx, model::StateName norm, const model::Token
     see(ctx, sums_.channels, norm_row(a_, norm), mine.begin, full, mine, tokens);
 }
 
-void Scorer::attention_input(Context& ctx, int64_t layer, const model::TokenBatch& tokens,
-                             const Tensor& qkv) {
+void Scorer::rotated_qkv(Context& ctx, int64_t layer, const model::TokenBatch& tokens, const Tensor& qkv) {
     if (sums_.queries.rows() == 0) return;
     const int64_t dims = a_.head_dim;
     const Range heads = model::local_range(a_, layer, model::Axis::query_head, part_),

@@ -45,8 +45,8 @@ public:
 
     void norm_output(Context& ctx, model::StateName norm, const model::TokenBatch& tokens,
                      const Tensor& full) override;
-    void attention_input(Context& ctx, int64_t layer, const model::TokenBatch& tokens,
-                         const Tensor& qkv) override;
+    void rotated_qkv(Context& ctx, int64_t layer, const model::TokenBatch& tokens,
+                     const Tensor& qkv) override;
     void heads(Context& ctx, int64_t layer, const model::TokenBatch& tokens, const Tensor& o) override;
     void neurons(Context& ctx, int64_t layer, const model::TokenBatch& tokens, const Tensor& before,
                  const Tensor& after) override;

@@ -9,21 +9,13 @@ using comm::gradient_tag;
 using comm::state_sum_tag;
 using comm::state_weight_tag;
 
-namespace {
-
-PipelineShape shape_of(const comm::Topology& topology, const model::Transformer& model) {
-    return {topology.layout.pp, topology.stage(), narrow<int>(model.placement().virtual_stages.size())};
-}
-
-}  // namespace
-
 Pipeline::Pipeline(const comm::Topology& topology, model::Transformer& model, model::Transformer* teacher,
                    PipelineOptions options, model::StateHooks* states)
     : topology_(topology),
       model_(model),
       options_(options),
       states_(states),
-      shape_(shape_of(topology, model)) {
+      shape_(model::pipeline_shape(topology, model)) {
     in_flight_.resize(static_cast<size_t>(shape_.virtual_stages));
     if (teacher) teacher_.emplace(topology, shape_, *teacher, options.teacher_ahead, states);
 }

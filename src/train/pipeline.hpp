@@ -72,7 +72,7 @@ private:
     model::Transformer& model_;
     PipelineOptions options_;
     model::StateHooks* states_;
-    PipelineShape shape_;
+    model::PipelineShape shape_;
     std::optional<TeacherPasses> teacher_;
     std::vector<std::deque<InFlight>> in_flight_;  // of each virtual stage
     model::Outbox outbox_, numbers_;

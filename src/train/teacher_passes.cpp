@@ -8,7 +8,7 @@ namespace espalier::train {
 
 using comm::teacher_activation_tag;
 
-TeacherPasses::TeacherPasses(const comm::Topology& topology, const PipelineShape& shape,
+TeacherPasses::TeacherPasses(const comm::Topology& topology, const model::PipelineShape& shape,
                              model::Transformer& teacher, bool may_run_ahead, model::StateHooks* states)
     : topology_(topology), shape_(shape), teacher_(teacher), may_run_ahead_(may_run_ahead), states_(states) {}
 

@@ -28,8 +28,8 @@ class TeacherPasses {
 public:
     /// `states`, where given, sees the passes. `may_run_ahead`: the teacher does not change between steps, so
     /// it may work on the next one's micro-batches. All but `shape` outlive this.
-    TeacherPasses(const comm::Topology& topology, const PipelineShape& shape, model::Transformer& teacher,
-                  bool may_run_ahead, model::StateHooks* states);
+    TeacherPasses(const comm::Topology& topology, const model::PipelineShape& shape,
+                  model::Transformer& teacher, bool may_run_ahead, model::StateHooks* states);
 
     /// `now` and `next` stay where they are until the end of their step; `next` is empty in a last step.
     void begin_step(std::span<const MicroBatch> now, std::span<const MicroBatch> next);
@@ -57,7 +57,7 @@ private:
     const MicroBatch& next_batch() const;
 
     const comm::Topology& topology_;
-    PipelineShape shape_;
+    model::PipelineShape shape_;
     model::Transformer& teacher_;
     bool may_run_ahead_;
     model::StateHooks* states_;

@@ -119,11 +119,11 @@ TEST(HuggingFace, EveryEndOfTextIsKeptAndASingleOneStaysANumber) {
 
         EXPECT_EQ(again(to_hugging_face(a, "float32")).at("eos_token_id"), ends);
         EXPECT_EQ(again(to_json(a)).at("eos"), ends);
-        EXPECT_EQ(architecture_from_json(again(to_json(a)), "c").eos, a.eos);
+        EXPECT_EQ(architecture_from_json(again(to_json(a)), "c").conventions.eos, a.conventions.eos);
     }
-    EXPECT_THAT(from_hugging_face(config, "c").eos, IsEmpty());
+    EXPECT_THAT(from_hugging_face(config, "c").conventions.eos, IsEmpty());
     config["eos_token_id"] = {2, 5};
-    EXPECT_THAT(from_hugging_face(config, "c").eos, ElementsAre(2, 5));
+    EXPECT_THAT(from_hugging_face(config, "c").conventions.eos, ElementsAre(2, 5));
 }
 
 TEST(HuggingFace, NumbersComeBackWithTheDigitsTheyHad) {
@@ -222,10 +222,10 @@ TEST(Gguf, EndsOfTextTurnAndMessageAllEndAText) {
                   {"llama.context_length", 256},
                   {"tokenizer.ggml.eos_token_id", 2}};
 
-    EXPECT_THAT(from_gguf(metadata, {}, {}, "m.gguf").eos, ElementsAre(2));
+    EXPECT_THAT(from_gguf(metadata, {}, {}, "m.gguf").conventions.eos, ElementsAre(2));
     metadata["tokenizer.ggml.eot_token_id"] = 5;
     metadata["tokenizer.ggml.eom_token_id"] = 2;
-    EXPECT_THAT(from_gguf(metadata, {}, {}, "m.gguf").eos, ElementsAre(2, 5));
+    EXPECT_THAT(from_gguf(metadata, {}, {}, "m.gguf").conventions.eos, ElementsAre(2, 5));
     metadata["llama.block_count"] = 100000000000;
     EXPECT_THAT(
         [&] { from_gguf(metadata, {}, {}, "m.gguf"); },

@@ -38,7 +38,7 @@ TEST(Placement, EveryStageHasALayerHoweverHeavyTheHead) {
 TEST(Placement, VirtualStagesGoRoundTheRanks) {
     const Architecture a = deep(8, 1);
 
-    const Placement first = place(a, {}, {2, 0, 2}), second = place(a, {}, {2, 1, 2});
+    const Placement first = partition(a, {}, {2, 0, 2}), second = partition(a, {}, {2, 1, 2});
 
     EXPECT_EQ(first.virtual_stages, (std::vector<Range>{{0, 2}, {4, 6}}));
     EXPECT_EQ(second.virtual_stages, (std::vector<Range>{{2, 4}, {6, 8}}));

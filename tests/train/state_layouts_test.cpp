@@ -64,7 +64,7 @@ struct Teacher {
             return;
         }
         const auto place =
-            model::place(a, {own.layout.tp, own.tensor.rank()}, {own.layout.pp, own.stage(), 1});
+            model::partition(a, {own.layout.tp, own.tensor.rank()}, {own.layout.pp, own.stage(), 1});
         whole = std::make_unique<model::Transformer>(ctx, a, model::without_head(place), own.tensor,
                                                      DType::f32, model::Gradients::none);
         head = std::make_unique<model::Transformer>(
