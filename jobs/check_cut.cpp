@@ -5,8 +5,8 @@
 
 #include "jobs/tokens.hpp"
 #include "src/core/error.hpp"
+#include "src/model/logits.hpp"
 #include "src/model/stage.hpp"
-#include "src/model/vocabulary.hpp"
 #include "src/prune/mask.hpp"
 
 namespace espalier::jobs {

@@ -6,8 +6,8 @@
 #include "jobs/teacher_cache_file.hpp"
 #include "jobs/tokens.hpp"
 #include "src/core/error.hpp"
+#include "src/model/logits.hpp"
 #include "src/model/stage.hpp"
-#include "src/model/vocabulary.hpp"
 
 namespace espalier::jobs {
 namespace {
@@ -44,10 +44,11 @@ int64_t samples_of_one_pass(const std::vector<data::Source>& sources, int64_t se
 
 void write_batch(Context& ctx, const model::Transformer& model, const Tensor& hidden, int64_t first_sample,
                  TeacherCacheWriter& writer) {
-    for (const auto [begin, rows] :
+    for (const Range block :
          model::logit_blocks(model.architecture(), ctx.device(), model.tensor().size(), hidden.dim(0))) {
-        writer.write(ctx, model.tensor(), first_sample, begin,
-                     model::logits(ctx, model, hidden.rows(begin, rows)), model.vocabulary().begin);
+        writer.write(ctx, model.tensor(), first_sample, block.begin,
+                     model::logits(ctx, model, hidden.rows(block.begin, block.size())),
+                     model.vocabulary().begin);
     }
 }
 

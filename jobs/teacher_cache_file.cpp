@@ -8,7 +8,7 @@
 #include "jobs/model_file.hpp"
 #include "src/core/error.hpp"
 #include "src/core/random.hpp"
-#include "src/model/vocabulary.hpp"
+#include "src/model/logits.hpp"
 
 namespace espalier::jobs {
 namespace {

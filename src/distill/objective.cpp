@@ -5,7 +5,7 @@
 #include "kernels/elementwise.hpp"
 #include "kernels/matmul.hpp"
 #include "kernels/top_k.hpp"
-#include "src/model/vocabulary.hpp"
+#include "src/model/logits.hpp"
 
 namespace espalier::distill {
 
@@ -125,8 +125,7 @@ Tensor Objective::gradient(Context& ctx, const Transformer& student, Block& bloc
 
 namespace {
 
-std::vector<model::TokenBlock> blocks_of(const Context& ctx, const Transformer& student,
-                                         const Tensor& hidden) {
+std::vector<Range> blocks_of(const Context& ctx, const Transformer& student, const Tensor& hidden) {
     return model::logit_blocks(student.architecture(), ctx.device(), student.tensor().size(), hidden.dim(0));
 }
 
@@ -136,7 +135,8 @@ Tensor Objective::backward(Context& ctx, const Transformer& student, const Tenso
                            const Teacher& teacher, const Tensor& labels, double token_weight) {
     Tensor d_hidden = ctx.empty(student_hidden.shape(), student_hidden.dtype());
     Tensor head_gradient = student.head_gradient();
-    for (const auto [begin, rows] : blocks_of(ctx, student, student_hidden)) {
+    for (const Range part : blocks_of(ctx, student, student_hidden)) {
+        const int64_t begin = part.begin, rows = part.size();
         const Tensor hidden = student_hidden.rows(begin, rows), label = labels.rows(begin, rows);
         Block block = measure(ctx, student, hidden, label,
                               terms_.divergence ? teacher(ctx, begin, rows) : TeacherBlock{});
@@ -150,7 +150,8 @@ Tensor Objective::backward(Context& ctx, const Transformer& student, const Tenso
 
 void Objective::forward(Context& ctx, const Transformer& student, const Tensor& student_hidden,
                         const Teacher& teacher, const Tensor& labels) {
-    for (const auto [begin, rows] : blocks_of(ctx, student, student_hidden)) {
+    for (const Range part : blocks_of(ctx, student, student_hidden)) {
+        const int64_t begin = part.begin, rows = part.size();
         measure(ctx, student, student_hidden.rows(begin, rows), labels.rows(begin, rows),
                 terms_.divergence ? teacher(ctx, begin, rows) : TeacherBlock{});
     }

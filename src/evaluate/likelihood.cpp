@@ -4,8 +4,8 @@
 #include <numeric>
 
 #include "kernels/layout.hpp"
+#include "src/model/logits.hpp"
 #include "src/model/stage.hpp"
-#include "src/model/vocabulary.hpp"
 
 namespace espalier::evaluate {
 namespace {

@@ -3,7 +3,7 @@
 #include <numeric>
 
 #include "kernels/statistics.hpp"
-#include "src/model/vocabulary.hpp"
+#include "src/model/logits.hpp"
 
 namespace espalier::prune {
 namespace {
