@@ -37,6 +37,7 @@ std::string to_string(const Layout& layout);
 /// runs.
 struct Practice {
     enum class Attention { fused, materialised };
+    enum class Stages { balanced, even };  ///< by the products of layers and head, or by the number of layers
     enum class Norms { split_tokens, every_rank };  ///< sequence parallelism or not
     enum class Head { blocks, whole };              ///< when logits exist
     enum class State { sharded, replicated };       ///< ZeRO-1 or not
@@ -44,6 +45,7 @@ struct Practice {
     enum class Order { tp_pp_dp, tp_dp_pp };  ///< of ranks, the fastest first
 
     Attention attention = Attention::fused;
+    Stages stages = Stages::balanced;
     Norms norms = Norms::split_tokens;
     Head head = Head::blocks;
     State state = State::sharded;

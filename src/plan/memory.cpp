@@ -1,10 +1,7 @@
 #include "src/plan/memory.hpp"
 
 #include <algorithm>
-#include <map>
-#include <tuple>
 
-#include "src/model/parameters.hpp"
 #include "src/model/vocabulary.hpp"
 #include "src/plan/compute.hpp"
 #include "src/plan/real.hpp"
@@ -15,58 +12,8 @@ namespace {
 constexpr double activation_bytes = 2;
 /// f32 master, first and second moment.
 constexpr double optimizer_bytes = 12;
+
 }  // namespace
-
-std::vector<Range> virtual_stages_of(const model::Architecture& a, const Layout& l, int64_t stage) {
-    std::vector<Range> out;
-    for (int64_t v = 0; v < l.virtual_stages; ++v)
-        out.push_back(split_evenly(a.depth(), l.pp * l.virtual_stages, v * l.pp + stage));
-    return out;
-}
-
-LocalWeights::LocalWeights(const model::Architecture& a, int64_t tp) : a_(a), before_{0} {
-    // One layer stands for all of its shape.
-    std::map<std::tuple<int64_t, int64_t, int64_t>, double> known;
-    for (const auto& shape : a.layers) {
-        const auto [it, missing] = known.try_emplace({shape.query_heads, shape.kv_heads, shape.ffn}, 0.0);
-        if (missing) {
-            model::Architecture one = a;
-            one.layers = {shape};
-            embedding_ = tail_ = 0;
-            for (const auto& p : model::parameters(one)) {
-                const double size = real(element_count(model::local_box(one, p, {narrow<int>(tp), 0}).count));
-                if (p.layer == 0) {
-                    it->second += size;
-                } else if (p.weight == model::Weight::token_embedding) {
-                    embedding_ += size;
-                } else {
-                    tail_ += size;
-                }
-            }
-        }
-        before_.push_back(before_.back() + it->second);
-    }
-}
-
-double LocalWeights::of_layers(Range layers) const {
-    return before_[layers.end] - before_[layers.begin];
-}
-
-double LocalWeights::of_stage(const Layout& l, int64_t stage) const {
-    double sum = 0;
-    for (const Range& layers : virtual_stages_of(a_, l, stage)) sum += of_layers(layers);
-    const bool first = stage == 0, last = stage == l.pp - 1;
-    if (first || (last && a_.tied)) sum += embedding_;
-    return last ? sum + tail_ : sum;
-}
-
-const LocalWeights& StepWeights::model(int64_t tp) {
-    return model_.try_emplace(tp, step_.model, tp).first->second;
-}
-
-const LocalWeights* StepWeights::teacher(int64_t tp) {
-    return step_.teacher ? &teacher_.try_emplace(tp, *step_.teacher, tp).first->second : nullptr;
-}
 
 double layer_activations(const Step& step, const Layout& l, const model::Architecture& a, int64_t index) {
     const auto& practice = step.practice;
@@ -87,10 +34,10 @@ double layer_activations(const Step& step, const Layout& l, const model::Archite
     return bytes;
 }
 
-Memory memory(const Step& step, const Layout& l, int64_t stage, StepWeights& weights) {
+Memory memory(const Step& step, const Layout& l, int64_t stage, StepPartition& partition) {
     const auto& a = step.model;
     const auto& practice = step.practice;
-    const double parameters = weights.model(l.tp).of_stage(l, stage), dp = real(l.dp);
+    const double parameters = partition.model().weights(l, stage), dp = real(l.dp);
     const double tokens = real(l.micro_batch * step.seq_len);
     Memory m;
     m.weights = practice.weight_bytes * parameters;
@@ -98,7 +45,7 @@ Memory memory(const Step& step, const Layout& l, int64_t stage, StepWeights& wei
     m.optimizer = optimizer_bytes * parameters / (practice.state == Practice::State::sharded ? dp : 1);
 
     double of_a_micro_batch = 0, largest = 0;
-    for (const Range& layers : virtual_stages_of(a, l, stage)) {
+    for (const Range& layers : partition.model().layers(l, stage)) {
         for (int64_t i = layers.begin; i < layers.end; ++i) {
             of_a_micro_batch += layer_activations(step, l, a, i);
             Layout kept = l;
@@ -117,7 +64,7 @@ Memory memory(const Step& step, const Layout& l, int64_t stage, StepWeights& wei
     const bool last = stage == l.pp - 1;
     if (last) m.activations += 2 * activation_bytes * tokens * real(a.hidden);
     if (step.teacher) {
-        m.weights += practice.weight_bytes * weights.teacher(l.tp)->of_stage(l, stage);
+        m.weights += practice.weight_bytes * partition.teacher()->weights(l, stage);
         // Forward only: one layer's working set, and the input.
         Layout one = l;
         one.recompute = Recomputation::selective;

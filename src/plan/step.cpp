@@ -49,7 +49,8 @@ private:
 };
 
 /// A micro-batch on each stage.
-std::vector<Passes> stage_passes(const System& system, const Step& step, const Layout& l) {
+std::vector<Passes> stage_passes(const System& system, const Step& step, const Layout& l,
+                                 StepPartition& partition) {
     const Compute compute(system, step, l);
     LayerCosts student(compute, step.model);
     std::optional<LayerCosts> teacher;
@@ -57,10 +58,10 @@ std::vector<Passes> stage_passes(const System& system, const Step& step, const L
     std::vector<Passes> out(static_cast<size_t>(l.pp));
     for (int64_t stage = 0; stage < l.pp; ++stage) {
         Passes& passes = out[stage];
-        for (const Range& layers : virtual_stages_of(step.model, l, stage))
+        for (const Range& layers : partition.model().layers(l, stage))
             for (int64_t i = layers.begin; i < layers.end; ++i) passes += student.trained(i);
         if (!teacher) continue;
-        for (const Range& layers : virtual_stages_of(*step.teacher, l, stage))
+        for (const Range& layers : partition.teacher()->layers(l, stage))
             for (int64_t i = layers.begin; i < layers.end; ++i) passes.forward += teacher->forward(i);
     }
     out.back() += compute.head();
@@ -115,8 +116,8 @@ double bubble_seconds(const std::vector<double>& stages, int64_t virtual_stages)
     return (sum - slowest) / real(virtual_stages);
 }
 
-Breakdown breakdown(const System& system, const Step& step, const Layout& l, StepWeights& weights) {
-    const auto passes = stage_passes(system, step, l);
+Breakdown breakdown(const System& system, const Step& step, const Layout& l, StepPartition& partition) {
+    const auto passes = stage_passes(system, step, l, partition);
     const double messages = message_seconds(system, step, l);
     std::vector<double> stages;
     for (const Passes& p : passes) stages.push_back(p.forward.sum() + p.backward.sum() + messages);
@@ -130,7 +131,7 @@ Breakdown breakdown(const System& system, const Step& step, const Layout& l, Ste
     b.pipeline = micro_batches * messages;
     b.bubble = bubble_seconds(stages, l.virtual_stages);
     for (int64_t stage = 0; stage < l.pp; ++stage) {
-        const double held = weights.model(l.tp).of_stage(l, stage),
+        const double held = partition.model().weights(l, stage),
                      updated = held / (step.practice.state == Practice::State::sharded ? real(l.dp) : 1);
         b.data = std::max(b.data, data_seconds(system, step, l, held, passes[stage]));
         b.optimizer = std::max(
@@ -140,12 +141,12 @@ Breakdown breakdown(const System& system, const Step& step, const Layout& l, Ste
     return b;
 }
 
-Prediction predict(const System& system, const Step& step, const Layout& l, StepWeights& weights) {
+Prediction predict(const System& system, const Step& step, const Layout& l, StepPartition& partition) {
     Prediction out;
     out.layout = l;
-    out.breakdown = breakdown(system, step, l, weights);
+    out.breakdown = breakdown(system, step, l, partition);
     for (int64_t stage = 0; stage < l.pp; ++stage) {
-        const Memory m = memory(step, l, stage, weights);
+        const Memory m = memory(step, l, stage, partition);
         if (m.sum() > out.memory.sum()) out.memory = m;
     }
     out.seconds = out.breakdown.sum();
@@ -156,8 +157,8 @@ Prediction predict(const System& system, const Step& step, const Layout& l, Step
 }
 
 Prediction predict(const System& system, const Step& step, const Layout& l) {
-    StepWeights weights(step);
-    return predict(system, step, l, weights);
+    StepPartition partition(step);
+    return predict(system, step, l, partition);
 }
 
 }  // namespace espalier::plan

@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include "src/model/parameters.hpp"
 #include "tests/plan/cases.hpp"
 
 namespace espalier::test {
@@ -10,39 +9,6 @@ namespace {
 
 using plan::Practice;
 using plan::Recomputation;
-
-double local(const model::Architecture& a, const plan::Layout& l, int64_t stage) {
-    return plan::LocalWeights(a, l.tp).of_stage(l, stage);
-}
-
-TEST(LocalWeights, AddUpToTheParameterTable) {
-    const auto a = small_model();
-    ASSERT_EQ(model::parameter_count(a), 4 * 720 + 128 + 136);
-
-    EXPECT_EQ(local(a, {}, 0), model::parameter_count(a));
-    EXPECT_EQ(local(a, {1, 2}, 0), 2 * 720 + 128);
-    EXPECT_EQ(local(a, {1, 2}, 1), 2 * 720 + 136);
-    EXPECT_EQ(local(a, {1, 2, 2}, 1), 2 * 720 + 136);
-}
-
-TEST(LocalWeights, SplitEverythingButNorms) {
-    EXPECT_EQ(local(small_model(), {2}, 0), 4 * (704 / 2 + 16) + 64 + 64 + 8);
-}
-
-TEST(LocalWeights, HoldATiedEmbeddingOnBothEnds) {
-    auto a = small_model();
-    a.tied = true;
-
-    EXPECT_EQ(local(a, {1, 2}, 0), 2 * 720 + 128);
-    EXPECT_EQ(local(a, {1, 2}, 1), 2 * 720 + 128 + 8);
-}
-
-TEST(LocalWeights, CountLayersOfDifferentWidthsEach) {
-    auto a = small_model();
-    a.layers[2].ffn = 16;
-
-    EXPECT_EQ(local(a, {}, 0), model::parameter_count(a));
-}
 
 /// The paper's own form: full attention, MLP of 4 h, dropout.
 plan::Step papers_step(Practice::Norms norms) {
@@ -77,8 +43,8 @@ TEST(Activations, AreThoseOfThePaperWithoutSequenceParallelism) {
 }
 
 plan::Memory whole(const plan::Step& step, const plan::Layout& l, int64_t stage) {
-    plan::StepWeights weights(step);
-    return plan::memory(step, l, stage, weights);
+    plan::StepPartition partition(step);
+    return plan::memory(step, l, stage, partition);
 }
 
 TEST(Memory, OfStateIsTwoFourAndTwelveBytesAWeight) {
