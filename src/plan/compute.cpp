@@ -10,8 +10,6 @@
 namespace espalier::plan {
 namespace {
 
-constexpr double activation_bytes = 2;  // bf16 or f16
-
 /// Kernels of a layer's forward pass: two norms, four products with biases, rotation, attention, activation,
 /// two residual sums, and what frameworks put around them; backward starts twice as many. Only their product
 /// with launch_seconds counts.
@@ -19,7 +17,9 @@ constexpr double launches_forward = 24, launches_backward = 48;
 
 /// Bytes that materialised attention moves for each of its s^2 probabilities: products write and read them,
 /// mask and softmax read and write, dropout reads, writes and keeps a mask.
-constexpr double probability_bytes = 2 + 4 + 5 + 2;
+double probability_bytes(double element) {
+    return 6 * element + 1;
+}
 
 /// Bytes that loss and gradient move for each logit (f32): written, read for the maximum, for the sum, and
 /// for the gradient, which is written and read by its two products.
@@ -45,6 +45,7 @@ Compute::Compute(const System& system, const Step& step, const Layout& layout)
     : system_(system),
       step_(step),
       layout_(layout),
+      element_(element_bytes(step.dtype)),
       tokens_(real(layout.micro_batch * step.seq_len)),
       local_tokens_(step.practice.norms == Practice::Norms::split_tokens ? tokens_ / real(layout.tp)
                                                                          : tokens_),
@@ -71,13 +72,13 @@ Compute::Parts Compute::parts(const model::Architecture& a, int64_t index) const
     const double attention_flops = 4 * tokens_ * real(step_.seq_len) * q * (fused ? 0.5 : 1);
     p.attention = attention_flops / (system_.peak(step_.dtype) * system_.attention_efficiency);
     if (!fused)
-        p.softmax = traffic(probability_bytes * tokens_ * real(step_.seq_len) * real(local.query_heads));
+        p.softmax =
+            traffic(probability_bytes(element_) * tokens_ * real(step_.seq_len) * real(local.query_heads));
     // Two norms read and write, two residual sums read two and write one.
-    const double residual_stream =
-        activation_bytes * (2 * 2 + 2 * 3) * h + 2 * step_.practice.dropout_bytes * h;
-    p.elementwise = traffic(local_tokens_ * residual_stream +
-                            activation_bytes * tokens_ * ((gates + 1) * ffn + 2 * (q + kv)));
-    p.collective = all_reduce_seconds(tensor_, layout_.tp, activation_bytes * tokens_ * h);
+    const double residual_stream = element_ * (2 * 2 + 2 * 3) * h + 2 * step_.practice.dropout_bytes * h;
+    p.elementwise =
+        traffic(local_tokens_ * residual_stream + element_ * tokens_ * ((gates + 1) * ffn + 2 * (q + kv)));
+    p.collective = all_reduce_seconds(tensor_, layout_.tp, element_ * tokens_ * h);
     return p;
 }
 
@@ -120,8 +121,7 @@ double Compute::head_product(const model::Architecture& a) const {
 Passes Compute::head() const {
     const auto& a = step_.model;
     const double local_logits = tokens_ * real(div_ceil(a.vocab, layout_.tp)),
-                 exchange =
-                     all_reduce_seconds(tensor_, layout_.tp, activation_bytes * tokens_ * real(a.hidden));
+                 exchange = all_reduce_seconds(tensor_, layout_.tp, element_ * tokens_ * real(a.hidden));
     Passes out;
     out.forward = {head_product(a) + traffic(0.5 * logit_bytes * local_logits), exchange / 2};
     out.backward = {2 * head_product(a) + traffic(0.5 * logit_bytes * local_logits), exchange / 2};

@@ -58,6 +58,7 @@ private:
     const System& system_;
     const Step& step_;
     const Layout& layout_;
+    double element_;       // bytes of a number that travels and that products read
     double tokens_;        // of a micro-batch
     double local_tokens_;  // of them, those whose norms and residuals this rank computes
     Link tensor_;

@@ -52,8 +52,7 @@ struct Practice {
     Gradients gradients = Gradients::overlapped;
     Order order = Order::tp_pp_dp;
     double gradient_bytes = 4;  ///< of a weight, kept and sent
-    double weight_bytes = 2;
-    double dropout_bytes = 0;  ///< of an element's mask
+    double dropout_bytes = 0;   ///< of an element's mask
     /// Gradients and weights travel in buckets of max(bucket, bucket_of_replica dp) weights (Megatron-LM's
     /// distributed optimizer: 40 M, 1 M); the last one cannot be hidden.
     double bucket = 40e6;

@@ -9,28 +9,30 @@
 namespace espalier::plan {
 namespace {
 
-constexpr double activation_bytes = 2;
-/// f32 master, first and second moment.
-constexpr double optimizer_bytes = 12;
+/// Of a weight, in f32: first and second moment, and a master where the weight itself is shorter.
+double optimizer_bytes(double element) {
+    return element < 4 ? 12 : 8;
+}
 
 }  // namespace
 
 double layer_activations(const Step& step, const Layout& l, const model::Architecture& a, int64_t index) {
     const auto& practice = step.practice;
     const auto local = local_shape(a, index, l.tp);
+    const double element = element_bytes(step.dtype);
     const double tokens = real(l.micro_batch * step.seq_len),
                  local_tokens =
                      practice.norms == Practice::Norms::split_tokens ? tokens / real(l.tp) : tokens;
     const double h = real(a.hidden), q = real(local.query_heads * a.head_dim),
                  kv = real(local.kv_heads * a.head_dim), ffn = real(local.ffn),
                  gates = is_gated(a.activation) ? 2 : 1;
-    if (l.recompute == Recomputation::full) return activation_bytes * local_tokens * h;
+    if (l.recompute == Recomputation::full) return element * local_tokens * h;
     // Inputs of the two norms, and of the two products that follow them; masks of the two dropouts.
-    double bytes = local_tokens * h * (4 * activation_bytes + 2 * practice.dropout_bytes);
+    double bytes = local_tokens * h * (4 * element + 2 * practice.dropout_bytes);
     // Query, key, value, input of the output projection; input of the activation and of the down projection.
-    bytes += tokens * activation_bytes * (q + 2 * kv + q + (gates + 1) * ffn);
+    bytes += tokens * element * (q + 2 * kv + q + (gates + 1) * ffn);
     if (l.recompute == Recomputation::none && practice.attention == Practice::Attention::materialised)
-        bytes += 5 * tokens * real(step.seq_len) * real(local.query_heads);
+        bytes += (2 * element + 1) * tokens * real(step.seq_len) * real(local.query_heads);
     return bytes;
 }
 
@@ -38,11 +40,12 @@ Memory memory(const Step& step, const Layout& l, int64_t stage, StepPartition& p
     const auto& a = step.model;
     const auto& practice = step.practice;
     const double parameters = partition.model().weights(l, stage), dp = real(l.dp);
-    const double tokens = real(l.micro_batch * step.seq_len);
+    const double tokens = real(l.micro_batch * step.seq_len), element = element_bytes(step.dtype);
     Memory m;
-    m.weights = practice.weight_bytes * parameters;
+    m.weights = element * parameters;
     m.gradients = practice.gradient_bytes * parameters;
-    m.optimizer = optimizer_bytes * parameters / (practice.state == Practice::State::sharded ? dp : 1);
+    m.optimizer =
+        optimizer_bytes(element) * parameters / (practice.state == Practice::State::sharded ? dp : 1);
 
     double of_a_micro_batch = 0, largest = 0;
     for (const Range& layers : partition.model().layers(l, stage)) {
@@ -62,9 +65,9 @@ Memory memory(const Step& step, const Layout& l, int64_t stage, StepPartition& p
     m.activations = std::min(in_flight, micro_batches) * of_a_micro_batch;
     if (l.recompute == Recomputation::full) m.activations += largest;
     const bool last = stage == l.pp - 1;
-    if (last) m.activations += 2 * activation_bytes * tokens * real(a.hidden);
+    if (last) m.activations += 2 * element * tokens * real(a.hidden);
     if (step.teacher) {
-        m.weights += practice.weight_bytes * partition.teacher()->weights(l, stage);
+        m.weights += element * partition.teacher()->weights(l, stage);
         // Forward only: one layer's working set, and the input.
         Layout one = l;
         one.recompute = Recomputation::selective;
@@ -80,7 +83,7 @@ Memory memory(const Step& step, const Layout& l, int64_t stage, StepPartition& p
         m.logits =
             practice.head == Practice::Head::blocks
                 // f32 logits; the student's become the gradient, of which products want the weights' type
-                ? block * vocab * (models * 4 + (practice.weight_bytes < 4 ? practice.weight_bytes : 0))
+                ? block * vocab * (models * 4 + (element < 4 ? element : 0))
                 // f16 logits, the f32 copy that becomes the gradient, and the f16 gradient
                 : models * 8 * tokens * vocab;
     }

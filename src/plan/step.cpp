@@ -12,9 +12,11 @@
 namespace espalier::plan {
 namespace {
 
-constexpr double activation_bytes = 2;
-/// Read: gradient, master, two moments. Written: master, two moments, weight.
-constexpr double optimizer_traffic = 4 + 12 + 12 + 2;
+/// Bytes of a weight. Read: gradient, master, two moments. Written: master, two moments, and the weight where
+/// it is not the master itself.
+double optimizer_traffic(double element) {
+    return 4 + 12 + 12 + (element < 4 ? element : 0);
+}
 
 /// Ranks between neighbours along each axis of the grid.
 struct Strides {
@@ -73,9 +75,9 @@ std::vector<Passes> stage_passes(const System& system, const Step& step, const L
 double message_seconds(const System& system, const Step& step, const Layout& l) {
     if (l.pp == 1) return 0;
     const Link link = neighbour_link(system, {l.pp, strides(step.practice.order, l).pipeline});
-    const double elements = real(l.micro_batch * step.seq_len) / real(l.tp);
-    double seconds = 2 * send_seconds(link, activation_bytes * elements * real(step.model.hidden));
-    if (step.teacher) seconds += send_seconds(link, activation_bytes * elements * real(step.teacher->hidden));
+    const double column = element_bytes(step.dtype) * real(l.micro_batch * step.seq_len) / real(l.tp);
+    double seconds = 2 * send_seconds(link, column * real(step.model.hidden));
+    if (step.teacher) seconds += send_seconds(link, column * real(step.teacher->hidden));
     return real(l.virtual_stages) * seconds;
 }
 
@@ -87,7 +89,7 @@ double data_seconds(const System& system, const Step& step, const Layout& l, dou
     const Link link = ring_link(system, {l.dp, strides(practice.order, l).data});
     const bool sharded = practice.state == Practice::State::sharded;
     const double gradient = practice.gradient_bytes,
-                 back = sharded ? practice.weight_bytes : practice.gradient_bytes;
+                 back = sharded ? element_bytes(step.dtype) : practice.gradient_bytes;
     const double bucket = std::max(practice.bucket, practice.bucket_of_replica * real(l.dp));
     const double buckets = std::max(1.0, parameters / bucket);
     const auto exposed = [&](double bytes, double cover) {
@@ -134,8 +136,8 @@ Breakdown breakdown(const System& system, const Step& step, const Layout& l, Ste
         const double held = partition.model().weights(l, stage),
                      updated = held / (step.practice.state == Practice::State::sharded ? real(l.dp) : 1);
         b.data = std::max(b.data, data_seconds(system, step, l, held, passes[stage]));
-        b.optimizer = std::max(
-            b.optimizer, optimizer_traffic * updated / (system.memory_bandwidth * system.memory_efficiency));
+        b.optimizer = std::max(b.optimizer, optimizer_traffic(element_bytes(step.dtype)) * updated /
+                                                (system.memory_bandwidth * system.memory_efficiency));
     }
     b.data += tied_seconds(system, step, l);
     return b;

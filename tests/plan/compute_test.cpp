@@ -56,6 +56,35 @@ TEST(Compute, TensorParallelLayersExchangeTwoAllReducesForward) {
     EXPECT_NEAR(layer.backward.tensor, layer.forward.tensor, 1e-15);
 }
 
+TEST(Compute, NumbersOfTwiceTheBytesTravelTwiceAsLong) {
+    auto system = round_system();
+    system.node.latency = 0;
+    auto step = small_step();
+    const plan::Layout layout{2, 1, 1, 1, 2, Recomputation::selective};
+    const auto half = plan::Compute(system, step, layout).layer(step.model, 0);
+    step.dtype = "f32";
+
+    const auto whole = plan::Compute(system, step, layout).layer(step.model, 0);
+
+    EXPECT_DOUBLE_EQ(whole.forward.tensor, 2 * half.forward.tensor);
+    EXPECT_DOUBLE_EQ(whole.backward.tensor, 2 * half.backward.tensor);
+}
+
+TEST(Compute, ElementwiseWorkMovesTheBytesOfItsNumbers) {
+    auto system = round_system();
+    system.peak_flops["bf16"] = system.peak_flops["f32"] = 1e30;
+    auto step = small_step();
+    const plan::Layout layout{1, 1, 1, 1, 2, Recomputation::full};
+    const auto half = plan::Compute(system, step, layout).layer(step.model, 0);
+    step.dtype = "f32";
+
+    const auto whole = plan::Compute(system, step, layout).layer(step.model, 0);
+
+    // 32 tokens: norms and residual sums move 10 x 8 numbers, activation and rotation 2 x 32 + 2 x (8 + 4).
+    EXPECT_NEAR(half.forward.compute, 32 * 2 * (80 + 88) / 1e12, 1e-18);
+    EXPECT_NEAR(whole.forward.compute, 32 * 4 * (80 + 88) / 1e12, 1e-18);
+}
+
 TEST(Compute, AHostThatStartsKernelsSlowlySetsThePace) {
     auto system = only_products();
     system.launch_seconds = 1;

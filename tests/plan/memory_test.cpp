@@ -58,6 +58,30 @@ TEST(Memory, OfStateIsTwoFourAndTwelveBytesAWeight) {
     EXPECT_DOUBLE_EQ(m.optimizer, 12 * n / 4);
 }
 
+TEST(Memory, OfStateInF32IsFourFourAndEightBytesAWeight) {
+    auto step = small_step();
+    step.dtype = "f32";
+    const double n = 4 * 720 + 128 + 136;
+
+    const auto m = whole(step, {1, 1, 1, 4, 1, Recomputation::full}, 0);
+
+    EXPECT_DOUBLE_EQ(m.weights, 4 * n);
+    EXPECT_DOUBLE_EQ(m.gradients, 4 * n);
+    EXPECT_DOUBLE_EQ(m.optimizer, 8 * n / 4);
+}
+
+TEST(Memory, OfActivationsInF32IsTwiceThatInBf16) {
+    auto step = small_step();
+    for (const auto recompute : {Recomputation::full, Recomputation::selective}) {
+        const plan::Layout l{1, 2, 1, 1, 1, recompute};
+        step.dtype = "bf16";
+        const double half = whole(step, l, 1).activations;
+        step.dtype = "f32";
+
+        EXPECT_DOUBLE_EQ(whole(step, l, 1).activations, 2 * half);
+    }
+}
+
 TEST(Memory, OfLogitsIsABlockOfEachModelAndItsGradient) {
     auto step = small_step();
     step.model.vocab = 1 << 20;
