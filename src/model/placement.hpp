@@ -47,9 +47,9 @@ Placement partition(const Architecture& a, TensorPart tensor, const PipelineShap
 Placement without_head(Placement placement);
 Placement head_alone(TensorPart tensor, bool here);
 
-/// The run of layers of stage `stage` of `stages`. Of equally even shares, the one with more layers in the
+/// The run of layers of each of `stages` stages. Of equally even shares, the one with more layers in the
 /// earlier stages.
-Range stage_layers(const Architecture& a, int stages, int stage);
+std::vector<Range> stage_runs(const Architecture& a, int stages);
 
 /// Throws UserError when tp exceeds what can be split, or pp times virtual stages the number of layers.
 void check_layout(const Architecture& a, int tp, int pp, int virtual_stages, const std::string& source);
