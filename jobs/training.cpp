@@ -41,6 +41,7 @@ public:
         check(o);
         auto states = state_terms(o, objective_.terms());
         check_run_folder(session, o.out, o.resume == "auto");
+        lock_.emplace(session, o.out);
         student_file_ = std::make_unique<ModelFile>(o.student, session.world().handle());
         check_models();
         masks_ = document_masks(session, o.documents, *student_file_);
@@ -151,7 +152,7 @@ private:
     /// Makes the folder, goes on from a checkpoint where there is one; returns the steps done.
     int64_t start() {
         const bool over = session_.common().force || o_.resume == "never";
-        open_run_folder(session_, o_.out, over);
+        open_run_folder(session_, o_.out, *lock_, over);
         if (over) return 0;
         const auto state = checkpoints_->read();
         if (!state) return 0;
@@ -367,6 +368,7 @@ private:
     const comm::Topology& topology_;
     const TrainingOptions& o_;
     distill::Objective objective_;
+    std::optional<RunLock> lock_;  // until everything below is done
     std::unique_ptr<ModelFile> student_file_;
     data::DocumentMasks masks_;
     std::unique_ptr<data::Samples> samples_;
