@@ -143,6 +143,24 @@ TEST(Run, MayBeginInAFolderOfALockAlone) {
 }
 
 #ifdef ESPALIER_MISHAPS
+TEST(Run, StopsBeforeItsNextStepOnASignalWhileItLoads) {
+    const TinyWorld world;
+    ASSERT_EQ(espalier(distill_arguments(world, "whole")).exit_code, 0);
+    const auto stopped_while_loading = [&](int ranks) {
+        return espalier(distill_arguments(world, "run"), ranks,
+                        {"LD_PRELOAD=" ESPALIER_MISHAPS, "ESPALIER_SIGNAL_AT=tokens.idx"});
+    };
+
+    EXPECT_EQ(stopped_while_loading(2).exit_code, 3);
+    EXPECT_FALSE(world.exists("run/metrics.jsonl"));
+    ASSERT_EQ(espalier(distill_arguments(world, "run", {"--exit-after-steps", "2"})).exit_code, 3);
+    EXPECT_EQ(stopped_while_loading(1).exit_code, 3);
+    EXPECT_EQ(losses(world, "run").size(), 2U);
+
+    EXPECT_EQ(espalier(distill_arguments(world, "run")).exit_code, 0);
+    EXPECT_EQ(losses(world, "run"), losses(world, "whole"));
+}
+
 TEST(Run, WarnsWhereAFileSystemHasNoLocks) {
     const TinyWorld world;
 
