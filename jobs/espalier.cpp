@@ -3,6 +3,9 @@
 #include <fmt/core.h>
 
 #include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -31,6 +34,17 @@ void report(const comm::Mpi& mpi, const std::string& job, const std::string& mes
     Log({"espalier " + job, mpi.rank()}).error("{}", message);
 }
 
+/// A launcher may report how the ranks that it killed ended, not the one that knew why. One that names a file
+/// finds bad input there.
+void leave_exit_code(int rank, int code) {
+    const char* path = std::getenv("ESPALIER_EXIT_CODE_FILE");
+    if (!path || !*path) return;
+    const std::string part = fmt::format("{}.{}", path, rank);
+    std::ofstream(part) << code << '\n';
+    std::error_code ignored;  // the launcher still has the exit code
+    std::filesystem::rename(part, path, ignored);
+}
+
 int run(const jobs::Job& job, const std::vector<std::string>& arguments, comm::Mpi& mpi) {
     int code = jobs::exit_code::internal_error;
     try {
@@ -38,6 +52,7 @@ int run(const jobs::Job& job, const std::vector<std::string>& arguments, comm::M
     } catch (const UserError& e) {
         code = jobs::exit_code::bad_input;
         report(mpi, job.name, e.what());
+        leave_exit_code(mpi.rank(), code);
     } catch (const std::bad_alloc&) {
         report(mpi, job.name,
                "out of memory; use more ranks (--tp, --pp), a smaller --micro-batch or a shorter --seq-len");
