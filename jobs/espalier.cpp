@@ -27,6 +27,15 @@ std::string overview() {
     return out;
 }
 
+/// Whether this processor has what the program is compiled for (ESPALIER_CPU_BASELINE).
+bool runs_here() {
+#if defined(__x86_64__)
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#else
+    return true;
+#endif
+}
+
 /// Most errors strike every rank alike; rank 0 speaks for all, and the others get their turn only if it does
 /// not.
 void report(const comm::Mpi& mpi, const std::string& job, const std::string& message) {
@@ -80,7 +89,7 @@ int main(int argc, char** argv) {
         Log({"espalier"}).error("unknown job \"{}\"; `espalier --help` lists the jobs", name);
         return jobs::exit_code::bad_input;
     }
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) {
+    if (!runs_here()) {
         Log({"espalier"}).error("this build needs a processor with AVX2 and FMA (x86-64-v3)");
         return jobs::exit_code::bad_input;
     }
