@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <filesystem>
 #include <vector>
 
 #include "src/comm/mpi.hpp"
@@ -123,6 +124,18 @@ ContextOptions place_rank(const CommonOptions& common, const std::string& job, i
     if (world.all_reduce(here, comm::Reduction::max) == 1)
         log.info("runs on the CPU, not on the GPUs that are here: {}", problem);
     return on_cpu;
+}
+
+bool has_nvidia_driver(const std::string& machine) {
+    return std::filesystem::exists(machine + "/proc/driver/nvidia/version") ||
+           std::filesystem::exists(machine + "/dev/nvidia0");
+}
+
+std::string why_no_gpu(const CommonOptions& common, const std::string& job, bool built, bool driver) {
+    if (built || !driver || common.device != "auto" || !computes(job)) return {};
+    return "runs on the CPU: this build has no CUDA back end; build with ESPALIER_CUDA=ON for the GPUs that "
+           "are "
+           "here, or say --device cpu";
 }
 
 std::string device_name([[maybe_unused]] const ContextOptions& options) {

@@ -23,6 +23,13 @@ void check_device(const CommonOptions& common, const std::string& job);
 ContextOptions place_rank(const CommonOptions& common, const std::string& job, int threads,
                           const comm::Communicator& world, const Log& log);
 
+/// Whether NVIDIA's driver is there, on the machine whose root folder this is.
+bool has_nvidia_driver(const std::string& machine = "");
+
+/// What there is to warn of before a job computes on the CPU of a machine with that driver: a program built
+/// without the CUDA back end (`built`), where nobody asked for the CPU. Empty: nothing.
+std::string why_no_gpu(const CommonOptions& common, const std::string& job, bool built, bool driver);
+
 /// "NVIDIA H100 80GB HBM3"; empty on a CPU.
 std::string device_name(const ContextOptions& options);
 

@@ -22,6 +22,8 @@ public:
     StopRequests(const StopRequests&) = delete;
     StopRequests& operator=(const StopRequests&) = delete;
 
+    /// Whether a signal has come to this rank.
+    bool signalled() const;
     /// This rank's vote after a step; any rank's vote counts once it is reduced over all.
     bool wanted(const Session& session, const StopLimits& limits, int64_t step) const;
 };

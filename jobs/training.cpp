@@ -41,6 +41,7 @@ public:
         check(o);
         auto states = state_terms(o, objective_.terms());
         check_run_folder(session, o.out, o.resume == "auto");
+        lock_.emplace(session, o.out);
         student_file_ = std::make_unique<ModelFile>(o.student, session.world().handle());
         check_seq_len(o.seq_len, *student_file_);
         masks_ = document_masks(session, o.documents, *student_file_);
@@ -84,11 +85,16 @@ public:
 
     int go() {
         int64_t step = start();
+        if (step < steps_ && signalled_while_loading()) {
+            session_.results["steps"] = step;
+            session_.log().info("stopped before step {} of {}; the same command goes on from there", step + 1,
+                                steps_);
+            return exit_code::work_left;
+        }
         reserve_models();
         MemoryReport memory(session_,
                             predict_memory(session_, o_, *student_, *optimizer_, *teacher_, *checkpoints_));
         RunLog log(session_, o_.out, step, skipped_, steps_, o_.log_every, o_.global_batch * o_.seq_len);
-        const StopRequests stop_requests;
         const StopLimits limits{o_.exit_after_minutes, o_.exit_after_steps, o_.out + "/stop"};
         breakdown_.emplace(teacher_->grids());
         const int64_t first = step;
@@ -98,7 +104,7 @@ public:
             ++step;
             bool stop = false;
             report = train_step(
-                step, [&] { return stop_requests.wanted(session_, limits, step); }, stop);
+                step, [&] { return stop_requests_.wanted(session_, limits, step); }, stop);
             stop = stop && step < steps_;
             const bool validate =
                 valid_ && (step == steps_ || (o_.valid_every > 0 && step % o_.valid_every == 0));
@@ -150,13 +156,17 @@ private:
     /// Makes the folder, goes on from a checkpoint where there is one; returns the steps done.
     int64_t start() {
         const bool over = session_.common().force || o_.resume == "never";
-        open_run_folder(session_, o_.out, over);
+        open_run_folder(session_, o_.out, *lock_, over);
         if (over) return 0;
         const auto state = checkpoints_->read();
         if (!state) return 0;
         skipped_ = state->skipped;
         session_.log().info("going on after step {} of {}", state->step, steps_);
         return state->step;
+    }
+
+    bool signalled_while_loading() const {
+        return session_.world().all_reduce(stop_requests_.signalled() ? 1 : 0, comm::Reduction::max) == 1;
     }
 
     /// The micro-batches of a step that a replica of a grid has; micro-batches, not samples, are dealt out,
@@ -361,11 +371,13 @@ private:
         session_.log().result("{}", path);
     }
 
+    const StopRequests stop_requests_;  // from before loading, which may take minutes
     Session& session_;
     Context& ctx_;
     const comm::Topology& topology_;
     const TrainingOptions& o_;
     distill::Objective objective_;
+    std::optional<RunLock> lock_;  // until everything below is done
     std::unique_ptr<ModelFile> student_file_;
     data::DocumentMasks masks_;
     std::unique_ptr<data::Samples> samples_;

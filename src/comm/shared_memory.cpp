@@ -1,6 +1,5 @@
 #include "src/comm/shared_memory.hpp"
 
-#include <immintrin.h>
 #include <sched.h>
 
 #include <algorithm>
@@ -22,6 +21,15 @@ std::atomic<uint64_t>& arrived(std::byte* rank_base) {
     return *reinterpret_cast<std::atomic<uint64_t>*>(rank_base);
 }
 
+/// Tells a core that this is a loop of waiting.
+void relax() {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+}
+
 /// Messages that other ranks wait for go on meanwhile: where a library moves them in its calls alone, as over
 /// TCP, somebody may wait for one of ours before it comes to this barrier.
 void make_progress(MPI_Comm comm) {
@@ -33,7 +41,7 @@ void wait_until(const std::atomic<uint64_t>& count, uint64_t epoch, MPI_Comm com
     // With a core for each rank the others arrive within microseconds; with fewer, somebody needs this one.
     for (int spins = 0; spins < 4096; ++spins) {
         if (count.load(std::memory_order_acquire) >= epoch) return;
-        _mm_pause();
+        relax();
     }
     while (count.load(std::memory_order_acquire) < epoch) {
         make_progress(comm);
