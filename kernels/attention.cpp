@@ -9,19 +9,20 @@ namespace {
 
 void expect_valid(const AttentionShape& shape) {
     const bool counts = shape.batch >= 0 && shape.seq >= 0 && shape.query_heads >= 0 && shape.kv_heads >= 0;
-    if (!counts || shape.head_dim < 1 || shape.group < 1 || shape.first < 0 || shape.window < 0 ||
+    if (!counts || shape.head_dim < 1 || shape.group < 1 || shape.first_in_group < 0 || shape.window < 0 ||
         shape.soft_cap < 0) {
         throw InternalError(
             fmt::format("attention: impossible shape: batch {}, seq {}, heads {} + {} of {}, "
                         "group {} from {}, window {}, soft cap {}",
                         shape.batch, shape.seq, shape.query_heads, shape.kv_heads, shape.head_dim,
-                        shape.group, shape.first, shape.window, shape.soft_cap));
+                        shape.group, shape.first_in_group, shape.window, shape.soft_cap));
     }
-    if (shape.query_heads > 0 && (shape.first + shape.query_heads - 1) / shape.group >= shape.kv_heads) {
+    if (shape.query_heads > 0 &&
+        (shape.first_in_group + shape.query_heads - 1) / shape.group >= shape.kv_heads) {
         throw InternalError(
             fmt::format("attention: {} query heads from place {} of a group of {} read beyond "
                         "{} KV heads",
-                        shape.query_heads, shape.first, shape.group, shape.kv_heads));
+                        shape.query_heads, shape.first_in_group, shape.group, shape.kv_heads));
     }
 }
 

@@ -61,7 +61,7 @@ __device__ inline Capped capped(const AttentionShape& shape, float score) {
 }
 
 __device__ inline int64_t kv_head_of(const AttentionShape& shape, int64_t query_head) {
-    return (shape.first + query_head) / shape.group;
+    return (shape.first_in_group + query_head) / shape.group;
 }
 
 inline int64_t qkv_width(const AttentionShape& shape) {
