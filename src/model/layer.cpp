@@ -3,10 +3,10 @@
 #include <cmath>
 
 #include "kernels/elementwise.hpp"
-#include "kernels/layout.hpp"
 #include "kernels/matmul.hpp"
 #include "kernels/norm.hpp"
 #include "kernels/rotary.hpp"
+#include "kernels/rows.hpp"
 
 namespace espalier::model {
 namespace {

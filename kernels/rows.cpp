@@ -1,7 +1,7 @@
-#include "kernels/layout.hpp"
+#include "kernels/rows.hpp"
 
-#include "kernels/cpu/layout.hpp"
-#include "kernels/cuda/layout.hpp"
+#include "kernels/cpu/rows.hpp"
+#include "kernels/cuda/rows.hpp"
 #include "src/core/has_cuda.hpp"
 
 namespace espalier {
