@@ -26,13 +26,8 @@ void expect_valid(const AttentionShape& shape) {
     }
 }
 
-void expect(const Tensor& tensor, const Shape& shape, DType dtype, const char* what) {
-    expect_shape(tensor, shape, what);
-    expect_dtype(tensor, dtype, what);
-}
-
-void expect_starts(const Tensor& starts, int64_t tokens) {
-    if (starts) expect(starts, {tokens}, DType::i32, "starts");
+void expect_starts(const Context& ctx, const Tensor& starts, int64_t tokens) {
+    if (starts) expect(ctx, starts, {tokens}, DType::i32, "starts");
 }
 
 }  // namespace
@@ -41,10 +36,10 @@ void attention(Context& ctx, const Tensor& qkv, const Tensor& starts, const Atte
                Tensor& lse) {
     expect_valid(shape);
     const int64_t tokens = shape.batch * shape.seq, queries = shape.query_heads * shape.head_dim;
-    expect_shape(qkv, {tokens, queries + 2 * shape.kv_heads * shape.head_dim}, "qkv");
-    expect_starts(starts, tokens);
-    expect(o, {tokens, queries}, qkv.dtype(), "o");
-    expect(lse, {shape.batch, shape.query_heads, shape.seq}, DType::f32, "lse");
+    expect(ctx, qkv, {tokens, queries + 2 * shape.kv_heads * shape.head_dim}, "qkv");
+    expect_starts(ctx, starts, tokens);
+    expect(ctx, o, {tokens, queries}, qkv.dtype(), "o");
+    expect(ctx, lse, {shape.batch, shape.query_heads, shape.seq}, DType::f32, "lse");
     if constexpr (has_cuda) {
         if (ctx.on_gpu()) return cuda::attention(ctx, qkv, starts, shape, o, lse);
     }
@@ -55,12 +50,12 @@ void attention_backward(Context& ctx, const Tensor& d_o, const Tensor& qkv, cons
                         const Tensor& o, const Tensor& lse, const AttentionShape& shape, Tensor& dqkv) {
     expect_valid(shape);
     const int64_t tokens = shape.batch * shape.seq, queries = shape.query_heads * shape.head_dim;
-    expect_shape(qkv, {tokens, queries + 2 * shape.kv_heads * shape.head_dim}, "qkv");
-    expect_starts(starts, tokens);
-    expect(d_o, {tokens, queries}, qkv.dtype(), "d_o");
-    expect(o, {tokens, queries}, qkv.dtype(), "o");
-    expect(lse, {shape.batch, shape.query_heads, shape.seq}, DType::f32, "lse");
-    expect(dqkv, qkv.shape(), qkv.dtype(), "dqkv");
+    expect(ctx, qkv, {tokens, queries + 2 * shape.kv_heads * shape.head_dim}, "qkv");
+    expect_starts(ctx, starts, tokens);
+    expect(ctx, d_o, {tokens, queries}, qkv.dtype(), "d_o");
+    expect(ctx, o, {tokens, queries}, qkv.dtype(), "o");
+    expect(ctx, lse, {shape.batch, shape.query_heads, shape.seq}, DType::f32, "lse");
+    expect(ctx, dqkv, qkv.shape(), qkv.dtype(), "dqkv");
     if constexpr (has_cuda) {
         if (ctx.on_gpu()) return cuda::attention_backward(ctx, d_o, qkv, starts, o, lse, shape, dqkv);
     }
@@ -77,10 +72,10 @@ void attention_cached(Context& ctx, const Tensor& q, const Tensor& keys, const T
             fmt::format("attention_cached: batch {}, seq {}, {} tokens, length {}, capacity {}", shape.batch,
                         shape.seq, tokens, length, capacity));
     }
-    expect_shape(q, {tokens, shape.query_heads * shape.head_dim}, "q");
-    expect(keys, {capacity, shape.kv_heads * shape.head_dim}, q.dtype(), "keys");
-    expect(values, {capacity, shape.kv_heads * shape.head_dim}, q.dtype(), "values");
-    expect(o, q.shape(), q.dtype(), "o");
+    expect(ctx, q, {tokens, shape.query_heads * shape.head_dim}, "q");
+    expect(ctx, keys, {capacity, shape.kv_heads * shape.head_dim}, q.dtype(), "keys");
+    expect(ctx, values, {capacity, shape.kv_heads * shape.head_dim}, q.dtype(), "values");
+    expect(ctx, o, q.shape(), q.dtype(), "o");
     if constexpr (has_cuda) {
         if (ctx.on_gpu()) return cuda::attention_cached(ctx, q, keys, values, length, shape, o);
     }
