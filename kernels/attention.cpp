@@ -1,5 +1,6 @@
 #include "kernels/attention.hpp"
 
+#include "kernels/attention_heads.hpp"
 #include "kernels/cpu/attention.hpp"
 #include "kernels/cuda/attention.hpp"
 #include "src/core/has_cuda.hpp"
@@ -17,8 +18,7 @@ void expect_valid(const AttentionShape& shape) {
                         shape.batch, shape.seq, shape.query_heads, shape.kv_heads, shape.head_dim,
                         shape.group, shape.first_in_group, shape.window, shape.soft_cap));
     }
-    if (shape.query_heads > 0 &&
-        (shape.first_in_group + shape.query_heads - 1) / shape.group >= shape.kv_heads) {
+    if (shape.query_heads > 0 && kv_head_of(shape, shape.query_heads - 1) >= shape.kv_heads) {
         throw InternalError(
             fmt::format("attention: {} query heads from place {} of a group of {} read beyond "
                         "{} KV heads",
@@ -36,7 +36,7 @@ void attention(Context& ctx, const Tensor& qkv, const Tensor& starts, const Atte
                Tensor& lse) {
     expect_valid(shape);
     const int64_t tokens = shape.batch * shape.seq, queries = shape.query_heads * shape.head_dim;
-    expect(ctx, qkv, {tokens, queries + 2 * shape.kv_heads * shape.head_dim}, "qkv");
+    expect(ctx, qkv, {tokens, qkv_width(shape)}, "qkv");
     expect_starts(ctx, starts, tokens);
     expect(ctx, o, {tokens, queries}, qkv.dtype(), "o");
     expect(ctx, lse, {shape.batch, shape.query_heads, shape.seq}, DType::f32, "lse");
@@ -50,7 +50,7 @@ void attention_backward(Context& ctx, const Tensor& d_o, const Tensor& qkv, cons
                         const Tensor& o, const Tensor& lse, const AttentionShape& shape, Tensor& dqkv) {
     expect_valid(shape);
     const int64_t tokens = shape.batch * shape.seq, queries = shape.query_heads * shape.head_dim;
-    expect(ctx, qkv, {tokens, queries + 2 * shape.kv_heads * shape.head_dim}, "qkv");
+    expect(ctx, qkv, {tokens, qkv_width(shape)}, "qkv");
     expect_starts(ctx, starts, tokens);
     expect(ctx, d_o, {tokens, queries}, qkv.dtype(), "d_o");
     expect(ctx, o, {tokens, queries}, qkv.dtype(), "o");
