@@ -1,9 +1,10 @@
 // The divergence over K tokens and a tail. Of bucket_divergence a block has a row of K + 1 buckets and
 // computes in double, since a tail is 1 less the rest: little work, done again where it saves memory. The
 // gradient reads the student's logits once and writes once: 128256 of 8192 rows in 2.5 ms on an H100.
+#include "kernels/cuda/buckets.hpp"
+
 #include "kernels/cuda/element.cuh"
 #include "kernels/cuda/reduce.cuh"
-#include "kernels/cuda/top_k.hpp"
 #include "kernels/divergence_terms.hpp"
 
 namespace espalier::cuda {

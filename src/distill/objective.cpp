@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/buckets.hpp"
 #include "kernels/elementwise.hpp"
 #include "kernels/matmul.hpp"
 #include "kernels/top_k.hpp"
