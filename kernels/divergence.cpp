@@ -66,18 +66,21 @@ void label_logits(Context& ctx, const Tensor& logits, const Tensor& labels, int6
     cpu::label_logits(ctx, logits, labels, first_id, labelled);
 }
 
-void divergence_sums(Context& ctx, Divergence kind, const Tensor& teacher, const Tensor& student,
-                     const Tensor& lse_t, const Tensor& lse_s, float tau, Tensor& sums) {
-    const auto [rows, vocab] = student.dims<2>();
-    expect(ctx, student, {rows, vocab}, DType::f32, "student");
-    expect(ctx, teacher, {rows, vocab}, DType::f32, "teacher");
-    expect(ctx, lse_t, {rows}, DType::f32, "lse_t");
-    expect(ctx, lse_s, {rows}, DType::f32, "lse_s");
-    expect(ctx, sums, {rows, divergence_sum_count}, DType::f32, "sums");
+void expect_sides(const Context& ctx, const Sides& sides) {
+    const auto [rows, vocab] = sides.student.dims<2>();
+    expect(ctx, sides.student, {rows, vocab}, DType::f32, "student");
+    expect(ctx, sides.teacher, {rows, vocab}, DType::f32, "teacher");
+    expect(ctx, sides.lse_t, {rows}, DType::f32, "lse_t");
+    expect(ctx, sides.lse_s, {rows}, DType::f32, "lse_s");
+}
+
+void divergence_sums(Context& ctx, Divergence kind, const Sides& sides, float tau, Tensor& sums) {
+    expect_sides(ctx, sides);
+    expect(ctx, sums, {sides.student.dim(0), divergence_sum_count}, DType::f32, "sums");
     if constexpr (has_cuda) {
-        if (ctx.on_gpu()) return cuda::divergence_sums(ctx, kind, teacher, student, lse_t, lse_s, tau, sums);
+        if (ctx.on_gpu()) return cuda::divergence_sums(ctx, kind, sides, tau, sums);
     }
-    cpu::divergence_sums(ctx, kind, teacher, student, lse_t, lse_s, tau, sums);
+    cpu::divergence_sums(ctx, kind, sides, tau, sums);
 }
 
 void divergence_loss(Context& ctx, Divergence kind, const Tensor& sums, Tensor& loss) {
@@ -90,30 +93,23 @@ void divergence_loss(Context& ctx, Divergence kind, const Tensor& sums, Tensor& 
     cpu::divergence_loss(ctx, kind, sums, loss);
 }
 
-void logit_gradient(Context& ctx, const LogitGradient& what, const Tensor& teacher, const Tensor& student,
-                    const Tensor& lse_t, const Tensor& lse_s, const Tensor& sums, const Tensor& lse_1,
-                    const Tensor& labels, const Tensor& row_weights, Tensor& d_logits) {
-    const auto [rows, vocab] = student.dims<2>();
-    expect(ctx, student, {rows, vocab}, DType::f32, "student");
-    if (what.divergence) {
-        expect(ctx, teacher, {rows, vocab}, DType::f32, "teacher");
-        expect(ctx, lse_t, {rows}, DType::f32, "lse_t");
-        expect(ctx, lse_s, {rows}, DType::f32, "lse_s");
-        expect(ctx, sums, {rows, divergence_sum_count}, DType::f32, "sums");
+void logit_gradient(Context& ctx, const LossWeights& weights, const LossInputs& in, Tensor& d_logits) {
+    const auto [rows, vocab] = in.sides.student.dims<2>();
+    expect(ctx, in.sides.student, {rows, vocab}, DType::f32, "student");
+    if (weights.divergence) {
+        expect_sides(ctx, in.sides);
+        expect(ctx, in.sums, {rows, divergence_sum_count}, DType::f32, "sums");
     }
-    if (what.label_weight != 0) {
-        expect(ctx, lse_1, {rows}, DType::f32, "lse_1");
-        expect(ctx, labels, {rows}, DType::i32, "labels");
+    if (weights.label_weight != 0) {
+        expect(ctx, in.lse_1, {rows}, DType::f32, "lse_1");
+        expect(ctx, in.labels, {rows}, DType::i32, "labels");
     }
-    expect(ctx, row_weights, {rows}, DType::f32, "row_weights");
+    expect(ctx, in.row_weights, {rows}, DType::f32, "row_weights");
     expect(ctx, d_logits, {rows, vocab}, "d_logits");
     if constexpr (has_cuda) {
-        if (ctx.on_gpu())
-            return cuda::logit_gradient(ctx, what, teacher, student, lse_t, lse_s, sums, lse_1, labels,
-                                        row_weights, d_logits);
+        if (ctx.on_gpu()) return cuda::logit_gradient(ctx, weights, in, d_logits);
     }
-    cpu::logit_gradient(ctx, what, teacher, student, lse_t, lse_s, sums, lse_1, labels, row_weights,
-                        d_logits);
+    cpu::logit_gradient(ctx, weights, in, d_logits);
 }
 
 void row_argmax(Context& ctx, const Tensor& logits, int64_t first_id, Tensor& best) {

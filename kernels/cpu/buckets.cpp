@@ -51,9 +51,9 @@ struct Row {
 
 }  // namespace
 
-void bucket_divergence(Context& ctx, Divergence kind, const Tensor& teacher, const Tensor& student,
-                       const Tensor& lse_t, const Tensor& lse_s, float tau, Tensor& loss, Tensor& slopes) {
-    const int64_t rows = teacher.dim(0), k = teacher.dim(1);
+void bucket_divergence(Context& ctx, Divergence kind, const Sides& sides, float tau, Tensor& loss,
+                       Tensor& slopes) {
+    const int64_t rows = sides.student.dim(0), k = sides.student.dim(1);
     const double inverse_tau = 1.0 / double{tau};
     with_divergence(kind, [&]<Divergence constant>() {
 #pragma omp parallel num_threads(ctx.threads())
@@ -61,8 +61,10 @@ void bucket_divergence(Context& ctx, Divergence kind, const Tensor& teacher, con
             Row row(k + 1);
 #pragma omp for
             for (int64_t i = 0; i < rows; ++i) {
-                Row::probabilities(teacher.data<float>() + i * k, lse_t.data<float>()[i], inverse_tau, row.t);
-                Row::probabilities(student.data<float>() + i * k, lse_s.data<float>()[i], inverse_tau, row.s);
+                Row::probabilities(sides.teacher.data<float>() + i * k, sides.lse_t.data<float>()[i],
+                                   inverse_tau, row.t);
+                Row::probabilities(sides.student.data<float>() + i * k, sides.lse_s.data<float>()[i],
+                                   inverse_tau, row.s);
                 loss.data<float>()[i] = static_cast<float>(row.loss_and_slopes<constant>());
                 float* const out = slopes.data<float>() + i * (k + 1);
                 for (int64_t b = 0; b < k; ++b) out[b] = static_cast<float>(row.s[b] * row.slope[b]);
@@ -72,23 +74,24 @@ void bucket_divergence(Context& ctx, Divergence kind, const Tensor& teacher, con
     });
 }
 
-void bucket_logit_gradient(Context& ctx, const LogitGradient& what, const Tensor& student,
-                           const Tensor& lse_s, const Tensor& ids, const Tensor& slopes, const Tensor& lse_1,
-                           const Tensor& labels, const Tensor& row_weights, Tensor& d_logits) {
+void bucket_logit_gradient(Context& ctx, const LossWeights& weights, const LossInputs& in, const Tensor& ids,
+                           const Tensor& slopes, Tensor& d_logits) {
+    const Tensor& student = in.sides.student;
     const int64_t rows = student.dim(0), n = student.dim(1), k = ids.dim(1);
-    const float inverse_tau = 1.0f / what.tau;
+    const float inverse_tau = 1.0f / weights.tau;
 
     const auto write_row = [&]<class T>(int64_t i, std::vector<float>& kept, T* out) {
-        const float weight = row_weights.data<float>()[i];
+        const float weight = in.row_weights.data<float>()[i];
         if (weight == 0) {
             std::fill_n(out, n, T(0.0f));
             return;
         }
-        const int64_t label = what.label_weight != 0 ? labels.data<int32_t>()[i] : -1;
-        const float label_factor = label >= 0 ? weight * what.label_weight : 0.0f;
-        const float factor = weight * what.divergence_weight * inverse_tau, lse = lse_s.data<float>()[i];
+        const int64_t label = weights.label_weight != 0 ? in.labels.data<int32_t>()[i] : -1;
+        const float label_factor = label >= 0 ? weight * weights.label_weight : 0.0f;
+        const float factor = weight * weights.divergence_weight * inverse_tau,
+                    lse = in.sides.lse_s.data<float>()[i];
         // Whoever has labels has their log-sum-exp too. NOLINTNEXTLINE(clang-analyzer-core.NullDereference)
-        const float label_lse = label_factor != 0 ? lse_1.data<float>()[i] : infinity;
+        const float label_lse = label_factor != 0 ? in.lse_1.data<float>()[i] : infinity;
         const float* const s = student.data<float>() + i * n;
         const float* const slope = slopes.data<float>() + i * (k + 1);
         const int32_t* const id = ids.data<int32_t>() + i * k;
@@ -97,7 +100,7 @@ void bucket_logit_gradient(Context& ctx, const LogitGradient& what, const Tensor
             return tail * fast_exp(z * inverse_tau - lse) + label_factor * fast_exp(z - label_lse);
         };
         const auto column_of = [&](int64_t token) {
-            const int64_t column = token - what.first_id;
+            const int64_t column = token - in.first_id;
             return token >= 0 && column >= 0 && column < n ? column : -1;
         };
         // The few that are no part of the tail, before `out`, which may be `student`, is written.

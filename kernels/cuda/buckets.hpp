@@ -6,10 +6,9 @@
 
 namespace espalier::cuda {
 
-void bucket_divergence(Context& ctx, Divergence kind, const Tensor& teacher, const Tensor& student,
-                       const Tensor& lse_t, const Tensor& lse_s, float tau, Tensor& loss, Tensor& slopes);
-void bucket_logit_gradient(Context& ctx, const LogitGradient& what, const Tensor& student,
-                           const Tensor& lse_s, const Tensor& ids, const Tensor& slopes, const Tensor& lse_1,
-                           const Tensor& labels, const Tensor& row_weights, Tensor& d_logits);
+void bucket_divergence(Context& ctx, Divergence kind, const Sides& sides, float tau, Tensor& loss,
+                       Tensor& slopes);
+void bucket_logit_gradient(Context& ctx, const LossWeights& weights, const LossInputs& in, const Tensor& ids,
+                           const Tensor& slopes, Tensor& d_logits);
 
 }  // namespace espalier::cuda

@@ -33,24 +33,24 @@ Values bucket_divergence(Divergence kind, const Values& teacher, const Values& s
     return out;
 }
 
-Values bucket_logit_gradient(const LogitGradient& what, int64_t k, const Values& teacher,
+Values bucket_logit_gradient(const LossWeights& weights, int64_t k, const Values& teacher,
                              const Values& student, const std::vector<int32_t>& labels,
                              const Values& row_weights) {
-    LogitGradient of_labels = what;
+    LossWeights of_labels = weights;
     of_labels.divergence = std::nullopt;
     Values out = logit_gradient(of_labels, teacher, student, labels, row_weights);
     const auto rows = std::ssize(row_weights);
     const int64_t n = rows == 0 ? 0 : std::ssize(student) / rows;
     for (int64_t i = 0; i < rows; ++i) {
         const auto ids = top_k(&teacher[i * n], n, k);
-        const Values p = softmax(&student[i * n], n, what.tau), s = buckets(p, ids);
+        const Values p = softmax(&student[i * n], n, weights.tau), s = buckets(p, ids);
         const Values slope =
-            divergence_slopes(*what.divergence, buckets(softmax(&teacher[i * n], n, what.tau), ids), s);
+            divergence_slopes(*weights.divergence, buckets(softmax(&teacher[i * n], n, weights.tau), ids), s);
         const double expectation = dot(s, slope);
         for (int64_t j = 0; j < n; ++j) {
             const auto at = std::find(ids.begin(), ids.end(), j);  // the tail is the last bucket
-            out[i * n + j] += row_weights[i] * double{what.divergence_weight} / double{what.tau} * p[j] *
-                              (slope[static_cast<size_t>(at - ids.begin())] - expectation);
+            out[i * n + j] += row_weights[i] * double{weights.divergence_weight} / double{weights.tau} *
+                              p[j] * (slope[static_cast<size_t>(at - ids.begin())] - expectation);
         }
     }
     return out;

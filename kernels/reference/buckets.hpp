@@ -11,7 +11,7 @@ Values bucket_divergence(Divergence kind, const Values& teacher, const Values& s
                          int64_t k);
 
 /// logit_gradient with that D.
-Values bucket_logit_gradient(const LogitGradient& what, int64_t k, const Values& teacher,
+Values bucket_logit_gradient(const LossWeights& weights, int64_t k, const Values& teacher,
                              const Values& student, const std::vector<int32_t>& labels,
                              const Values& row_weights);
 

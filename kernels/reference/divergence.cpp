@@ -105,26 +105,26 @@ Values cross_entropy(const Values& student, const std::vector<int32_t>& labels, 
     return out;
 }
 
-Values logit_gradient(const LogitGradient& what, const Values& teacher, const Values& student,
+Values logit_gradient(const LossWeights& weights, const Values& teacher, const Values& student,
                       const std::vector<int32_t>& labels, const Values& row_weights) {
     Values out(student.size());
     const auto rows = std::ssize(row_weights);
     const int64_t n = rows == 0 ? 0 : std::ssize(student) / rows;
-    const double tau = what.tau;
+    const double tau = weights.tau;
     for (int64_t i = 0; i < rows; ++i) {
         double* const d = out.data() + i * n;
-        if (what.divergence) {
+        if (weights.divergence) {
             const Values t = softmax(&teacher[i * n], n, tau), s = softmax(&student[i * n], n, tau);
-            const Values slope = divergence_slopes(*what.divergence, t, s);
+            const Values slope = divergence_slopes(*weights.divergence, t, s);
             const double expectation = dot(s, slope);
             for (int64_t j = 0; j < n; ++j) {
-                d[j] += double{what.divergence_weight} * s[j] * (slope[j] - expectation) / tau;
+                d[j] += double{weights.divergence_weight} * s[j] * (slope[j] - expectation) / tau;
             }
         }
-        if (what.label_weight != 0 && labels[i] >= 0) {
+        if (weights.label_weight != 0 && labels[i] >= 0) {
             const Values p = softmax(&student[i * n], n, 1);
             for (int64_t j = 0; j < n; ++j) {
-                d[j] += double{what.label_weight} * (p[j] - (j == labels[i] ? 1 : 0));
+                d[j] += double{weights.label_weight} * (p[j] - (j == labels[i] ? 1 : 0));
             }
         }
         for (int64_t j = 0; j < n; ++j) d[j] *= row_weights[i];

@@ -27,7 +27,7 @@ Values divergence(Divergence kind, const Values& teacher, const Values& student,
 Values cross_entropy(const Values& student, const std::vector<int32_t>& labels, int64_t n);
 
 /// d/dstudent of sum over rows of row_weight * (divergence_weight * D + label_weight * cross entropy).
-Values logit_gradient(const LogitGradient& what, const Values& teacher, const Values& student,
+Values logit_gradient(const LossWeights& weights, const Values& teacher, const Values& student,
                       const std::vector<int32_t>& labels, const Values& row_weights);
 
 }  // namespace espalier::reference

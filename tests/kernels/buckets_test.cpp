@@ -39,7 +39,7 @@ protected:
     }
 
     /// All phases over the parts between `bounds`, and what a rank's part of the gradient is, put together.
-    Result run(const LogitGradient& what, const std::vector<int64_t>& bounds) {
+    Result run(const LossWeights& weights, const std::vector<int64_t>& bounds) {
         const int64_t rows = case_.rows, n = case_.vocab, parts = std::ssize(bounds) - 1;
         Tensor all_values = ctx_.empty({parts, rows, k_}, DType::f32),
                all_ids = ctx_.empty({parts, rows, k_}, DType::i32),
@@ -66,21 +66,21 @@ protected:
                      lse_s = row(reference::log_sum_exp(student_, n, case_.tau)),
                      lse_1 = row(reference::log_sum_exp(student_, n, 1));
         Tensor loss = ctx_.empty({rows}, DType::f32), slopes = ctx_.empty({rows, k_ + 1}, DType::f32);
-        bucket_divergence(ctx_, *what.divergence, values, tensor_of(ctx_, picked, {rows, k_}, DType::f32),
-                          lse_t, lse_s, what.tau, loss, slopes);
+        bucket_divergence(ctx_, *weights.divergence,
+                          {values, tensor_of(ctx_, picked, {rows, k_}, DType::f32), lse_t, lse_s},
+                          weights.tau, loss, slopes);
 
         Result out{values_of(ids), values_of(loss), Values(teacher_.size())};
         const Tensor labels = tensor_of(ctx_, Values(labels_.begin(), labels_.end()), {rows}, DType::i32);
         for (int64_t p = 0; p < parts; ++p) {
-            LogitGradient here = what;
-            here.first_id = bounds[static_cast<size_t>(p)];
+            const int64_t begin = bounds[static_cast<size_t>(p)];
             Tensor& logits = student[static_cast<size_t>(p)];
-            bucket_logit_gradient(ctx_, here, logits, lse_s, ids, slopes, lse_1, labels, row(weights_),
-                                  logits);
+            const LossInputs in{{{}, logits, {}, lse_s}, {}, lse_1, labels, row(weights_), begin};
+            bucket_logit_gradient(ctx_, weights, in, ids, slopes, logits);
             const Values part = values_of(logits);
             const int64_t width = logits.dim(1);
             for (int64_t i = 0; i < rows; ++i)
-                std::copy_n(part.begin() + i * width, width, out.gradient.begin() + i * n + here.first_id);
+                std::copy_n(part.begin() + i * width, width, out.gradient.begin() + i * n + begin);
         }
         return out;
     }
@@ -89,7 +89,7 @@ protected:
         const int64_t cut = (2 * case_.vocab + 2) / 3;
         return {0, cut, cut, case_.vocab};
     }
-    LogitGradient distil(Divergence kind) const { return {kind, case_.tau, 0.75f, 0.5f, 0}; }
+    LossWeights distil(Divergence kind) const { return {kind, case_.tau, 0.75f, 0.5f}; }
 
     VocabularyCase case_ = GetParam();
     int64_t k_ = std::min<int64_t>(4, case_.vocab);
@@ -103,14 +103,14 @@ protected:
 TEST_P(Buckets, MatchesReferenceWholeAndSplit) {
     for (const auto& bounds : {std::vector<int64_t>{0, case_.vocab}, uneven()}) {
         for (const Divergence kind : divergences) {
-            const auto what = distil(kind);
+            const auto weights = distil(kind);
 
-            const Result got = run(what, bounds);
+            const Result got = run(weights, bounds);
 
             const Values loss =
                 reference::bucket_divergence(kind, teacher_, student_, case_.vocab, case_.tau, k_);
             const Values gradient =
-                reference::bucket_logit_gradient(what, k_, teacher_, student_, labels_, weights_);
+                reference::bucket_logit_gradient(weights, k_, teacher_, student_, labels_, weights_);
             for (int64_t i = 0; i < case_.rows; ++i) {
                 const auto ids = reference::top_k(&teacher_[i * case_.vocab], case_.vocab, k_);
                 for (int64_t b = 0; b < k_; ++b) EXPECT_EQ(got.ids[i * k_ + b], ids[static_cast<size_t>(b)]);
@@ -131,11 +131,12 @@ TEST_P(Buckets, GradientIsFiniteWhereTheStudentGivesNothing) {
         for (const int64_t id : ids) student_[i * case_.vocab + id] = -120;
     }
     if (k_ == case_.vocab) return;  // then all are as likely as before
-    const auto what = distil(Divergence::kl);
+    const auto weights = distil(Divergence::kl);
 
-    const Result got = run(what, uneven());
+    const Result got = run(weights, uneven());
 
-    const Values gradient = reference::bucket_logit_gradient(what, k_, teacher_, student_, labels_, weights_);
+    const Values gradient =
+        reference::bucket_logit_gradient(weights, k_, teacher_, student_, labels_, weights_);
     for (int64_t i = 0; i < case_.rows; ++i) {
         const auto ids = reference::top_k(&teacher_[i * case_.vocab], case_.vocab, k_);
         for (const int64_t id : ids) {
@@ -149,17 +150,17 @@ class BucketsReference : public Buckets {};
 
 TEST_P(BucketsReference, GradientsAreFiniteDifferences) {
     for (const Divergence kind : divergences) {
-        const auto what = distil(kind);
+        const auto weights = distil(kind);
 
         const Values gradient =
-            reference::bucket_logit_gradient(what, k_, teacher_, student_, labels_, weights_);
+            reference::bucket_logit_gradient(weights, k_, teacher_, student_, labels_, weights_);
 
         const auto loss = [&](const Values& student) {
             const Values d =
                 reference::bucket_divergence(kind, teacher_, student, case_.vocab, case_.tau, k_);
             const Values ce = reference::cross_entropy(student, labels_, case_.vocab);
-            return double{what.divergence_weight} * inner_product(weights_, d) +
-                   double{what.label_weight} * inner_product(weights_, ce);
+            return double{weights.divergence_weight} * inner_product(weights_, d) +
+                   double{weights.label_weight} * inner_product(weights_, ce);
         };
         EXPECT_TRUE(near_all(gradient, numeric_gradient(loss, student_), numeric_tolerance))
             << to_string(kind);
