@@ -66,7 +66,9 @@ constexpr int64_t piece_bytes = int64_t{8} << 20;
 
 /// This replica's share of what belongs to a group.
 Tensor state_of(train::Optimizer& optimizer, size_t group) {
-    return group == 0 ? optimizer.master() : group == 1 ? optimizer.first() : optimizer.second();
+    return group == 0   ? optimizer.master()
+           : group == 1 ? optimizer.first_moment()
+                        : optimizer.second_moment();
 }
 
 std::vector<io::TensorSpec> specs(const std::vector<Trained>& trained) {

@@ -6,12 +6,7 @@
 #include <cmath>
 
 #include "kernels/divergence.hpp"
-
-#ifdef __CUDACC__
-#define ESPALIER_TERM __device__ inline
-#else
-#define ESPALIER_TERM [[gnu::always_inline]] inline
-#endif
+#include "kernels/host_device.hpp"
 
 namespace espalier {
 
@@ -38,7 +33,7 @@ void with_divergence(Divergence kind, F&& f) {
 /// log((p_t + p_s) / 2); the smallest normal number is added so that it is finite where both have
 /// underflowed.
 template <class Math>
-ESPALIER_TERM float log_mean(float p_t, float p_s) {
+ESPALIER_HOST_DEVICE float log_mean(float p_t, float p_s) {
     return Math::log(0.5f * (p_t + p_s) + FLT_MIN);
 }
 
@@ -50,7 +45,7 @@ struct Terms {
 };
 
 template <Divergence kind, class Math>
-ESPALIER_TERM Terms terms(float a_t, float a_s) {
+ESPALIER_HOST_DEVICE Terms terms(float a_t, float a_s) {
     const float p_t = Math::exp(a_t);
     if constexpr (kind == Divergence::kl) return {p_t * (a_t - a_s)};
     const float p_s = Math::exp(a_s);
@@ -67,7 +62,7 @@ ESPALIER_TERM Terms terms(float a_t, float a_s) {
 }
 
 template <Divergence kind>
-ESPALIER_TERM float row_loss(const float* sums) {
+ESPALIER_HOST_DEVICE float row_loss(const float* sums) {
     if constexpr (kind == Divergence::jsd) return 0.5f * (sums[0] + sums[1]);
     if constexpr (kind == Divergence::cosine) return 1.0f - sums[0] / sqrtf(sums[1] * sums[2]);
     return sums[0];
@@ -81,7 +76,7 @@ struct RowConstants {
 };
 
 template <Divergence kind>
-ESPALIER_TERM RowConstants row_constants(const float* sums) {
+ESPALIER_HOST_DEVICE RowConstants row_constants(const float* sums) {
     if constexpr (kind == Divergence::reverse_kl) return {sums[0]};
     if constexpr (kind == Divergence::jsd || kind == Divergence::mse) return {sums[1]};
     if constexpr (kind == Divergence::cosine) {
@@ -93,7 +88,7 @@ ESPALIER_TERM RowConstants row_constants(const float* sums) {
 
 /// dD / d(z_s / tau): p_s (slope - sum p_s slope), slope = dD / dp_s.
 template <Divergence kind, class Math>
-ESPALIER_TERM float gradient(float a_t, float a_s, RowConstants row) {
+ESPALIER_HOST_DEVICE float gradient(float a_t, float a_s, RowConstants row) {
     const float p_s = Math::exp(a_s);
     if constexpr (kind == Divergence::reverse_kl) return p_s * (a_s - a_t - row.first);
     const float p_t = Math::exp(a_t);
@@ -117,7 +112,7 @@ struct BucketProducts {
 
 /// dD / ds, up to what is the same for all buckets.
 template <Divergence kind>
-ESPALIER_TERM double bucket_slope(double t, double s, const BucketProducts& row) {
+ESPALIER_HOST_DEVICE double bucket_slope(double t, double s, const BucketProducts& row) {
     if constexpr (kind == Divergence::kl) return -t / s;
     if constexpr (kind == Divergence::reverse_kl) return log(s / t);
     if constexpr (kind == Divergence::jsd) return 0.5 * log(2 * s / (t + s));
@@ -127,7 +122,7 @@ ESPALIER_TERM double bucket_slope(double t, double s, const BucketProducts& row)
 
 /// A bucket's part of the loss; of the cosine, whose loss is no sum, nothing.
 template <Divergence kind>
-ESPALIER_TERM double bucket_loss(double t, double s) {
+ESPALIER_HOST_DEVICE double bucket_loss(double t, double s) {
     if constexpr (kind == Divergence::kl) return t * log(t / s);
     if constexpr (kind == Divergence::reverse_kl) return s * log(s / t);
     if constexpr (kind == Divergence::jsd) return 0.5 * (t * log(2 * t / (t + s)) + s * log(2 * s / (t + s)));
@@ -137,7 +132,7 @@ ESPALIER_TERM double bucket_loss(double t, double s) {
 
 /// The row's loss, of the sum over its buckets.
 template <Divergence kind>
-ESPALIER_TERM double bucket_row_loss(double sum, const BucketProducts& row) {
+ESPALIER_HOST_DEVICE double bucket_row_loss(double sum, const BucketProducts& row) {
     if constexpr (kind == Divergence::cosine) return 1 - row.ts / sqrt(row.tt * row.ss);
     return sum;
 }

@@ -71,6 +71,8 @@ namespace espalier::cpu {
 struct VectorMath {
     [[gnu::always_inline]] static float exp(float x) { return fast_exp(x); }
     [[gnu::always_inline]] static float log(float x) { return fast_log(x); }
+    /// max(0, x): exact, and no branch to keep from vectors.
+    [[gnu::always_inline]] static float positive(float x) { return 0.5f * (x + std::fabs(x)); }
 };
 
 }  // namespace espalier::cpu

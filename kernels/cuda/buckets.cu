@@ -1,9 +1,10 @@
 // The divergence over K tokens and a tail. Of bucket_divergence a block has a row of K + 1 buckets and
 // computes in double, since a tail is 1 less the rest: little work, done again where it saves memory. The
 // gradient reads the student's logits once and writes once: 128256 of 8192 rows in 2.5 ms on an H100.
+#include "kernels/cuda/buckets.hpp"
+
 #include "kernels/cuda/element.cuh"
 #include "kernels/cuda/reduce.cuh"
-#include "kernels/cuda/top_k.hpp"
 #include "kernels/divergence_terms.hpp"
 
 namespace espalier::cuda {
@@ -126,36 +127,36 @@ __global__ void gradient_of_buckets(BucketInputs in, T* d_logits) {
 
 }  // namespace
 
-void bucket_divergence(Context& ctx, Divergence kind, const Tensor& teacher, const Tensor& student,
-                       const Tensor& lse_t, const Tensor& lse_s, float tau, Tensor& loss, Tensor& slopes) {
-    const int64_t rows = teacher.dim(0), k = teacher.dim(1);
+void bucket_divergence(Context& ctx, Divergence kind, const Sides& sides, float tau, Tensor& loss,
+                       Tensor& slopes) {
+    const int64_t rows = sides.student.dim(0), k = sides.student.dim(1);
     with_divergence(kind, [&]<Divergence constant>() {
         launch(divergence_of_buckets<constant>, narrow<unsigned>(rows), bucket_threads, 0, ctx.stream(),
-               data<float>(teacher), data<float>(student), k, data<float>(lse_t), data<float>(lse_s),
-               1.0 / double{tau}, data<float>(loss), data<float>(slopes));
+               data<float>(sides.teacher), data<float>(sides.student), k, data<float>(sides.lse_t),
+               data<float>(sides.lse_s), 1.0 / double{tau}, data<float>(loss), data<float>(slopes));
     });
 }
 
-void bucket_logit_gradient(Context& ctx, const LogitGradient& what, const Tensor& student,
-                           const Tensor& lse_s, const Tensor& ids, const Tensor& slopes, const Tensor& lse_1,
-                           const Tensor& labels, const Tensor& row_weights, Tensor& d_logits) {
+void bucket_logit_gradient(Context& ctx, const LossWeights& weights, const LossInputs& in, const Tensor& ids,
+                           const Tensor& slopes, Tensor& d_logits) {
+    const Tensor& student = in.sides.student;
     const int64_t k = ids.dim(1);
-    const BucketInputs in{data<float>(student),
-                          data<float>(lse_s),
-                          data<int32_t>(ids),
-                          data<float>(slopes),
-                          data<float>(lse_1),
-                          data<int32_t>(labels),
-                          data<float>(row_weights),
-                          student.dim(1),
-                          k,
-                          what.first_id,
-                          1.0f / what.tau,
-                          what.divergence_weight,
-                          what.label_weight};
+    const BucketInputs of_rows{data<float>(student),
+                               data<float>(in.sides.lse_s),
+                               data<int32_t>(ids),
+                               data<float>(slopes),
+                               data<float>(in.lse_1),
+                               data<int32_t>(in.labels),
+                               data<float>(in.row_weights),
+                               student.dim(1),
+                               k,
+                               in.first_id,
+                               1.0f / weights.tau,
+                               weights.divergence_weight,
+                               weights.label_weight};
     visit_elements(d_logits.dtype(), [&]<class T>(T) {
         launch(gradient_of_buckets<T>, narrow<unsigned>(student.dim(0)), row_threads,
-               static_cast<size_t>(k) * sizeof(float), ctx.stream(), in, data<T>(d_logits));
+               static_cast<size_t>(k) * sizeof(float), ctx.stream(), of_rows, data<T>(d_logits));
     });
 }
 

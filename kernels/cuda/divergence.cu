@@ -182,13 +182,12 @@ void label_logits(Context& ctx, const Tensor& logits, const Tensor& labels, int6
            data<float>(logits), data<int32_t>(labels), first_id, data<float>(labelled));
 }
 
-void divergence_sums(Context& ctx, Divergence kind, const Tensor& teacher, const Tensor& student,
-                     const Tensor& lse_t, const Tensor& lse_s, float tau, Tensor& sums) {
-    const int64_t rows = student.dim(0), n = student.dim(1);
+void divergence_sums(Context& ctx, Divergence kind, const Sides& sides, float tau, Tensor& sums) {
+    const int64_t rows = sides.student.dim(0), n = sides.student.dim(1);
     with_divergence(kind, [&]<Divergence constant>() {
-        launch(sums_of_rows<constant>, narrow<unsigned>(rows), threads, 0, ctx.stream(), data<float>(teacher),
-               data<float>(student), n, data<float>(lse_t), data<float>(lse_s), 1.0f / tau,
-               data<float>(sums));
+        launch(sums_of_rows<constant>, narrow<unsigned>(rows), threads, 0, ctx.stream(),
+               data<float>(sides.teacher), data<float>(sides.student), n, data<float>(sides.lse_t),
+               data<float>(sides.lse_s), 1.0f / tau, data<float>(sums));
     });
 }
 
@@ -200,23 +199,22 @@ void divergence_loss(Context& ctx, Divergence kind, const Tensor& sums, Tensor& 
     });
 }
 
-void logit_gradient(Context& ctx, const LogitGradient& what, const Tensor& teacher, const Tensor& student,
-                    const Tensor& lse_t, const Tensor& lse_s, const Tensor& sums, const Tensor& lse_1,
-                    const Tensor& labels, const Tensor& row_weights, Tensor& d_logits) {
+void logit_gradient(Context& ctx, const LossWeights& weights, const LossInputs& in, Tensor& d_logits) {
+    const auto& [teacher, student, lse_t, lse_s] = in.sides;
     const auto rows = narrow<unsigned>(student.dim(0));
-    const GradientInputs in{data<float>(teacher),  data<float>(student),     data<float>(lse_t),
-                            data<float>(lse_s),    data<float>(sums),        data<float>(lse_1),
-                            data<int32_t>(labels), data<float>(row_weights), student.dim(1),
-                            what.first_id,         1.0f / what.tau,          what.divergence_weight,
-                            what.label_weight};
+    const GradientInputs of_rows{
+        data<float>(teacher), data<float>(student),  data<float>(lse_t),       data<float>(lse_s),
+        data<float>(in.sums), data<float>(in.lse_1), data<int32_t>(in.labels), data<float>(in.row_weights),
+        student.dim(1),       in.first_id,           1.0f / weights.tau,       weights.divergence_weight,
+        weights.label_weight};
     visit_elements(d_logits.dtype(), [&]<class T>(T) {
-        if (!what.divergence) {
-            launch(gradient_of_rows<Objective::labels, Divergence::kl, T>, rows, threads, 0, ctx.stream(), in,
-                   data<T>(d_logits));
+        if (!weights.divergence) {
+            launch(gradient_of_rows<Objective::labels, Divergence::kl, T>, rows, threads, 0, ctx.stream(),
+                   of_rows, data<T>(d_logits));
             return;
         }
-        with_divergence(*what.divergence, [&]<Divergence kind>() {
-            launch(gradient_of_rows<Objective::divergence, kind, T>, rows, threads, 0, ctx.stream(), in,
+        with_divergence(*weights.divergence, [&]<Divergence kind>() {
+            launch(gradient_of_rows<Objective::divergence, kind, T>, rows, threads, 0, ctx.stream(), of_rows,
                    data<T>(d_logits));
         });
     });

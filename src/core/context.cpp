@@ -291,4 +291,20 @@ void Context::trim() {
     if (host_pool_ != pool_) host_pool_->trim();
 }
 
+void expect_here(const Context& ctx, const Tensor& tensor, const char* what) {
+    if (tensor.device() == ctx.device()) return;
+    throw InternalError(ctx.on_gpu() ? fmt::format("{}: on the host, expected on the device", what)
+                                     : fmt::format("{}: on the device, expected on the host", what));
+}
+
+void expect(const Context& ctx, const Tensor& tensor, const Shape& shape, const char* what) {
+    expect_here(ctx, tensor, what);
+    expect_shape(tensor, shape, what);
+}
+
+void expect(const Context& ctx, const Tensor& tensor, const Shape& shape, DType dtype, const char* what) {
+    expect(ctx, tensor, shape, what);
+    expect_dtype(tensor, dtype, what);
+}
+
 }  // namespace espalier

@@ -110,4 +110,10 @@ private:
     std::unordered_map<std::type_index, std::shared_ptr<void>> resources_;
 };
 
+/// What an op expects of its arguments. Each throws InternalError naming `what` unless the tensor is where
+/// the context's kernels run and, as far as it is given, has exactly this shape and this dtype.
+void expect_here(const Context& ctx, const Tensor& tensor, const char* what);
+void expect(const Context& ctx, const Tensor& tensor, const Shape& shape, const char* what);
+void expect(const Context& ctx, const Tensor& tensor, const Shape& shape, DType dtype, const char* what);
+
 }  // namespace espalier

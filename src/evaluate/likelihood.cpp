@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
-#include "kernels/layout.hpp"
+#include "kernels/rows.hpp"
 #include "src/model/logits.hpp"
 #include "src/model/stage.hpp"
 

@@ -3,10 +3,10 @@
 #include <cmath>
 
 #include "kernels/elementwise.hpp"
-#include "kernels/layout.hpp"
 #include "kernels/matmul.hpp"
 #include "kernels/norm.hpp"
 #include "kernels/rotary.hpp"
+#include "kernels/rows.hpp"
 
 namespace espalier::model {
 namespace {
@@ -43,7 +43,7 @@ Layer::Layer(const Architecture& a, int64_t index, TensorPart part, const Parame
     shape_.kv_heads = kv.size();
     shape_.head_dim = a.head_dim;
     shape_.group = a.group(index);
-    shape_.first = heads.begin - kv.begin * shape_.group;
+    shape_.first_in_group = heads.begin - kv.begin * shape_.group;
     shape_.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(a.head_dim)));
     shape_.window = a.window;
     ffn_ = local_range(a, index, Axis::ffn, part).size();

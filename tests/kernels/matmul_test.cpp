@@ -168,6 +168,17 @@ TEST(BiasBackward, SumsAlikeForAnyThreadCount) {
     EXPECT_TRUE(same_bits(sum(5), alone));
 }
 
+TEST(MatmulChecks, RefuseAFactorFromElsewhere) {
+    Context ctx(on_test_device());
+    const Device other = ctx.on_gpu() ? Device::cpu : Device::cuda;
+    const Tensor x = ctx.zeros({1, 0}, DType::f32),
+                 foreign(std::make_shared<std::byte>(), {1, 0}, DType::f32, other);
+    Tensor y = ctx.zeros({1, 1}, DType::f32);
+
+    EXPECT_THROW(matmul(ctx, x, foreign, {}, y), InternalError);
+    EXPECT_THROW(matmul(ctx, foreign, x, {}, y), InternalError);
+}
+
 TEST(MatmulChecks, RefuseFactorsThatDoNotFit) {
     Context ctx(on_test_device());
     Tensor y = ctx.zeros({2, 3}, DType::f32), rounded = ctx.zeros({2, 3}, DType::bf16);
