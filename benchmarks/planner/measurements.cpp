@@ -52,6 +52,7 @@ model::Architecture gpt(int64_t layers, int64_t hidden, int64_t heads, int64_t v
 Practice megatron() {
     Practice p;
     p.stages = Practice::Stages::even;
+    p.selective = Practice::Selective::attention;
     p.head = Practice::Head::whole;
     p.order = Practice::Order::tp_dp_pp;
     return p;

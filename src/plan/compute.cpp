@@ -32,6 +32,7 @@ struct Compute::Parts {
     double attention;    // its products, seconds
     double softmax;      // traffic of materialised probabilities, seconds
     double elementwise;  // norms, residuals, activation, rotation, seconds
+    double cheap;        // norms and activation alone, seconds
     double collective;   // one gather and one scatter of [tokens, hidden], seconds
 };
 
@@ -74,6 +75,8 @@ Compute::Parts Compute::parts(const model::Architecture& a, int64_t index) const
     if (!fused)
         p.softmax =
             traffic(probability_bytes(element_) * tokens_ * real(step_.seq_len) * real(local.query_heads));
+    const double norms = element_ * 2 * 2 * h, activation = element_ * tokens_ * (gates + 1) * ffn;
+    p.cheap = traffic(local_tokens_ * norms + activation);
     // Two norms read and write, two residual sums read two and write one.
     const double residual_stream = element_ * (2 * 2 + 2 * 3) * h + 2 * step_.practice.dropout_bytes * h;
     p.elementwise =
@@ -109,9 +112,17 @@ Passes Compute::layer(const model::Architecture& a, int64_t index) const {
          2 * p.collective},
         launches_backward);
     if (layout_.recompute == Recomputation::full) out.backward += out.forward;
-    if (layout_.recompute == Recomputation::selective && !fused)
-        out.backward.compute += p.attention + p.softmax;
+    if (layout_.recompute == Recomputation::selective) out.backward += again(p);
     return out;
+}
+
+Seconds Compute::again(const Parts& p) const {
+    // Two gathers of norms' outputs are what one all-reduce takes.
+    if (step_.practice.selective == Practice::Selective::norms_and_activations)
+        return {p.cheap, p.collective};
+    // Fused attention computes its inside again by nature, which its backward pass counts.
+    if (step_.practice.attention == Practice::Attention::fused) return {};
+    return {p.attention + p.softmax, 0};
 }
 
 double Compute::head_product(const model::Architecture& a) const {

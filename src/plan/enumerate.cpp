@@ -24,7 +24,8 @@ std::vector<int64_t> chosen_or(const std::optional<int64_t>& chosen, std::vector
 
 std::vector<Recomputation> recomputes(const Step& step, const Choice& choice) {
     if (choice.recompute) return {*choice.recompute};
-    if (step.practice.attention == Practice::Attention::fused)
+    if (step.practice.attention == Practice::Attention::fused &&
+        step.practice.selective == Practice::Selective::attention)
         return {Recomputation::selective, Recomputation::full};
     return {Recomputation::none, Recomputation::selective, Recomputation::full};
 }

@@ -13,7 +13,7 @@ namespace espalier::plan {
 /// may materialise attention's probabilities: wider than model::Recompute, which has none to keep.
 enum class Recomputation {
     none,       ///< everything is kept, attention's probabilities too
-    selective,  ///< the inside of attention is computed again
+    selective,  ///< what is large and cheap is computed again: Practice::Selective
     full,       ///< only a layer's input is kept
 };
 std::string_view to_string(Recomputation recompute);
@@ -38,6 +38,8 @@ std::string to_string(const Layout& layout);
 struct Practice {
     enum class Attention { fused, materialised };
     enum class Stages { balanced, even };  ///< by the products of layers and head, or by the number of layers
+    /// What selective recomputation computes again. Outputs of split norms are gathered again too.
+    enum class Selective { norms_and_activations, attention };
     enum class Norms { split_tokens, every_rank };  ///< sequence parallelism or not
     enum class Head { blocks, whole };              ///< when logits exist
     enum class State { sharded, replicated };       ///< ZeRO-1 or not
@@ -46,6 +48,7 @@ struct Practice {
 
     Attention attention = Attention::fused;
     Stages stages = Stages::balanced;
+    Selective selective = Selective::norms_and_activations;
     Norms norms = Norms::split_tokens;
     Head head = Head::blocks;
     State state = State::sharded;

@@ -15,6 +15,7 @@ plan::Step papers_step(Practice::Norms norms) {
     plan::Step step = small_step();
     step.model.layers.assign(4, {4, 4, 32});
     step.practice.attention = Practice::Attention::materialised;
+    step.practice.selective = Practice::Selective::attention;
     step.practice.norms = norms;
     step.practice.dropout_bytes = 1;
     return step;
@@ -72,6 +73,7 @@ TEST(Memory, OfStateInF32IsFourFourAndEightBytesAWeight) {
 
 TEST(Memory, OfActivationsInF32IsTwiceThatInBf16) {
     auto step = small_step();
+    step.practice.selective = Practice::Selective::attention;  // keeps no statistics, which are f32 anyway
     for (const auto recompute : {Recomputation::full, Recomputation::selective}) {
         const plan::Layout l{1, 2, 1, 1, 1, recompute};
         step.dtype = "bf16";
@@ -104,19 +106,21 @@ TEST(Memory, AReplicatedOptimizerIsWholeEverywhere) {
 TEST(Memory, TheFirstStageHoldsAsManyMicroBatchesAsThereAreStages) {
     const auto step = small_step();
     const plan::Layout l{1, 4, 1, 1, 1, Recomputation::selective};
-    const double layer = plan::layer_activations(step, l, step.model, 0);
+    const double layer = plan::layer_activations(step, l, step.model, 0),
+                 backward = plan::backward_bytes(step, l, step.model, 0);
 
-    EXPECT_DOUBLE_EQ(whole(step, l, 0).activations, 4 * layer);
-    EXPECT_DOUBLE_EQ(whole(step, l, 2).activations, 2 * layer);
+    EXPECT_DOUBLE_EQ(whole(step, l, 0).activations, 4 * layer + backward);
+    EXPECT_DOUBLE_EQ(whole(step, l, 2).activations, 2 * layer + backward);
 }
 
 TEST(Memory, InterleavingHoldsMoreByTheShareOfThePaper) {
     const auto step = small_step();
     const plan::Layout l{1, 2, 2, 1, 1, Recomputation::selective};
-    const double layer = plan::layer_activations(step, l, step.model, 0), p = 2, v = 2;
+    const double layer = plan::layer_activations(step, l, step.model, 0),
+                 backward = plan::backward_bytes(step, l, step.model, 0), p = 2, v = 2;
 
     // L layers (1 + (p - 1) / (p v))
-    EXPECT_DOUBLE_EQ(whole(step, l, 0).activations, 4 * layer * (1 + (p - 1) / (p * v)));
+    EXPECT_DOUBLE_EQ(whole(step, l, 0).activations, 4 * layer * (1 + (p - 1) / (p * v)) + backward);
 }
 
 TEST(Memory, ATeacherAddsItsWeightsOnly) {
