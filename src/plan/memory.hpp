@@ -29,9 +29,9 @@ struct Memory {
 ///   full       the layer's input: s b h e, divided by t where norms are split
 double layer_activations(const Step& step, const Layout& layout, const model::Architecture& a, int64_t index);
 
-/// Bytes that are there at once beside it, in the pass through one layer. Of other programs than Espalier
-/// only what a layer computed again keeps.
+/// Bytes that are there at once beside it, in the pass through one layer.
 double forward_bytes(const Step& step, const Layout& layout, const model::Architecture& a, int64_t index);
+/// Of other programs than Espalier only what a layer that is computed again keeps.
 double backward_bytes(const Step& step, const Layout& layout, const model::Architecture& a, int64_t index);
 
 /// Of pipeline rank `stage`, which holds the activations of pp - stage micro-batches, of
