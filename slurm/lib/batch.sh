@@ -5,6 +5,8 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 # shellcheck source=slurm/lib/cluster.sh
 source "$(dirname "${BASH_SOURCE[0]}")/cluster.sh"
+# shellcheck source=slurm/lib/controller.sh
+source "$(dirname "${BASH_SOURCE[0]}")/controller.sh"
 # shellcheck source=slurm/lib/run.sh
 source "$(dirname "${BASH_SOURCE[0]}")/run.sh"
 # shellcheck source=slurm/lib/search.sh
@@ -28,6 +30,8 @@ batch_main() {
     config=$1
     [[ -r $config ]] || refuse "$config cannot be read"
     [[ -n ${SLURM_JOB_ID:-} ]] || refuse "not inside a Slurm job; submit it: sbatch slurm/$program_name $config"
+    # Of an array's element SLURM_JOB_ID will not do: one element has the array's own, which names all of them.
+    batch_id=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID:-}} batch_id=${batch_id:-$SLURM_JOB_ID}
     # SIGTERM announces a preemption or the end; the ranks have it too, and this shell sees their end through.
     trap 'say "SIGTERM: waiting for the ranks to stop"' TERM
 
@@ -115,6 +119,7 @@ check_shared() {
 # must not end the others (--kill-on-bad-exit); one that dies takes the rest with it through MPI, at the latest after --wait.
 launch() {
     local binding=()
+    if ended_by_request; then return 3; fi
     [[ ${SLURM_GPUS_ON_NODE:-0} -eq 0 ]] || binding=(--gpu-bind=none)
     srun --mpi="$mpi" --kill-on-bad-exit=0 --wait=30 "${binding[@]}" "${srun_options[@]}" \
         "$slurm_folder/lib/rank.sh" "$cluster_file" "$@" --threads "$SRUN_CPUS_PER_TASK"
@@ -125,18 +130,24 @@ end_batch() {
     case $1 in
         0) say "done, $(date '+%F %T')" ;;
         3)
-            if [[ -e $stage_folder/cancelled || $(job_state) != RUNNING ]]; then
+            if ended_by_request || [[ $(job_state) != RUNNING ]]; then
                 say "work is left; ended by request, not queued again"
             elif [[ -e $stage_folder/links ]]; then
                 say "work is left for the next link"
             else
                 say "work is left; queued again"
-                scontrol requeue "$SLURM_JOB_ID"
+                ask scontrol requeue "$batch_id" || say "scontrol failed; slurm/pipeline --resume goes on"
             fi
             ;;
     esac
     exit "$1"
 }
 
+ended_by_request() { was_cancelled "$(dirname "$config")" "$batch_id"; }
+
 # As the controller sees it; a job that scancel ended is COMPLETING or CANCELLED by now.
-job_state() { squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T 2> /dev/null | head -n 1 || echo RUNNING; }
+job_state() {
+    local states
+    states=$(ask squeue --noheader --jobs="$batch_id" --format=%T 2> /dev/null) || states=RUNNING
+    head -n 1 <<< "$states"
+}

@@ -2,6 +2,7 @@
 #   job.ini       options of the espalier job        stage.env    job, output, hash, espalier, cluster
 #   summary.json  its results                        log          everything it said, appended
 #   done          the hash of what it was made from; there only when the stage is done
+#   jobs          ids of its Slurm jobs              cancelled    those of them that somebody ended
 #   attempts      a line for each start that died: how far the run was, and the exit code
 # shellcheck shell=bash disable=SC2154
 
@@ -15,6 +16,9 @@ load_stage() {
 
 # is_done FOLDER HASH OUTPUT
 is_done() { [[ -e $1/done && $(< "$1/done") == "$2" && -e $3 ]]; }
+
+# was_cancelled FOLDER ID: of a job, an element of an array, or elements that wait together
+was_cancelled() { grep -qxF -- "${2%%_*}" "$1/cancelled" 2> /dev/null; }
 
 # How far a run is: the name of its newest whole checkpoint.
 progress_mark() {

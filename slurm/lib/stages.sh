@@ -240,32 +240,36 @@ hash_stage() {
 stage_folder_of() { echo "$run_folder/stages/$1"; }
 stage_done() { is_done "$(stage_folder_of "$1")" "${stage_hash[$1]}" "${stage_output[$1]}"; }
 
-# The pair of files that run_stage reads.
-write_job() { # INI ENV JOB HASH OUTPUT SUMMARY FORCE OPTIONS
-    { echo "[$3]"; echo "$8"; echo "summary = $6"; [[ $7 == no ]] || echo "force = true"; } | publish "$1"
-    printf '%s=%q\n' job "$3" hash "$4" output "$5" espalier "$espalier" cluster "$cluster_file" | publish "$2"
+# job_lines JOB SUMMARY OPTIONS: what the program reads. Outputs of single-shot jobs are replaced: a stage without its marker is
+# not done.
+job_lines() {
+    printf '%s\n' "[$1]" "$3" "summary = $2"
+    case $1 in train | distill) ;; *) echo "force = true" ;; esac
 }
+job_text() { job_lines "${stage_job[$1]}" "$(stage_folder_of "$1")/summary.json" "${stage_options[$1]}"; }
 
-# Writes the folder of a stage. Outputs of single-shot jobs are replaced: a stage without its marker is not done.
+# job_environment JOB HASH OUTPUT: what run_stage reads.
+job_environment() { printf '%s=%q\n' job "$1" hash "$2" output "$3" espalier "$espalier" cluster "$cluster_file"; }
+
+# Writes the folder of a stage.
 write_stage() {
-    local name=$1 folder job=${stage_job[$1]} hash=${stage_hash[$1]} force=yes step k
+    local name=$1 folder job=${stage_job[$1]} hash=${stage_hash[$1]} step k
     folder=$(stage_folder_of "$name")
     mkdir -p "$folder"
-    case $job in train | distill) force=no ;; esac
-    write_job "$folder/job.ini" "$folder/stage.env" "$job" "$hash" "${stage_output[$name]}" "$folder/summary.json" "$force" "${stage_options[$name]}"
+    job_text "$name" | publish "$folder/job.ini"
+    job_environment "$job" "$hash" "${stage_output[$name]}" | publish "$folder/stage.env"
     [[ $job == candidate || $job == choose ]] || return 0
     printf '%s=%q\n' candidates "$run_folder/candidates.json" array "${ini[search.array]}" candidate_folder "$candidate_folder" >> "$folder/stage.env"
     [[ $job == candidate ]] || return 0
     k=$folder/@K@
     for step in prune distill evaluate; do
-        force=yes
         case $step in
             prune) output=$k/pruned.h5 ;;
-            distill) output=$k/run/model.h5 force=no ;;
+            distill) output=$k/run/model.h5 ;;
             evaluate) output=$k/evaluate/summary.json ;;
         esac
-        write_job "$folder/$step.ini" "$folder/$step.env" "$step" "$hash" "$output" "$k/$step/summary.json" "$force" \
-            "$(sed -n "/^\[$step\]/,/^\[/{/^\[/!p}" <<< "${stage_options[$name]}")"
+        job_lines "$step" "$k/$step/summary.json" "$(sed -n "/^\[$step\]/,/^\[/{/^\[/!p}" <<< "${stage_options[$name]}")" | publish "$folder/$step.ini"
+        job_environment "$step" "$hash" "$output" | publish "$folder/$step.env"
     done
 }
 

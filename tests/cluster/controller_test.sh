@@ -1,0 +1,150 @@
+#!/usr/bin/env bash
+# What slurm/ makes of what the controller says, and of what it does not: with stand-ins for Slurm's commands and the program.
+# usage: controller_test.sh FOLDER
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+project=$(cd "$here/../.." && pwd)
+source "$here/checks.sh"
+case ${1:-} in "" | -*) sed -n '3s/^# //p' "$0" >&2; exit 2 ;; esac
+folder=$(realpath -m "$1")
+unset "${!SLURM_@}" "${!SBATCH_@}" "${!ESPALIER_@}" 2> /dev/null || true
+rm -rf "$folder"
+mkdir -p "$folder/bin"
+cd "$folder"
+for name in sbatch squeue scancel scontrol srun sleep espalier; do ln -s "$here/fake_slurm" "bin/$name"; done
+export PATH=$folder/bin:$PATH
+
+# new_run NAME: a pipeline's file in a world where no job has run; [resources] is its last section.
+new_run() {
+    export FAKE_SLURM=$folder/$1
+    run=$FAKE_SLURM/run ini=$FAKE_SLURM/run.ini
+    mkdir -p "$FAKE_SLURM"
+    cd "$FAKE_SLURM"
+    touch calls queue model.h5
+    cat > "$ini" << INI
+[pipeline]
+model = model.h5
+out = run
+espalier = $folder/bin/espalier
+[data]
+train = tokens/train
+valid = tokens/valid
+[importance]
+[prune]
+hidden = 8
+[distill]
+tokens = 1024
+seq-len = 8
+global-batch = 4
+checkpoint-every = 8
+[evaluate]
+[export]
+[resources]
+time = 60
+INI
+}
+pipeline() { "$project/slurm/pipeline" "$@"; }
+edit() { sed -i "$1" "$ini"; }
+# Jobs that were submitted, by the order of the stages.
+job_of() { tail -n 1 "$run/stages/$1/jobs"; }
+# queue_is LINE...: what squeue says from now on
+queue_is() { printf '%s\n' "$@" > queue; }
+calls_of() { grep -c "^$1 " calls || true; }
+called() { grep -qxF -- "$1" calls || complain "no call \"$1\" among: $(cat calls)"; }
+not_called() { ! grep -qE -- "$1" calls || complain "the call $(grep -E -m 1 -- "$1" calls)"; }
+
+# start STAGE ID [VARIABLE=VALUE...]: a job's batch script, as Slurm runs it
+start() {
+    local stage=$1 id=$2 job
+    shift 2
+    job=$(sed -n 's/^job=//p' "$run/stages/$stage/stage.env")
+    env SLURM_JOB_ID="$id" "$@" "$project/slurm/$job.sbatch" "$run/stages/$stage/job.ini"
+}
+run_to_end() { for stage in "$@"; do ends_with 0 start "$stage" "$(job_of "$stage")"; done; }
+
+test_a_silent_controller() {
+    new_run silent
+    ends_with 0 pipeline "$ini"
+    local submitted
+    submitted=$(calls_of sbatch)
+    echo 2 > fails.squeue
+    ends_with 0 pipeline --resume "$ini"
+    says "distill: job $(job_of distill) is in the queue"
+    echo always > fails.squeue
+    refuses "squeue does not answer" pipeline --resume "$ini"
+    refuses "squeue does not answer" pipeline cancel "$ini"
+    refuses "squeue does not answer" pipeline status "$ini"
+    [[ $(calls_of sbatch) -eq $submitted ]] || complain "a queue that could not be read was taken for an empty one"
+}
+
+test_two_at_once() {
+    new_run two
+    mkdir run
+    exec 9> run/.lock
+    flock 9
+    refuses "another" pipeline "$ini"
+    refuses "another" pipeline cancel "$ini"
+    exec 9>&-
+    ends_with 0 pipeline "$ini"
+    ends_with 0 pipeline cancel "$ini"
+}
+
+test_a_changed_file() {
+    new_run changed
+    ends_with 0 pipeline "$ini"
+    run_to_end importance prune
+    queue_is "103 PENDING:Priority" "105 PENDING:Dependency"
+    edit 's/^tokens = 1024/tokens = 2048/'
+    refuses "in the queue with other settings" pipeline --resume "$ini"
+    [[ $(calls_of sbatch) -eq 6 ]] || complain "stages were submitted before one was refused"
+    edit 's/^tokens = 2048/tokens = 1024\nmicro-batch = 2/'
+    ends_with 0 pipeline --resume "$ini"
+    says "distill: job 103 is in the queue, with its former layout and limits"
+    # A dependency that failed is nothing to wait for.
+    queue_is "103 PENDING:DependencyNeverSatisfied"
+    ends_with 0 pipeline --resume "$ini"
+    says "distill: job 109"
+    grep -q '^micro-batch = 2' run/stages/distill/job.ini || complain "a new job reads the former options"
+}
+
+test_cancel() {
+    new_run cancel
+    ends_with 0 pipeline "$ini"
+    run_to_end importance prune
+    queue_is "103 RUNNING:None" "104 RUNNING:None" "105 PENDING:Dependency" "106 PENDING:Dependency"
+    ends_with 0 pipeline cancel "$ini"
+    says "distill: stops at a checkpoint"
+    called "scancel --signal=USR1 103"
+    called "scancel 104"
+    called "scancel 105"
+    not_called "^scancel 103"
+    # The chain that follows waits for what is on its way out, which does not queue itself again.
+    queue_is "103 RUNNING:None"
+    ends_with 0 pipeline --resume "$ini"
+    says "distill: job 107, afterany:103"
+    echo 3 > codes
+    ends_with 3 start distill 103
+    says "not queued again"
+    not_called "^scontrol requeue"
+    queue_is "107 RUNNING:None"
+    echo 3 > codes
+    ends_with 3 start distill 107
+    called "scontrol requeue 107"
+    # Told twice, it ends.
+    ends_with 0 pipeline cancel "$ini"
+    ends_with 0 pipeline cancel "$ini"
+    called "scancel 107"
+    echo always > fails.scancel
+    queue_is "110 PENDING:Priority"
+    ends_with 1 pipeline cancel "$ini"
+    says "export: scancel failed for 110"
+}
+
+tests=$(compgen -A function | grep '^test_')
+for name in $tests; do
+    before=$failures
+    "$name"
+    [[ $failures -eq $before ]] || echo "in $name" >&2
+done
+[[ $failures -eq 0 ]] || exit 1
+echo "$(wc -w <<< "$tests") tests passed"
