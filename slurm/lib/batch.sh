@@ -79,9 +79,8 @@ run_alone() {
 # All elements done: the array is. Each looks after its own end, so the last one sees them all.
 candidate_finished() {
     local k count
-    count=$(count_candidates "$candidates")
-    [[ $count -le $array ]] || count=$array
-    for ((k = 0; k < count; ++k)); do [[ -e $stage_folder/$k/evaluate/done ]] || return 0; done
+    count=$(candidates_to_rank)
+    for ((k = 0; k < count; ++k)); do candidate_done "$k" || return 0; done
     finish_stage
 }
 

@@ -30,7 +30,10 @@ finish_stage() {
         say "the job ended well but $output is missing; not taken as done"
         return 1
     }
-    echo "$hash" | publish "$stage_folder/done"
+    echo "$hash" | publish "$stage_folder/done" || {
+        say "$stage_folder/done cannot be written; not taken as done"
+        return 1
+    }
     rm -f "$stage_folder/attempts"
 }
 

@@ -259,7 +259,8 @@ write_stage() {
     job_text "$name" | publish "$folder/job.ini"
     job_environment "$job" "$hash" "${stage_output[$name]}" | publish "$folder/stage.env"
     [[ $job == candidate || $job == choose ]] || return 0
-    printf '%s=%q\n' candidates "$run_folder/candidates.json" array "${ini[search.array]}" candidate_folder "$candidate_folder" >> "$folder/stage.env"
+    printf '%s=%q\n' candidates "$run_folder/candidates.json" array "${ini[search.array]}" candidate_folder "$candidate_folder" \
+        candidate_hash "${stage_hash[candidates]}" >> "$folder/stage.env"
     [[ $job == candidate ]] || return 0
     k=$folder/@K@
     for step in prune distill evaluate; do
@@ -298,13 +299,31 @@ check_layout() {
 
 option_of() { sed -n "s/^$2 = //p" <<< "${stage_options[$1]}" | tail -n 1; }
 
-# A run in training cannot change what it learns from half way.
+# A run in training cannot change what it learns from half way, and neither can those of a search's candidates.
 check_started() {
     local name folder
     for name in "${stages[@]}"; do
         folder=$(stage_folder_of "$name")
-        case ${stage_job[$name]} in train | distill) ;; *) continue ;; esac
-        [[ ! -e $folder/started || $(< "$folder/started") == "${stage_hash[$name]}" ]] ||
-            refuse "$name: $(dirname "${stage_output[$name]}") was begun with other settings or inputs; choose another [pipeline] out, or remove that folder and $folder to begin it anew"
+        case ${stage_job[$name]} in
+            train | distill)
+                begun_otherwise "$folder" "$(dirname "${stage_output[$name]}")" "${stage_hash[$name]}" || continue
+                refuse "$name: $(dirname "${stage_output[$name]}") was begun with other settings or inputs; choose another [pipeline] out, or remove that folder and $folder to begin it anew"
+                ;;
+            candidate) check_candidates "$folder" "${stage_hash[$name]}" ;;
+        esac
     done
+}
+
+check_candidates() {
+    local element
+    for element in "$1"/[0-9]*; do
+        if begun_otherwise "$element/distill" "$element/run" "$2"; then
+            refuse "candidates: $element was begun with other settings or inputs; choose another [pipeline] out, or remove $1 to rank all of them anew"
+        fi
+    done
+}
+
+# begun_otherwise FOLDER RUN HASH: a start that learned nothing holds nobody to its settings.
+begun_otherwise() {
+    [[ -e $1/started && $(< "$1/started") != "$3" ]] && [[ -e $2/latest || -s $2/metrics.jsonl || -e $2/model.h5 ]]
 }

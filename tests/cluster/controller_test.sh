@@ -48,9 +48,9 @@ edit() { sed -i "$1" "$ini"; }
 # Jobs that were submitted, by the order of the stages.
 job_of() { tail -n 1 "$run/stages/$1/jobs"; }
 # queue_is LINE...: what squeue says from now on
-queue_is() { printf '%s\n' "$@" > queue; }
+queue_is() { printf '%s\n' "$@" | grep . > queue || true; }
 calls_of() { grep -c "^$1 " calls || true; }
-called() { grep -qxF -- "$1" calls || complain "no call \"$1\" among: $(cat calls)"; }
+called() { grep -qxF -- "$1" calls || complain "no call \"$1\" among: $(tail -n 6 calls)"; }
 not_called() { ! grep -qE -- "$1" calls || complain "the call $(grep -E -m 1 -- "$1" calls)"; }
 
 # start STAGE ID [VARIABLE=VALUE...]: a job's batch script, as Slurm runs it
@@ -138,6 +138,61 @@ test_cancel() {
     queue_is "110 PENDING:Priority"
     ends_with 1 pipeline cancel "$ini"
     says "export: scancel failed for 110"
+}
+
+# A search whose candidates are an array of three elements, of which it found two; job 102 is the array.
+new_search() {
+    new_run "$1"
+    edit 's/^\[prune\]/[search]\narray = 3\nretrain-tokens = 64/; /^hidden/d'
+    ends_with 0 pipeline "$ini"
+    mkdir -p run
+    echo '{"candidates": [{}, {}]}' > run/candidates.json
+    run_to_end search importance
+}
+element() { start candidates "$2" "SLURM_ARRAY_JOB_ID=$(job_of candidates)" "SLURM_ARRAY_TASK_ID=$1"; }
+# rank K LOSS: what the program writes
+rank() { mkdir -p "run/stages/candidates/$1/evaluate" && printf '{\n "loss": %s,\n}\n' "$2" > "run/stages/candidates/$1/evaluate/summary.json"; }
+
+test_an_array() {
+    new_search array
+    local array
+    array=$(job_of candidates)
+    # The last element has the array's own id, for which squeue lists all of them.
+    queue_is "${array}_2 PENDING:Resources" "${array}_0 RUNNING:None"
+    printf '%s\n' 0 3 > codes
+    ends_with 3 element 0 "$array"
+    called "scontrol requeue ${array}_0"
+    not_called "^scontrol requeue $array\$"
+    ends_with 0 pipeline cancel "$ini"
+    called "scancel --signal=USR1 ${array}_0"
+    called "scancel ${array}_2"
+    # One that is told between its steps begins no other.
+    ends_with 3 element 0 "$array"
+    says "not queued again"
+}
+
+test_another_search() {
+    new_search another
+    local k
+    rank 0 2.5
+    rank 1 2.25
+    for k in 0 1 2; do ends_with 0 element "$k" "90$k"; done
+    [[ -e run/stages/candidates/done ]] || complain "the array is not done with its last element"
+    run_to_end choose
+    [[ $(readlink run/pruned.h5) == */1/pruned.h5 ]] || complain "the wrong candidate: $(readlink run/pruned.h5)"
+    queue_is ""
+    edit 's/^array = 3/array = 3\nhidden = 4,8/'
+    refuses "was begun with other settings" pipeline --resume "$ini"
+    # Cuts alone bind nobody, but are no candidates of the new search.
+    rm -r run/stages/candidates/[01]/run
+    ends_with 0 pipeline --resume "$ini"
+    echo '{"candidates": [{}, {}]}' > run/candidates.json
+    ends_with 0 element 2 "$(job_of candidates)"
+    [[ $(< run/stages/candidates/done) != $(sed -n 's/^hash=//p' run/stages/candidates/stage.env) ]] || complain "candidates of a former search end the new one"
+    refuses "candidate 0 is not done" start choose "$(job_of choose)"
+    rm run/candidates.json
+    ends_with 1 element 0 "$(job_of candidates)"
+    says "cannot be read"
 }
 
 tests=$(compgen -A function | grep '^test_')
