@@ -1,4 +1,4 @@
-# For sourcing by the batch scripts: guards, environment, launch with srun, and what follows from the exit code.
+# For sourcing by the batch scripts: guards, environment, launch with srun.
 # shellcheck shell=bash disable=SC2154
 set -euo pipefail
 # shellcheck source=slurm/lib/common.sh
@@ -11,12 +11,25 @@ source "$(dirname "${BASH_SOURCE[0]}")/controller.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/run.sh"
 # shellcheck source=slurm/lib/search.sh
 source "$(dirname "${BASH_SOURCE[0]}")/search.sh"
+# shellcheck source=slurm/lib/ending.sh
+source "$(dirname "${BASH_SOURCE[0]}")/ending.sh"
 
 # batch_main JOB ARGUMENT...: the whole of a batch script.
 batch_main() {
     local job_wanted=$1 code=0
     shift
     program_name=$job_wanted.sbatch
+    open_batch "$@"
+    say "job $SLURM_JOB_ID on ${SLURM_JOB_NODELIST:-?}, start $((${SLURM_RESTART_COUNT:-0} + 1)), $(date '+%F %T')"
+    load_cluster "$cluster"
+    prepare_environment
+    reach_nodes || code=$?
+    if [[ $code -eq 0 ]]; then run_batch "$job_wanted" || code=$?; fi
+    end_batch "$code"
+}
+
+# Reads the command line and the stage's folder. A configuration without such a folder is a single job's.
+open_batch() {
     case ${1:-} in
         --help | -h)
             usage_of "$slurm_folder/$program_name"
@@ -35,40 +48,38 @@ batch_main() {
     # SIGTERM announces a preemption or the end; the ranks have it too, and this shell sees their end through.
     trap 'say "SIGTERM: waiting for the ranks to stop"' TERM
 
-    stage_folder=$(dirname "$config")
+    stage_folder=$(dirname "$config") home_folder=$(dirname "$config")
     if [[ -e $stage_folder/stage.env ]]; then
         load_stage "$stage_folder"
+        open_stage
     else
         espalier=${ESPALIER:-espalier} cluster=${ESPALIER_CLUSTER:-} job=$job_wanted
     fi
     command -v "$espalier" > /dev/null || refuse "$espalier is not there; set ESPALIER to the program's path"
-    load_cluster "$cluster"
-    say "job $SLURM_JOB_ID on ${SLURM_JOB_NODELIST:-?}, start $((${SLURM_RESTART_COUNT:-0} + 1)), $(date '+%F %T')"
-    prepare_environment
-    check_shared "$stage_folder" || code=$?
+}
 
-    if [[ $code -ne 0 ]]; then
-        say "the nodes could not be reached (srun ended with $code)"
-        [[ $(judge "$code" "$config.attempts") != again ]] || code=3
-    elif [[ $job == candidate ]]; then
+run_batch() {
+    local code=0
+    if [[ $job == candidate ]]; then
         [[ -n ${SLURM_ARRAY_TASK_ID:-} ]] || refuse "a candidate is one element of a job array: sbatch --array=0-N"
         run_candidate "$stage_folder" "$SLURM_ARRAY_TASK_ID" || code=$?
         # Its steps were stages of their own; back to the array's.
-        load_stage "$(dirname "$config")"
+        load_stage "$home_folder"
         [[ $code -ne 0 ]] || candidate_finished
+        return "$code"
     elif [[ -e $stage_folder/stage.env ]]; then
-        run_stage "$stage_folder" || code=$?
+        run_stage "$stage_folder"
     else
-        run_alone "$job_wanted" || code=$?
+        run_alone "$1"
     fi
-    end_batch "$code"
 }
 
 # Without a pipeline: the run's folder, which knows how far it is, is named by the file.
 run_alone() {
     local run code=0
     run=$(sed -n 's/^ *out *= *//p' "$config" | tail -n 1)
-    launch "$espalier" "$1" --config "$config" || code=$?
+    stop_file=${run:+$run/stop}
+    launch_job "$1" "$config" || code=$?
     case $(judge "$code" "$config.attempts" "$run") in
         done) rm -f "$config.attempts" ;;
         again) return 3 ;;
@@ -101,6 +112,19 @@ prepare_environment() {
     if declare -F load_modules > /dev/null; then load_modules; fi
 }
 
+# Nodes that cannot be reached are another start's luck, three times at most.
+reach_nodes() {
+    local code=0 attempts=$config.unreached${SLURM_ARRAY_TASK_ID:+.$SLURM_ARRAY_TASK_ID}
+    check_shared "$stage_folder" || code=$?
+    if [[ $code -eq 0 ]]; then
+        rm -f "$attempts"
+        return 0
+    fi
+    say "the nodes could not be reached (srun ended with $code)"
+    [[ $(judge "$code" "$attempts") != again ]] || code=3
+    return "$code"
+}
+
 # A folder that only this node sees would be found empty by the others, or by the next start on another node.
 check_shared() {
     local token code=0
@@ -118,35 +142,8 @@ check_shared() {
 # must not end the others (--kill-on-bad-exit); one that dies takes the rest with it through MPI, at the latest after --wait.
 launch() {
     local binding=()
-    if ended_by_request; then return 3; fi
+    if was_cancelled "$home_folder" "$batch_id"; then return 3; fi
     [[ ${SLURM_GPUS_ON_NODE:-0} -eq 0 ]] || binding=(--gpu-bind=none)
     srun --mpi="$mpi" --kill-on-bad-exit=0 --wait=30 "${binding[@]}" "${srun_options[@]}" \
         "$slurm_folder/lib/rank.sh" "$cluster_file" "$@" --threads "$SRUN_CPUS_PER_TASK"
-}
-
-# Exit code 3 puts the job back into the queue, unless somebody ended it, or links of a chain follow.
-end_batch() {
-    case $1 in
-        0) say "done, $(date '+%F %T')" ;;
-        3)
-            if ended_by_request || [[ $(job_state) != RUNNING ]]; then
-                say "work is left; ended by request, not queued again"
-            elif [[ -e $stage_folder/links ]]; then
-                say "work is left for the next link"
-            else
-                say "work is left; queued again"
-                ask scontrol requeue "$batch_id" || say "scontrol failed; slurm/pipeline --resume goes on"
-            fi
-            ;;
-    esac
-    exit "$1"
-}
-
-ended_by_request() { was_cancelled "$(dirname "$config")" "$batch_id"; }
-
-# As the controller sees it; a job that scancel ended is COMPLETING or CANCELLED by now.
-job_state() {
-    local states
-    states=$(ask squeue --noheader --jobs="$batch_id" --format=%T 2> /dev/null) || states=RUNNING
-    head -n 1 <<< "$states"
 }
