@@ -7,37 +7,61 @@ shopt -s lastpipe
 declare -ga stages
 declare -gA stage_job stage_needs stage_output stage_options stage_hash stage_section
 
-resource_keys="nodes ranks-per-node cpus-per-rank gpus-per-node time partition account qos constraint signal links at-once requeue"
+resource_keys="nodes ranks-per-node cpus-per-rank gpus-per-node time partition account qos constraint sbatch signal links at-once requeue"
 
-# load_pipeline FILE: checks it and fills the table. Relative paths count from the file's folder.
+# load_pipeline FILE [without-inputs]: checks it and fills the table. Relative paths count from the file's folder. Without
+# inputs, what they were may be gone: stages keep the hashes that they were written with.
 load_pipeline() {
+    inputs=${2:-required}
     [[ -r ${1:-} ]] || refuse "${1:-the pipeline\'s file} cannot be read"
     pipeline_file=$(realpath "$1")
     pipeline_base=$(dirname "$pipeline_file")
     read_ini "$pipeline_file"
     check_pipeline
     run_folder=$(path_of "${ini[pipeline.out]}")
-    espalier=${ini[pipeline.espalier]:-${ESPALIER:-}}
-    if [[ -n $espalier ]]; then
-        [[ $espalier != */* ]] || espalier=$(path_of "$espalier")
-    else
-        espalier=$project/build/release/espalier
-    fi
-    espalier=$(command -v "$espalier") || refuse "the program $espalier is not there; scripts/build makes it, or name it as [pipeline] espalier"
+    find_program
     load_cluster "${ini[pipeline.cluster]:-}"
     list_stages
     local name
     for name in "${stages[@]}"; do stage_hash[$name]=$(hash_stage "$name"); done
+    [[ $inputs != gone ]] || keep_hashes
 }
+
+# As [pipeline] names it, from the file's folder; as ESPALIER does, from the current one.
+find_program() {
+    espalier=${ini[pipeline.espalier]:-}
+    if [[ $espalier == */* ]]; then
+        espalier=$(path_of "$espalier")
+    elif [[ -z $espalier ]]; then
+        espalier=${ESPALIER:-$project/build/release/espalier}
+        [[ $espalier != */* ]] || espalier=$(realpath -m "$espalier")
+    fi
+    espalier=$(command -v "$espalier") || refuse "the program $espalier is not there; scripts/build makes it, or name it as [pipeline] espalier"
+}
+
+missing_input() {
+    [[ $inputs != required ]] || refuse "$1"
+    inputs=gone
+}
+
+keep_hashes() {
+    local name hash
+    for name in "${stages[@]}"; do
+        hash=$(hash_in "$(stage_folder_of "$name")")
+        [[ -z $hash ]] || stage_hash[$name]=$hash
+    done
+}
+hash_in() { sed -n 's/^hash=//p' "$1/stage.env" 2> /dev/null || true; }
 
 path_of() { if [[ $1 == /* ]]; then echo "$1"; else realpath -m "$pipeline_base/$1"; fi; }
 
 check_pipeline() {
     local section name
     local known="pipeline data import tokenize importance search prune correct distill evaluate export resources"
+    local parts="tokenize-train tokenize-valid candidates choose evaluate-teacher evaluate-student"
     for section in "${ini_sections[@]}"; do
-        name=${section#resources.}
-        [[ " $known " == *" $name "* ]] || refuse "$pipeline_file: unknown section [$section]; there are: $known, and [resources.<one of them>]"
+        [[ $section != resources.* || " $known $parts " != *" ${section#resources.} "* ]] || continue
+        [[ " $known " == *" $section "* ]] || refuse "$pipeline_file: unknown section [$section]; there are: $known, and [resources.X], X one of them or of $parts"
     done
     check_keys pipeline model out espalier cluster
     check_keys data train valid
@@ -58,6 +82,7 @@ check_pipeline() {
         case ${name##*.} in
             teacher | student | from | summary | config | resume | force | quiet | dump-config | help | importance | candidates | candidate)
                 refuse "[${name%.*}] ${name##*.}: the pipeline sets this itself" ;;
+            threads) refuse "[${name%.*}] threads: a rank has as many as it has cores; set cpus-per-rank in [resources]" ;;
             model | out) [[ $name == pipeline.* ]] || refuse "[${name%.*}] ${name##*.}: the pipeline sets this itself" ;;
         esac
     done
@@ -73,10 +98,14 @@ options_of() {
     done
 }
 
+# split VALUE: into words. What looks like a pattern stays one: it counts from the file's folder, not from the current one.
+split() { read -ra words <<< "${1//$'\n'/ }"; }
+
 # words_as KEY VALUE: one line a word, paths made absolute; numbers are weights of a blend.
 words_as() {
-    local word
-    for word in $2; do
+    local word words
+    split "$2"
+    for word in "${words[@]}"; do
         [[ $word =~ ^[0-9.]+$ ]] || word=$(path_of "$word")
         echo "$1 = $word"
     done
@@ -84,15 +113,14 @@ words_as() {
 
 # text_as KEY PATTERN: one line a file that fits.
 text_as() {
-    local pattern file found=no
-    for pattern in $2; do
+    local pattern file words
+    split "$2"
+    for pattern in "${words[@]}"; do
         while IFS= read -r file; do
             [[ -e $file ]] || continue
             echo "$1 = $file"
-            found=yes
         done < <(compgen -G "$(path_of "$pattern")" | LC_ALL=C sort)
     done
-    [[ $found == yes ]] || refuse "[tokenize]: no file fits \"$2\""
 }
 
 # resource STAGE KEY: [resources.<section>], else [resources], else nothing.
@@ -115,7 +143,7 @@ list_stages() {
     local run=$run_folder model=$run_folder/model.h5 source student=$run_folder/pruned.h5 teacher train="" valid="" tokens="" held=""
     local need_model=import need_teacher
     source=$(path_of "${ini[pipeline.model]}")
-    [[ -e $source ]] || refuse "[pipeline] model: $source is not there"
+    [[ -e $source ]] || missing_input "[pipeline] model: $source is not there"
 
     if [[ $source == *.h5 ]]; then
         model=$source need_model=""
@@ -128,7 +156,8 @@ list_stages() {
     local part lines
     for part in train valid; do
         [[ -n ${ini[tokenize.$part]:-} ]] || continue
-        lines=$(text_as input "${ini[tokenize.$part]}") || exit
+        lines=$(text_as input "${ini[tokenize.$part]}")
+        [[ -n $lines ]] || missing_input "[tokenize]: no file fits \"${ini[tokenize.$part]}\""
         { options_of tokenize train valid; [[ -n ${ini[tokenize.tokenizer]:-} ]] || echo "tokenizer = $model"; echo "$lines"; echo "out = $run/$part"; } |
             add_stage "tokenize-$part" tokenize tokenize "$need_model" "$run/$part.idx"
         if [[ $part == train ]]; then train="data = $run/train" tokens=tokenize-train; else valid=$run/valid held=tokenize-valid; fi
@@ -142,7 +171,9 @@ list_stages() {
         {
             [[ -n ${ini[correct.lr]:-} ]] || fifth_of lr
             [[ -n ${ini[correct.min-lr]:-} ]] || fifth_of min-lr
-            inherit correct seq-len global-batch micro-batch warmup-steps
+            inherit correct seq-len global-batch micro-batch warmup-steps recompute dtype checkpoint-every
+            # A layout is one thing: whose tp is named has a pp of its own too.
+            [[ -n ${ini[correct.tp]:-}${ini[correct.pp]:-}${ini[correct.virtual-stages]:-} ]] || inherit correct tp pp virtual-stages
             options_of correct
             echo "model = $model"; echo "$train"; echo "out = $run/teacher"
         } | add_stage correct correct train "$need_model $tokens" "$run/teacher/model.h5"
@@ -225,7 +256,9 @@ candidate_options() {
 # run's own place is no part of it: a folder that was moved is as done as before.
 hash_stage() {
     local name=$1 need path
-    local limits='tp|pp|virtual-stages|threads|device|micro-batch|checkpoint-every|keep|log-every|valid-every|exit-after-[a-z]+'
+    # What the program lets a run change (configuration() in jobs/training_options.cpp).
+    local limits='tp|pp|virtual-stages|teacher-tp|teacher-pp|device|share-device|micro-batch|recompute'
+    limits+='|checkpoint-every|keep|log-every|log-level|valid-every|exit-after-[a-z]+'
     {
         echo "${stage_job[$name]}"
         grep -vE "^($limits) = " <<< "${stage_options[$name]//"$run_folder"/RUN}"
@@ -287,6 +320,17 @@ check_options() {
         [[ $code -ne 2 ]] || sed -n "s|$file: ||; s/^espalier[^:]*: /[${stage_section[$name]}] /p" <<< "$message" | head -n 3
     done
     rm -f "$file"
+}
+
+# Whatever ends a run without asking costs it all that it learned since a checkpoint.
+warn_of_lost_work() {
+    local name every
+    for name in "${stages[@]}"; do
+        case ${stage_job[$name]} in train | distill) ;; *) continue ;; esac
+        every=$(option_of "$name" checkpoint-every)
+        [[ ${every:-0} != 0 ]] || stage_done "$name" ||
+            say "$name: checkpoint-every is 0: a node that dies takes with it all since the last stop; set it in [${stage_section[$name]}]"
+    done
 }
 
 # check_layout NAME RANKS: the ranks fill whole replicas.

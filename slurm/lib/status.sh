@@ -19,8 +19,21 @@ state_of() {
         echo cancelled
     elif [[ -e $folder/started && $(< "$folder/started") != "${stage_hash[$name]}" ]]; then
         echo "other settings"
-    elif [[ -e $folder/started ]]; then
+    else
+        how_it_ended "$folder"
+    fi
+}
+
+# Of a stage that is not done and has nobody at work on it.
+how_it_ended() {
+    local code
+    code=$(cat "$1/ended" 2> /dev/null || true)
+    if [[ -n $code && $code != 0 && $code != 3 ]]; then
+        echo "failed ($code)"
+    elif [[ $code == 3 || -e $1/started && ! -e $1/jobs ]]; then
         echo "stopped"
+    elif [[ -e $1/jobs ]]; then
+        echo "ended"
     else
         echo "-"
     fi
@@ -85,6 +98,7 @@ print_status() {
         case $state in
             done) detail=$(result_of "$name") ;;
             - | waiting) detail="-|-|-" ;;
+            ended) detail="sacct -j $(tail -n 1 "$(stage_folder_of "$name")/jobs") says why|-|-" ;;
             *) detail=$(progress_of "$name") ;;
         esac
         IFS='|' read -r progress rate eta <<< "$detail"

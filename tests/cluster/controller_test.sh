@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What slurm/ makes of what the controller says, and of what it does not: with stand-ins for Slurm's commands and the program.
-# usage: controller_test.sh FOLDER
+# usage: controller_test.sh FOLDER [TEST...]
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 project=$(cd "$here/../.." && pwd)
@@ -195,7 +195,204 @@ test_another_search() {
     says "cannot be read"
 }
 
-tests=$(compgen -A function | grep '^test_')
+test_requests() {
+    new_run requests
+    printf 'gpus_per_node=4\nsbatch_options=(--qos=regular --constraint=gpu --gres=gpu:4)\n' > site.env
+    edit 's/^model = .*/&\ncluster = site.env/; s/^time = 60/&\nqos = debug\nsbatch = --mem=64G --reservation=ours/'
+    ends_with 0 pipeline --dry-run "$ini"
+    grep -q '^distill=.*--qos=regular.*--qos=debug.*--mem=64G --reservation=ours' said.txt || complain "the cluster overrides [resources]: $(grep '^distill' said.txt)"
+    printf '%s\n' '[resources.prune]' 'gpus-per-node = 0' 'constraint = cpu' '[resources.distill]' 'gpus-per-node = 2' >> "$ini"
+    printf '%s\n' '[resources.evaluate-student]' 'nodes = 3' >> "$ini"
+    ends_with 0 pipeline --dry-run "$ini"
+    grep -q '^prune=.*--constraint=cpu' said.txt || complain "no other nodes for prune"
+    ! grep '^prune=' said.txt | grep -q gpu: || complain "GPUs for prune"
+    grep -q '^distill=.*--gres=gpu:2' said.txt || complain "not two GPUs: $(grep '^distill' said.txt)"
+    ! grep '^distill=' said.txt | grep -q gpu:4 || complain "two requests for GPUs"
+    grep -q '^evaluate_student=.*--nodes=3' said.txt || complain "a stage's name is no section of resources"
+    edit 's/^time = 60/&\nrequeue = no/'
+    refuses "distill: with requeue = no nothing goes on" pipeline --dry-run "$ini"
+}
+
+test_options() {
+    new_run options
+    edit 's/^seq-len = 8/&\nthreads = 3/'
+    refuses "set cpus-per-rank" pipeline --dry-run "$ini"
+    # A pattern counts from the file's folder, whatever fits it in the current one.
+    edit '/^threads/d; s|^\[data\]|[tokenize]|; s|tokens/train|text/*.txt text/*.jsonl|; s|tokens/valid|text/[ab].txt|'
+    mkdir -p text elsewhere/text
+    touch text/{a,b}.txt text/c.jsonl elsewhere/text/{a.txt,z.jsonl}
+    cd elsewhere
+    ends_with 0 pipeline "$ini"
+    cd ..
+    [[ $(grep -c '^input = ' run/stages/tokenize-train/job.ini) -eq 3 ]] || complain "$(grep '^input' run/stages/tokenize-train/job.ini)"
+    [[ $(grep -c '^input = ' run/stages/tokenize-valid/job.ini) -eq 2 ]] || complain "$(grep '^input' run/stages/tokenize-valid/job.ini)"
+}
+
+test_the_teacher_is_laid_out_as_the_student() {
+    new_run teacher
+    edit 's/^\[distill\]/[correct]\ntokens = 64\n&\ntp = 2\ndtype = f32/; s/^time = 60/&\nranks-per-node = 2/'
+    ends_with 0 pipeline "$ini"
+    says_nothing_of "checkpoint-every"
+    for line in 'tp = 2' 'dtype = f32' 'checkpoint-every = 8'; do
+        grep -qx "$line" run/stages/correct/job.ini || complain "correct lacks $line"
+    done
+    new_run unsaved
+    edit '/^checkpoint-every/d'
+    ends_with 0 pipeline "$ini"
+    says "distill: checkpoint-every is 0"
+}
+
+test_what_may_change() {
+    new_run may_change
+    ends_with 0 pipeline "$ini"
+    queue_is ""
+    run_to_end importance prune
+    # A start that was refused holds nobody to its settings; one that learned does.
+    echo 2 > codes
+    ends_with 2 start distill 103
+    edit 's/^seq-len = 8/seq-len = 4/'
+    ends_with 0 pipeline --resume "$ini"
+    queue_is ""
+    mkdir -p run/student
+    echo '{"step":1}' > run/student/metrics.jsonl
+    echo 3 > codes
+    ends_with 3 start distill "$(job_of distill)"
+    edit 's/^seq-len = 4/&\nrecompute = full\nteacher-tp = 1\nlog-level = debug/'
+    ends_with 0 pipeline --resume "$ini"
+    queue_is ""
+    edit 's/^seq-len = 4/seq-len = 8/'
+    refuses "begun with other settings" pipeline --resume "$ini"
+}
+
+test_deaths() {
+    new_run deaths
+    ends_with 0 pipeline "$ini"
+    run_to_end importance prune
+    # The nodes are away now and then; between those times they were there.
+    local several=SLURM_JOB_NUM_NODES=2
+    for _ in 1 2 3; do
+        echo 1 > fails.srun
+        ends_with 3 start distill 103 "$several"
+        echo 3 > codes
+        ends_with 3 start distill 103 "$several"
+    done
+    echo 4 > fails.srun
+    ends_with 3 start distill 103 "$several"
+    ends_with 3 start distill 103 "$several"
+    ends_with 1 start distill 103 "$several"
+    says "the nodes could not be reached"
+    echo 0 > fails.srun
+    # srun's own code hides what the ranks ended with.
+    echo 143 > codes
+    ends_with 3 start distill 103
+    echo 143 > codes
+    echo 2 > rank_code
+    ends_with 2 start distill 103
+    rm rank_code
+    # With GPUs on the node the processor is no choice of the program's.
+    ends_with 0 start distill 103 SLURM_GPUS_ON_NODE=4
+    grep -q '^espalier distill .*--device=cuda' calls || complain "the program was not told of the GPUs"
+    edit 's/^\[evaluate\]/&\ndevice = cpu/'
+    queue_is ""
+    ends_with 0 pipeline --resume "$ini"
+    ends_with 1 start evaluate-teacher "$(job_of evaluate-teacher)" SLURM_GPUS_ON_NODE=4
+    not_called '^espalier evaluate .*--device'
+}
+
+test_a_controller_that_is_away() {
+    new_run away
+    ends_with 0 pipeline "$ini"
+    queue_is "101 RUNNING:None"
+    echo 2 > fails.scontrol
+    echo 3 > codes
+    ends_with 3 start importance 101
+    [[ $(grep -cx "scontrol requeue 101" calls) -eq 3 ]] || complain "a requeue that failed was not tried again"
+    echo always > fails.scontrol
+    echo 3 > codes
+    ends_with 3 start importance 101
+    says "slurm/pipeline --resume goes on"
+    # Slurm's copy of the script: the folder comes with the environment, else from the controller.
+    cp "$project/slurm/importance.sbatch" slurm_script
+    : > calls
+    ends_with 0 env SLURM_JOB_ID=101 "ESPALIER_SLURM=$project/slurm" ./slurm_script run/stages/importance/job.ini
+    not_called '^scontrol'
+    echo "$project/slurm/importance.sbatch" > script
+    echo 2 > fails.scontrol
+    ends_with 0 env SLURM_JOB_ID=101 ./slurm_script run/stages/importance/job.ini
+    says "done already"
+}
+
+test_links() {
+    new_run links
+    edit 's/^time = 60/&\n[resources.distill]\nlinks = 3/'
+    ends_with 0 pipeline "$ini"
+    run_to_end importance prune
+    queue_is "103 RUNNING:None" "104 PENDING:Dependency"
+    echo 3 > codes
+    ends_with 3 start distill 103
+    says "left for the next link"
+    queue_is "105 RUNNING:None"
+    echo 3 > codes
+    ends_with 3 start distill 105
+    says "no job follows"
+    # Done before its last link: what follows need not wait for that.
+    queue_is "104 RUNNING:None" "105 PENDING:Dependency"
+    ends_with 0 start distill 104
+    called "scontrol update JobId=107 Dependency=afterok:104"
+    called "scontrol update JobId=108 Dependency=afterok:104"
+    called "scancel 105"
+    # One gives up: so do those after it.
+    new_run hopeless
+    edit 's/^time = 60/&\n[resources.distill]\nlinks = 3/'
+    ends_with 0 pipeline "$ini"
+    run_to_end importance prune
+    echo 2 > codes
+    ends_with 2 start distill 103
+    ends_with 2 start distill 104
+    says "a link before this one gave up"
+    queue_is ""
+    ends_with 0 pipeline --resume "$ini"
+    ends_with 0 start distill "$(sed -n 4p run/stages/distill/jobs)"
+}
+
+test_status() {
+    new_run status
+    edit 's/^time = 60/&\n[resources.distill]\nlinks = 3/'
+    ends_with 0 pipeline "$ini"
+    run_to_end importance prune
+    queue_is "103 RUNNING:None" "104 PENDING:Dependency" "105 PENDING:Dependency"
+    ends_with 0 pipeline status "$ini"
+    is_shown distill running
+    echo 2 > codes
+    ends_with 2 start distill 103
+    queue_is "107 PENDING:DependencyNeverSatisfied"
+    ends_with 0 pipeline status "$ini"
+    is_shown distill "failed (2)"
+    is_shown evaluate-teacher "ended"
+    says "sacct -j 106"
+    # It needs none of the inputs, which may be gone by now.
+    rm model.h5
+    ends_with 0 pipeline status "$ini"
+    is_shown importance "done"
+    ends_with 0 pipeline cancel "$ini"
+}
+is_shown() { grep -qE "^$1 +${2//[()]/.}( |\$)" said.txt || complain "$1 is not $2: $(grep "^$1 " said.txt)"; }
+
+test_a_request_to_stop() {
+    new_run stop
+    ends_with 0 pipeline "$ini"
+    run_to_end importance prune
+    queue_is "103 RUNNING:None"
+    mkdir -p run/student
+    touch run/student/stop
+    echo 3 > codes
+    ends_with 3 start distill 103
+    says "not queued again"
+    not_called "^scontrol requeue"
+}
+
+shift
+tests=${*:-$(compgen -A function | grep '^test_')}
 for name in $tests; do
     before=$failures
     "$name"
