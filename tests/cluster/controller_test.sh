@@ -11,7 +11,7 @@ unset "${!SLURM_@}" "${!SBATCH_@}" "${!ESPALIER_@}" 2> /dev/null || true
 rm -rf "$folder"
 mkdir -p "$folder/bin"
 cd "$folder"
-for name in sbatch squeue scancel scontrol srun sleep espalier; do ln -s "$here/fake_slurm" "bin/$name"; done
+for name in sbatch squeue scancel scontrol srun sleep findmnt espalier; do ln -s "$here/fake_slurm" "bin/$name"; done
 export PATH=$folder/bin:$PATH
 
 # new_run NAME: a pipeline's file in a world where no job has run; [resources] is its last section.
@@ -295,7 +295,7 @@ test_deaths() {
     edit 's/^\[evaluate\]/&\ndevice = cpu/'
     queue_is ""
     ends_with 0 pipeline --resume "$ini"
-    ends_with 1 start evaluate-teacher "$(job_of evaluate-teacher)" SLURM_GPUS_ON_NODE=4
+    ends_with 0 start evaluate-teacher "$(job_of evaluate-teacher)" SLURM_GPUS_ON_NODE=4
     not_called '^espalier evaluate .*--device'
 }
 
@@ -389,6 +389,38 @@ test_a_request_to_stop() {
     ends_with 3 start distill 103
     says "not queued again"
     not_called "^scontrol requeue"
+}
+
+test_file_systems() {
+    new_run file_systems
+    echo xfs > fstype
+    ends_with 0 pipeline "$ini"
+    says "is on xfs"
+    new_run in_memory
+    echo tmpfs > fstype
+    refuses "in this node's memory" pipeline "$ini"
+}
+
+# Without Slurm: who ends the launcher ends the stage, and there is one launcher at a time.
+test_an_interrupt() {
+    new_run interrupted
+    mkfifo hangs
+    interrupt_at importance hang
+    interrupt_at distill 0 0 hang # after importance and prune
+    ends_with 0 "$project/scripts/pipeline" --ranks 1 --resume "$ini"
+}
+interrupt_at() {
+    local stage=$1 ranks code=0 resume=("$project/scripts/pipeline" --ranks 1 --resume "$ini")
+    shift
+    printf '%s\n' "$@" > codes
+    "${resume[@]}" > local.txt 2>&1 &
+    read -r ranks < hangs
+    refuses "another pipeline command" "${resume[@]}"
+    kill -TERM $!
+    wait $! || code=$?
+    [[ $code -eq 130 ]] || complain "exit code $code of an interrupted pipeline: $(cat local.txt)"
+    ! kill "$ranks" 2> /dev/null || complain "the ranks of $stage outlive the launcher"
+    [[ $(calls_of "espalier $stage") -eq 1 ]] || complain "$stage was begun again"
 }
 
 shift
