@@ -11,7 +11,8 @@ unset "${!SLURM_@}" "${!SBATCH_@}" "${!ESPALIER_@}" 2> /dev/null || true
 rm -rf "$folder"
 mkdir -p "$folder/bin"
 cd "$folder"
-for name in sbatch squeue scancel scontrol srun sleep findmnt espalier; do ln -s "$here/fake_slurm" "bin/$name"; done
+for name in sbatch squeue scancel scontrol srun sleep sinfo findmnt nvidia-smi; do ln -s "$here/fake_slurm" "bin/$name"; done
+cp "$here/fake_slurm" bin/espalier # whose real path is looked at
 export PATH=$folder/bin:$PATH
 
 # new_run NAME: a pipeline's file in a world where no job has run; [resources] is its last section.
@@ -391,6 +392,14 @@ test_a_request_to_stop() {
     not_called "^scontrol requeue"
 }
 
+test_the_program_by_environment() {
+    new_run environment
+    edit '/^espalier/d'
+    mkdir -p elsewhere
+    cd elsewhere
+    ESPALIER=../../bin/espalier ends_with 0 pipeline --dry-run "$ini"
+}
+
 test_file_systems() {
     new_run file_systems
     echo xfs > fstype
@@ -421,6 +430,23 @@ interrupt_at() {
     [[ $code -eq 130 ]] || complain "exit code $code of an interrupted pipeline: $(cat local.txt)"
     ! kill "$ranks" 2> /dev/null || complain "the ranks of $stage outlive the launcher"
     [[ $(calls_of "espalier $stage") -eq 1 ]] || complain "$stage was begun again"
+}
+
+test_preflight() {
+    new_run preflight
+    edit 's/^time = 60/&\ngpus-per-node = 1\nsbatch = --reservation=ours/'
+    refuses "the program was built without CUDA" "$project/slurm/preflight" "$ini" --qos=debug
+    says "ok     1 ranks on 1 nodes"
+    says "ok     $(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc) cores for each rank, 1 asked for"
+    says "ok     MPI joins all 1 ranks"
+    grep -q '^sbatch .*--gpus-per-node=1.*--reservation=ours.*--time=5 .*--qos=debug' calls || complain "another job: $(grep '^sbatch' calls)"
+    not_called '^sbatch .*--signal'
+    edit '/^gpus-per-node/d'
+    ends_with 0 "$project/slurm/preflight" "$ini"
+    # A probe that fails, the second here, leaves the rest to be looked at.
+    echo 2 > fails.srun
+    refuses "no rank started" "$project/slurm/preflight" "$ini"
+    says "ok     MPI joins all 1 ranks"
 }
 
 shift
