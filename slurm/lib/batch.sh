@@ -96,8 +96,11 @@ candidate_finished() {
 }
 
 prepare_environment() {
-    local ranks=${SLURM_NTASKS_PER_NODE:-} cpus=${SLURM_CPUS_PER_TASK:-1} gpus
+    local ranks=${SLURM_NTASKS_PER_NODE:-} cpus=${SLURM_CPUS_PER_TASK:-} gpus
     ranks=${ranks%%(*}
+    # A single job whose command line says nothing of cores has the node's for its ranks.
+    [[ -n $cpus ]] || cpus=$((${SLURM_CPUS_ON_NODE:-1} / ${ranks:-1}))
+    [[ $cpus -gt 0 ]] || cpus=1
     # Since 22.05 srun no longer takes --cpus-per-task from the batch script.
     export SRUN_CPUS_PER_TASK=$cpus
     export OMP_NUM_THREADS=$cpus HDF5_USE_FILE_LOCKING=FALSE

@@ -392,6 +392,16 @@ test_a_request_to_stop() {
     not_called "^scontrol requeue"
 }
 
+test_a_single_job() {
+    new_run single
+    printf '%s\n' '[distill]' "out = $FAKE_SLURM/student" > single.ini
+    local job=(env "ESPALIER=$folder/bin/espalier" SLURM_JOB_ID=7 SLURM_CPUS_ON_NODE=16 SLURM_NTASKS_PER_NODE=4)
+    ends_with 0 "${job[@]}" "$project/slurm/distill.sbatch" "$FAKE_SLURM/single.ini"
+    grep -q '^espalier distill .*--threads 4$' calls || complain "cores lie idle: $(tail -n 1 calls)"
+    ends_with 0 "${job[@]}" SLURM_CPUS_PER_TASK=2 "$project/slurm/distill.sbatch" "$FAKE_SLURM/single.ini"
+    grep -q '^espalier distill .*--threads 2$' calls || complain "other cores than --cpus-per-task: $(tail -n 1 calls)"
+}
+
 test_the_program_by_environment() {
     new_run environment
     edit '/^espalier/d'
