@@ -16,15 +16,15 @@ source "$(dirname "${BASH_SOURCE[0]}")/ending.sh"
 
 # batch_main JOB ARGUMENT...: the whole of a batch script.
 batch_main() {
-    local job_wanted=$1 code=0
+    local code=0
+    program_name=$1.sbatch
     shift
-    program_name=$job_wanted.sbatch
     open_batch "$@"
     say "job $SLURM_JOB_ID on ${SLURM_JOB_NODELIST:-?}, start $((${SLURM_RESTART_COUNT:-0} + 1)), $(date '+%F %T')"
     load_cluster "$cluster"
     prepare_environment
     reach_nodes || code=$?
-    if [[ $code -eq 0 ]]; then run_batch "$job_wanted" || code=$?; fi
+    if [[ $code -eq 0 ]]; then run_batch || code=$?; fi
     end_batch "$code"
 }
 
@@ -53,7 +53,7 @@ open_batch() {
         load_stage "$stage_folder"
         open_stage
     else
-        espalier=${ESPALIER:-espalier} cluster=${ESPALIER_CLUSTER:-} job=$job_wanted
+        espalier=${ESPALIER:-espalier} cluster=${ESPALIER_CLUSTER:-} job=${program_name%.sbatch}
     fi
     command -v "$espalier" > /dev/null || refuse "$espalier is not there; set ESPALIER to the program's path"
 }
@@ -70,7 +70,7 @@ run_batch() {
     elif [[ -e $stage_folder/stage.env ]]; then
         run_stage "$stage_folder"
     else
-        run_alone "$1"
+        run_alone
     fi
 }
 
@@ -79,7 +79,7 @@ run_alone() {
     local run code=0
     run=$(sed -n 's/^ *out *= *//p' "$config" | tail -n 1)
     stop_file=${run:+$run/stop}
-    launch_job "$1" "$config" || code=$?
+    launch_job "$job" "$config" || code=$?
     case $(judge "$code" "$config.attempts" "$run") in
         done) rm -f "$config.attempts" ;;
         again) return 3 ;;

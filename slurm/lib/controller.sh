@@ -34,15 +34,15 @@ read_queue() {
 # and those whose dependency failed never start.
 live_ids() {
     local id
-    for id in $(queued_ids "$1"); do
+    while read -r id; do
         if ! was_cancelled "$(stage_folder_of "$1")" "$id" && [[ ${queue_state[$id]} != *:DependencyNeverSatisfied ]]; then echo "$id"; fi
-    done
+    done < <(queued_ids "$1")
 }
 ending_ids() {
     local id
-    for id in $(queued_ids "$1"); do
+    while read -r id; do
         if was_cancelled "$(stage_folder_of "$1")" "$id"; then echo "$id"; fi
-    done
+    done < <(queued_ids "$1")
 }
 queued_ids() {
     local job
@@ -62,10 +62,10 @@ last_job_of() {
 # The liveliest state of a stage's jobs: of links that follow each other, and of an array's elements.
 queue_state_of() {
     local id state first=""
-    for id in $(live_ids "$1") $(ending_ids "$1"); do
+    while read -r id; do
         state=${queue_state[$id]}
         [[ $state == PENDING:* ]] || { echo "$state"; return; }
         first=${first:-$state}
-    done
+    done < <(live_ids "$1"; ending_ids "$1")
     echo "$first"
 }

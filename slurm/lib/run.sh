@@ -56,11 +56,11 @@ judge() {
     esac
 }
 
-# On nodes with GPUs a job that can compute there has to: left to itself, the program takes the processor where it must.
+# On nodes with GPUs a job that can compute there has to: left to itself (auto), the program takes the processor where it must.
 device_option() {
     [[ ${SLURM_GPUS_ON_NODE:-0} -gt 0 ]] || return 0
     case $1 in
-        importance | search | train | distill | evaluate) grep -q '^ *device *=' "$2" || echo --device=cuda ;;
+        importance | search | train | distill | evaluate) grep -qE '^ *device *= *(cpu|cuda)' "$2" || echo --device=cuda ;;
     esac
 }
 

@@ -58,7 +58,7 @@ progress_of() {
             ;;
         candidate)
             count=${ini[search.array]}
-            finished=$(find "$folder" -path '*/evaluate/done' 2> /dev/null | wc -l)
+            finished=$(grep -lsxF "${stage_hash[$name]}" "$folder"/*/evaluate/done | wc -l) || true
             echo "$finished of at most $count candidates|-|-"
             ;;
         *)

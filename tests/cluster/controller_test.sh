@@ -159,17 +159,28 @@ test_an_array() {
     local array
     array=$(job_of candidates)
     # The last element has the array's own id, for which squeue lists all of them.
-    queue_is "${array}_2 PENDING:Resources" "${array}_0 RUNNING:None"
+    queue_is "${array}_[1-2%2] PENDING:Resources" "${array}_0 RUNNING:None"
     printf '%s\n' 0 3 > codes
     ends_with 3 element 0 "$array"
     called "scontrol requeue ${array}_0"
     not_called "^scontrol requeue $array\$"
     ends_with 0 pipeline cancel "$ini"
     called "scancel --signal=USR1 ${array}_0"
-    called "scancel ${array}_2"
+    called "scancel ${array}_[1-2]"
     # One that is told between its steps begins no other.
     ends_with 3 element 0 "$array"
     says "not queued again"
+    # Where jobs may not queue themselves, nobody says that they did.
+    queue_is ""
+    printf '%s\n' '[resources.candidates]' 'requeue = no' >> "$ini"
+    ends_with 0 pipeline --resume "$ini"
+    array=$(job_of candidates)
+    queue_is "${array}_1 RUNNING:None"
+    printf '%s\n' 0 3 > codes
+    : > calls
+    ends_with 3 element 1 900
+    says "no job follows"
+    not_called "^scontrol"
 }
 
 test_another_search() {
@@ -184,6 +195,8 @@ test_another_search() {
     queue_is ""
     edit 's/^array = 3/array = 3\nhidden = 4,8/'
     refuses "was begun with other settings" pipeline --resume "$ini"
+    ends_with 0 pipeline status "$ini"
+    says_nothing_of "2 of at most 3 candidates"
     # Cuts alone bind nobody, but are no candidates of the new search.
     rm -r run/stages/candidates/[01]/run
     ends_with 0 pipeline --resume "$ini"
@@ -300,6 +313,16 @@ test_deaths() {
     not_called '^espalier evaluate .*--device'
 }
 
+test_a_marker_that_cannot_be_written() {
+    new_run marker
+    ends_with 0 pipeline "$ini"
+    mkdir full
+    printf '#!/bin/sh\nfor last; do :; done\ncase $last in */done) exit 1 ;; esac\nexec /bin/mv "$@"\n' > full/mv
+    chmod +x full/mv
+    PATH=$FAKE_SLURM/full:$PATH ends_with 1 start importance 101
+    says "not taken as done"
+}
+
 test_a_controller_that_is_away() {
     new_run away
     ends_with 0 pipeline "$ini"
@@ -390,6 +413,9 @@ test_a_request_to_stop() {
     ends_with 3 start distill 103
     says "not queued again"
     not_called "^scontrol requeue"
+    echo 3 > codes
+    ends_with 3 "$project/scripts/pipeline" --ranks 1 --resume "$ini"
+    says "distill: stopped, with work left"
 }
 
 test_a_single_job() {
