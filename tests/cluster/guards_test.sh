@@ -4,6 +4,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 project=$(cd "$here/../.." && pwd)
+source "$here/checks.sh"
 source "$here/tiny_world.sh"
 [[ $# -eq 2 ]] || { sed -n '3s/^# //p' "$0" >&2; exit 2; }
 espalier=$(realpath "$1") folder=$(realpath -m "$2")
@@ -13,17 +14,6 @@ rm -rf "$folder"
 mkdir -p "$folder"
 cd "$folder"
 
-failures=0
-complain() { echo "FAILED: $*" >&2; failures=$((failures + 1)); }
-
-# refuses WORDS COMMAND...: with exit code 2 and a message that has the words
-refuses() {
-    local words=$1 code=0
-    shift
-    "$@" > said.txt 2>&1 || code=$?
-    [[ $code -eq 2 ]] || complain "exit code $code instead of 2: $*"
-    grep -qF -- "$words" said.txt || complain "no \"$words\" in what was said by: $* ($(head -n 3 said.txt))"
-}
 # with EDIT: a pipeline's file, changed by sed
 with() {
     sed "$1" "$world/tiny.ini" > "$world/changed.ini"
