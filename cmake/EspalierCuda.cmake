@@ -76,3 +76,20 @@ if(ESPALIER_CUDA_BACKEND STREQUAL host)
 elseif(ESPALIER_CUDA_BACKEND STREQUAL toolkit)
     set(espalier_backend $<IF:$<BOOL:$<TARGET_PROPERTY:ESPALIER_ON_HOST>>,espalier_cuda_on_host,espalier_cuda>)
 endif()
+
+# Attention through cuDNN (adr/0016).
+#   OFF   our own kernels alone
+#   ON    cuDNN 9 and its header-only frontend; an error where they are missing
+#   AUTO  ON where both are found beside the toolkit, in the system or under CMAKE_PREFIX_PATH, else OFF
+set(ESPALIER_CUDNN OFF CACHE STRING "Attention through cuDNN: AUTO, ON or OFF")
+set_property(CACHE ESPALIER_CUDNN PROPERTY STRINGS AUTO ON OFF)
+if(NOT ESPALIER_CUDNN MATCHES "^(AUTO|ON|OFF)$")
+    message(FATAL_ERROR "ESPALIER_CUDNN=${ESPALIER_CUDNN}: choose AUTO, ON or OFF")
+endif()
+if(ESPALIER_CUDNN STREQUAL ON AND NOT ESPALIER_CUDA_BACKEND STREQUAL toolkit)
+    message(FATAL_ERROR "ESPALIER_CUDNN=ON needs the CUDA back end of the toolkit (it is: ${ESPALIER_CUDA_BACKEND}); "
+        "configure with ESPALIER_CUDA=ON too")
+endif()
+if(ESPALIER_CUDA_BACKEND STREQUAL toolkit)
+    include(EspalierCudnn)
+endif()

@@ -5,6 +5,7 @@
 // tokens of generation.
 #include "kernels/cuda/attention.hpp"
 
+#include "kernels/cuda/attention_cudnn.hpp"
 #include "kernels/cuda/attention_flash.hpp"
 #include "kernels/cuda/attention_rows.cuh"
 #include "kernels/cuda/reduce.cuh"
@@ -229,6 +230,18 @@ dim3 grid_of(int64_t items, int64_t batch) {
 
 void attention(Context& ctx, const Tensor& qkv, const Tensor& starts, const AttentionShape& shape, Tensor& o,
                Tensor& lse) {
+    if (!cudnn::attention(ctx, qkv, starts, shape, o, lse)) own_attention(ctx, qkv, starts, shape, o, lse);
+}
+
+void attention_backward(Context& ctx, const Tensor& d_o, const Tensor& qkv, const Tensor& starts,
+                        const Tensor& o, const Tensor& lse, const AttentionShape& shape, Tensor& dqkv) {
+    if (!cudnn::attention_backward(ctx, d_o, qkv, starts, o, lse, shape, dqkv)) {
+        own_attention_backward(ctx, d_o, qkv, starts, o, lse, shape, dqkv);
+    }
+}
+
+void own_attention(Context& ctx, const Tensor& qkv, const Tensor& starts, const AttentionShape& shape,
+                   Tensor& o, Tensor& lse) {
     expect_width(shape);
     if (flash::fits(qkv.dtype(), shape)) return flash::attention(ctx, qkv, starts, shape, o, lse);
     const int64_t width = qkv_width(shape), keys = shape.query_heads * shape.head_dim;
@@ -247,8 +260,8 @@ void attention(Context& ctx, const Tensor& qkv, const Tensor& starts, const Atte
     });
 }
 
-void attention_backward(Context& ctx, const Tensor& d_o, const Tensor& qkv, const Tensor& starts,
-                        const Tensor& o, const Tensor& lse, const AttentionShape& shape, Tensor& dqkv) {
+void own_attention_backward(Context& ctx, const Tensor& d_o, const Tensor& qkv, const Tensor& starts,
+                            const Tensor& o, const Tensor& lse, const AttentionShape& shape, Tensor& dqkv) {
     expect_width(shape);
     const Tensor delta = ctx.empty(lse.shape(), DType::f32);
     const dim3 queries = grid_of(shape.seq * shape.query_heads, shape.batch);

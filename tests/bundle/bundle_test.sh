@@ -11,7 +11,7 @@ fail() {
 }
 
 "$root/scripts/gpu-bundle" --build "$build" --out "$folder/bundle"
-cuda=$(ldd "$build/espalier" | awk '$1 ~ /^lib(cublasLt|nccl)/ { sub(/\/[^\/]*$/, "", $3); print $3 }' | sort -u | paste -sd:)
+cuda=$(ldd "$build/espalier" | awk '$1 ~ /^lib(cublasLt|cudnn|nvrtc|nccl)/ { sub(/\/[^\/]*$/, "", $3); print $3 }' | sort -u | paste -sd:)
 start() { env -i PATH=/usr/bin:/bin TMPDIR="$folder" LD_LIBRARY_PATH="$cuda" "$folder/bundle/run" "$@"; }
 
 # expect PATTERN WORDS...: what the bundle's run says.
@@ -30,7 +30,7 @@ expect 'skipped|PASSED' test
 # Libraries are the bundle's, or those that it expects.
 foreign=$(env -i PATH=/usr/bin:/bin LD_LIBRARY_PATH="$folder/bundle/files/lib:$cuda" ldd "$folder"/bundle/files/bin/* "$folder"/bundle/files/*/*.so |
     awk '$2 == "=>" { print $3 == "not" ? $1 " not found" : $3 }' | sort -u | grep -vF "$folder/bundle/" |
-    grep -vE '/lib(c|m|dl|rt|pthread|resolv|util|cublasLt|nccl)\.so' || true)
+    grep -vE '/lib(c|m|dl|rt|pthread|resolv|util|cublasLt|cudnn|nvrtc|nccl)\.so' || true)
 [[ -z $foreign ]] || fail "not of the bundle: $foreign"
 
 code=0

@@ -2,7 +2,10 @@
 
 #include <cmath>
 
+#include "kernels/cuda/attention.hpp"
+#include "kernels/cuda/attention_cudnn.hpp"
 #include "kernels/reference/attention.hpp"
+#include "src/core/has_cuda.hpp"
 #include "tests/kernels/op_test.hpp"
 
 namespace espalier::test {
@@ -78,8 +81,42 @@ int64_t qkv_columns(const AttentionShape& s) {
     return (s.query_heads + 2 * s.kv_heads) * s.head_dim;
 }
 
-class Attention : public testing::TestWithParam<std::tuple<AttentionCase, DType>> {
+/// Whether attention on the test's device asks cuDNN before our own kernels.
+bool asks_cudnn() {
+    if constexpr (has_cuda) return test_device() == Device::cuda && cuda::cudnn::linked();
+    return false;
+}
+
+/// Who computes a case: whom attention chooses; and where that may be cuDNN, our own kernels beside it.
+enum class By { choice, own_kernels };
+std::vector<By> all_who_compute() {
+    if (asks_cudnn()) return {By::choice, By::own_kernels};
+    return {By::choice};
+}
+
+using AttentionParameter = std::tuple<AttentionCase, DType, By>;
+constexpr auto attention_name = [](const auto& info) {
+    const auto& [c, dtype, by] = info.param;
+    return name_of(std::tuple(c, dtype)) + (by == By::own_kernels ? "_own_kernels" : "");
+};
+
+class Attention : public testing::TestWithParam<AttentionParameter> {
 protected:
+    void forward(const Tensor& qkv, Tensor& o, Tensor& lse) {
+        if constexpr (has_cuda) {
+            if (by_ == By::own_kernels) return cuda::own_attention(ctx_, qkv, starts(), shape_, o, lse);
+        }
+        attention(ctx_, qkv, starts(), shape_, o, lse);
+    }
+    void backward(const Tensor& d_o, const Tensor& qkv, const Tensor& o, const Tensor& lse, Tensor& dqkv) {
+        if constexpr (has_cuda) {
+            if (by_ == By::own_kernels) {
+                return cuda::own_attention_backward(ctx_, d_o, qkv, starts(), o, lse, shape_, dqkv);
+            }
+        }
+        attention_backward(ctx_, d_o, qkv, starts(), o, lse, shape_, dqkv);
+    }
+
     Tensor tensor(const Values& values, Shape shape) {
         return tensor_of(ctx_, values, std::move(shape), dtype_);
     }
@@ -88,8 +125,9 @@ protected:
     /// is 2^-9 of each term of a sum, however small the sum. Terms are `terms` deviations of the inputs
     /// large.
     Tolerance with_rounded_terms(Tolerance tolerance, double terms) const {
+        const int64_t dims = by_ == By::choice && asks_cudnn() ? 8 : 16;  // whose multiples they take
         const bool rounds =
-            test_device() == Device::cuda && dtype_ == DType::bf16 && shape_.head_dim % 16 == 0;
+            test_device() == Device::cuda && dtype_ == DType::bf16 && shape_.head_dim % dims == 0;
         if (rounds) tolerance.absolute += terms * 0x1p-9;
         return tolerance;
     }
@@ -103,6 +141,7 @@ protected:
     AttentionShape shape_ = std::get<0>(GetParam()).shape;
     std::vector<int32_t> starts_ = starts_of(std::get<0>(GetParam()));
     DType dtype_ = std::get<1>(GetParam());
+    By by_ = std::get<2>(GetParam());
     int64_t tokens_ = shape_.batch * shape_.seq, width_ = shape_.query_heads * shape_.head_dim;
     Values qkv_ = rounded_to(dtype_, random_values(tokens_* qkv_columns(shape_), 1));
     Values d_o_ = rounded_to(dtype_, random_values(tokens_* width_, 2));
@@ -113,7 +152,7 @@ TEST_P(Attention, MatchesReference) {
     Tensor o = ctx_.empty({tokens_, width_}, dtype_);
     Tensor lse = ctx_.empty({shape_.batch, shape_.query_heads, shape_.seq}, DType::f32);
 
-    attention(ctx_, tensor(qkv_, {tokens_, qkv_columns(shape_)}), starts(), shape_, o, lse);
+    forward(tensor(qkv_, {tokens_, qkv_columns(shape_)}), o, lse);
 
     const auto expected = reference::attention(qkv_, shape_, starts_);
     EXPECT_TRUE(near_all(o, expected.o, with_rounded_terms(tolerance(test_device(), dtype_), 2)));
@@ -124,9 +163,9 @@ TEST_P(Attention, BackwardMatchesReference) {
     const Tensor qkv = tensor(qkv_, {tokens_, qkv_columns(shape_)});
     Tensor o = ctx_.empty({tokens_, width_}, dtype_), dqkv = ctx_.empty(qkv.shape(), dtype_);
     Tensor lse = ctx_.empty({shape_.batch, shape_.query_heads, shape_.seq}, DType::f32);
-    attention(ctx_, qkv, starts(), shape_, o, lse);
+    forward(qkv, o, lse);
 
-    attention_backward(ctx_, tensor(d_o_, {tokens_, width_}), qkv, starts(), o, lse, shape_, dqkv);
+    backward(tensor(d_o_, {tokens_, width_}), qkv, o, lse, dqkv);
 
     const auto expected = reference::attention_backward(d_o_, qkv_, values_of(o), shape_, starts_);
     // Four sums follow each other: scores, the gradient of p, that less its mean, and the gradients
@@ -173,8 +212,9 @@ TEST_P(Attention, ReferenceOfDocumentsIsThatOfEachAlone) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, Attention,
-                         testing::Combine(testing::ValuesIn(attention_cases), testing::ValuesIn(float_types)),
-                         parameter_name);
+                         testing::Combine(testing::ValuesIn(attention_cases), testing::ValuesIn(float_types),
+                                          testing::ValuesIn(all_who_compute())),
+                         attention_name);
 
 TEST(AttentionByHand, WeighsTheValuesOfTheVisibleKeys) {
     Context ctx(on_test_device());

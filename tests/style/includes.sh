@@ -34,6 +34,7 @@ declare -A seen_in=(
     [dnnl]="kernels/cpu"
     [cuda_]="src/core kernels/cuda"
     [cublas]="kernels/cuda"
+    [cudnn]="kernels/cuda"
     [nccl.h]="src/comm"
 )
 

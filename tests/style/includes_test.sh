@@ -48,6 +48,7 @@ expect found io/self.cpp '<vector>' '"io/self.hpp"'
 
 expect found src/model/a.cpp '<cuda_runtime.h>'
 expect found kernels/a.cpp '<cublasLt.h>'
+expect found kernels/a.cpp '<cudnn_frontend.h>'
 expect found kernels/cuda/a.cpp '<nccl.h>'
 
 expect nothing kernels/cuda/a.cu '<cuda_bf16.h>' '"src/core/context.hpp"'
