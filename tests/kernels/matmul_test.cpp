@@ -144,7 +144,7 @@ TEST(OneDnnMatmul, TransposesAccumulatesAndAddsABiasAlsoOnTheSecondCall) {
 
     for (const Store store : {Store::overwrite, Store::accumulate, Store::accumulate}) {
         ctx.resource<cpu::OneDnnMatmul>().run(
-            {rows, columns, depth, cpu::Order::transposed, cpu::Order::transposed, store},
+            {rows, columns, depth, Order::transposed, Order::transposed, store},
             tensor_of(ctx, a_transposed, {depth, rows}, DType::f32),
             tensor_of(ctx, b_transposed, {columns, depth}, DType::f32),
             tensor_of(ctx, bias, {columns}, DType::f32), c);
