@@ -199,7 +199,7 @@ void require_expressible(const Architecture& a) {
     const auto require = [&](bool expressible, const char* what) {
         ESPALIER_REQUIRE(expressible, "transformers loads no {} with {}", hf_class(a.family), what);
     };
-    require(nemotron != (a.activation == Activation::swiglu), "this activation");
+    require(nemotron != is_gated(a.activation), "this activation");
     require(a.norm.kind == (nemotron ? NormKind::layer : NormKind::rms) && a.norm_bias == nemotron &&
                 a.norm.gain == (nemotron ? Gain::one_plus_weight : Gain::weight),
             "norms of another kind");

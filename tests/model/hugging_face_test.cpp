@@ -188,7 +188,7 @@ TEST(HuggingFace, WhatItsClassesCannotSayIsRefusedAndAWindowMakesALlamaAMistral)
     a.rotary_dim = a.head_dim - 2;
     refused(a, "turned");
     a = llama;
-    a.activation = Activation::squared_relu;
+    a.activation = Activation::relu2;
     refused(a, "activation");
     a = llama;
     a.norm.kind = NormKind::layer;

@@ -62,7 +62,7 @@ TEST(Espalier, TeachersHoldThePlannedBytes) {
         for (int stage = 0; stage < pp; ++stage)
             EXPECT_EQ(activations(taught, l, stage) - activations(alone, l, stage),
                       train::teacher_pass_bytes(*taught.teacher,
-                                                model::place(*taught.teacher, {2, 0}, {pp, stage, 1}),
+                                                model::partition(*taught.teacher, {2, 0}, {pp, stage, 1}),
                                                 shape(taught, l, Recompute::selective),
                                                 stage == pp - 1 ? train::most_taught_ahead(pp) : 0))
                 << "stage " << stage << " of " << pp;

@@ -81,7 +81,8 @@ TEST(Layers, AreThoseThatEspalierPlaces) {
 
     for (const auto& [pp, v] : {std::pair{1, 1}, std::pair{3, 1}, std::pair{4, 1}, std::pair{2, 3}})
         for (int stage = 0; stage < pp; ++stage)
-            EXPECT_EQ(partition.layers({1, pp, v}, stage), model::place(a, {}, {pp, stage, v}).virtual_stages)
+            EXPECT_EQ(partition.layers({1, pp, v}, stage),
+                      model::partition(a, {}, {pp, stage, v}).virtual_stages)
                 << pp << " stages of " << v << ", stage " << stage;
 }
 
