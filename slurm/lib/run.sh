@@ -72,7 +72,7 @@ launch_job() {
     device=$(device_option "$1" "$2")
     ESPALIER_EXIT_CODE_FILE=$left launch "$espalier" "$1" --config "$2" ${device:+"$device"} || code=$?
     case $code in
-        0 | 1 | 2 | 3) ;;
+        0 | 2 | 3) ;;
         *) if grep -qxE '[123]' "$left" 2> /dev/null; then code=$(< "$left"); fi ;;
     esac
     return "$code"
