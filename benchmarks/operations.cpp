@@ -175,9 +175,9 @@ struct Block {
             row_argmax(ctx, student, 0, best);
         }
         if (all || phase == Phase::sums)
-            divergence_sums(ctx, kind, teacher, student, lse_t, lse_s, 1.0f, sums);
+            divergence_sums(ctx, kind, {teacher, student, lse_t, lse_s}, 1.0f, sums);
         if (all || phase == Phase::gradient)
-            logit_gradient(ctx, {kind}, teacher, student, lse_t, lse_s, sums, lse_s, labels, weights,
+            logit_gradient(ctx, {kind}, {{teacher, student, lse_t, lse_s}, sums, lse_s, labels, weights},
                            gradient);
     }
 };

@@ -1,5 +1,5 @@
 // Single kernels, ready to be timed, with the bytes and FLOPs that they cannot do without: what the
-// benchmarks of the processor and of GPUs share.
+// benchmarks of CPUs and of GPUs share.
 #pragma once
 
 #include <functional>

@@ -38,7 +38,7 @@ double copy_rate(Context& ctx) {
     static const double rate = [&] {
         const Tensor from = ctx.zeros({int64_t{64} << 20}, DType::f32);
         Tensor to = ctx.zeros(from.shape(), DType::f32);
-        return 2.0 * static_cast<double>(from.bytes()) / best_seconds([&] { convert(ctx, from, to); });
+        return 2.0 * static_cast<double>(from.bytes()) / best_seconds([&] { copy(ctx, from, to); });
     }();
     return rate;
 }

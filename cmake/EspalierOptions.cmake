@@ -3,7 +3,13 @@ option(ESPALIER_TESTS "Build the tests" ON)
 option(ESPALIER_BENCHMARKS "Build the micro-benchmarks" ON)
 option(ESPALIER_SANITIZE "AddressSanitizer and UndefinedBehaviorSanitizer" OFF)
 option(ESPALIER_FUZZ "Build the libFuzzer harnesses (needs clang)" OFF)
-set(ESPALIER_CPU_BASELINE x86-64-v3 CACHE STRING "-march of the whole program; wider units are chosen at run time by oneDNN")
+option(ESPALIER_WERROR "A compiler's warning ends the build" OFF)
+set(baseline)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
+    set(baseline x86-64-v3)
+endif()
+set(ESPALIER_CPU_BASELINE "${baseline}" CACHE STRING
+    "-march of the whole program, empty: the compiler's own; wider units are chosen at run time by oneDNN")
 
 set(CMAKE_CXX_STANDARD 20)
 set(CMAKE_CXX_STANDARD_REQUIRED ON)
@@ -15,8 +21,8 @@ endif()
 
 add_library(espalier_flags INTERFACE)
 target_compile_options(espalier_flags INTERFACE
-    "$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wpedantic;-Wshadow;-Wconversion;-Wno-sign-conversion;-Werror>"
-    "$<$<COMPILE_LANGUAGE:CXX>:-march=${ESPALIER_CPU_BASELINE};-fno-math-errno>"
+    "$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wpedantic;-Wshadow;-Wconversion;-Wno-sign-conversion$<$<BOOL:${ESPALIER_WERROR}>:;-Werror>>"
+    "$<$<COMPILE_LANGUAGE:CXX>:$<$<BOOL:${ESPALIER_CPU_BASELINE}>:-march=${ESPALIER_CPU_BASELINE};>-fno-math-errno>"
     # GCC 12 warns of overlaps in std::string's own code at -O3 (GCC bug 105651).
     $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-restrict>)
 target_include_directories(espalier_flags INTERFACE ${PROJECT_SOURCE_DIR})

@@ -52,10 +52,19 @@ DirectWriter::DirectWriter(const std::string& partial, int cached, std::string p
     for (int64_t i = 0; i < block_count; ++i)
         blocks_.push_back({std::unique_ptr<std::byte, Block::Free>(allocate_block())});
     for (auto& block : blocks_) free_.push_back(&block);
-    for (int64_t i = 0; i < thread_count; ++i) threads_.emplace_back([this] { write_blocks(); });
+    try {
+        for (int64_t i = 0; i < thread_count; ++i) threads_.emplace_back([this] { write_blocks(); });
+    } catch (...) {  // the system has no more threads
+        end_threads();
+        throw;
+    }
 }
 
 DirectWriter::~DirectWriter() {
+    end_threads();
+}
+
+void DirectWriter::end_threads() {
     {
         const std::lock_guard lock(mutex_);
         ends_ = true;

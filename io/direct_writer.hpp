@@ -53,6 +53,7 @@ private:
         std::span<std::byte> bytes(int64_t from, int64_t to);
     };
 
+    void end_threads();
     void open_block(int64_t offset);
     void submit();
     void write_blocks();

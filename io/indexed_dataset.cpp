@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <utility>
@@ -9,6 +10,7 @@
 #include "io/indexed_dataset_format.hpp"
 #include "io/mapped_file.hpp"
 #include "src/core/error.hpp"
+#include "src/core/exact.hpp"
 
 namespace espalier::io {
 namespace {
@@ -180,14 +182,17 @@ void IndexedDataset::read(int64_t document, int64_t offset, std::span<int32_t> o
                      document);
 }
 
-void IndexedDataset::check_ids(int64_t vocab) const {
+void IndexedDataset::check_ids(int64_t vocab, int part, int parts) const {
     const State& s = *state_;
-    for (int64_t d = 0; d < s.sequences; ++d) {
-        s.for_each_token(d, 0, s.length(d), [&](int64_t i, auto token) {
+    const Range mine = split_evenly(s.tokens, parts, part);
+    for (int64_t d = 0, at = 0; d < s.sequences && at < mine.end; at += s.length(d++)) {
+        const int64_t first = std::max(mine.begin - at, int64_t{0}),
+                      count = std::min(mine.end - at, s.length(d)) - first;
+        s.for_each_token(d, first, count, [&](int64_t i, auto token) {
             ESPALIER_REQUIRE(int64_t{token} >= 0 && int64_t{token} < vocab,
                              "{}: document {} has token {} at position {}, outside the vocabulary of {}; "
                              "tokenize the text with the model's own tokenizer",
-                             s.tokens_file.path(), d, token, i, vocab);
+                             s.tokens_file.path(), d, token, first + i, vocab);
         });
     }
 }

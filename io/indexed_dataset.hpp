@@ -11,7 +11,7 @@ namespace espalier::io {
 /// Maps both files. One "document" of the result is one sequence of the index (GPTDataset's unit). Token
 /// types u8, i8, i16, u16, i32, i64. Throws UserError naming file and field on anything inconsistent;
 /// check_ids, when the caller knows the vocabulary, throws on a token outside [0, vocab) naming document and
-/// position.
+/// position; it looks at one of `parts` equal parts of the tokens.
 class IndexedDataset : public data::Documents {
 public:
     explicit IndexedDataset(const std::string& prefix);
@@ -21,7 +21,7 @@ public:
     int64_t length(int64_t document) const override;
     void read(int64_t document, int64_t offset, std::span<int32_t> out) const override;
     int64_t tokens() const;  ///< over all documents
-    void check_ids(int64_t vocab) const;
+    void check_ids(int64_t vocab, int part = 0, int parts = 1) const;
 
 private:
     struct State;

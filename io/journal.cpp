@@ -21,16 +21,25 @@ Descriptor open_shared(const std::string& path) {
     return file;
 }
 
+struct flock whole_file() {
+    struct flock out = {};
+    out.l_type = F_WRLCK;
+    out.l_whence = SEEK_SET;
+    return out;
+}
+
+bool says_no_locks(int error) {
+    return error == ENOSYS || error == ENOLCK || error == EOPNOTSUPP;
+}
+
 /// fcntl with a lock on the whole file; false where another process has it. File systems without locks count
 /// as locked.
 bool lock(const Descriptor& file, int command, const std::string& path) {
-    struct flock whole = {};
-    whole.l_type = F_WRLCK;
-    whole.l_whence = SEEK_SET;
+    struct flock whole = whole_file();
     while (::fcntl(file.get(), command, &whole) != 0) {
         if (errno == EINTR) continue;
         if (errno == EAGAIN || errno == EACCES) return false;
-        if (errno == ENOSYS || errno == ENOLCK || errno == EOPNOTSUPP) return true;
+        if (says_no_locks(errno)) return true;
         fail("cannot lock {}: {}", path, std::strerror(errno));
     }
     return true;
@@ -70,7 +79,8 @@ bool append_line(const std::string& path, const std::string& line,
     const ssize_t written = ::write(file.get(), text.data(), text.size());
     const bool done = written == static_cast<ssize_t>(text.size()) && ::fsync(file.get()) == 0;
     if (!done) {
-        const int error = written >= 0 && errno == 0 ? ENOSPC : errno;
+        const bool is_short = written >= 0 && written < static_cast<ssize_t>(text.size());
+        const int error = is_short ? ENOSPC : errno;
         cut();
         fail("cannot write {}: {}", path, std::strerror(error));
     }
@@ -81,6 +91,11 @@ std::optional<Descriptor> try_lock(const std::string& path) {
     Descriptor file = open_shared(path);
     if (!lock(file, F_SETLK, path)) return std::nullopt;
     return file;
+}
+
+bool has_locks(const Descriptor& held) {
+    struct flock whole = whole_file();
+    return ::fcntl(held.get(), F_GETLK, &whole) == 0 || !says_no_locks(errno);
 }
 
 }  // namespace espalier::io

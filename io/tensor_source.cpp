@@ -104,12 +104,6 @@ int64_t row_count(const Shape& shape) {
     return shape.empty() ? 1 : shape.front();
 }
 
-int64_t row_elements(const Shape& shape) {
-    int64_t elements = 1;
-    for (size_t axis = 1; axis < shape.size(); ++axis) elements *= shape[axis];
-    return elements;
-}
-
 std::unique_ptr<TensorSource> open_weights(const std::string& path) {
     try {
         return open_any(path);

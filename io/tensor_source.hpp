@@ -35,9 +35,8 @@ public:
 /// Number of the tensor called `name`, or -1.
 int64_t find(const TensorSource& source, std::string_view name);
 
-/// Length of axis 0, 1 for rank 0; and the elements of one such row.
+/// Rows of `row_elements`: the length of axis 0, 1 for rank 0.
 int64_t row_count(const Shape& shape);
-int64_t row_elements(const Shape& shape);
 
 /// Opens a Hugging Face folder (safetensors before .bin, sharded or not), a .safetensors, .gguf or .bin file.
 /// Throws UserError for anything else; for NeMo and Megatron checkpoints it names the command that converts

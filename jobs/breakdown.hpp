@@ -9,10 +9,10 @@
 
 namespace espalier::jobs {
 
-/// From its making on, the time of a rank: what it spends in communicators counts as tensor, pipeline, data,
-/// or world (what all ranks do together, waiting for the slowest among it), what it was told about as io, and
-/// all the rest as compute, so that the parts add up to seconds(). On a device, where work is only put on a
-/// stream, times are the processor's.
+/// Measures a rank's time from construction: what it spends in communicators counts as tensor, pipeline,
+/// data, or world (what all ranks do together, waiting for the slowest among it), what it spends inside io()
+/// as io, and all the rest as compute, so that the parts add up to seconds(). On a device, where work is only
+/// put on a stream, times are the host's.
 class Breakdown {
 public:
     /// Of a run whose communicators are those of `grids`, which outlive this.

@@ -21,6 +21,12 @@ std::string text(double value) {
     return fmt::format("{}", value);  // as many digits as bring the value back
 }
 
+void add_documents(const DocumentOptions& o, std::vector<std::string>& arguments) {
+    if (o.reset_attention) arguments.emplace_back("--reset-attention");
+    if (o.mask_eod) arguments.emplace_back("--mask-eod");
+    if (o.eod != -1) arguments.insert(arguments.end(), {"--eod", std::to_string(o.eod)});
+}
+
 /// The last tokens of a token file as a token file of their own.
 void write_tail(const std::string& from, int64_t vocab, int64_t tokens, const std::string& to) {
     const TokenStream stream(from, vocab);
@@ -52,9 +58,10 @@ const std::string& CandidateRun::student() {
     if (whole == source_) return student_ = o_.model;
     student_ = path("cut.h5");
     if (exists("cut.h5")) return student_;
-    std::vector<std::string> arguments{"--model",         o_.model,   "--importance",      o_.importance,
-                                       "--out",           student_,   "--batch-aggregate", o_.batch,
-                                       "--seq-aggregate", o_.sequence};
+    std::vector<std::string> arguments{"--model",         o_.model,    "--importance",      o_.importance,
+                                       "--out",           student_,    "--batch-aggregate", o_.batch,
+                                       "--seq-aggregate", o_.sequence, "--depth-by",        o_.depth_by,
+                                       "--head-residual", o_.residual};
     const auto add = [&](const char* option, int64_t value, bool cut) {
         if (cut) arguments.insert(arguments.end(), {option, std::to_string(value)});
     };
@@ -62,7 +69,8 @@ const std::string& CandidateRun::student() {
     const bool mixed = !source_.uniform();
     add("--layers", shape_.layers, shape_.layers != source_.depth());
     add("--hidden", shape_.hidden, shape_.hidden != source_.hidden);
-    add("--heads", shape_.heads, mixed || shape_.heads != l.query_heads);
+    // A residual wants to be told of heads, also where all of them stay.
+    add("--heads", shape_.heads, mixed || shape_.heads != l.query_heads || o_.residual != "off");
     add("--kv-heads", shape_.kv_heads, mixed || shape_.kv_heads != l.kv_heads);
     add("--ffn", shape_.ffn, mixed || shape_.ffn != l.ffn);
     call_job(session_, mpi_, "prune", arguments, path("summary.json"));
@@ -82,10 +90,12 @@ const std::string& CandidateRun::held_out() {
 
 double CandidateRun::loss_after_cut() {
     const auto& t = o_.training;
-    const auto result = call_job(session_, mpi_, "evaluate",
-                                 {"--model", student(), "--data", held_out(), "--seq-len",
-                                  std::to_string(t.seq_len), "--micro-batch", std::to_string(t.micro_batch)},
-                                 path("summary.json"));
+    std::vector<std::string> arguments{"--model",       student(),
+                                       "--data",        held_out(),
+                                       "--seq-len",     std::to_string(t.seq_len),
+                                       "--micro-batch", std::to_string(t.micro_batch)};
+    add_documents(t.documents, arguments);
+    const auto result = call_job(session_, mpi_, "evaluate", std::move(arguments), path("summary.json"));
     return as_loss(result.summary.at("loss"));
 }
 
@@ -120,6 +130,7 @@ std::optional<double> CandidateRun::train_to(int64_t step) {
         const double left = t.exit_after_minutes - session_.seconds() / 60;
         add("--exit-after-minutes", text(std::max(left, std::numeric_limits<double>::min())));
     }
+    add_documents(t.documents, arguments);
     arguments.emplace_back("--data");
     arguments.insert(arguments.end(), t.data.begin(), t.data.end());
     call_job(session_, mpi_, "distill", arguments, path("summary.json"));

@@ -5,8 +5,8 @@
 
 #include "jobs/tokens.hpp"
 #include "src/core/error.hpp"
+#include "src/model/logits.hpp"
 #include "src/model/stage.hpp"
-#include "src/model/vocabulary.hpp"
 #include "src/prune/mask.hpp"
 
 namespace espalier::jobs {
@@ -88,7 +88,7 @@ bool rounded(const ModelFile& source, const prune::Kept& kept) {
 CutCheck check_cut(Session& session, ModelFile& source, const prune::Kept& kept, ModelFile& cut,
                    const std::string& prefix, double tolerance) {
     const auto& a = source.architecture();
-    if (!(cut.architecture() == prune::shape(a, kept)))
+    if (!same_function(cut.architecture(), prune::shape(a, kept)))
         throw InternalError(cut.path() + " has another shape than was asked for");
     const auto ids = read_tokens(prefix, a, kept.vocab);
     const std::vector<int32_t> inputs(ids.begin(), ids.end() - 1), labels(ids.begin() + 1, ids.end());

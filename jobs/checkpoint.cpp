@@ -66,16 +66,20 @@ constexpr int64_t piece_bytes = int64_t{8} << 20;
 
 /// This replica's share of what belongs to a group.
 Tensor state_of(train::Optimizer& optimizer, size_t group) {
-    return group == 0 ? optimizer.master() : group == 1 ? optimizer.first() : optimizer.second();
+    return group == 0   ? optimizer.master()
+           : group == 1 ? optimizer.first_moment()
+                        : optimizer.second_moment();
 }
 
 std::vector<io::TensorSpec> specs(const std::vector<Trained>& trained) {
     std::vector<io::TensorSpec> out;
     for (const auto& t : trained) {
         for (const char* group : groups) {
-            const auto part =
-                parameter_specs(t.all, t.prefix + group, [](const model::Parameter&) { return DType::f32; });
-            out.insert(out.end(), part.begin(), part.end());
+            for (auto& spec : parameter_specs(t.all, t.prefix + group,
+                                              [](const model::Parameter&) { return DType::f32; })) {
+                spec.axes.clear();  // training waits while the file is made
+                out.push_back(std::move(spec));
+            }
         }
     }
     return out;
@@ -105,9 +109,11 @@ struct Checkpoints::Writing {
     std::atomic<bool> done = false;  ///< the thread, with what it was started for
     bool started = false, gathered = false;
     std::exception_ptr failure;
+    std::atomic<bool> abandoned = false;  ///< an exception unwinds the run: nobody wants the rest
     std::thread thread;
 
     ~Writing() {
+        abandoned = true;
         if (thread.joinable()) thread.join();
     }
 };
@@ -182,6 +188,7 @@ void Checkpoints::write(Writing& writing) {
     try {
         if (writing.before_writing) writing.before_writing();
         snapshot_.read([&](size_t piece, const Tensor& values) {
+            if (writing.abandoned) throw InternalError("the checkpoint was abandoned");
             writing.writer.write(places_[piece].dataset, places_[piece].box, values);
         });
         writing.writer.sync();

@@ -12,7 +12,7 @@ using model::Parameter;
 using prune::Slices;
 
 int64_t row_bytes(const io::TensorSpec& source) {
-    return source.size() / std::max<int64_t>(1, source.shape[0]) * narrow<int64_t>(size_of(source.dtype));
+    return row_elements(source.shape) * narrow<int64_t>(size_of(source.dtype));
 }
 
 /// Indices into `rows` whose values lie in [begin, end).
@@ -63,7 +63,7 @@ void write_rows(Context& ctx, const Cut& cut, Range mine, ModelWriter& writer) {
 void copy_part(const Tensor& block, const Parameter& p, const Box& local, std::byte* out) {
     const size_t element = size_of(block.dtype());
     // Ranks split the first axis or the second; of a row everything, or one piece.
-    const int64_t row = block.dim(0) == 0 ? 0 : block.size() / block.dim(0);
+    const int64_t row = block.row_elements();
     const int64_t piece = p.split == 1 ? row / p.shape[1] * local.count[1] : row,
                   begin = p.split == 1 ? row / p.shape[1] * local.offset[1] : 0;
     for (int64_t r = 0; r < block.dim(0); ++r) {

@@ -21,7 +21,8 @@ DepthAccuracy depth_accuracy(Session& session, model::Transformer& model, const 
         [&](int64_t done) { progress.show(static_cast<double>(done)); });
     outbox.drain();
     DepthAccuracy out;
-    for (const auto& variant : results) out.without.push_back(choice_accuracy(questions, variant).plain);
+    for (const auto& variant : results)
+        out.without.push_back(choice_accuracy(questions, variant, "--depth-task").plain);
     out.whole = out.without.back();
     out.without.pop_back();
     out.questions = static_cast<int64_t>(questions.size());

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <filesystem>
 #include <vector>
 
 #include "src/comm/mpi.hpp"
@@ -103,7 +104,7 @@ void check_device(const CommonOptions& common, const std::string& job) {
                      "--device {}: choose auto, cpu or cuda", common.device);
     if (common.device != "cuda") return;
     ESPALIER_REQUIRE(computes(job) || job == "search",  // which hands it on to the jobs that it calls
-                     "--device cuda: {} works on files and the processor; leave --device out", job);
+                     "--device cuda: {} works on files and the CPU; leave --device out", job);
     ESPALIER_REQUIRE(
         has_cuda,
         "--device cuda: this build has no CUDA back end; use --device cpu, or build with ESPALIER_CUDA=ON");
@@ -111,8 +112,8 @@ void check_device(const CommonOptions& common, const std::string& job) {
 
 ContextOptions place_rank(const CommonOptions& common, const std::string& job, int threads,
                           const comm::Communicator& world, const Log& log) {
-    const ContextOptions processor{Device::cpu, threads, 0};
-    if (!has_cuda || common.device == "cpu" || !computes(job)) return processor;
+    const ContextOptions on_cpu{Device::cpu, threads, 0};
+    if (!has_cuda || common.device == "cpu" || !computes(job)) return on_cpu;
     // NCCL asks for its own word on this.
     if (common.share_device) setenv("NCCL_MULTI_RANK_GPU_ENABLE", "1", 0);
     const Found found = find(common.share_device);
@@ -121,8 +122,20 @@ ContextOptions place_rank(const CommonOptions& common, const std::string& job, i
     if (common.device == "cuda") fail("{}", problem);
     const int64_t here = found.name.empty() ? 0 : 1;
     if (world.all_reduce(here, comm::Reduction::max) == 1)
-        log.info("runs on the processor, not on the GPUs that are here: {}", problem);
-    return processor;
+        log.info("runs on the CPU, not on the GPUs that are here: {}", problem);
+    return on_cpu;
+}
+
+bool has_nvidia_driver(const std::string& machine) {
+    return std::filesystem::exists(machine + "/proc/driver/nvidia/version") ||
+           std::filesystem::exists(machine + "/dev/nvidia0");
+}
+
+std::string why_no_gpu(const CommonOptions& common, const std::string& job, bool built, bool driver) {
+    if (built || !driver || common.device != "auto" || !computes(job)) return {};
+    return "runs on the CPU: this build has no CUDA back end; build with ESPALIER_CUDA=ON for the GPUs that "
+           "are "
+           "here, or say --device cpu";
 }
 
 std::string device_name([[maybe_unused]] const ContextOptions& options) {

@@ -27,7 +27,8 @@ int distill(const std::vector<std::string>& arguments, comm::Mpi&) {
                     "0: over all");
         options.add("hidden-map", o.hidden_map,
                     "hidden states that should be alike too: embedding, T:S (outputs of teacher layer T and "
-                    "student layer S, from 0), mlp:T:S, attention:T:S (their inputs), with commas between");
+                    "student layer S, from 0, after the next norm), block:T:S (before it), mlp:T:S, "
+                    "attention:T:S (their inputs), with commas between");
         options.add("hidden-loss", o.hidden_loss, "of them: cosine or mse");
         options.add("hidden-weight", o.hidden_weight,
                     "a number, or auto: divergence / hidden loss, of each micro-batch");

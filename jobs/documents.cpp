@@ -12,7 +12,7 @@ int64_t end_named_by(const ModelFile& model, const DocumentOptions& o) {
     if (carries_tokenizer(model.reader())) {
         if (const auto eos = open_tokenizer(model.path()).eos()) return *eos;
     }
-    const auto& eos = model.architecture().eos;
+    const auto& eos = model.architecture().conventions.eos;
     ESPALIER_REQUIRE(!eos.empty(), "{}: {} does not say which token ends a document; give --eod ID",
                      o.reset_attention ? "--reset-attention" : "--mask-eod", model.path());
     return eos.front();

@@ -3,6 +3,9 @@
 #include <fmt/core.h>
 
 #include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -24,11 +27,31 @@ std::string overview() {
     return out;
 }
 
+/// Whether this processor has what the program is compiled for (ESPALIER_CPU_BASELINE).
+bool runs_here() {
+#if defined(__x86_64__)
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#else
+    return true;
+#endif
+}
+
 /// Most errors strike every rank alike; rank 0 speaks for all, and the others get their turn only if it does
 /// not.
 void report(const comm::Mpi& mpi, const std::string& job, const std::string& message) {
     if (mpi.rank() != 0) std::this_thread::sleep_for(std::chrono::milliseconds(500));
     Log({"espalier " + job, mpi.rank()}).error("{}", message);
+}
+
+/// A launcher may report how the ranks that it killed ended, not the one that knew why. One that names a file
+/// finds bad input there.
+void leave_exit_code(int rank, int code) {
+    const char* path = std::getenv("ESPALIER_EXIT_CODE_FILE");
+    if (!path || !*path) return;
+    const std::string part = fmt::format("{}.{}", path, rank);
+    std::ofstream(part) << code << '\n';
+    std::error_code ignored;  // the launcher still has the exit code
+    std::filesystem::rename(part, path, ignored);
 }
 
 int run(const jobs::Job& job, const std::vector<std::string>& arguments, comm::Mpi& mpi) {
@@ -38,6 +61,7 @@ int run(const jobs::Job& job, const std::vector<std::string>& arguments, comm::M
     } catch (const UserError& e) {
         code = jobs::exit_code::bad_input;
         report(mpi, job.name, e.what());
+        leave_exit_code(mpi.rank(), code);
     } catch (const std::bad_alloc&) {
         report(mpi, job.name,
                "out of memory; use more ranks (--tp, --pp), a smaller --micro-batch or a shorter --seq-len");
@@ -65,7 +89,7 @@ int main(int argc, char** argv) {
         Log({"espalier"}).error("unknown job \"{}\"; `espalier --help` lists the jobs", name);
         return jobs::exit_code::bad_input;
     }
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) {
+    if (!runs_here()) {
         Log({"espalier"}).error("this build needs a processor with AVX2 and FMA (x86-64-v3)");
         return jobs::exit_code::bad_input;
     }

@@ -24,9 +24,6 @@ void evaluate_stream(Session& session, const EvaluateOptions& o, const data::Doc
     const auto& a = model.architecture();
     const int64_t seq = o.seq_len > 0 ? o.seq_len : std::min<int64_t>(a.max_positions, 2048),
                   stride = o.stride > 0 ? o.stride : seq;
-    ESPALIER_REQUIRE(seq <= a.max_positions,
-                     "--seq-len {}: the model has {} positions; choose --seq-len <= {}", seq, a.max_positions,
-                     a.max_positions);
     ESPALIER_REQUIRE(
         stride <= seq,
         "--stride {} exceeds --seq-len {}: tokens between windows would go unscored; choose --stride <= {}",
@@ -60,7 +57,7 @@ void evaluate_choices(Session& session, const EvaluateOptions& o, model::Transfo
     const auto results =
         evaluate::likelihoods(session.context(), model, session.topology(), requests, o.micro_batch,
                               [&](int64_t done) { progress.show(static_cast<double>(done)); });
-    const auto accuracy = choice_accuracy(questions, results);
+    const auto accuracy = choice_accuracy(questions, results, o.model);
     session.results["questions"] = questions.size();
     session.results["accuracy"] = accuracy.plain;
     session.results["accuracy_norm"] = accuracy.normalised;
@@ -88,7 +85,10 @@ int evaluate(const std::vector<std::string>& arguments, comm::Mpi&) {
                          "--micro-batch must be at least 1, --seq-len and --stride not negative");
         ESPALIER_REQUIRE(o.requests.empty() || !(o.documents.reset_attention || o.documents.mask_eod),
                          "--reset-attention and --mask-eod are for --data; a request is one document");
+        ESPALIER_REQUIRE(o.requests.empty() || (o.seq_len == 0 && o.stride == 0),
+                         "--seq-len and --stride are for --data; a request has its own length");
         ModelFile file(o.model, session.world().handle());
+        check_seq_len(o.seq_len, file);
         const auto masks = document_masks(session, o.documents, file);
         const auto model = load_transformer(session, file, model::Gradients::none);
         if (o.data.empty()) {

@@ -57,6 +57,11 @@ void check_replaced(const std::string& folder) {
     }
 }
 
+std::string without_slash(const std::string& folder) {
+    const std::string out = fs::path(folder).lexically_normal().string();
+    return out.ends_with('/') ? out.substr(0, out.size() - 1) : out;
+}
+
 /// A folder beside the final one, gone again unless it is published; made by rank 0, known to all.
 class PartialFolder {
 public:
@@ -96,25 +101,100 @@ private:
     bool published_ = false;
 };
 
-struct Source {
+struct Exported {
     model::Parameter parameter;
     DType stored;
+    io::SafetensorsTensor foreign;
 };
 
-void write_tensor(Context& ctx, ModelFile& file, const Source& s, DType dtype, size_t index,
-                  const Range& mine, io::SafetensorsWriter& writer) {
-    const auto& p = s.parameter;
-    const int64_t rows_each = writer.layout().tensors()[index].shape[0] / p.shape[0];
-    for_each_row_block(p.shape, mine, p.size() / p.shape[0] * 4, [&](const Box& box) {
-        Tensor block = ctx.empty(box.count, s.stored);
+std::vector<Exported> exported_tensors(const ModelFile& file, std::optional<DType> as) {
+    std::vector<Exported> out;
+    for (const auto& p : model::parameters(file.architecture())) {
+        auto foreign = model::hugging_face_tensor(file.architecture(), p);
+        const DType stored = file.stored_dtype(p);
+        out.push_back({p, stored, {std::move(foreign.name), std::move(foreign.shape), as.value_or(stored)}});
+    }
+    return out;
+}
+
+io::SafetensorsLayout layout_of(const std::vector<Exported>& tensors, int64_t shard_bytes) {
+    std::vector<io::SafetensorsTensor> foreign;
+    foreign.reserve(tensors.size());
+    for (const auto& t : tensors) foreign.push_back(t.foreign);
+    return {foreign, shard_bytes};
+}
+
+nlohmann::ordered_json config_of(const model::Architecture& a, const std::vector<Exported>& tensors) {
+    const bool all_bf16 = std::all_of(tensors.begin(), tensors.end(),
+                                      [](const Exported& t) { return t.foreign.dtype == DType::bf16; });
+    return model::to_hugging_face(a, all_bf16 ? "bfloat16" : "float32");
+}
+
+/// Rank 0 makes the files, then all open them.
+std::unique_ptr<io::SafetensorsWriter> open_writer(const Session& session, const std::string& folder,
+                                                   const io::SafetensorsLayout& layout) {
+    std::unique_ptr<io::SafetensorsWriter> out;
+    if (session.root()) out = std::make_unique<io::SafetensorsWriter>(folder, layout, io::FileRole::create);
+    session.world().barrier();
+    if (!session.root()) out = std::make_unique<io::SafetensorsWriter>(folder, layout, io::FileRole::join);
+    return out;
+}
+
+/// This rank's rows.
+void write_tensor(Session& session, ModelFile& file, const Exported& t, size_t index,
+                  io::SafetensorsWriter& writer) {
+    Context& ctx = session.context();
+    const auto& p = t.parameter;
+    const int64_t rows_each = t.foreign.shape[0] / p.shape[0];
+    const Range mine = comm::my_rows(session.world(), p.shape[0]);
+    for_each_row_block(p.shape, mine, row_elements(p.shape) * 4, [&](const Box& box) {
+        Tensor block = ctx.empty(box.count, t.stored);
         file.reader().read(dataset(p), box, block, box);
-        if (s.stored != dtype) {
-            Tensor converted = ctx.empty(box.count, dtype);
+        if (t.stored != t.foreign.dtype) {
+            Tensor converted = ctx.empty(box.count, t.foreign.dtype);
             convert(ctx, block, converted);
             block = converted;
         }
         writer.write_rows(index, box.offset[0] * rows_each, {block.raw(), block.bytes()});
     });
+}
+
+/// Returns the bytes that all ranks read and wrote.
+double write_tensors(Session& session, ModelFile& file, const std::vector<Exported>& tensors,
+                     const io::SafetensorsLayout& layout, const std::string& folder) {
+    const auto writer = open_writer(session, folder, layout);
+    Progress progress(session, "export", static_cast<double>(model::parameter_count(file.architecture())),
+                      "weights");
+    double done = 0, bytes = 0;
+    for (size_t i = 0; i < tensors.size(); ++i) {
+        const auto& t = tensors[i];
+        write_tensor(session, file, t, i, *writer);
+        const auto size = static_cast<double>(t.parameter.size());
+        done += size;
+        bytes += size * static_cast<double>(size_of(t.stored) + size_of(t.foreign.dtype));
+        progress.show(done, t.parameter.name);
+    }
+    file.reader().verify();
+    writer->finish();
+    layout.expect_written(session.world().all_reduce(writer->bytes_written(), comm::Reduction::sum));
+    return bytes;
+}
+
+/// Configuration and tokenizer; returns the names of all files of the folder.
+std::vector<std::string> write_side_files(const Session& session, const ModelFile& file,
+                                          const io::SafetensorsLayout& layout,
+                                          const nlohmann::ordered_json& config, const std::string& folder) {
+    std::vector<std::string> files;
+    for (const auto& shard : layout.shards()) files.push_back(shard.name);
+    if (!layout.index().empty()) files.emplace_back("model.safetensors.index.json");
+    const auto add = [&](const std::string& name, const std::string& content) {
+        if (session.root()) io::write_file(folder + "/" + name, content);
+        files.push_back(name);
+    };
+    add("config.json", config.dump(2) + "\n");
+    for (const auto& name : file.reader().byte_names())
+        add(name.substr(name.find('/') + 1), file.reader().read_bytes(name));
+    return files;
 }
 
 }  // namespace
@@ -135,56 +215,14 @@ int export_model(const std::vector<std::string>& arguments, comm::Mpi&) {
         ModelFile file(path, session.world().handle());
         const auto& a = file.architecture();
 
-        std::vector<Source> sources;
-        std::vector<io::SafetensorsTensor> tensors;
-        bool all_bf16 = true;
-        for (const auto& p : model::parameters(a)) {
-            const auto foreign = model::hugging_face_tensor(a, p);
-            const DType stored = file.stored_dtype(p), dtype = as.value_or(stored);
-            all_bf16 = all_bf16 && dtype == DType::bf16;
-            sources.push_back({p, stored});
-            tensors.push_back({foreign.name, foreign.shape, dtype});
-        }
-        const auto config = model::to_hugging_face(a, all_bf16 ? "bfloat16" : "float32");
-        const std::string target = fs::path(out).lexically_normal().string();
-        PartialFolder folder(target.ends_with('/') ? target.substr(0, target.size() - 1) : target,
-                             session.root());
-        std::unique_ptr<io::SafetensorsWriter> writer;
-        const io::SafetensorsLayout layout(tensors, shard_bytes);
-        if (session.root())
-            writer = std::make_unique<io::SafetensorsWriter>(folder.path(), layout, io::FileRole::create);
-        session.world().barrier();
-        if (!session.root())
-            writer = std::make_unique<io::SafetensorsWriter>(folder.path(), layout, io::FileRole::join);
+        const auto tensors = exported_tensors(file, as);
+        const auto config = config_of(a, tensors);
+        const auto layout = layout_of(tensors, shard_bytes);
+        PartialFolder folder(without_slash(out), session.root());
 
         const double begin = session.seconds();
-        double bytes = 0;  // read and written, over all ranks
-        for (size_t i = 0; i < sources.size(); ++i)
-            bytes += static_cast<double>(sources[i].parameter.size()) *
-                     static_cast<double>(size_of(sources[i].stored) + size_of(tensors[i].dtype));
-        Progress progress(session, "export", static_cast<double>(model::parameter_count(a)), "weights");
-        double done = 0;
-        for (size_t i = 0; i < sources.size(); ++i) {
-            const auto& p = sources[i].parameter;
-            write_tensor(session.context(), file, sources[i], tensors[i].dtype, i,
-                         comm::my_rows(session.world(), p.shape[0]), *writer);
-            done += static_cast<double>(p.size());
-            progress.show(done, p.name);
-        }
-        file.reader().verify();
-        writer->finish();
-        layout.expect_written(session.world().all_reduce(writer->bytes_written(), comm::Reduction::sum));
-
-        std::vector<std::string> files;
-        for (const auto& shard : layout.shards()) files.push_back(shard.name);
-        if (!layout.index().empty()) files.emplace_back("model.safetensors.index.json");
-        const auto add = [&](const std::string& name, const std::string& content) {
-            if (session.root()) io::write_file(folder.path() + "/" + name, content);
-            files.push_back(name);
-        };
-        add("config.json", config.dump(2) + "\n");
-        for (const auto& name : file.reader().byte_names())
-            add(name.substr(name.find('/') + 1), file.reader().read_bytes(name));
+        const double bytes = write_tensors(session, file, tensors, layout, folder.path());
+        const auto files = write_side_files(session, file, layout, config, folder.path());
         folder.publish(session.world(), session.common().force);
 
         session.results["parameters"] = model::parameter_count(a);

@@ -141,7 +141,7 @@ void require_equal(const io::TensorSource& weights, size_t a, size_t b, const st
     const auto& y = weights.tensors()[b];
     bool equal = x.shape == y.shape && x.dtype == y.dtype;
     const int64_t rows = equal ? io::row_count(x.shape) : 0;
-    const auto row_bytes = static_cast<size_t>(io::row_elements(x.shape)) * size_of(x.dtype);
+    const auto row_bytes = static_cast<size_t>(row_elements(x.shape)) * size_of(x.dtype);
     std::vector<std::byte> p(row_bytes), q(row_bytes);
     for (int64_t r = 0; r < rows && equal; ++r) {
         weights.read_rows(a, r, 1, p);

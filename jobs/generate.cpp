@@ -1,13 +1,11 @@
 // generate: continue a prompt.
-#include <fstream>
-
 #include "jobs/job.hpp"
+#include "jobs/json_file.hpp"
 #include "jobs/model_file.hpp"
 #include "jobs/tokenizer_files.hpp"
 #include "src/core/error.hpp"
 #include "src/core/exact.hpp"
 #include "src/evaluate/generation.hpp"
-#include "src/json/parse.hpp"
 
 namespace espalier::jobs {
 namespace {
@@ -19,20 +17,37 @@ struct GenerateOptions {
 
 std::vector<std::string> prompts(const GenerateOptions& o) {
     if (!o.prompt.empty()) return {o.prompt};
-    std::ifstream in(o.requests);
-    ESPALIER_REQUIRE(in.good(), "{}: cannot be read", o.requests);
     std::vector<std::string> out;
-    int64_t number = 0;
-    for (std::string line; std::getline(in, line);) {
-        ++number;
-        if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-        const std::string where = fmt::format("{}, line {}", o.requests, number);
-        const auto object = parse_json(line, where, {.unique_keys = false});
-        ESPALIER_REQUIRE(object.is_object() && object.contains("prompt") && object["prompt"].is_string(),
+    for_each_json_line(o.requests, [&](const nlohmann::json& object, const std::string& where) {
+        ESPALIER_REQUIRE(object.contains("prompt") && object["prompt"].is_string(),
                          "{}: expected {{\"prompt\": \"text\"}}", where);
         out.push_back(object["prompt"].get<std::string>());
-    }
+    });
     return out;
+}
+
+std::vector<int32_t> encoded(const tokenizer::Tokenizer& tokenizer, const std::string& prompt,
+                             const ModelFile& model) {
+    const auto& a = model.architecture();
+    auto ids = tokenizer.encode(prompt, tokenizer::Special::add);
+    if (ids.empty() && tokenizer.bos()) ids.push_back(*tokenizer.bos());
+    ESPALIER_REQUIRE(!ids.empty(), "the prompt \"{}\" has no tokens", prompt);
+    for (const int32_t id : ids)
+        ESPALIER_REQUIRE(id < a.vocab,
+                         "the tokenizer gives id {}, the model has {} tokens: they do not belong together",
+                         id, a.vocab);
+    ESPALIER_REQUIRE(std::ssize(ids) < a.max_positions,
+                     "a prompt of {} tokens leaves no room in the {} positions of {}; shorten it", ids.size(),
+                     a.max_positions, model.path());
+    return ids;
+}
+
+void check(const GenerateOptions& o) {
+    ESPALIER_REQUIRE(o.prompt.empty() != o.requests.empty(),
+                     "give --prompt TEXT or --requests FILE.jsonl, one of them");
+    ESPALIER_REQUIRE(o.generation.max_tokens >= 1 && o.generation.temperature >= 0 &&
+                         o.generation.top_p > 0 && o.generation.top_p <= 1,
+                     "--max-tokens must be at least 1, --temperature not negative, --top-p in (0, 1]");
 }
 
 }  // namespace
@@ -50,11 +65,7 @@ int generate(const std::vector<std::string>& arguments, comm::Mpi&) {
                     "sample from the likeliest tokens that hold this probability");
     };
     return run_job("generate", arguments, declare, [&](Session& session, const Options&) {
-        ESPALIER_REQUIRE(o.prompt.empty() != o.requests.empty(),
-                         "give --prompt TEXT or --requests FILE.jsonl, one of them");
-        ESPALIER_REQUIRE(o.generation.max_tokens >= 1 && o.generation.temperature >= 0 &&
-                             o.generation.top_p > 0 && o.generation.top_p <= 1,
-                         "--max-tokens must be at least 1, --temperature not negative, --top-p in (0, 1]");
+        check(o);
         ModelFile file(o.model, session.world().handle());
         const auto tokenizer = open_tokenizer(o.tokenizer.empty() ? o.model : o.tokenizer);
         const auto model = load_transformer(session, file, model::Gradients::none);
@@ -68,17 +79,7 @@ int generate(const std::vector<std::string>& arguments, comm::Mpi&) {
         double tokens = 0;
         const double begin = session.seconds();
         for (const auto& prompt : prompts(o)) {
-            auto ids = tokenizer.encode(prompt, tokenizer::Special::add);
-            if (ids.empty() && tokenizer.bos()) ids.push_back(*tokenizer.bos());
-            ESPALIER_REQUIRE(!ids.empty(), "the prompt \"{}\" has no tokens", prompt);
-            for (const int32_t id : ids)
-                ESPALIER_REQUIRE(
-                    id < file.architecture().vocab,
-                    "the tokenizer gives id {}, the model has {} tokens: they do not belong together", id,
-                    file.architecture().vocab);
-            ESPALIER_REQUIRE(std::ssize(ids) < file.architecture().max_positions,
-                             "a prompt of {} tokens leaves no room in the {} positions of {}; shorten it",
-                             ids.size(), file.architecture().max_positions, o.model);
+            const auto ids = encoded(tokenizer, prompt, file);
             const auto fresh = evaluate::generate(session.context(), *model, session.topology(), ids,
                                                   o.generation, [](int32_t) {});
             tokens += static_cast<double>(fresh.size());

@@ -82,6 +82,27 @@ Tensor read_block(Context& ctx, const ForeignModel& source, const Origin& o, con
     return out;
 }
 
+/// This rank's rows of every tensor; returns the bytes that all ranks read and wrote.
+double copy_tensors(Session& session, const ForeignModel& source, const std::vector<Parameter>& parameters,
+                    const std::vector<Origin>& origins, const std::vector<DType>& dtypes,
+                    ModelWriter& writer) {
+    Progress progress(session, "import", static_cast<double>(model::parameter_count(source.architecture)),
+                      "weights");
+    double done = 0, bytes = 0;
+    for (size_t i = 0; i < parameters.size(); ++i) {
+        const auto& p = parameters[i];
+        const Range mine = comm::my_rows(session.world(), p.shape[0]);
+        for_each_row_block(p.shape, mine, row_elements(p.shape) * 4, [&](const Box& box) {
+            writer.write(p, box, read_block(session.context(), source, origins[i], box, dtypes[i]));
+        });
+        const auto size = static_cast<double>(p.size());
+        done += size;
+        bytes += size * static_cast<double>(size_of(origins[i].dtype) + size_of(dtypes[i]));
+        progress.show(done, p.name);
+    }
+    return bytes;
+}
+
 }  // namespace
 
 int import_model(const std::vector<std::string>& arguments, comm::Mpi&) {
@@ -93,7 +114,6 @@ int import_model(const std::vector<std::string>& arguments, comm::Mpi&) {
                     "f32 or bf16 (default: as the source has it; f16 and quantised become f32)");
     };
     return run_job("import", arguments, declare, [&](Session& session, const Options&) {
-        Context& ctx = session.context();
         io::check_output(out, session.common().force);
         const auto stored = parse_store_dtype(store_dtype);
         const ForeignModel source = open_foreign_model(from);
@@ -108,22 +128,7 @@ int import_model(const std::vector<std::string>& arguments, comm::Mpi&) {
         ModelWriter writer(out, session.world().handle(), source.architecture, dtypes,
                            session.common().force);
         const double begin = session.seconds();
-        double bytes = 0;  // read and written, over all ranks
-        for (size_t i = 0; i < parameters.size(); ++i)
-            bytes += static_cast<double>(parameters[i].size()) *
-                     static_cast<double>(size_of(origins[i].dtype) + size_of(dtypes[i]));
-        Progress progress(session, "import", static_cast<double>(model::parameter_count(source.architecture)),
-                          "weights");
-        double done = 0;
-        for (size_t i = 0; i < parameters.size(); ++i) {
-            const auto& p = parameters[i];
-            const Range mine = comm::my_rows(session.world(), p.shape[0]);
-            for_each_row_block(p.shape, mine, p.size() / p.shape[0] * 4, [&](const Box& box) {
-                writer.write(p, box, read_block(ctx, source, origins[i], box, dtypes[i]));
-            });
-            done += static_cast<double>(p.size());
-            progress.show(done, p.name);
-        }
+        const double bytes = copy_tensors(session, source, parameters, origins, dtypes, writer);
         for (const auto& [name, content] : source.tokenizer_files) writer.tokenizer_file(name, content);
         writer.publish({{"source", {{"path", std::filesystem::absolute(from).string()}, {"sha256", sha256}}},
                         {"jobs", {history_step(session)}}});

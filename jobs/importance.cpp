@@ -66,6 +66,7 @@ int importance(const std::vector<std::string>& arguments, comm::Mpi&) {
         options.add("seq-len", o.calibration.seq_len,
                     "tokens of a sample; 0: the model's positions, at most 4096");
         options.add("micro-batch", o.calibration.micro_batch, "samples at a time");
+        declare_reset_attention(options, o.calibration.documents);
         options.add("ffn-site", o.site,
                     "post: what a neuron hands to the down projection; pre: what the up projection gives it");
         options.add("head-dims", o.head_dims,
@@ -80,23 +81,22 @@ int importance(const std::vector<std::string>& arguments, comm::Mpi&) {
     };
     return run_job("importance", arguments, declare, [&](Session& session, const Options&) {
         io::check_output(o.out, session.common().force);
-        ESPALIER_REQUIRE(o.site == "post" || o.site == "pre", "--ffn-site {}: choose post or pre", o.site);
         ModelFile file(o.model, session.world().handle());
         const auto& a = file.architecture();
         Calibration calibration = o.calibration;
-        check(calibration, a);
-        ScoringOptions scoring{.pass = pass_options(o, a)};
-        if (o.site == "pre") scoring.site = prune::NeuronSite::before_activation;
+        check(calibration, file);
+        ScoringOptions scoring{.pass = pass_options(o, a),
+                               .site = prune::neuron_site_from_string(o.site, "--ffn-site")};
         if (o.head_dims) scoring.head_dims = prune::HeadDimSums::keep;
-        const auto samples = open_samples(session, calibration, a.vocab);
+        const auto data = open_data(session, calibration, file);
         const auto model = load_transformer(session, file, model::Gradients::none);
 
         const double begin = session.seconds();
-        const auto sums = score_samples(session, *model, samples, calibration, scoring);
+        const auto sums = score_samples(session, *model, data, calibration, scoring);
         const double seconds = session.seconds() - begin;
         ESPALIER_REQUIRE(std::isfinite(sums.loss), "{}: its loss is no number; are its weights whole?",
                          o.model);
-        ScoresHeader header{calibration.seq_len, file.sha256(), scoring.pass, {}};
+        ScoresHeader header{calibration.seq_len, file.sha256(), scoring.site, scoring.pass, {}};
         if (!o.depth_task.empty())
             header.accuracy = depth_accuracy(session, *model, o.depth_task,
                                              std::max<int64_t>(1, o.depth_block), o.calibration.micro_batch);

@@ -17,12 +17,12 @@ namespace {
 /// Values of the rows from `first` on of a parameter: each a function of seed, name and position alone.
 void initialise(const model::Architecture& a, const model::Parameter& p, uint64_t seed, int64_t first,
                 Tensor& block, int threads) {
-    const int64_t row = p.size() / p.shape[0], n = block.size();
+    const int64_t row = row_elements(p.shape), n = block.size();
     const uint64_t key = mix64(seed) ^ hash_name(p.name);
     float* values = block.data<float>();
     const double std = p.init == model::Init::scaled
-                           ? a.init_std / std::sqrt(2.0 * static_cast<double>(a.depth()))
-                           : a.init_std;
+                           ? a.conventions.init_std / std::sqrt(2.0 * static_cast<double>(a.depth()))
+                           : a.conventions.init_std;
     switch (p.init) {
         case model::Init::normal:
         case model::Init::scaled:
@@ -61,7 +61,7 @@ int init(const std::vector<std::string>& arguments, comm::Mpi&) {
         double done = 0;
         for (const auto& p : parameters) {
             const Range mine = comm::my_rows(session.world(), p.shape[0]);
-            for_each_row_block(p.shape, mine, p.size() / p.shape[0] * 4, [&](const Box& box) {
+            for_each_row_block(p.shape, mine, row_elements(p.shape) * 4, [&](const Box& box) {
                 Tensor block = ctx.empty(box.count, DType::f32);
                 initialise(a, p, static_cast<uint64_t>(session.common().seed), box.offset[0], block,
                            ctx.threads());

@@ -1,5 +1,7 @@
 #include "jobs/iterative_cut.hpp"
 
+#include <cmath>
+
 #include "src/core/error.hpp"
 #include "src/prune/compose.hpp"
 #include "src/prune/measures.hpp"
@@ -32,10 +34,11 @@ prune::Kept choose_in_steps(Session& session, ModelFile& source, const prune::Ta
                             const prune::Scores* first, const IterativeOptions& options) {
     const auto& a = source.architecture();
     check(target, options);
+    prune::check_target(a, target, source.path());
     Calibration calibration = options.calibration;
-    check(calibration, a);
-    const auto samples = open_samples(session, calibration, a.vocab);
-    ScoringOptions scoring{.what = "score"};
+    check(calibration, source);
+    const auto data = open_data(session, calibration, source);
+    ScoringOptions scoring{.site = options.site, .what = "score"};
     scoring.pass.influence = target.depth.layers && target.depth.by == prune::DepthBy::influence;
     scoring.pass.loss_without = target.depth.layers && target.depth.by == prune::DepthBy::loss;
     if (target.head_dim) scoring.head_dims = prune::HeadDimSums::keep;
@@ -48,7 +51,9 @@ prune::Kept choose_in_steps(Session& session, ModelFile& source, const prune::Ta
             scores = *first;
         } else {
             const auto model = load_cut(session, source, kept, between, session.dtype());
-            const auto sums = score_samples(session, *model, samples, calibration, scoring);
+            const auto sums = score_samples(session, *model, data, calibration, scoring);
+            ESPALIER_REQUIRE(std::isfinite(sums.loss), "{}: its loss is no number{}; are its weights whole?",
+                             source.path(), step == 1 ? "" : fmt::format(" after {} cuts", step - 1));
             scores = prune::scores_of(sums, scoring.pass, between, options.pair);
             prune::check(scores, between, source.path());
             session.model_flops += sums.tokens * model::forward_flops_per_token(between, calibration.seq_len);

@@ -11,6 +11,7 @@ struct IterativeOptions {
     int64_t steps = 1;
     Calibration calibration;
     prune::AggregatorPair pair;
+    prune::NeuronSite site = prune::NeuronSite::after_activation;
 };
 
 /// Collective. Indices of the source that stay after the last step. The model between steps is in memory

@@ -1,5 +1,7 @@
 #include "jobs/json_file.hpp"
 
+#include <fstream>
+
 #include "io/publish.hpp"
 #include "src/core/error.hpp"
 #include "src/json/parse.hpp"
@@ -9,6 +11,20 @@ namespace espalier::jobs {
 
 nlohmann::json read_json(const std::string& path) {
     return parse_json(io::read_file(path, size_t{16} << 20), path);
+}
+
+void for_each_json_line(const std::string& path,
+                        const std::function<void(const nlohmann::json&, const std::string& where)>& read) {
+    std::ifstream in(path);
+    ESPALIER_REQUIRE(in.good(), "{}: cannot be read", path);
+    int64_t number = 0;
+    for (std::string line; std::getline(in, line);) {
+        const std::string where = fmt::format("{}, line {}", path, ++number);
+        if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+        const auto object = parse_json(line, where, {.unique_keys = false});
+        ESPALIER_REQUIRE(object.is_object(), "{}: expected a JSON object", where);
+        read(object, where);
+    }
 }
 
 model::Architecture read_architecture(const std::string& path) {

@@ -47,6 +47,12 @@ ModelFile::ModelFile(const std::string& path, MPI_Comm comm)
     }
 }
 
+void check_seq_len(int64_t seq_len, const ModelFile& model) {
+    const int64_t positions = model.architecture().max_positions;
+    ESPALIER_REQUIRE(seq_len <= positions, "--seq-len {}: {} has {} positions; choose --seq-len <= {}",
+                     seq_len, model.path(), positions, positions);
+}
+
 ordered_json ModelFile::provenance() const {
     auto value = ordered_json::parse(reader_.text("provenance"), nullptr, false);
     ESPALIER_REQUIRE(!value.is_discarded(), "{}: the attribute \"provenance\" is not JSON", path());

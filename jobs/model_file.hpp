@@ -36,6 +36,9 @@ private:
     model::Architecture architecture_;
 };
 
+/// Throws UserError where a sample is longer than the model's context.
+void check_seq_len(int64_t seq_len, const ModelFile& model);
+
 /// A model file in the making; tensors come in any order, publish() ends it.
 class ModelWriter {
 public:

@@ -59,10 +59,9 @@ Options::Options(std::string job, CommonOptions& common, std::string positional)
         add_to(common_, name, value, help);
     };
     add("device", common.device,
-        "auto, cpu or cuda; auto: a GPU for each rank where there are as many, else the processor");
+        "auto, cpu or cuda; auto: a GPU for each rank where there are as many, else the CPU");
     add("share-device", common.share_device, "allow several ranks on one GPU");
-    add("dtype", common.dtype,
-        "compute type, f32 or bf16 (default: bf16 where the processor or device has it)");
+    add("dtype", common.dtype, "compute type, f32 or bf16 (default: bf16 where the CPU or GPU has it)");
     add("tp", common.tp, "tensor parallel ranks");
     add("pp", common.pp, "pipeline parallel ranks; data parallel is what is left");
     add("virtual-stages", common.virtual_stages, "virtual stages of each pipeline rank");

@@ -17,7 +17,7 @@ namespace po = boost::program_options;
 struct CommonOptions {
     std::string device = "auto";
     bool share_device = false;
-    std::string dtype;  ///< "" stands for bf16 where the processor has it, else f32
+    std::string dtype;  ///< "" stands for bf16 where the CPU or GPU has it, else f32
     int tp = 1;
     int pp = 1;
     int virtual_stages = 1;

@@ -58,7 +58,6 @@ plan::Step read_step(const PlanOptions& o, const plan::System& system, const Com
     step.global_batch = o.global_batch;
     step.seq_len = o.seq_len;
     step.dtype = compute_dtype(system, common);
-    if (step.dtype == "f32") step.practice.weight_bytes = 4;
     if (o.optimizer_state == "replicated") step.practice.state = plan::Practice::State::replicated;
     return step;
 }

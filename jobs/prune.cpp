@@ -25,14 +25,22 @@ Chosen choose_kept(Session& session, ModelFile& source, const PruneOptions& o, c
                      "nothing to cut: give a target, --hidden --heads --kv-heads --head-dim --ffn --layers "
                      "--drop-layers, --vocab or --vocab-ids");
     Chosen out;
-    std::optional<prune::Scores> scores;
-    if (!o.importance.empty())
-        scores =
-            read_scores(session, o.importance, a, pair_of(o), source.sha256(), o.model, out.scores_sha256);
-    const auto* first = scores ? &*scores : nullptr;
+    std::optional<StoredScores> stored;
+    if (!o.importance.empty()) stored = read_scores(session, o.importance, source, pair_of(o));
+    if (stored) out.scores_sha256 = stored->sha256;
+    const auto* first = stored ? &stored->scores : nullptr;
     IterativeOptions steps = o.iterative;
     steps.pair = pair_of(o);
+    steps.site = prune::neuron_site_from_string(o.site, "--ffn-site");
     const bool scores_itself = steps.steps != 1 || !steps.calibration.data.empty();
+    ESPALIER_REQUIRE(!stored || !scores_itself || stored->site == steps.site,
+                     "--ffn-site {}: the neurons of {} were scored with {}, and those of later steps must be "
+                     "scored alike; give --ffn-site {}",
+                     o.site, o.importance, prune::to_string(stored->site), prune::to_string(stored->site));
+    const auto& documents = o.iterative.calibration.documents;
+    ESPALIER_REQUIRE(scores_itself || (!documents.reset_attention && documents.eod == -1),
+                     "--reset-attention and --eod are for scoring by --data; scores in a file have had "
+                     "theirs at `espalier importance`");
     out.kept = scores_itself ? choose_in_steps(session, source, target, first, steps)
                              : prune::choose(a, first, target, o.model);
     if (vocabulary.cuts()) out.kept.vocab = choose_vocabulary(session, source, vocabulary);

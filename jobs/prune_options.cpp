@@ -44,6 +44,8 @@ void declare(PruneOptions& o, Options& options) {
     options.add("samples", c.samples, "calibration samples");
     options.add("seq-len", c.seq_len, "tokens of a sample; 0: the model's positions, at most 4096");
     options.add("micro-batch", c.micro_batch, "samples at a time");
+    options.add("ffn-site", o.site, "what of a neuron --data scores, as in `importance`");
+    declare_reset_attention(options, c.documents);
     options.add(
         "check", o.check,
         "PREFIX of token files: compare the cut model's logits with the whole one's, the rest silenced");

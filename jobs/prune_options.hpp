@@ -8,7 +8,8 @@ namespace espalier::jobs {
 
 struct PruneOptions {
     std::string model, importance, out, drop_layers, batch = "l2", sequence = "mean", residual = "off",
-                                                     depth_by = "bi", vocab_ids, check, candidates;
+                                                     site = "post", depth_by = "bi", vocab_ids, check,
+                                                     candidates;
     std::vector<std::string> vocab_data;
     bool contiguous = false;
     int64_t hidden = 0, heads = 0, kv_heads = 0, ffn = 0, layers = 0, head_dim = 0, vocab = 0, candidate = 0;

@@ -1,30 +1,16 @@
 #include "jobs/requests.hpp"
 
-#include <fstream>
-#include <functional>
+#include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "jobs/json_file.hpp"
 #include "src/core/error.hpp"
 
 namespace espalier::jobs {
 namespace {
 
 using nlohmann::json;
-
-void for_each_line(const std::string& path,
-                   const std::function<void(const json&, const std::string& where)>& read) {
-    std::ifstream in(path);
-    ESPALIER_REQUIRE(in.good(), "{}: cannot be read", path);
-    int64_t number = 0;
-    for (std::string line; std::getline(in, line);) {
-        const std::string where = fmt::format("{}, line {}", path, ++number);
-        if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-        const json object = json::parse(line, nullptr, false);
-        ESPALIER_REQUIRE(object.is_object(), "{}: expected a JSON object", where);
-        read(object, where);
-    }
-    ESPALIER_REQUIRE(number > 0, "{}: the file is empty", path);
-}
 
 std::vector<int32_t> read_ids(const json& list, const char* field, const std::string& where, int64_t vocab) {
     ESPALIER_REQUIRE(list.is_array() && !list.empty(), "{}: \"{}\" must be a list of at least one token id",
@@ -48,28 +34,32 @@ const json& field_of(const json& object, const char* field, const std::string& w
 
 std::vector<evaluate::LikelihoodRequest> read_requests(const std::string& path, int64_t vocab) {
     std::vector<evaluate::LikelihoodRequest> out;
-    for_each_line(path, [&](const json& line, const std::string& where) {
+    for_each_json_line(path, [&](const json& line, const std::string& where) {
         out.push_back({read_ids(field_of(line, "context", where), "context", where, vocab),
                        read_ids(field_of(line, "continuation", where), "continuation", where, vocab)});
     });
+    ESPALIER_REQUIRE(!out.empty(), "{}: the file is empty", path);
     return out;
 }
 
 std::vector<Question> read_choices(const std::string& path, int64_t vocab) {
     std::vector<Question> out;
-    for_each_line(path, [&](const json& line, const std::string& where) {
+    for_each_json_line(path, [&](const json& line, const std::string& where) {
         Question q;
         q.context = read_ids(field_of(line, "context", where), "context", where, vocab);
         const json& choices = field_of(line, "choices", where);
         ESPALIER_REQUIRE(choices.is_array() && choices.size() >= 2,
                          "{}: \"choices\" must list at least two continuations", where);
         const bool lengths = line.contains("lengths");
-        ESPALIER_REQUIRE(!lengths || (line["lengths"].is_array() && line["lengths"].size() == choices.size()),
-                         "{}: \"lengths\" must have a number for each choice", where);
+        ESPALIER_REQUIRE(
+            !lengths || (line["lengths"].is_array() && line["lengths"].size() == choices.size() &&
+                         std::all_of(line["lengths"].begin(), line["lengths"].end(),
+                                     [](const json& length) { return length.is_number(); })),
+            "{}: \"lengths\" must have a number for each choice", where);
         for (size_t i = 0; i < choices.size(); ++i) {
             auto ids = read_ids(choices[i], "choices", where, vocab);
-            const double length = lengths && line["lengths"][i].is_number() ? line["lengths"][i].get<double>()
-                                                                            : static_cast<double>(ids.size());
+            const double length =
+                lengths ? line["lengths"][i].get<double>() : static_cast<double>(ids.size());
             ESPALIER_REQUIRE(length > 0, "{}: \"lengths\" must be positive", where);
             q.choices.push_back({std::move(ids), length});
         }
@@ -79,6 +69,7 @@ std::vector<Question> read_choices(const std::string& path, int64_t vocab) {
         q.answer = answer.get<size_t>();
         out.push_back(std::move(q));
     });
+    ESPALIER_REQUIRE(!out.empty(), "{}: the file is empty", path);
     return out;
 }
 
@@ -91,7 +82,10 @@ std::vector<evaluate::LikelihoodRequest> choice_requests(const std::vector<Quest
 }
 
 Accuracy choice_accuracy(const std::vector<Question>& questions,
-                         const std::vector<evaluate::Likelihood>& results) {
+                         const std::vector<evaluate::Likelihood>& results, const std::string& model) {
+    for (const auto& result : results)
+        ESPALIER_REQUIRE(std::isfinite(result.log_likelihood),
+                         "{}: the log-likelihood of a choice is no number; are its weights whole?", model);
     Accuracy out;
     size_t at = 0;
     for (const auto& q : questions) {

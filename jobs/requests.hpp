@@ -34,6 +34,6 @@ struct Accuracy {
 };
 /// results: of every choice of every question, in order. The first of equals counts.
 Accuracy choice_accuracy(const std::vector<Question>& questions,
-                         const std::vector<evaluate::Likelihood>& results);
+                         const std::vector<evaluate::Likelihood>& results, const std::string& model);
 
 }  // namespace espalier::jobs

@@ -1,8 +1,10 @@
-// RUNDIR of train and distill: whose it is, and what a start finds and leaves in it.
+// RUNDIR of train and distill: whose it is, who is at work in it, and what a start finds and leaves in it.
 #pragma once
 
+#include <optional>
 #include <string>
 
+#include "io/descriptor.hpp"
 #include "jobs/session.hpp"
 
 namespace espalier::jobs {
@@ -11,8 +13,24 @@ namespace espalier::jobs {
 /// (`resumes` says whether it would), or files that are no run's; --force takes any folder of a run.
 void check_run_folder(const Session& session, const std::string& folder, bool resumes);
 
-/// Collective. Makes the folder and writes config.ini; removes what an earlier start left unfinished, and
-/// where this one starts `over`, all of its run.
-void open_run_folder(const Session& session, const std::string& folder, bool over);
+/// Keeps other starts out of RUNDIR while this one is at work in it: rank 0 holds a lock on RUNDIR/lock, a
+/// file that says who that is. The file stays, the lock ends with its holder's process, however that ends.
+class RunLock {
+public:
+    /// Takes the lock of a run that is there already, since what comes before take() may last. Throws
+    /// UserError, on rank 0, where another process has it.
+    RunLock(const Session& session, const std::string& folder);
+    /// Takes it where the constructor did not. The folder is there.
+    void take();
+
+private:
+    const Session& session_;
+    const std::string folder_, path_;
+    std::optional<io::Descriptor> held_;
+};
+
+/// Collective. Makes the folder, takes its lock and writes config.ini; removes what an earlier start left
+/// unfinished, and where this one starts `over`, all of its run.
+void open_run_folder(const Session& session, const std::string& folder, RunLock& lock, bool over);
 
 }  // namespace espalier::jobs

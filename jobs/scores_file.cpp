@@ -113,6 +113,7 @@ void write_scores(Session& session, const std::string& path, const model::Archit
     writer.attribute("seq_len", header.seq_len);
     writer.attribute("loss", sums.loss / sums.tokens);
     writer.attribute("model_sha256", header.model_sha256);
+    writer.attribute("ffn_site", std::string(prune::to_string(header.site)));
     if (header.measured.block > 0) writer.attribute("depth_block", header.measured.block);
     if (header.accuracy) {
         writer.attribute("accuracy", header.accuracy->whole);
@@ -126,14 +127,14 @@ void write_scores(Session& session, const std::string& path, const model::Archit
     writer.publish();
 }
 
-prune::Scores read_scores(Session& session, const std::string& path, const model::Architecture& a,
-                          AggregatorPair pair, const std::string& model_sha256, const std::string& model_path,
-                          std::string& sha256) {
+StoredScores read_scores(Session& session, const std::string& path, const ModelFile& model,
+                         AggregatorPair pair) {
+    const auto& a = model.architecture();
     io::TensorFileReader reader(path, session.world().handle(), scores_format);
-    ESPALIER_REQUIRE(reader.text("model_sha256") == model_sha256,
+    ESPALIER_REQUIRE(reader.text("model_sha256") == model.sha256(),
                      "{}: these are scores of another model than {} (its content has another hash); score "
                      "again with `espalier importance --model {}`",
-                     path, model_path, model_path);
+                     path, model.path(), model.path());
     const auto read = [&](const std::string& name) {
         const auto* spec = reader.find(name);
         if (!spec) return std::pair{Shape{}, std::vector<double>{}};
@@ -157,7 +158,6 @@ prune::Scores read_scores(Session& session, const std::string& path, const model
         }
         return out;
     };
-    sha256 = reader.content_sha256();
     prune::Scores out;
     out.neurons = rows("ffn/" + pair.name(), &model::LayerShape::ffn);
     out.heads = rows("heads/" + pair.name(), &model::LayerShape::query_heads);
@@ -175,7 +175,8 @@ prune::Scores read_scores(Session& session, const std::string& path, const model
     }
     reader.verify();
     prune::check(out, a, path);
-    return out;
+    const std::string site = reader.has_attribute("ffn_site") ? reader.text("ffn_site") : "post";
+    return {std::move(out), prune::neuron_site_from_string(site, path.c_str()), reader.content_sha256()};
 }
 
 }  // namespace espalier::jobs

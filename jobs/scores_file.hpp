@@ -4,6 +4,8 @@
 #include <optional>
 
 #include "jobs/depth_task.hpp"
+#include "jobs/model_file.hpp"
+#include "src/prune/scorer.hpp"
 #include "src/prune/scores.hpp"
 #include "src/prune/scoring_pass.hpp"
 
@@ -14,6 +16,7 @@ constexpr const char* scores_format = "espalier-importance";
 struct ScoresHeader {
     int64_t seq_len = 0;
     std::string model_sha256;
+    prune::NeuronSite site = prune::NeuronSite::after_activation;
     prune::PassOptions measured;
     std::optional<DepthAccuracy> accuracy;
 };
@@ -22,10 +25,13 @@ struct ScoresHeader {
 void write_scores(Session& session, const std::string& path, const model::Architecture& a,
                   const prune::ScoreSums& sums, const ScoresHeader& header);
 
-/// Collective; scores for one pair. `sha256` becomes the file's content hash. Throws UserError when the file
-/// is of another model than `model_sha256`.
-prune::Scores read_scores(Session& session, const std::string& path, const model::Architecture& a,
-                          prune::AggregatorPair pair, const std::string& model_sha256,
-                          const std::string& model_path, std::string& sha256);
+struct StoredScores {
+    prune::Scores scores;
+    prune::NeuronSite site;
+    std::string sha256;  ///< of the file's content
+};
+/// Collective; scores for one pair. Throws UserError when the file is of another model.
+StoredScores read_scores(Session& session, const std::string& path, const ModelFile& model,
+                         prune::AggregatorPair pair);
 
 }  // namespace espalier::jobs

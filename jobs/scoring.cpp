@@ -1,27 +1,26 @@
 #include "jobs/scoring.hpp"
 
 #include "jobs/breakdown.hpp"
-#include "jobs/documents.hpp"
 #include "jobs/progress.hpp"
 #include "jobs/tokens.hpp"
 #include "src/core/error.hpp"
 
 namespace espalier::jobs {
 
-void check(Calibration& c, const model::Architecture& a) {
+void check(Calibration& c, const ModelFile& model) {
     ESPALIER_REQUIRE(c.samples >= 1 && c.micro_batch >= 1 && c.seq_len >= 0,
                      "--samples and --micro-batch must be at least 1");
-    if (c.seq_len == 0) c.seq_len = std::min<int64_t>(a.max_positions, 4096);
-    ESPALIER_REQUIRE(c.seq_len <= a.max_positions,
-                     "--seq-len {}: the model has {} positions; choose --seq-len <= {}", c.seq_len,
-                     a.max_positions, a.max_positions);
+    if (c.seq_len == 0) c.seq_len = std::min<int64_t>(model.architecture().max_positions, 4096);
+    check_seq_len(c.seq_len, model);
 }
 
-data::Samples open_samples(const Session& session, const Calibration& c, int64_t vocab) {
-    return {open_data(c.data, vocab), c.samples, c.seq_len, static_cast<uint32_t>(session.common().seed)};
+CalibrationData open_data(const Session& session, const Calibration& c, const ModelFile& model) {
+    return {{open_data(session.world(), c.data, model.architecture().vocab), c.samples, c.seq_len,
+             static_cast<uint32_t>(session.common().seed)},
+            document_masks(session, c.documents, model)};
 }
 
-prune::ScoreSums score_samples(Session& session, model::Transformer& model, const data::Samples& samples,
+prune::ScoreSums score_samples(Session& session, model::Transformer& model, const CalibrationData& data,
                                const Calibration& c, const ScoringOptions& options) {
     const auto& topology = session.topology();
     Breakdown breakdown({&topology});
@@ -32,8 +31,8 @@ prune::ScoreSums score_samples(Session& session, model::Transformer& model, cons
     model::Outbox outbox;
     for (int64_t first = mine.begin; first < mine.end; first += c.micro_batch) {
         const int64_t count = std::min(c.micro_batch, mine.end - first);
-        const auto batch =
-            breakdown.io([&] { return read_micro_batch(session.context(), samples, {}, first, count); });
+        const auto batch = breakdown.io(
+            [&] { return read_micro_batch(session.context(), data.samples, data.masks, first, count); });
         prune::scoring_pass(session.context(), model, topology, batch.tokens, batch.labels, options.pass,
                             scorer, sums, outbox);
         progress.show(static_cast<double>((first + count - mine.begin) * c.seq_len * topology.layout.dp));

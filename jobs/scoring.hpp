@@ -2,8 +2,8 @@
 // times.
 #pragma once
 
+#include "jobs/documents.hpp"
 #include "jobs/session.hpp"
-#include "src/data/samples.hpp"
 #include "src/prune/scoring_pass.hpp"
 
 namespace espalier::jobs {
@@ -13,10 +13,17 @@ struct Calibration {
     int64_t samples = 1024;
     int64_t seq_len = 0;  ///< 0: the model's positions, at most 4096
     int64_t micro_batch = 1;
+    DocumentOptions documents;
+};
+
+/// What a calibration reads.
+struct CalibrationData {
+    data::Samples samples;
+    data::DocumentMasks masks;
 };
 
 /// Throws UserError for numbers that do not fit the model; fills in seq_len.
-void check(Calibration& calibration, const model::Architecture& a);
+void check(Calibration& calibration, const ModelFile& model);
 
 struct ScoringOptions {
     prune::PassOptions pass = {};
@@ -27,10 +34,10 @@ struct ScoringOptions {
 
 /// Collective. Sums over all ranks of the first samples in Megatron's order; each replica takes its share.
 /// The session's results get the breakdown of the time.
-prune::ScoreSums score_samples(Session& session, model::Transformer& model, const data::Samples& samples,
+prune::ScoreSums score_samples(Session& session, model::Transformer& model, const CalibrationData& data,
                                const Calibration& calibration, const ScoringOptions& options);
 
-/// The samples of a calibration, for a model of this vocabulary.
-data::Samples open_samples(const Session& session, const Calibration& calibration, int64_t vocab);
+/// For this model, or one cut from it.
+CalibrationData open_data(const Session& session, const Calibration& calibration, const ModelFile& model);
 
 }  // namespace espalier::jobs

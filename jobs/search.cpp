@@ -18,6 +18,9 @@
 #include "src/core/error.hpp"
 #include "src/distill/loss_terms.hpp"
 #include "src/prune/aggregate.hpp"
+#include "src/prune/depth.hpp"
+#include "src/prune/heads.hpp"
+#include "src/prune/kept.hpp"
 
 namespace espalier::jobs {
 namespace {
@@ -224,17 +227,24 @@ void write(Session& session, const std::string& out, const ordered_json& candida
 }
 
 /// Bad input is told before the first cut.
-void check_training(SearchOptions& o, const Session& session, const model::Architecture& a) {
+void check_training(SearchOptions& o, const Session& session, const ModelFile& model,
+                    const std::vector<search::Candidate>& candidates) {
     auto& t = o.training;
+    const auto& a = model.architecture();
     if (t.seq_len == 0) t.seq_len = std::min<int64_t>(a.max_positions, 2048);
-    ESPALIER_REQUIRE(t.seq_len <= a.max_positions,
-                     "--seq-len {}: the model has {} positions; choose --seq-len <= {}", t.seq_len,
-                     a.max_positions, a.max_positions);
+    check_seq_len(t.seq_len, model);
     ESPALIER_REQUIRE(t.micro_batch > 0, "--micro-batch {}: it must be positive", t.micro_batch);
     prune::aggregator_from_string(o.batch, "--batch-aggregate");
     prune::aggregator_from_string(o.sequence, "--seq-aggregate");
-    const auto sources = open_data(t.data, a.vocab);
-    if (!t.valid.empty()) open_data({t.valid}, a.vocab);
+    prune::depth_by_from_string(o.depth_by);
+    const auto residual = prune::head_residual_from_string(o.residual);
+    for (const auto& c : candidates) {
+        for (const auto& l : a.layers)
+            prune::check_heads(l, c.shape.heads, c.shape.kv_heads, residual, o.model);
+    }
+    document_masks(session, t.documents, model);
+    const auto sources = open_data(session.world(), t.data, a.vocab);
+    if (!t.valid.empty()) open_data(session.world(), {t.valid}, a.vocab);
     if (!o.retrains()) return;
     check(t);
     distill::parse_loss_terms(t.loss, t.temperature, t.top_k);
@@ -296,7 +306,7 @@ int search(const std::vector<std::string>& arguments, comm::Mpi& mpi) {
             const auto candidates = search::enumerate(a, space, budget, use_of(o, a), loaders);
             session.results["count"] = candidates.size();
             if (o.measures()) {
-                check_training(o, session, a);
+                check_training(o, session, *model, candidates);
                 return measure_all(session, mpi, o, *model, candidates);
             }
             auto list = ordered_json::array();

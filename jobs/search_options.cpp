@@ -70,6 +70,8 @@ void declare_ranking(SearchOptions& o, Options& options) {
                 "PREFIX of the token files that losses are measured on; default: the end of --data");
     options.add("batch-aggregate", o.batch, "as in prune");
     options.add("seq-aggregate", o.sequence, "as in prune");
+    options.add("depth-by", o.depth_by, "as in prune");
+    options.add("head-residual", o.residual, "as in prune");
     options.add("retrain-tokens", t.tokens,
                 "distil candidates on so many tokens; 0: rank by the loss after the cut");
     options.add("rungs", o.rungs,
@@ -90,6 +92,7 @@ void declare_ranking(SearchOptions& o, Options& options) {
     options.add("temperature", t.temperature, "as in distill");
     options.add("top-k", t.top_k, "as in distill");
     options.add("recompute", t.recompute, "as in distill");
+    declare_documents(options, t.documents);
     options.add("valid-every", t.valid_every, "steps, to which rungs are rounded up; 0: only at rungs");
     options.add("checkpoint-every", t.checkpoint_every, "steps; 0: only at rungs and stops");
     options.add("exit-after-minutes", t.exit_after_minutes, "checkpoint and exit with code 3; 0: never");

@@ -15,7 +15,7 @@ struct SearchOptions {
     std::string memory_dtype = "bf16";
     int64_t memory_batch = 1, memory_seq_len = 0, latency_tp = 1;
     bool loadable_only = false;
-    std::string batch = "l2", sequence = "mean";
+    std::string batch = "l2", sequence = "mean", depth_by = "bi", residual = "off";
     int64_t candidate = -1, rungs = 0;
     TrainingOptions training;  ///< of a candidate; tokens = 0: no retraining
 

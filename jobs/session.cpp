@@ -7,6 +7,7 @@
 #include <fstream>
 #include <limits>
 #include <thread>
+#include <utility>
 
 #include "io/publish.hpp"
 #include "jobs/device.hpp"
@@ -67,6 +68,13 @@ void check_summary(const std::string& path, const nlohmann::ordered_json& option
                      "--summary {}: the file exists and is no summary; choose another name", path);
 }
 
+/// A job that runs others is many sessions.
+void warn_once(const Log& log, const std::string& text) {
+    static bool warned = false;
+    if (text.empty() || std::exchange(warned, true)) return;
+    log.warning("{}", text);
+}
+
 int64_t resident_memory() {
     int64_t pages = 0, resident = 0;
     std::ifstream("/proc/self/statm") >> pages >> resident;
@@ -118,6 +126,7 @@ Session::Session(std::string job, const Options& options, const CommonOptions& c
     const ContextOptions place =
         place_rank(common, job_, common.threads > 0 ? common.threads : default_threads(), world(), log_);
     device_name_ = device_name(place);
+    if (root()) warn_once(log_, why_no_gpu(common, job_, has_cuda, has_nvidia_driver()));
     context_ = std::make_unique<Context>(place);
     comm::attach(topology_, *context_, trains ? comm::Traffic::training : comm::Traffic::forward);
     if (common.dtype.empty()) {
@@ -131,7 +140,7 @@ Session::Session(std::string job, const Options& options, const CommonOptions& c
     }
     log_.debug("stage {}, tensor part {}, replica {}, {} threads, {}, {}", topology_.stage(),
                topology_.tensor.rank(), topology_.data.rank(), context_->threads(), to_string(dtype_),
-               device_name_.empty() ? "on the processor" : device_name_);
+               device_name_.empty() ? "on the CPU" : device_name_);
     memory_at_start_ = resident_memory();
 }
 

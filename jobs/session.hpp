@@ -51,7 +51,7 @@ private:
     comm::Topology topology_;
     std::unique_ptr<Context> context_;
     int64_t memory_at_start_ = 0;
-    std::string device_name_;  // empty on the processor
+    std::string device_name_;  // empty on a CPU
     DType dtype_ = DType::f32;
     std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };

@@ -9,7 +9,13 @@
 namespace espalier::jobs {
 
 distill::StateTerms state_terms(const TrainingOptions& o, const distill::LossTerms& loss) {
-    if (o.hidden_map.empty()) return {};
+    if (o.hidden_map.empty()) {
+        ESPALIER_REQUIRE(
+            o.hidden_loss == "cosine" && o.hidden_weight == "auto",
+            "--hidden-loss and --hidden-weight are for the states of a --hidden-map, and there is "
+            "none");
+        return {};
+    }
     auto terms = distill::parse_state_terms(o.hidden_map, o.hidden_loss, o.hidden_weight);
     ESPALIER_REQUIRE(o.teacher_cache.empty(),
                      "--hidden-map needs the teacher's hidden states, which --teacher-cache does not hold; "

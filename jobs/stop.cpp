@@ -7,18 +7,18 @@ namespace espalier::jobs {
 namespace {
 
 // A signal handler can reach nothing but a global.
-volatile std::sig_atomic_t signalled = 0;
+volatile std::sig_atomic_t received = 0;
 int living = 0;  // StopRequests; the outermost begins and ends the handling
 
 extern "C" void note_signal(int) {
-    signalled = 1;
+    received = 1;
 }
 
 }  // namespace
 
 StopRequests::StopRequests() {
     if (living++ > 0) return;
-    signalled = 0;
+    received = 0;
     std::signal(SIGTERM, note_signal);
     std::signal(SIGUSR1, note_signal);
 }
@@ -29,9 +29,13 @@ StopRequests::~StopRequests() {
     std::signal(SIGUSR1, SIG_DFL);
 }
 
+bool StopRequests::signalled() const {
+    return received != 0;
+}
+
 bool StopRequests::wanted(const Session& session, const StopLimits& limits, int64_t step) const {
-    if (signalled != 0) return true;
-    if (limits.step > 0 && step >= limits.step) return true;
+    if (signalled()) return true;
+    if (limits.step > 0 && step == limits.step) return true;
     if (!session.root()) return false;  // one clock and one view of the file system are enough
     if (limits.minutes > 0 && session.seconds() >= 60 * limits.minutes) return true;
     return !limits.file.empty() && std::filesystem::exists(limits.file);

@@ -9,7 +9,7 @@ namespace espalier::jobs {
 
 struct StopLimits {
     double minutes = 0;  ///< 0: none
-    int64_t step = 0;    ///< 0: none
+    int64_t step = 0;    ///< the last one; 0: none. Who goes on from it is past it
     std::string file;    ///< its existence stops the run
 };
 
@@ -22,6 +22,8 @@ public:
     StopRequests(const StopRequests&) = delete;
     StopRequests& operator=(const StopRequests&) = delete;
 
+    /// Whether a signal has come to this rank.
+    bool signalled() const;
     /// This rank's vote after a step; any rank's vote counts once it is reduced over all.
     bool wanted(const Session& session, const StopLimits& limits, int64_t step) const;
 };

@@ -6,8 +6,8 @@
 #include "jobs/teacher_cache_file.hpp"
 #include "jobs/tokens.hpp"
 #include "src/core/error.hpp"
+#include "src/model/logits.hpp"
 #include "src/model/stage.hpp"
-#include "src/model/vocabulary.hpp"
 
 namespace espalier::jobs {
 namespace {
@@ -20,24 +20,35 @@ struct CacheOptions {
     DocumentOptions documents;
 };
 
-void check(const CacheOptions& o, const model::Architecture& a) {
-    ESPALIER_REQUIRE(o.samples >= 1 && o.seq_len >= 1 && o.micro_batch >= 1,
-                     "--samples, --seq-len and --micro-batch must be at least 1");
-    ESPALIER_REQUIRE(o.seq_len <= a.max_positions,
-                     "--seq-len {}: {} has {} positions; choose --seq-len <= {}", o.seq_len, o.teacher,
-                     a.max_positions, a.max_positions);
+void check(CacheOptions& o, const ModelFile& teacher) {
+    const auto& a = teacher.architecture();
+    ESPALIER_REQUIRE(o.samples >= 0 && o.seq_len >= 0 && o.micro_batch >= 1,
+                     "--micro-batch must be at least 1, --samples and --seq-len not negative");
+    if (o.seq_len == 0) o.seq_len = std::min<int64_t>(a.max_positions, 2048);
+    check_seq_len(o.seq_len, teacher);
     ESPALIER_REQUIRE(o.top_k >= 0 && o.top_k < a.vocab,
                      "--top-k {}: {} has {} tokens; choose --top-k < {}, or 0 for whole distributions",
                      o.top_k, o.teacher, a.vocab, a.vocab);
     ESPALIER_REQUIRE(o.temperature > 0, "--temperature {}: it must be positive", o.temperature);
 }
 
+/// As many as a file yields without a token coming twice.
+int64_t samples_of_one_pass(const std::vector<data::Source>& sources, int64_t seq_len) {
+    ESPALIER_REQUIRE(sources.size() == 1,
+                     "--samples: of a blend it must be given: the steps of the run x its global batch");
+    const auto& documents = *sources.front().documents;
+    int64_t tokens = 0;
+    for (int64_t d = 0; d < documents.count(); ++d) tokens += documents.length(d);
+    return std::max<int64_t>((tokens - 1) / seq_len, 1);
+}
+
 void write_batch(Context& ctx, const model::Transformer& model, const Tensor& hidden, int64_t first_sample,
                  TeacherCacheWriter& writer) {
-    for (const auto [begin, rows] :
+    for (const Range block :
          model::logit_blocks(model.architecture(), ctx.device(), model.tensor().size(), hidden.dim(0))) {
-        writer.write(ctx, model.tensor(), first_sample, begin,
-                     model::logits(ctx, model, hidden.rows(begin, rows)), model.vocabulary().begin);
+        writer.write(ctx, model.tensor(), first_sample, block.begin,
+                     model::logits(ctx, model, hidden.rows(block.begin, block.size())),
+                     model.vocabulary().begin);
     }
 }
 
@@ -49,8 +60,10 @@ int teacher_cache(const std::vector<std::string>& arguments, comm::Mpi&) {
         options.required("teacher", o.teacher, "T.h5");
         options.required("data", o.data, "PREFIX, or WEIGHT PREFIX pairs");
         options.required("out", o.out, "folder of the cache");
-        options.required("samples", o.samples, "as many as the run will take: its steps x its global batch");
-        options.required("seq-len", o.seq_len, "tokens of a sample");
+        options.add(
+            "samples", o.samples,
+            "as many as the run will take: its steps x its global batch; 0: the one file of --data once");
+        options.add("seq-len", o.seq_len, "tokens of a sample; 0: the model's positions, at most 2048");
         options.add("micro-batch", o.micro_batch, "samples at a time");
         options.add("top-k", o.top_k,
                     "keep the K most likely tokens of each; 0: whole distributions, 2 bytes a token of the "
@@ -61,11 +74,12 @@ int teacher_cache(const std::vector<std::string>& arguments, comm::Mpi&) {
     return run_job("teacher-cache", arguments, declare, [&](Session& session, const Options&) {
         ModelFile file(o.teacher, session.world().handle());
         const auto& a = file.architecture();
-        check(o, a);
+        check(o, file);
         const auto masks = document_masks(session, o.documents, file);
         const auto seed = session.common().seed;
-        const data::Samples samples(open_data(o.data, a.vocab), o.samples, o.seq_len,
-                                    static_cast<uint32_t>(seed));
+        const auto sources = open_data(session.world(), o.data, a.vocab);
+        if (o.samples == 0) o.samples = samples_of_one_pass(sources, o.seq_len);
+        const data::Samples samples(sources, o.samples, o.seq_len, static_cast<uint32_t>(seed));
         const auto model = load_transformer(session, file, model::Gradients::none);
         TeacherCacheWriter writer(session, o.out,
                                   {file.sha256(), data_fingerprint(o.data), a.vocab, o.seq_len, o.samples,

@@ -8,15 +8,29 @@
 #include "jobs/model_file.hpp"
 #include "src/core/error.hpp"
 #include "src/core/random.hpp"
-#include "src/model/vocabulary.hpp"
+#include "src/model/logits.hpp"
 
 namespace espalier::jobs {
 namespace {
 
-// Log-probabilities in 16 bits: steps of 1/2048 from 0 down to -32, off by at most 2.5e-4 (a bf16 of -8 would
-// be off by 3e-2). Their dataset is one of 16-bit elements, which in our files is called bf16.
-constexpr float steps_per_nat = 2048;
-constexpr float most_steps = 65535;
+// Log-probabilities in 16 bits, off by at most 2.5e-4 down to -16 (a bf16 of -8 would be off by 3e-2) and by
+// 2e-3 from there to -144: likely enough under a high temperature, and together many. Their dataset is one of
+// 16-bit elements, which in our files is called bf16.
+constexpr int64_t format_version = 2;
+constexpr float fine_steps = 2048, coarse_steps = 256;  // of a nat
+constexpr float coarse_from = 16, first_coarse = coarse_from * fine_steps, most_steps = 65535;
+
+uint16_t encoded(float log_p) {
+    const float nats = std::max(-log_p, 0.0f);
+    const float steps =
+        nats < coarse_from ? nats * fine_steps : first_coarse + (nats - coarse_from) * coarse_steps;
+    return static_cast<uint16_t>(std::min(steps + 0.5f, most_steps));
+}
+
+float decoded(uint16_t code) {
+    const auto steps = static_cast<float>(code);
+    return steps < first_coarse ? -steps / fine_steps : -coarse_from - (steps - first_coarse) / coarse_steps;
+}
 
 std::string file_of(const std::string& folder) {
     return folder + "/teacher.h5";
@@ -89,7 +103,7 @@ TeacherCacheWriter::TeacherCacheWriter(Session& session, const std::string& fold
     : key_(key),
       writer_(prepared(session, folder), session.world().handle(), specs(key), session.common().force) {
     writer_.attribute("format", teacher_cache_format);
-    writer_.attribute("format_version", int64_t{1});
+    writer_.attribute("format_version", format_version);
     writer_.attribute("teacher_sha256", key.teacher_sha256);
     writer_.attribute("data", key.data);
     writer_.attribute("vocab", key.vocab);
@@ -100,7 +114,6 @@ TeacherCacheWriter::TeacherCacheWriter(Session& session, const std::string& fold
     writer_.attribute("temperature", key.temperature);
     writer_.attribute("reset_at", key.reset_at);
     writer_.attribute("samples_hash", samples_hash(session, samples));
-    if (key.top_k == 0) writer_.attribute("steps_per_nat", double{steps_per_nat});
 }
 
 void TeacherCacheWriter::write(Context& ctx, const comm::Communicator& tensor, int64_t first_sample,
@@ -120,10 +133,7 @@ void TeacherCacheWriter::write(Context& ctx, const comm::Communicator& tensor, i
         for (int64_t i = 0; i < rows; ++i) {
             const float* const z = on_host.data<float>() + i * width;
             bfloat16* const out = codes.data<bfloat16>() + i * width;
-            for (int64_t j = 0; j < width; ++j) {
-                const float steps = (lse.data<float>()[i] - z[j]) * steps_per_nat;
-                out[j].bits = static_cast<uint16_t>(std::min(std::max(steps + 0.5f, 0.0f), most_steps));
-            }
+            for (int64_t j = 0; j < width; ++j) out[j].bits = encoded(z[j] - lse.data<float>()[i]);
         }
         writer_.write("log_p_steps", {{first_token, first_id}, {rows, width}}, codes);
         return;
@@ -146,6 +156,10 @@ void TeacherCacheWriter::publish(const nlohmann::ordered_json& provenance) {
 
 TeacherCache::TeacherCache(Session& session, const std::string& folder, const TeacherCacheKey& wanted)
     : reader_(file_of(folder), session.world().handle(), teacher_cache_format) {
+    ESPALIER_REQUIRE(
+        reader_.number("format_version") == format_version,
+        "{}: was made by another version of espalier; make it anew with `espalier teacher-cache`",
+        file_of(folder));
     key_ = read_key(reader_);
     const auto same = [&](const auto& cached, const auto& ours, const char* what) {
         ESPALIER_REQUIRE(cached == ours,
@@ -203,7 +217,7 @@ distill::TeacherBlock TeacherCache::read(Context& ctx, int64_t first_token, int6
     const bfloat16* const code = codes.data<bfloat16>();
     float* const z = log_p.data<float>();
 #pragma omp parallel for num_threads(ctx.threads())
-    for (int64_t i = 0; i < log_p.size(); ++i) z[i] = -static_cast<float>(code[i].bits) / steps_per_nat;
+    for (int64_t i = 0; i < log_p.size(); ++i) z[i] = decoded(code[i].bits);
     out.logits = ctx.to_device(log_p);
     return out;
 }

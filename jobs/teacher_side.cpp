@@ -34,6 +34,9 @@ void TeacherSide::check() const {
         !o_.correct_teacher || (file_ && !cache_ && !elsewhere),
         "--correct-teacher trains the teacher on the student's grid; give --teacher T.h5 without "
         "--teacher-cache, --teacher-tp and --teacher-pp");
+    ESPALIER_REQUIRE(o_.top_k < student_.vocab,
+                     "--top-k {}: the models have {} tokens; choose --top-k < {}, or 0 for all", o_.top_k,
+                     student_.vocab, student_.vocab);
     if (!file_) {
         ESPALIER_REQUIRE(o_.teacher_tp == 0 && o_.teacher_pp == 0,
                          "--teacher-tp and --teacher-pp need a teacher; give --teacher T.h5");
@@ -44,31 +47,33 @@ void TeacherSide::check() const {
                      "teacher and student differ in vocabulary: {} has {} tokens, {} has {}; "
                      "distillation compares distributions over the same tokens",
                      o_.teacher, t.vocab, o_.student, student_.vocab);
-    ESPALIER_REQUIRE(o_.seq_len <= t.max_positions,
-                     "--seq-len {}: {} has {} positions; choose --seq-len <= {}", o_.seq_len, o_.teacher,
-                     t.max_positions, t.max_positions);
-    ESPALIER_REQUIRE(o_.top_k < t.vocab, "--top-k {}: {} has {} tokens; choose --top-k < {}, or 0 for all",
-                     o_.top_k, o_.teacher, t.vocab, t.vocab);
+    check_seq_len(o_.seq_len, *file_);
 }
 
 void TeacherSide::load(const distill::LossTerms& terms, const distill::StateTerms& states) {
     ESPALIER_REQUIRE(!terms.divergence || file_ || cache_,
                      "--loss {}: a divergence needs a teacher; use `espalier distill --teacher T.h5`",
                      o_.loss);
-    if (cache_ || (!terms.divergence && states.pairs.empty())) return;
+    const bool asked = terms.divergence || !states.pairs.empty();
+    ESPALIER_REQUIRE(asked || (!o_.correct_teacher && o_.teacher_tp == 0 && o_.teacher_pp == 0),
+                     "--loss {}: nothing asks the teacher, so that --correct-teacher, --teacher-tp and "
+                     "--teacher-pp would do nothing; leave them out, or choose a --loss with a divergence",
+                     o_.loss);
+    if (cache_ || !asked) return;
     const auto& student = session_.topology();
     const int tp = o_.teacher_tp > 0 ? o_.teacher_tp : student.layout.tp,
               pp = o_.teacher_pp > 0 ? o_.teacher_pp : student.layout.pp;
-    const int chunks = session_.common().virtual_stages;
+    const int virtual_stages = session_.common().virtual_stages;
     const bool elsewhere = tp != student.layout.tp || pp != student.layout.pp;
-    if (!elsewhere) model::check_layout(file_->architecture(), tp, pp, chunks, o_.teacher);
-    const bool meet = distill::meet_in_pipeline(states, file_->architecture(), student_, pp, chunks);
+    if (!elsewhere) model::check_layout(file_->architecture(), tp, pp, virtual_stages, o_.teacher);
+    const bool meet = distill::meet_in_pipeline(states, file_->architecture(), student_, pp, virtual_stages);
     if (elsewhere || (!meet && !o_.correct_teacher)) {
         load_elsewhere(tp, pp, states);
         return;
     }
     model_ = load_transformer(session_, *file_,
-                              o_.correct_teacher ? model::Gradients::keep : model::Gradients::none, chunks);
+                              o_.correct_teacher ? model::Gradients::keep : model::Gradients::none,
+                              virtual_stages);
     if (o_.correct_teacher) correction_ = std::make_unique<Correction>(session_, o_, *model_, routes(states));
 }
 
@@ -112,7 +117,7 @@ void TeacherSide::load_elsewhere(int tp, int pp, const distill::StateTerms& stat
         return std::make_unique<model::Transformer>(session_.context(), a, placement, tensor,
                                                     session_.dtype(), model::Gradients::none);
     };
-    const auto body = model::place(a, {tp, own_->tensor.rank()}, {pp, own_->stage(), 1});
+    const auto body = model::partition(a, {tp, own_->tensor.rank()}, {pp, own_->stage(), 1});
     model_ = make(model::without_head(body), own_->tensor);
     head_ = make(model::head_alone({student.layout.tp, student.tensor.rank()}, student.last_stage()),
                  student.tensor);

@@ -31,6 +31,8 @@ public:
     const ModelFile* file() const { return file_.get(); }
     /// The model that runs in the student's pipeline; nullptr where there is none.
     model::Transformer* in_pipeline() const { return grid_ || correction_ ? nullptr : model_.get(); }
+    /// Whether it is corrected.
+    bool learns() const { return correction_ != nullptr; }
     /// What of it is in training; for checkpoints.
     std::optional<Trained> trained() const;
     double forward_flops_per_token(int64_t seq_len) const;

@@ -2,15 +2,14 @@
 #include <fmt/core.h>
 
 #include <filesystem>
-#include <fstream>
 
 #include "io/indexed_dataset.hpp"
 #include "io/publish.hpp"
 #include "jobs/job.hpp"
+#include "jobs/json_file.hpp"
 #include "jobs/progress.hpp"
 #include "jobs/tokenizer_files.hpp"
 #include "src/core/error.hpp"
-#include "src/json/parse.hpp"
 
 namespace espalier::jobs {
 namespace {
@@ -28,18 +27,11 @@ void for_each_document(const std::string& path, const std::string& key, Add add)
         add(io::read_file(path), path);
         return;
     }
-    std::ifstream in(path);
-    ESPALIER_REQUIRE(in.good(), "{}: cannot be read", path);
-    int64_t number = 0;
-    for (std::string line; std::getline(in, line);) {
-        const std::string where = fmt::format("{}, line {}", path, ++number);
-        if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-        const auto object = parse_json(line, where, {.unique_keys = false});
-        ESPALIER_REQUIRE(object.is_object(), "{}: expected a JSON object", where);
+    for_each_json_line(path, [&](const nlohmann::json& object, const std::string& where) {
         ESPALIER_REQUIRE(object.contains(key) && object[key].is_string(),
                          "{}: no text under \"{}\"; choose another --json-key", where, key);
         add(object[key].get<std::string>(), where);
-    }
+    });
 }
 
 void tokenize_all(Session& session, const TokenizeOptions& o) {

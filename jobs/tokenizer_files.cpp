@@ -52,7 +52,7 @@ bool carries_tokenizer(const io::TensorFileReader& model) {
 
 std::vector<int64_t> ends_of_text(const ModelFile& model) {
     constexpr const char* name = "tokenizer/generation_config.json";
-    std::vector<int64_t> out = model.architecture().eos;
+    std::vector<int64_t> out = model.architecture().conventions.eos;
     if (!has(model.reader(), name)) return out;
     const std::string place = model.path() + ": " + name;
     const auto config = parse_json(model.reader().read_bytes(name), place, {.unique_keys = false});

@@ -3,23 +3,29 @@
 #include <algorithm>
 #include <cmath>
 
+#include "io/collective.hpp"
 #include "src/core/error.hpp"
 #include "src/core/parse_number.hpp"
 
 namespace espalier::jobs {
 namespace {
 
-std::shared_ptr<const io::IndexedDataset> open(const std::string& prefix, int64_t vocab) {
-    auto dataset = std::make_shared<io::IndexedDataset>(prefix);
-    dataset->check_ids(vocab);
+std::shared_ptr<const io::IndexedDataset> open(const comm::Communicator& world, const std::string& prefix,
+                                               int64_t vocab) {
+    std::shared_ptr<const io::IndexedDataset> dataset;
+    io::on_all(world.handle(), [&] {
+        dataset = std::make_shared<io::IndexedDataset>(prefix);
+        dataset->check_ids(vocab, world.rank(), world.size());
+    });
     return dataset;
 }
 
 }  // namespace
 
-std::vector<data::Source> open_data(const std::vector<std::string>& words, int64_t vocab) {
+std::vector<data::Source> open_data(const comm::Communicator& world, const std::vector<std::string>& words,
+                                    int64_t vocab) {
     ESPALIER_REQUIRE(!words.empty(), "--data is empty; give a PREFIX, or WEIGHT PREFIX pairs");
-    if (words.size() == 1) return {{open(words[0], vocab), 1.0}};
+    if (words.size() == 1) return {{open(world, words[0], vocab), 1.0}};
     ESPALIER_REQUIRE(words.size() % 2 == 0, "--data takes one PREFIX, or pairs WEIGHT PREFIX; got {} words",
                      words.size());
     std::vector<data::Source> out;
@@ -27,7 +33,7 @@ std::vector<data::Source> open_data(const std::vector<std::string>& words, int64
         const auto weight = parse_number(words[i]);
         ESPALIER_REQUIRE(weight && std::isfinite(*weight) && *weight > 0,
                          "--data: \"{}\" stands where a weight > 0 is expected", words[i]);
-        out.push_back({open(words[i + 1], vocab), *weight});
+        out.push_back({open(world, words[i + 1], vocab), *weight});
     }
     return out;
 }

@@ -6,13 +6,15 @@
 #include <vector>
 
 #include "io/indexed_dataset.hpp"
+#include "src/comm/communicator.hpp"
 #include "src/data/samples.hpp"
 
 namespace espalier::jobs {
 
-/// One prefix, or weight-prefix pairs. Throws UserError for anything else, for files that do not open, and
-/// for a token outside the vocabulary.
-std::vector<data::Source> open_data(const std::vector<std::string>& words, int64_t vocab);
+/// Collective: each rank looks at a part of the tokens. One prefix, or weight-prefix pairs. Throws UserError
+/// for anything else, for files that do not open, and for a token outside the vocabulary.
+std::vector<data::Source> open_data(const comm::Communicator& world, const std::vector<std::string>& words,
+                                    int64_t vocab);
 
 /// Tokens of all documents in order, as one stream.
 class TokenStream {

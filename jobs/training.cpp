@@ -39,19 +39,21 @@ public:
           o_(o),
           objective_(distill::parse_loss_terms(o.loss, o.temperature, o.top_k)) {
         check(o);
-        const auto states = state_terms(o, objective_.terms());
+        auto states = state_terms(o, objective_.terms());
         check_run_folder(session, o.out, o.resume == "auto");
+        lock_.emplace(session, o.out);
         student_file_ = std::make_unique<ModelFile>(o.student, session.world().handle());
-        check_models();
+        check_seq_len(o.seq_len, *student_file_);
         masks_ = document_masks(session, o.documents, *student_file_);
         steps_ = div_ceil(o.tokens, o.global_batch * o.seq_len);
         teacher_ = std::make_unique<TeacherSide>(session, o, *student_file_, steps_ * o.global_batch, masks_);
         if (!states.pairs.empty())
-            distill::check(states, teacher_->file()->architecture(), o.teacher, student_file_->architecture(),
-                           o.student);
+            states = distill::resolved(std::move(states), teacher_->file()->architecture(), o.teacher,
+                                       student_file_->architecture(), o.student);
         const int64_t vocab = student_file_->architecture().vocab;
-        samples_ = std::make_unique<data::Samples>(open_data(o.data, vocab), steps_ * o.global_batch,
-                                                   o.seq_len, static_cast<uint32_t>(session.common().seed));
+        samples_ = std::make_unique<data::Samples>(open_data(session.world(), o.data, vocab),
+                                                   steps_ * o.global_batch, o.seq_len,
+                                                   static_cast<uint32_t>(session.common().seed));
         teacher_->check_samples(*samples_);
         if (!o.valid.empty()) {
             valid_ = std::make_unique<TokenStream>(o.valid, vocab);
@@ -83,11 +85,16 @@ public:
 
     int go() {
         int64_t step = start();
+        if (step < steps_ && signalled_while_loading()) {
+            session_.results["steps"] = step;
+            session_.log().info("stopped before step {} of {}; the same command goes on from there", step + 1,
+                                steps_);
+            return exit_code::work_left;
+        }
         reserve_models();
         MemoryReport memory(session_,
                             predict_memory(session_, o_, *student_, *optimizer_, *teacher_, *checkpoints_));
         RunLog log(session_, o_.out, step, skipped_, steps_, o_.log_every, o_.global_batch * o_.seq_len);
-        const StopRequests stop_requests;
         const StopLimits limits{o_.exit_after_minutes, o_.exit_after_steps, o_.out + "/stop"};
         breakdown_.emplace(teacher_->grids());
         const int64_t first = step;
@@ -97,21 +104,22 @@ public:
             ++step;
             bool stop = false;
             report = train_step(
-                step, [&] { return stop_requests.wanted(session_, limits, step); }, stop);
+                step, [&] { return stop_requests_.wanted(session_, limits, step); }, stop);
             stop = stop && step < steps_;
             const bool validate =
                 valid_ && (step == steps_ || (o_.valid_every > 0 && step % o_.valid_every == 0));
             if (validate) report.valid_loss = validation_loss();
             breakdown_->io([&] { log.step(report); });
-            if (stop || (o_.checkpoint_every > 0 && step % o_.checkpoint_every == 0 && step < steps_)) {
-                breakdown_->io([&] {
+            const bool due = o_.checkpoint_every > 0 && step % o_.checkpoint_every == 0 && step < steps_;
+            breakdown_->io([&] {
+                if (stop || due) {
                     log.flush();
                     checkpoints_->begin({step, skipped_});
-                });
-                saved = step;
-            } else if (report.checkpoint_written) {
-                breakdown_->io([&] { checkpoints_->advance(); });
-            }
+                    saved = step;
+                } else if (report.checkpoint_written) {
+                    checkpoints_->advance();
+                }
+            });
             if (stop) break;
         }
         pipeline_->finish(ctx_);
@@ -123,13 +131,19 @@ public:
         summarise(report, step, static_cast<double>(step - first) * tokens_of_a_step(),
                   breakdown_->seconds());
         memory.finish();
-        if (step < steps_) {
-            session_.log().info(
-                "stopped after step {} of {}, checkpoint {}/checkpoints/step-{}.h5; the same command goes on "
-                "from there",
-                step, steps_, o_.out, saved);
-            return exit_code::work_left;
-        }
+        return step < steps_ ? stopped(step, saved) : finished(report);
+    }
+
+private:
+    int stopped(int64_t step, int64_t saved) const {
+        session_.log().info(
+            "stopped after step {} of {}, checkpoint {}/checkpoints/step-{}.h5; the same command goes on "
+            "from there",
+            step, steps_, o_.out, saved);
+        return exit_code::work_left;
+    }
+
+    int finished(const StepReport& report) {
         ESPALIER_REQUIRE(
             skipped_ < steps_ && std::isfinite(report.loss),
             "{}: {} of {} steps had no finite gradient and the last loss is {}: nothing was learned that "
@@ -139,24 +153,20 @@ public:
         return exit_code::done;
     }
 
-private:
-    void check_models() const {
-        const auto& s = student_file_->architecture();
-        ESPALIER_REQUIRE(o_.seq_len <= s.max_positions,
-                         "--seq-len {}: {} has {} positions; choose --seq-len <= {}", o_.seq_len, o_.student,
-                         s.max_positions, s.max_positions);
-    }
-
     /// Makes the folder, goes on from a checkpoint where there is one; returns the steps done.
     int64_t start() {
         const bool over = session_.common().force || o_.resume == "never";
-        open_run_folder(session_, o_.out, over);
+        open_run_folder(session_, o_.out, *lock_, over);
         if (over) return 0;
         const auto state = checkpoints_->read();
         if (!state) return 0;
         skipped_ = state->skipped;
         session_.log().info("going on after step {} of {}", state->step, steps_);
         return state->step;
+    }
+
+    bool signalled_while_loading() const {
+        return session_.world().all_reduce(stop_requests_.signalled() ? 1 : 0, comm::Reduction::max) == 1;
     }
 
     /// The micro-batches of a step that a replica of a grid has; micro-batches, not samples, are dealt out,
@@ -290,7 +300,7 @@ private:
             r.alpha = states_->loss().terms().weight.value_or(
                 shared.hidden_distance > 0 ? shared.hidden_loss / shared.hidden_distance : 0.0);
         }
-        if (teacher_->trained()) r.teacher_loss = shared.teacher_label / scored;
+        if (teacher_->learns()) r.teacher_loss = shared.teacher_label / scored;
         r.learning_rate = update.learning_rate;
         r.grad_norm = update.gradient_norm;
         r.seconds = seconds;
@@ -348,7 +358,7 @@ private:
             return sum;
         };
         reserved_.emplace_back(o_.out + "/model.h5", bytes(*student_file_));
-        if (teacher_->trained()) reserved_.emplace_back(o_.out + "/teacher.h5", bytes(*teacher_->file()));
+        if (teacher_->learns()) reserved_.emplace_back(o_.out + "/teacher.h5", bytes(*teacher_->file()));
     }
 
     void write_model() {
@@ -361,11 +371,13 @@ private:
         session_.log().result("{}", path);
     }
 
+    const StopRequests stop_requests_;  // from before loading, which may take minutes
     Session& session_;
     Context& ctx_;
     const comm::Topology& topology_;
     const TrainingOptions& o_;
     distill::Objective objective_;
+    std::optional<RunLock> lock_;  // until everything below is done
     std::unique_ptr<ModelFile> student_file_;
     data::DocumentMasks masks_;
     std::unique_ptr<data::Samples> samples_;

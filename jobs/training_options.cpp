@@ -62,6 +62,10 @@ void check(const TrainingOptions& o) {
     positive(o.global_batch, "--global-batch");
     positive(o.micro_batch, "--micro-batch");
     positive(o.lr, "--lr");
+    ESPALIER_REQUIRE(o.min_lr <= o.lr,
+                     "--min-lr {} exceeds --lr {}: the learning rate would rise; give "
+                     "--min-lr too",
+                     o.min_lr, o.lr);
     positive(o.log_every, "--log-every");
     positive(o.keep, "--keep");
     ESPALIER_REQUIRE(o.tokens <= most_tokens && o.global_batch <= most_tokens / o.seq_len,

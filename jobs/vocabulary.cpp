@@ -35,7 +35,7 @@ std::optional<tokenizer::VocabularyCut> tokenizer_of(const ModelFile& source) {
 std::vector<int64_t> special_ids(const ModelFile& source) {
     const auto& a = source.architecture();
     std::vector<int64_t> out = ends_of_text(source);
-    for (const auto& id : {a.bos, a.pad}) {
+    for (const auto& id : {a.conventions.bos, a.conventions.pad}) {
         if (id) out.push_back(*id);
     }
     std::erase_if(out, [&](int64_t id) { return id < 0 || id >= a.vocab; });

@@ -7,16 +7,16 @@
 namespace espalier {
 namespace {
 
-void expect_input(Activation activation, const Tensor& u, int64_t rows, int64_t n) {
-    expect_shape(u, {rows, is_gated(activation) ? 2 * n : n}, "u");
+void expect_input(const Context& ctx, Activation activation, const Tensor& u, int64_t rows, int64_t n) {
+    expect(ctx, u, {rows, is_gated(activation) ? 2 * n : n}, "u");
 }
 
 }  // namespace
 
 void activate(Context& ctx, Activation activation, const Tensor& u, Tensor& y) {
     const auto [rows, n] = y.dims<2>();
-    expect_input(activation, u, rows, n);
-    expect_dtype(y, u.dtype(), "y");
+    expect_input(ctx, activation, u, rows, n);
+    expect(ctx, y, {rows, n}, u.dtype(), "y");
     if constexpr (has_cuda) {
         if (ctx.on_gpu()) return cuda::activate(ctx, activation, u, y);
     }
@@ -25,10 +25,9 @@ void activate(Context& ctx, Activation activation, const Tensor& u, Tensor& y) {
 
 void activate_backward(Context& ctx, Activation activation, const Tensor& dy, const Tensor& u, Tensor& du) {
     const auto [rows, n] = dy.dims<2>();
-    expect_input(activation, u, rows, n);
-    expect_dtype(dy, u.dtype(), "dy");
-    expect_shape(du, u.shape(), "du");
-    expect_dtype(du, u.dtype(), "du");
+    expect_input(ctx, activation, u, rows, n);
+    expect(ctx, dy, {rows, n}, u.dtype(), "dy");
+    expect(ctx, du, u.shape(), u.dtype(), "du");
     if constexpr (has_cuda) {
         if (ctx.on_gpu()) return cuda::activate_backward(ctx, activation, dy, u, du);
     }

@@ -7,20 +7,18 @@
 namespace espalier {
 
 void adamw(Context& ctx, const AdamWOptions& options, const FlatRuns& runs, const Tensor& gradient,
-           Tensor& master, Tensor& first, Tensor& second, Tensor& parameter) {
+           Tensor& master, Tensor& first_moment, Tensor& second_moment, Tensor& parameter) {
     if (options.step < 1) throw InternalError("adamw: steps count from 1");
-    expect_flat(master, runs, "master");
-    expect_shape(gradient, master.shape(), "gradient");
-    expect_dtype(gradient, DType::f32, "gradient");
-    expect_shape(first, master.shape(), "first");
-    expect_dtype(first, DType::f32, "first");
-    expect_shape(second, master.shape(), "second");
-    expect_dtype(second, DType::f32, "second");
-    expect_shape(parameter, master.shape(), "parameter");
+    expect_flat(ctx, master, runs, "master");
+    expect(ctx, gradient, master.shape(), DType::f32, "gradient");
+    expect(ctx, first_moment, master.shape(), DType::f32, "first_moment");
+    expect(ctx, second_moment, master.shape(), DType::f32, "second_moment");
+    expect(ctx, parameter, master.shape(), "parameter");
     if constexpr (has_cuda) {
-        if (ctx.on_gpu()) return cuda::adamw(ctx, options, runs, gradient, master, first, second, parameter);
+        if (ctx.on_gpu())
+            return cuda::adamw(ctx, options, runs, gradient, master, first_moment, second_moment, parameter);
     }
-    cpu::adamw(ctx, options, runs, gradient, master, first, second, parameter);
+    cpu::adamw(ctx, options, runs, gradient, master, first_moment, second_moment, parameter);
 }
 
 }  // namespace espalier

@@ -1,5 +1,6 @@
 #include "kernels/attention.hpp"
 
+#include "kernels/attention_heads.hpp"
 #include "kernels/cpu/attention.hpp"
 #include "kernels/cuda/attention.hpp"
 #include "src/core/has_cuda.hpp"
@@ -9,29 +10,24 @@ namespace {
 
 void expect_valid(const AttentionShape& shape) {
     const bool counts = shape.batch >= 0 && shape.seq >= 0 && shape.query_heads >= 0 && shape.kv_heads >= 0;
-    if (!counts || shape.head_dim < 1 || shape.group < 1 || shape.first < 0 || shape.window < 0 ||
+    if (!counts || shape.head_dim < 1 || shape.group < 1 || shape.first_in_group < 0 || shape.window < 0 ||
         shape.soft_cap < 0) {
         throw InternalError(
             fmt::format("attention: impossible shape: batch {}, seq {}, heads {} + {} of {}, "
                         "group {} from {}, window {}, soft cap {}",
                         shape.batch, shape.seq, shape.query_heads, shape.kv_heads, shape.head_dim,
-                        shape.group, shape.first, shape.window, shape.soft_cap));
+                        shape.group, shape.first_in_group, shape.window, shape.soft_cap));
     }
-    if (shape.query_heads > 0 && (shape.first + shape.query_heads - 1) / shape.group >= shape.kv_heads) {
+    if (shape.query_heads > 0 && kv_head_of(shape, shape.query_heads - 1) >= shape.kv_heads) {
         throw InternalError(
             fmt::format("attention: {} query heads from place {} of a group of {} read beyond "
                         "{} KV heads",
-                        shape.query_heads, shape.first, shape.group, shape.kv_heads));
+                        shape.query_heads, shape.first_in_group, shape.group, shape.kv_heads));
     }
 }
 
-void expect(const Tensor& tensor, const Shape& shape, DType dtype, const char* what) {
-    expect_shape(tensor, shape, what);
-    expect_dtype(tensor, dtype, what);
-}
-
-void expect_starts(const Tensor& starts, int64_t tokens) {
-    if (starts) expect(starts, {tokens}, DType::i32, "starts");
+void expect_starts(const Context& ctx, const Tensor& starts, int64_t tokens) {
+    if (starts) expect(ctx, starts, {tokens}, DType::i32, "starts");
 }
 
 }  // namespace
@@ -40,10 +36,10 @@ void attention(Context& ctx, const Tensor& qkv, const Tensor& starts, const Atte
                Tensor& lse) {
     expect_valid(shape);
     const int64_t tokens = shape.batch * shape.seq, queries = shape.query_heads * shape.head_dim;
-    expect_shape(qkv, {tokens, queries + 2 * shape.kv_heads * shape.head_dim}, "qkv");
-    expect_starts(starts, tokens);
-    expect(o, {tokens, queries}, qkv.dtype(), "o");
-    expect(lse, {shape.batch, shape.query_heads, shape.seq}, DType::f32, "lse");
+    expect(ctx, qkv, {tokens, qkv_width(shape)}, "qkv");
+    expect_starts(ctx, starts, tokens);
+    expect(ctx, o, {tokens, queries}, qkv.dtype(), "o");
+    expect(ctx, lse, {shape.batch, shape.query_heads, shape.seq}, DType::f32, "lse");
     if constexpr (has_cuda) {
         if (ctx.on_gpu()) return cuda::attention(ctx, qkv, starts, shape, o, lse);
     }
@@ -54,12 +50,12 @@ void attention_backward(Context& ctx, const Tensor& d_o, const Tensor& qkv, cons
                         const Tensor& o, const Tensor& lse, const AttentionShape& shape, Tensor& dqkv) {
     expect_valid(shape);
     const int64_t tokens = shape.batch * shape.seq, queries = shape.query_heads * shape.head_dim;
-    expect_shape(qkv, {tokens, queries + 2 * shape.kv_heads * shape.head_dim}, "qkv");
-    expect_starts(starts, tokens);
-    expect(d_o, {tokens, queries}, qkv.dtype(), "d_o");
-    expect(o, {tokens, queries}, qkv.dtype(), "o");
-    expect(lse, {shape.batch, shape.query_heads, shape.seq}, DType::f32, "lse");
-    expect(dqkv, qkv.shape(), qkv.dtype(), "dqkv");
+    expect(ctx, qkv, {tokens, qkv_width(shape)}, "qkv");
+    expect_starts(ctx, starts, tokens);
+    expect(ctx, d_o, {tokens, queries}, qkv.dtype(), "d_o");
+    expect(ctx, o, {tokens, queries}, qkv.dtype(), "o");
+    expect(ctx, lse, {shape.batch, shape.query_heads, shape.seq}, DType::f32, "lse");
+    expect(ctx, dqkv, qkv.shape(), qkv.dtype(), "dqkv");
     if constexpr (has_cuda) {
         if (ctx.on_gpu()) return cuda::attention_backward(ctx, d_o, qkv, starts, o, lse, shape, dqkv);
     }
@@ -76,10 +72,10 @@ void attention_cached(Context& ctx, const Tensor& q, const Tensor& keys, const T
             fmt::format("attention_cached: batch {}, seq {}, {} tokens, length {}, capacity {}", shape.batch,
                         shape.seq, tokens, length, capacity));
     }
-    expect_shape(q, {tokens, shape.query_heads * shape.head_dim}, "q");
-    expect(keys, {capacity, shape.kv_heads * shape.head_dim}, q.dtype(), "keys");
-    expect(values, {capacity, shape.kv_heads * shape.head_dim}, q.dtype(), "values");
-    expect(o, q.shape(), q.dtype(), "o");
+    expect(ctx, q, {tokens, shape.query_heads * shape.head_dim}, "q");
+    expect(ctx, keys, {capacity, shape.kv_heads * shape.head_dim}, q.dtype(), "keys");
+    expect(ctx, values, {capacity, shape.kv_heads * shape.head_dim}, q.dtype(), "values");
+    expect(ctx, o, q.shape(), q.dtype(), "o");
     if constexpr (has_cuda) {
         if (ctx.on_gpu()) return cuda::attention_cached(ctx, q, keys, values, length, shape, o);
     }

@@ -18,11 +18,6 @@ constexpr std::array names{
     std::pair{Divergence::cosine, std::string_view("cosine")},
 };
 
-void expect(const Tensor& tensor, const Shape& shape, DType dtype, const char* what) {
-    expect_shape(tensor, shape, what);
-    expect_dtype(tensor, dtype, what);
-}
-
 }  // namespace
 
 std::string_view to_string(Divergence divergence) {
@@ -41,8 +36,8 @@ std::optional<Divergence> divergence_from_string(std::string_view wanted) {
 
 void softmax_statistics(Context& ctx, const Tensor& logits, float tau, Tensor& stats) {
     const auto [rows, vocab] = logits.dims<2>();
-    expect_dtype(logits, DType::f32, "logits");
-    expect(stats, {rows, 2}, DType::f32, "stats");
+    expect(ctx, logits, {rows, vocab}, DType::f32, "logits");
+    expect(ctx, stats, {rows, 2}, DType::f32, "stats");
     if constexpr (has_cuda) {
         if (ctx.on_gpu()) return cuda::softmax_statistics(ctx, logits, tau, stats);
     }
@@ -51,8 +46,8 @@ void softmax_statistics(Context& ctx, const Tensor& logits, float tau, Tensor& s
 
 void softmax_combine(Context& ctx, const Tensor& all, Tensor& lse) {
     const auto [parts, rows, two] = all.dims<3>();
-    expect(all, {parts, rows, 2}, DType::f32, "all");
-    expect(lse, {rows}, DType::f32, "lse");
+    expect(ctx, all, {parts, rows, 2}, DType::f32, "all");
+    expect(ctx, lse, {rows}, DType::f32, "lse");
     if constexpr (has_cuda) {
         if (ctx.on_gpu()) return cuda::softmax_combine(ctx, all, lse);
     }
@@ -62,69 +57,65 @@ void softmax_combine(Context& ctx, const Tensor& all, Tensor& lse) {
 void label_logits(Context& ctx, const Tensor& logits, const Tensor& labels, int64_t first_id,
                   Tensor& labelled) {
     const auto [rows, vocab] = logits.dims<2>();
-    expect_dtype(logits, DType::f32, "logits");
-    expect(labels, {rows}, DType::i32, "labels");
-    expect(labelled, {rows}, DType::f32, "labelled");
+    expect(ctx, logits, {rows, vocab}, DType::f32, "logits");
+    expect(ctx, labels, {rows}, DType::i32, "labels");
+    expect(ctx, labelled, {rows}, DType::f32, "labelled");
     if constexpr (has_cuda) {
         if (ctx.on_gpu()) return cuda::label_logits(ctx, logits, labels, first_id, labelled);
     }
     cpu::label_logits(ctx, logits, labels, first_id, labelled);
 }
 
-void divergence_sums(Context& ctx, Divergence kind, const Tensor& teacher, const Tensor& student,
-                     const Tensor& lse_t, const Tensor& lse_s, float tau, Tensor& sums) {
-    const auto [rows, vocab] = student.dims<2>();
-    expect_dtype(student, DType::f32, "student");
-    expect(teacher, {rows, vocab}, DType::f32, "teacher");
-    expect(lse_t, {rows}, DType::f32, "lse_t");
-    expect(lse_s, {rows}, DType::f32, "lse_s");
-    expect(sums, {rows, divergence_sum_count}, DType::f32, "sums");
+void expect_sides(const Context& ctx, const Sides& sides) {
+    const auto [rows, vocab] = sides.student.dims<2>();
+    expect(ctx, sides.student, {rows, vocab}, DType::f32, "student");
+    expect(ctx, sides.teacher, {rows, vocab}, DType::f32, "teacher");
+    expect(ctx, sides.lse_t, {rows}, DType::f32, "lse_t");
+    expect(ctx, sides.lse_s, {rows}, DType::f32, "lse_s");
+}
+
+void divergence_sums(Context& ctx, Divergence kind, const Sides& sides, float tau, Tensor& sums) {
+    expect_sides(ctx, sides);
+    expect(ctx, sums, {sides.student.dim(0), divergence_sum_count}, DType::f32, "sums");
     if constexpr (has_cuda) {
-        if (ctx.on_gpu()) return cuda::divergence_sums(ctx, kind, teacher, student, lse_t, lse_s, tau, sums);
+        if (ctx.on_gpu()) return cuda::divergence_sums(ctx, kind, sides, tau, sums);
     }
-    cpu::divergence_sums(ctx, kind, teacher, student, lse_t, lse_s, tau, sums);
+    cpu::divergence_sums(ctx, kind, sides, tau, sums);
 }
 
 void divergence_loss(Context& ctx, Divergence kind, const Tensor& sums, Tensor& loss) {
     const auto [rows] = loss.dims<1>();
-    expect(sums, {rows, divergence_sum_count}, DType::f32, "sums");
-    expect_dtype(loss, DType::f32, "loss");
+    expect(ctx, sums, {rows, divergence_sum_count}, DType::f32, "sums");
+    expect(ctx, loss, {rows}, DType::f32, "loss");
     if constexpr (has_cuda) {
         if (ctx.on_gpu()) return cuda::divergence_loss(ctx, kind, sums, loss);
     }
     cpu::divergence_loss(ctx, kind, sums, loss);
 }
 
-void logit_gradient(Context& ctx, const LogitGradient& what, const Tensor& teacher, const Tensor& student,
-                    const Tensor& lse_t, const Tensor& lse_s, const Tensor& sums, const Tensor& lse_1,
-                    const Tensor& labels, const Tensor& row_weights, Tensor& d_logits) {
-    const auto [rows, vocab] = student.dims<2>();
-    expect_dtype(student, DType::f32, "student");
-    if (what.divergence) {
-        expect(teacher, {rows, vocab}, DType::f32, "teacher");
-        expect(lse_t, {rows}, DType::f32, "lse_t");
-        expect(lse_s, {rows}, DType::f32, "lse_s");
-        expect(sums, {rows, divergence_sum_count}, DType::f32, "sums");
+void logit_gradient(Context& ctx, const LossWeights& weights, const LossInputs& in, Tensor& d_logits) {
+    const auto [rows, vocab] = in.sides.student.dims<2>();
+    expect(ctx, in.sides.student, {rows, vocab}, DType::f32, "student");
+    if (weights.divergence) {
+        expect_sides(ctx, in.sides);
+        expect(ctx, in.sums, {rows, divergence_sum_count}, DType::f32, "sums");
     }
-    if (what.label_weight != 0) {
-        expect(lse_1, {rows}, DType::f32, "lse_1");
-        expect(labels, {rows}, DType::i32, "labels");
+    if (weights.label_weight != 0) {
+        expect(ctx, in.lse_1, {rows}, DType::f32, "lse_1");
+        expect(ctx, in.labels, {rows}, DType::i32, "labels");
     }
-    expect(row_weights, {rows}, DType::f32, "row_weights");
-    expect_shape(d_logits, {rows, vocab}, "d_logits");
+    expect(ctx, in.row_weights, {rows}, DType::f32, "row_weights");
+    expect(ctx, d_logits, {rows, vocab}, "d_logits");
     if constexpr (has_cuda) {
-        if (ctx.on_gpu())
-            return cuda::logit_gradient(ctx, what, teacher, student, lse_t, lse_s, sums, lse_1, labels,
-                                        row_weights, d_logits);
+        if (ctx.on_gpu()) return cuda::logit_gradient(ctx, weights, in, d_logits);
     }
-    cpu::logit_gradient(ctx, what, teacher, student, lse_t, lse_s, sums, lse_1, labels, row_weights,
-                        d_logits);
+    cpu::logit_gradient(ctx, weights, in, d_logits);
 }
 
 void row_argmax(Context& ctx, const Tensor& logits, int64_t first_id, Tensor& best) {
     const auto [rows, vocab] = logits.dims<2>();
-    expect_dtype(logits, DType::f32, "logits");
-    expect(best, {rows, 2}, DType::f32, "best");
+    expect(ctx, logits, {rows, vocab}, DType::f32, "logits");
+    expect(ctx, best, {rows, 2}, DType::f32, "best");
     if constexpr (has_cuda) {
         if (ctx.on_gpu()) return cuda::row_argmax(ctx, logits, first_id, best);
     }

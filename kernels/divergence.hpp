@@ -33,35 +33,48 @@ void softmax_combine(Context& ctx, const Tensor& all, Tensor& lse);
 void label_logits(Context& ctx, const Tensor& logits, const Tensor& labels, int64_t first_id,
                   Tensor& labelled);
 
+/// Both sides' logits, [rows, vocab of this rank] f32, and lse_t, lse_s [rows] f32 = log sum exp(z / tau) of
+/// their rows over all ranks, at one tau.
+struct Sides {
+    Tensor teacher, student;
+    Tensor lse_t, lse_s;
+};
+/// Throws InternalError naming what is not so or not where the context's kernels run.
+void expect_sides(const Context& ctx, const Sides& sides);
+
 /// Number of partial sums a row of divergence_sums holds.
 constexpr int64_t divergence_sum_count = 3;
 
 /// Phase 2. sums [rows, divergence_sum_count] f32 = this rank's part of what the loss and its gradient need;
-/// to be summed over ranks. teacher, student [rows, vocab of this rank] f32; lse_t, lse_s [rows] f32 at the
-/// same tau.
-void divergence_sums(Context& ctx, Divergence kind, const Tensor& teacher, const Tensor& student,
-                     const Tensor& lse_t, const Tensor& lse_s, float tau, Tensor& sums);
+/// to be summed over ranks.
+void divergence_sums(Context& ctx, Divergence kind, const Sides& sides, float tau, Tensor& sums);
 
 /// loss [rows] f32 = the divergence, from sums over all ranks.
 void divergence_loss(Context& ctx, Divergence kind, const Tensor& sums, Tensor& loss);
 
-/// Phase 3. student's logits become their gradient, in place (=), for the objective
-///   divergence_weight * D(teacher, student; tau) + label_weight * cross entropy(student, labels; tau 1),
-/// each row times its row_weight.
-struct LogitGradient {
-    std::optional<Divergence> divergence;  ///< none: cross entropy alone; teacher, lse_t, sums are empty
+/// The objective: divergence_weight * D(teacher, student; tau) + label_weight * cross entropy(student,
+/// labels; tau 1), each row times its row_weight.
+struct LossWeights {
+    std::optional<Divergence> divergence;  ///< none: cross entropy alone
     float tau = 1.0f;
     float divergence_weight = 1.0f;
     float label_weight = 0.0f;
-    int64_t first_id = 0;
 };
-///   teacher [rows, vocab of this rank] f32; lse_t, lse_s [rows] at tau; sums as in phase 2, over all ranks;
-///   lse_1 [rows] the student's at tau = 1 (used where label_weight is not 0); labels [rows] i32 (< 0: no
-///   label term); row_weights [rows] f32; d_logits [rows, vocab of this rank] = in dtype f32 or bf16, may be
-///   student itself.
-void logit_gradient(Context& ctx, const LogitGradient& what, const Tensor& teacher, const Tensor& student,
-                    const Tensor& lse_t, const Tensor& lse_s, const Tensor& sums, const Tensor& lse_1,
-                    const Tensor& labels, const Tensor& row_weights, Tensor& d_logits);
+
+/// What its gradient is made of. Without a divergence sides has the student's logits alone and sums is empty;
+/// lse_1 and labels are read where label_weight is not 0.
+struct LossInputs {
+    Sides sides;           ///< at tau
+    Tensor sums;           ///< as in phase 2, over all ranks
+    Tensor lse_1;          ///< [rows] f32: the student's at tau = 1
+    Tensor labels;         ///< [rows] i32; < 0: no label term
+    Tensor row_weights;    ///< [rows] f32
+    int64_t first_id = 0;  ///< of this rank's vocabulary
+};
+
+/// Phase 3. d_logits [rows, vocab of this rank] = the objective's gradient with respect to the student's
+/// logits, in dtype f32 or bf16; may be the student's logits themselves.
+void logit_gradient(Context& ctx, const LossWeights& weights, const LossInputs& in, Tensor& d_logits);
 
 /// best [rows, 2] f32 = largest logit of this rank's part and its vocabulary id (the lowest on a tie; exact
 /// up to 2^24 ids); no columns: -inf and -1.

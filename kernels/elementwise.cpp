@@ -7,10 +7,9 @@
 namespace espalier {
 
 void add(Context& ctx, const Tensor& a, const Tensor& b, Tensor& out) {
-    expect_shape(b, a.shape(), "b");
-    expect_dtype(b, a.dtype(), "b");
-    expect_shape(out, a.shape(), "out");
-    expect_dtype(out, a.dtype(), "out");
+    expect_here(ctx, a, "a");
+    expect(ctx, b, a.shape(), a.dtype(), "b");
+    expect(ctx, out, a.shape(), a.dtype(), "out");
     if constexpr (has_cuda) {
         if (ctx.on_gpu()) return cuda::add(ctx, a, b, out);
     }
@@ -18,8 +17,8 @@ void add(Context& ctx, const Tensor& a, const Tensor& b, Tensor& out) {
 }
 
 void accumulate(Context& ctx, const Tensor& part, Tensor& sum) {
-    expect_shape(part, sum.shape(), "part");
-    expect_dtype(sum, DType::f32, "sum");
+    expect_here(ctx, part, "part");
+    expect(ctx, sum, part.shape(), DType::f32, "sum");
     if constexpr (has_cuda) {
         if (ctx.on_gpu()) return cuda::accumulate(ctx, part, sum);
     }
@@ -27,14 +26,21 @@ void accumulate(Context& ctx, const Tensor& part, Tensor& sum) {
 }
 
 void scale(Context& ctx, float factor, Tensor& x) {
+    expect_here(ctx, x, "x");
     if constexpr (has_cuda) {
         if (ctx.on_gpu()) return cuda::scale(ctx, factor, x);
     }
     cpu::scale(ctx, factor, x);
 }
 
+void copy(Context& ctx, const Tensor& x, Tensor& out) {
+    expect_dtype(out, x.dtype(), "out");
+    convert(ctx, x, out);
+}
+
 void convert(Context& ctx, const Tensor& x, Tensor& out) {
-    expect_shape(out, x.shape(), "out");
+    expect_here(ctx, x, "x");
+    expect(ctx, out, x.shape(), "out");
     if constexpr (has_cuda) {
         if (ctx.on_gpu()) return cuda::convert(ctx, x, out);
     }
@@ -42,6 +48,7 @@ void convert(Context& ctx, const Tensor& x, Tensor& out) {
 }
 
 void fill(Context& ctx, float value, Tensor& x) {
+    expect_here(ctx, x, "x");
     if constexpr (has_cuda) {
         if (ctx.on_gpu()) return cuda::fill(ctx, value, x);
     }
@@ -49,8 +56,8 @@ void fill(Context& ctx, float value, Tensor& x) {
 }
 
 void clear_unscored(Context& ctx, const Tensor& labels, Tensor& x) {
-    expect_shape(labels, {x.dim(0)}, "labels");
-    expect_dtype(labels, DType::i32, "labels");
+    expect_here(ctx, x, "x");
+    expect(ctx, labels, {x.dim(0)}, DType::i32, "labels");
     if constexpr (has_cuda) {
         if (ctx.on_gpu()) return cuda::clear_unscored(ctx, labels, x);
     }
@@ -58,7 +65,7 @@ void clear_unscored(Context& ctx, const Tensor& labels, Tensor& x) {
 }
 
 double square_sum(Context& ctx, const Tensor& x, const FlatRuns& runs) {
-    expect_flat(x, runs, "x");
+    expect_flat(ctx, x, runs, "x");
     if constexpr (has_cuda) {
         if (ctx.on_gpu()) return cuda::square_sum(ctx, x, runs);
     }

@@ -1,4 +1,4 @@
-// Sums, scalings and conversions.
+// Sums, scalings, copies and conversions.
 #pragma once
 
 #include "kernels/flat_runs.hpp"
@@ -11,6 +11,8 @@ void add(Context& ctx, const Tensor& a, const Tensor& b, Tensor& out);
 void accumulate(Context& ctx, const Tensor& part, Tensor& sum);
 /// x *= factor.
 void scale(Context& ctx, float factor, Tensor& x);
+/// out = x; one dtype (f32 or bf16), one shape.
+void copy(Context& ctx, const Tensor& x, Tensor& out);
 /// out = x in out's dtype (f32 or bf16), rounded to nearest even.
 void convert(Context& ctx, const Tensor& x, Tensor& out);
 /// x = value.

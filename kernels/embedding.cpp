@@ -9,9 +9,9 @@ namespace espalier {
 void embed(Context& ctx, const Tensor& ids, const Tensor& table, int64_t first_id, Tensor& out) {
     const auto [tokens] = ids.dims<1>();
     const auto [vocab, n] = table.dims<2>();
-    expect_dtype(ids, DType::i32, "ids");
-    expect_shape(out, {tokens, n}, "out");
-    expect_dtype(out, table.dtype(), "out");
+    expect(ctx, ids, {tokens}, DType::i32, "ids");
+    expect_here(ctx, table, "table");
+    expect(ctx, out, {tokens, n}, table.dtype(), "out");
     if constexpr (has_cuda) {
         if (ctx.on_gpu()) return cuda::embed(ctx, ids, table, first_id, out);
     }
@@ -21,9 +21,9 @@ void embed(Context& ctx, const Tensor& ids, const Tensor& table, int64_t first_i
 void embed_backward(Context& ctx, const Tensor& dout, const Tensor& ids, int64_t first_id, Tensor& dtable) {
     const auto [tokens] = ids.dims<1>();
     const auto [vocab, n] = dtable.dims<2>();
-    expect_dtype(ids, DType::i32, "ids");
-    expect_shape(dout, {tokens, n}, "dout");
-    expect_dtype(dtable, DType::f32, "dtable");
+    expect(ctx, ids, {tokens}, DType::i32, "ids");
+    expect(ctx, dout, {tokens, n}, "dout");
+    expect(ctx, dtable, {vocab, n}, DType::f32, "dtable");
     if constexpr (has_cuda) {
         if (ctx.on_gpu()) return cuda::embed_backward(ctx, dout, ids, first_id, dtable);
     }

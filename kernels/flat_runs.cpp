@@ -18,9 +18,9 @@ FlatRuns::FlatRuns(Context& ctx, std::vector<FlatRun> runs) : runs_(std::move(ru
     }
 }
 
-void expect_flat(const Tensor& x, const FlatRuns& runs, const char* what) {
-    expect_dtype(x, DType::f32, what);
+void expect_flat(const Context& ctx, const Tensor& x, const FlatRuns& runs, const char* what) {
     const auto [size] = x.dims<1>();
+    expect(ctx, x, {size}, DType::f32, what);
     if (size < runs.end())
         throw InternalError(fmt::format("{}: {} elements; the runs end at {}", what, size, runs.end()));
 }

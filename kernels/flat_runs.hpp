@@ -32,7 +32,8 @@ private:
     Tensor chunks_;
 };
 
-/// Throws InternalError naming `what` unless x is flat, f32 and holds all runs.
-void expect_flat(const Tensor& x, const FlatRuns& runs, const char* what);
+/// Throws InternalError naming `what` unless x is where the context's kernels run, flat, f32 and holds all
+/// runs.
+void expect_flat(const Context& ctx, const Tensor& x, const FlatRuns& runs, const char* what);
 
 }  // namespace espalier

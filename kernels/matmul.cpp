@@ -8,14 +8,10 @@ namespace espalier {
 namespace {
 
 /// A result may be wider than its factors: their dtype, or f32.
-void expect_result(const Tensor& result, const Shape& shape, DType factors, const char* what) {
-    expect_shape(result, shape, what);
+void expect_result(const Context& ctx, const Tensor& result, const Shape& shape, DType factors,
+                   const char* what) {
+    expect(ctx, result, shape, what);
     if (result.dtype() != DType::f32) expect_dtype(result, factors, what);
-}
-
-void expect_factor(const Tensor& factor, const Shape& shape, DType dtype, const char* what) {
-    expect_shape(factor, shape, what);
-    expect_dtype(factor, dtype, what);
 }
 
 }  // namespace
@@ -23,9 +19,10 @@ void expect_factor(const Tensor& factor, const Shape& shape, DType dtype, const 
 void matmul(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias, Tensor& y, Store store) {
     const auto [m, k] = x.dims<2>();
     const int64_t n = w.dim(0);
-    expect_factor(w, {n, k}, x.dtype(), "w");
-    if (bias) expect_factor(bias, {n}, x.dtype(), "bias");
-    expect_result(y, {m, n}, x.dtype(), "y");
+    expect_here(ctx, x, "x");
+    expect(ctx, w, {n, k}, x.dtype(), "w");
+    if (bias) expect(ctx, bias, {n}, x.dtype(), "bias");
+    expect_result(ctx, y, {m, n}, x.dtype(), "y");
     if constexpr (has_cuda) {
         if (ctx.on_gpu()) return cuda::matmul(ctx, x, w, bias, y, store);
     }
@@ -35,8 +32,9 @@ void matmul(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias, 
 void matmul_backward_input(Context& ctx, const Tensor& dy, const Tensor& w, Tensor& dx, Store store) {
     const auto [m, n] = dy.dims<2>();
     const int64_t k = w.dim(1);
-    expect_factor(w, {n, k}, dy.dtype(), "w");
-    expect_result(dx, {m, k}, dy.dtype(), "dx");
+    expect_here(ctx, dy, "dy");
+    expect(ctx, w, {n, k}, dy.dtype(), "w");
+    expect_result(ctx, dx, {m, k}, dy.dtype(), "dx");
     if constexpr (has_cuda) {
         if (ctx.on_gpu()) return cuda::matmul_backward_input(ctx, dy, w, dx, store);
     }
@@ -46,9 +44,9 @@ void matmul_backward_input(Context& ctx, const Tensor& dy, const Tensor& w, Tens
 void matmul_backward_weight(Context& ctx, const Tensor& dy, const Tensor& x, Tensor& dw) {
     const auto [m, n] = dy.dims<2>();
     const int64_t k = x.dim(1);
-    expect_factor(x, {m, k}, dy.dtype(), "x");
-    expect_shape(dw, {n, k}, "dw");
-    expect_dtype(dw, DType::f32, "dw");
+    expect_here(ctx, dy, "dy");
+    expect(ctx, x, {m, k}, dy.dtype(), "x");
+    expect(ctx, dw, {n, k}, DType::f32, "dw");
     if constexpr (has_cuda) {
         if (ctx.on_gpu()) return cuda::matmul_backward_weight(ctx, dy, x, dw);
     }
@@ -57,8 +55,8 @@ void matmul_backward_weight(Context& ctx, const Tensor& dy, const Tensor& x, Ten
 
 void bias_backward(Context& ctx, const Tensor& dy, Tensor& dbias) {
     const int64_t n = dy.dims<2>()[1];
-    expect_shape(dbias, {n}, "dbias");
-    expect_dtype(dbias, DType::f32, "dbias");
+    expect_here(ctx, dy, "dy");
+    expect(ctx, dbias, {n}, DType::f32, "dbias");
     if constexpr (has_cuda) {
         if (ctx.on_gpu()) return cuda::bias_backward(ctx, dy, dbias);
     }

@@ -14,11 +14,10 @@ void rotate(Context& ctx, Tensor& x, const Tensor& cosines, const Tensor& sines,
         throw InternalError(fmt::format("rotate: {} heads of {} with {} pairs do not fit rows of {}", heads,
                                         head_dim, half, width));
     }
-    expect_dtype(cosines, DType::f32, "cosines");
-    expect_shape(sines, {longest, half}, "sines");
-    expect_dtype(sines, DType::f32, "sines");
-    expect_shape(positions, {tokens}, "positions");
-    expect_dtype(positions, DType::i32, "positions");
+    expect_here(ctx, x, "x");
+    expect(ctx, cosines, {longest, half}, DType::f32, "cosines");
+    expect(ctx, sines, {longest, half}, DType::f32, "sines");
+    expect(ctx, positions, {tokens}, DType::i32, "positions");
     if constexpr (has_cuda) {
         if (ctx.on_gpu()) return cuda::rotate(ctx, x, cosines, sines, positions, heads, head_dim, rotation);
     }

@@ -32,10 +32,10 @@ std::optional<StateDistance> state_distance_from_string(std::string_view wanted)
 void state_distance(Context& ctx, StateDistance distance, const Tensor& student, const Tensor& teacher,
                     Tensor& distances, Tensor& d_student) {
     const auto [rows, n] = student.dims<2>();
-    expect_shape(teacher, {rows, n}, "teacher");
-    expect_shape(distances, {rows}, "distances");
-    expect_dtype(distances, DType::f32, "distances");
-    expect_shape(d_student, {rows, n}, "d_student");
+    expect_here(ctx, student, "student");
+    expect(ctx, teacher, {rows, n}, "teacher");
+    expect(ctx, distances, {rows}, DType::f32, "distances");
+    expect(ctx, d_student, {rows, n}, "d_student");
     if (rows == 0) return;
     if constexpr (has_cuda) {
         if (ctx.on_gpu()) {

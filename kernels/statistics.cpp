@@ -8,14 +8,14 @@ namespace espalier {
 
 void moments(Context& ctx, const Tensor& x, int64_t samples, Range columns, Tensor& moments) {
     const auto [rows, n] = x.dims<2>();
+    expect_here(ctx, x, "x");
     if (samples > 0 ? rows == 0 || rows % samples != 0 : rows != 0) {
         throw InternalError(fmt::format("moments: {} rows are not {} samples", rows, samples));
     }
     if (columns.begin < 0 || columns.size() < 0 || columns.end > n) {
         throw InternalError(fmt::format("moments: columns {}..{} of {}", columns.begin, columns.end, n));
     }
-    expect_shape(moments, {samples, 3, columns.size()}, "moments");
-    expect_dtype(moments, DType::f64, "moments");
+    expect(ctx, moments, {samples, 3, columns.size()}, DType::f64, "moments");
     if constexpr (has_cuda) {
         if (ctx.on_gpu()) return cuda::moments(ctx, x, samples, columns, moments);
     }
@@ -24,11 +24,11 @@ void moments(Context& ctx, const Tensor& x, int64_t samples, Range columns, Tens
 
 void head_norms(Context& ctx, const Tensor& o, int64_t heads, Tensor& norms) {
     const auto [rows, width] = o.dims<2>();
+    expect_here(ctx, o, "o");
     if (heads > 0 ? width % heads != 0 : width != 0) {
         throw InternalError(fmt::format("head_norms: rows of {} are not {} heads", width, heads));
     }
-    expect_shape(norms, {rows, heads}, "norms");
-    expect_dtype(norms, DType::f32, "norms");
+    expect(ctx, norms, {rows, heads}, DType::f32, "norms");
     if constexpr (has_cuda) {
         if (ctx.on_gpu()) return cuda::head_norms(ctx, o, heads, norms);
     }
@@ -37,8 +37,8 @@ void head_norms(Context& ctx, const Tensor& o, int64_t heads, Tensor& norms) {
 
 double cosine_sum(Context& ctx, const Tensor& a, const Tensor& b) {
     const auto [rows, n] = a.dims<2>();
-    expect_shape(b, {rows, n}, "b");
-    expect_dtype(b, a.dtype(), "b");
+    expect_here(ctx, a, "a");
+    expect(ctx, b, {rows, n}, a.dtype(), "b");
     if constexpr (has_cuda) {
         if (ctx.on_gpu()) return cuda::cosine_sum(ctx, a, b);
     }

@@ -5,20 +5,12 @@
 #include "src/core/has_cuda.hpp"
 
 namespace espalier {
-namespace {
-
-void expect(const Tensor& tensor, const Shape& shape, DType dtype, const char* what) {
-    expect_shape(tensor, shape, what);
-    expect_dtype(tensor, dtype, what);
-}
-
-}  // namespace
 
 void row_top_k(Context& ctx, const Tensor& logits, int64_t first_id, Tensor& values, Tensor& ids) {
     const auto [rows, k] = values.dims<2>();
-    expect(logits, {rows, logits.dim(1)}, DType::f32, "logits");
-    expect_dtype(values, DType::f32, "values");
-    expect(ids, {rows, k}, DType::i32, "ids");
+    expect(ctx, logits, {rows, logits.dim(1)}, DType::f32, "logits");
+    expect(ctx, values, {rows, k}, DType::f32, "values");
+    expect(ctx, ids, {rows, k}, DType::i32, "ids");
     if constexpr (has_cuda) {
         if (ctx.on_gpu()) return cuda::row_top_k(ctx, logits, first_id, values, ids);
     }
@@ -27,10 +19,10 @@ void row_top_k(Context& ctx, const Tensor& logits, int64_t first_id, Tensor& val
 
 void merge_top_k(Context& ctx, const Tensor& all_values, const Tensor& all_ids, Tensor& values, Tensor& ids) {
     const auto [parts, rows, k] = all_values.dims<3>();
-    expect_dtype(all_values, DType::f32, "all_values");
-    expect(all_ids, {parts, rows, k}, DType::i32, "all_ids");
-    expect(values, {rows, k}, DType::f32, "values");
-    expect(ids, {rows, k}, DType::i32, "ids");
+    expect(ctx, all_values, {parts, rows, k}, DType::f32, "all_values");
+    expect(ctx, all_ids, {parts, rows, k}, DType::i32, "all_ids");
+    expect(ctx, values, {rows, k}, DType::f32, "values");
+    expect(ctx, ids, {rows, k}, DType::i32, "ids");
     if constexpr (has_cuda) {
         if (ctx.on_gpu()) return cuda::merge_top_k(ctx, all_values, all_ids, values, ids);
     }
@@ -39,52 +31,13 @@ void merge_top_k(Context& ctx, const Tensor& all_values, const Tensor& all_ids, 
 
 void pick_logits(Context& ctx, const Tensor& logits, const Tensor& ids, int64_t first_id, Tensor& picked) {
     const auto [rows, k] = ids.dims<2>();
-    expect(logits, {rows, logits.dim(1)}, DType::f32, "logits");
-    expect_dtype(ids, DType::i32, "ids");
-    expect(picked, {rows, k}, DType::f32, "picked");
+    expect(ctx, logits, {rows, logits.dim(1)}, DType::f32, "logits");
+    expect(ctx, ids, {rows, k}, DType::i32, "ids");
+    expect(ctx, picked, {rows, k}, DType::f32, "picked");
     if constexpr (has_cuda) {
         if (ctx.on_gpu()) return cuda::pick_logits(ctx, logits, ids, first_id, picked);
     }
     cpu::pick_logits(ctx, logits, ids, first_id, picked);
-}
-
-void bucket_divergence(Context& ctx, Divergence kind, const Tensor& teacher, const Tensor& student,
-                       const Tensor& lse_t, const Tensor& lse_s, float tau, Tensor& loss, Tensor& slopes) {
-    const auto [rows, k] = teacher.dims<2>();
-    expect_dtype(teacher, DType::f32, "teacher");
-    expect(student, {rows, k}, DType::f32, "student");
-    expect(lse_t, {rows}, DType::f32, "lse_t");
-    expect(lse_s, {rows}, DType::f32, "lse_s");
-    expect(loss, {rows}, DType::f32, "loss");
-    expect(slopes, {rows, k + 1}, DType::f32, "slopes");
-    if constexpr (has_cuda) {
-        if (ctx.on_gpu())
-            return cuda::bucket_divergence(ctx, kind, teacher, student, lse_t, lse_s, tau, loss, slopes);
-    }
-    cpu::bucket_divergence(ctx, kind, teacher, student, lse_t, lse_s, tau, loss, slopes);
-}
-
-void bucket_logit_gradient(Context& ctx, const LogitGradient& what, const Tensor& student,
-                           const Tensor& lse_s, const Tensor& ids, const Tensor& slopes, const Tensor& lse_1,
-                           const Tensor& labels, const Tensor& row_weights, Tensor& d_logits) {
-    const auto [rows, vocab] = student.dims<2>();
-    const int64_t k = ids.dim(1);
-    expect_dtype(student, DType::f32, "student");
-    expect(lse_s, {rows}, DType::f32, "lse_s");
-    expect(ids, {rows, k}, DType::i32, "ids");
-    expect(slopes, {rows, k + 1}, DType::f32, "slopes");
-    if (what.label_weight != 0) {
-        expect(lse_1, {rows}, DType::f32, "lse_1");
-        expect(labels, {rows}, DType::i32, "labels");
-    }
-    expect(row_weights, {rows}, DType::f32, "row_weights");
-    expect_shape(d_logits, {rows, vocab}, "d_logits");
-    if constexpr (has_cuda) {
-        if (ctx.on_gpu())
-            return cuda::bucket_logit_gradient(ctx, what, student, lse_s, ids, slopes, lse_1, labels,
-                                               row_weights, d_logits);
-    }
-    cpu::bucket_logit_gradient(ctx, what, student, lse_s, ids, slopes, lse_1, labels, row_weights, d_logits);
 }
 
 }  // namespace espalier

@@ -11,6 +11,14 @@ die() {
     echo "$(basename "$0"): $*" >&2
     exit 1
 }
+# What the user can put right.
+refuse() {
+    echo "$(basename "$0"): $*" >&2
+    exit 2
+}
+
+# The comment at a script's head, from its second line on, is its help.
+usage_of() { sed -n '2,/^[^#]/{s/^# \{0,1\}//p}' "$1"; }
 
 # Runs a command that needs the network, up to four times.
 retry() {

@@ -94,7 +94,7 @@ struct Study {
             "| run | measured s | predicted s | error | compute | tensor | pipeline | bubble | data |\n"
             "|---|---|---|---|---|---|---|---|---|\n";
         for (const auto& m : rows) {
-            const auto b = plan::breakdown(fitted, *m.step, m.layout, *m.weights);
+            const auto b = plan::breakdown(fitted, *m.step, m.layout, *m.partition);
             out += fmt::format(
                 "| {} | {:.2f} | {:.2f} | {:+.1f} % | {:.2f} | {:.2f} | {:.2f} | {:.2f} | {:.2f} |\n",
                 m.label, m.seconds, b.sum(), 100 * (b.sum() / m.seconds - 1), b.compute + b.optimizer,
@@ -118,7 +118,7 @@ std::string difference(const Study& study, System shipped) {
 std::string report(const Study& nemotron, const Study& selene, const Study& single, const Study& multi) {
     const auto seconds = [&](size_t i) {
         const auto& m = nemotron.rows[i];
-        return plan::breakdown(nemotron.fitted, *m.step, m.layout, *m.weights).sum();
+        return plan::breakdown(nemotron.fitted, *m.step, m.layout, *m.partition).sum();
     };
     const size_t last = nemotron.rows.size() - 1;
     const double slope = seconds(last) / seconds(0) - 1,

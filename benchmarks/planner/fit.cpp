@@ -80,7 +80,7 @@ Vertex simplex(const std::function<double(const Point&)>& f, const Point& start)
 }  // namespace
 
 double relative_error(const plan::System& system, const Measurement& m) {
-    return plan::breakdown(system, *m.step, m.layout, *m.weights).sum() / m.seconds - 1;
+    return plan::breakdown(system, *m.step, m.layout, *m.partition).sum() / m.seconds - 1;
 }
 
 double mean_error(const plan::System& system, std::span<const Measurement> rows) {

@@ -48,15 +48,23 @@ model::Architecture gpt(int64_t layers, int64_t hidden, int64_t heads, int64_t v
     return a;
 }
 
-/// Megatron-LM before fused attention.
-Practice megatron_2022() {
+/// Megatron-LM in all of the published runs.
+Practice megatron() {
     Practice p;
+    p.stages = Practice::Stages::even;
+    p.selective = Practice::Selective::attention;
+    p.head = Practice::Head::whole;
+    p.order = Practice::Order::tp_dp_pp;
+    return p;
+}
+
+/// Before fused attention.
+Practice megatron_2022() {
+    Practice p = megatron();
     p.attention = Practice::Attention::materialised;
     p.norms = Practice::Norms::every_rank;
-    p.head = Practice::Head::whole;
     p.state = Practice::State::replicated;
     p.gradients = Practice::Gradients::after_backward;
-    p.order = Practice::Order::tp_dp_pp;
     p.dropout_bytes = 1;
     return p;
 }
@@ -104,8 +112,7 @@ std::vector<Measurement> nemotron4(const std::string& folder) {
         a.max_positions = 4096;
         m.step->global_batch = 4 * gpus;
         m.step->seq_len = 4096;
-        m.step->practice.head = Practice::Head::whole;
-        m.step->practice.order = Practice::Order::tp_dp_pp;
+        m.step->practice = megatron();
         m.step->practice.gradient_bytes = 2;
         m.layout = {2, 1, 1, gpus / 2, 2, Recomputation::selective};
         m.seconds = std::stod(row[1]);

@@ -14,8 +14,8 @@ struct Measurement {
     std::shared_ptr<plan::Step> step = std::make_shared<plan::Step>();
     plan::Layout layout;
     double seconds = 0;
-    /// Of the step; copies share it, so that a fit counts weights once.
-    std::shared_ptr<plan::StepWeights> weights = std::make_shared<plan::StepWeights>(*step);
+    /// Of the step; copies share it, so that a fit cuts it once.
+    std::shared_ptr<plan::StepPartition> partition = std::make_shared<plan::StepPartition>(*step);
 };
 
 /// GPT-3 shapes on A100: Korthikanti et al., arXiv 2205.05198, Table 5.

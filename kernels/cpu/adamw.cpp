@@ -7,7 +7,7 @@
 namespace espalier::cpu {
 
 void adamw(Context& ctx, const AdamWOptions& options, const FlatRuns& runs, const Tensor& gradient,
-           Tensor& master, Tensor& first, Tensor& second, Tensor& parameter) {
+           Tensor& master, Tensor& first_moment, Tensor& second_moment, Tensor& parameter) {
     const auto step = static_cast<double>(options.step);
     const auto correction1 = static_cast<float>(1.0 / (1.0 - std::pow(double{options.beta1}, step)));
     const auto correction2 = static_cast<float>(1.0 / (1.0 - std::pow(double{options.beta2}, step)));
@@ -16,8 +16,8 @@ void adamw(Context& ctx, const AdamWOptions& options, const FlatRuns& runs, cons
 
     const float* const g = gradient.data<float>();
     float* const w = master.data<float>();
-    float* const m = first.data<float>();
-    float* const v = second.data<float>();
+    float* const m = first_moment.data<float>();
+    float* const v = second_moment.data<float>();
     visit_float(parameter.dtype(), [&]<class T>(T) {
         T* const p = parameter.data<T>();
         for (const FlatRun& run : runs.runs()) {

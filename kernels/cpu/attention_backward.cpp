@@ -249,9 +249,10 @@ private:
             sum(dq_ + (first + h) * size, s / chunk_ + 1, heads * size, shape_.scale, row + h * hd);
         }
         for (int64_t g = 0; g < shape_.kv_heads; ++g) {
-            const int64_t begin = std::clamp<int64_t>(g * shape_.group - shape_.first, 0, shape_.query_heads);
-            const int64_t end =
-                std::clamp<int64_t>((g + 1) * shape_.group - shape_.first, begin, shape_.query_heads);
+            const int64_t begin =
+                std::clamp<int64_t>(g * shape_.group - shape_.first_in_group, 0, shape_.query_heads);
+            const int64_t end = std::clamp<int64_t>((g + 1) * shape_.group - shape_.first_in_group, begin,
+                                                    shape_.query_heads);
             T* const key = row + (shape_.query_heads + g) * hd;
             sum(dk_ + (first + begin) * size, end - begin, size, 1.0f, key);
             sum(dv_ + (first + begin) * size, end - begin, size, 1.0f, key + shape_.kv_heads * hd);

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "kernels/attention.hpp"
+#include "kernels/attention_heads.hpp"
 #include "kernels/cpu/tile.hpp"
 #include "src/core/exact.hpp"
 
@@ -58,14 +58,6 @@ inline Range seen_by(const View& view, int64_t q, Range block) {
 inline Range seen_by_tile(const View& view, int64_t q, Range block) {
     const int64_t begin = seen_by(view, q, block).begin / tile_columns * tile_columns;
     return {begin, std::max(begin, seen_by(view, q + tile_rows - 1, block).end)};
-}
-
-inline int64_t kv_head_of(const AttentionShape& shape, int64_t query_head) {
-    return (shape.first + query_head) / shape.group;
-}
-
-inline int64_t qkv_width(const AttentionShape& shape) {
-    return (shape.query_heads + 2 * shape.kv_heads) * shape.head_dim;
 }
 
 /// to [to_rows, to_width] = factor * from [rows, width], the rest 0; rows of `from` are `stride` apart.

@@ -4,9 +4,9 @@
 #include <cmath>
 #include <limits>
 
-#include "kernels/cpu/divergence_terms.hpp"
 #include "kernels/cpu/element.hpp"
 #include "kernels/cpu/vector_math.hpp"
+#include "kernels/divergence_terms.hpp"
 
 namespace espalier::cpu {
 namespace {
@@ -15,6 +15,20 @@ constexpr float infinity = std::numeric_limits<float>::infinity();
 
 /// Columns that are read twice from the first-level cache and summed in f32 before they join the doubles.
 constexpr int64_t chunk = 2048;
+
+/// From logits to logarithms of probabilities, for one row.
+struct Temperature {
+    float inverse_tau;
+    float lse_t;
+    float lse_s;
+
+    float log_teacher(float z) const { return z * inverse_tau - lse_t; }
+    float log_student(float z) const { return z * inverse_tau - lse_s; }
+};
+
+Temperature temperature_of(const Sides& sides, float tau, int64_t row) {
+    return {1.0f / tau, sides.lse_t.data<float>()[row], sides.lse_s.data<float>()[row]};
+}
 
 float largest(const float* values, int64_t count) {
     float max = -infinity;
@@ -54,7 +68,8 @@ void row_sums(const float* teacher, const float* student, int64_t n, Temperature
         float sum0 = 0, sum1 = 0, sum2 = 0;
 #pragma omp simd reduction(+ : sum0, sum1, sum2)
         for (int64_t j = begin; j < end; ++j) {
-            const Terms term = terms<kind>(at.log_teacher(teacher[j]), at.log_student(student[j]));
+            const Terms term =
+                terms<kind, VectorMath>(at.log_teacher(teacher[j]), at.log_student(student[j]));
             sum0 += term.first;
             sum1 += term.second;
             sum2 += term.third;
@@ -102,12 +117,12 @@ void divergence_row(const float* teacher, const float* student, int64_t n, Tempe
     if (label.factor == 0) {
         write_row(
             teacher, student, n, label, out, [=](float t, float s) __attribute__((always_inline)) {
-                return factor * gradient<kind>(at.log_teacher(t), at.log_student(s), row);
+                return factor * gradient<kind, VectorMath>(at.log_teacher(t), at.log_student(s), row);
             });
     } else {
         write_row(
             teacher, student, n, label, out, [=](float t, float s) __attribute__((always_inline)) {
-                return factor * gradient<kind>(at.log_teacher(t), at.log_student(s), row) +
+                return factor * gradient<kind, VectorMath>(at.log_teacher(t), at.log_student(s), row) +
                        label.factor * fast_exp(s - lse_1);
             });
     }
@@ -148,15 +163,14 @@ void label_logits(Context&, const Tensor& logits, const Tensor& labels, int64_t 
     }
 }
 
-void divergence_sums(Context& ctx, Divergence kind, const Tensor& teacher, const Tensor& student,
-                     const Tensor& lse_t, const Tensor& lse_s, float tau, Tensor& sums) {
-    const int64_t rows = student.dim(0), n = student.dim(1);
+void divergence_sums(Context& ctx, Divergence kind, const Sides& sides, float tau, Tensor& sums) {
+    const int64_t rows = sides.student.dim(0), n = sides.student.dim(1);
     with_divergence(kind, [&]<Divergence constant>() {
 #pragma omp parallel for num_threads(ctx.threads())
         for (int64_t i = 0; i < rows; ++i) {
-            const Temperature at{1.0f / tau, lse_t.data<float>()[i], lse_s.data<float>()[i]};
-            row_sums<constant>(teacher.data<float>() + i * n, student.data<float>() + i * n, n, at,
-                               sums.data<float>() + i * divergence_sum_count);
+            const Temperature at = temperature_of(sides, tau, i);
+            row_sums<constant>(sides.teacher.data<float>() + i * n, sides.student.data<float>() + i * n, n,
+                               at, sums.data<float>() + i * divergence_sum_count);
         }
     });
 }
@@ -170,28 +184,28 @@ void divergence_loss(Context&, Divergence kind, const Tensor& sums, Tensor& loss
     });
 }
 
-void logit_gradient(Context& ctx, const LogitGradient& what, const Tensor& teacher, const Tensor& student,
-                    const Tensor& lse_t, const Tensor& lse_s, const Tensor& sums, const Tensor& lse_1,
-                    const Tensor& labels, const Tensor& row_weights, Tensor& d_logits) {
+void logit_gradient(Context& ctx, const LossWeights& weights, const LossInputs& in, Tensor& d_logits) {
+    const Tensor& student = in.sides.student;
     const int64_t rows = student.dim(0), n = student.dim(1);
 
     const auto row = [&]<class T>(int64_t i, T* out) {
-        const float weight = row_weights.data<float>()[i];
-        const int32_t label = what.label_weight != 0 ? labels.data<int32_t>()[i] : -1;
+        const float weight = in.row_weights.data<float>()[i];
+        const int32_t label = weights.label_weight != 0 ? in.labels.data<int32_t>()[i] : -1;
         const LabelTerm term =
-            label >= 0 ? LabelTerm{weight * what.label_weight, label - what.first_id} : LabelTerm{};
+            label >= 0 ? LabelTerm{weight * weights.label_weight, label - in.first_id} : LabelTerm{};
         const float* const s = student.data<float>() + i * n;
-        const float lse = term.factor != 0 ? lse_1.data<float>()[i] : 0.0f;
-        if (weight == 0 || (!what.divergence && term.factor == 0)) {
+        const float lse = term.factor != 0 ? in.lse_1.data<float>()[i] : 0.0f;
+        if (weight == 0 || (!weights.divergence && term.factor == 0)) {
             std::fill_n(out, n, T(0.0f));
-        } else if (!what.divergence) {
+        } else if (!weights.divergence) {
             cross_entropy_row(s, n, lse, term, out);
         } else {
-            const Temperature at{1.0f / what.tau, lse_t.data<float>()[i], lse_s.data<float>()[i]};
-            const float factor = weight * what.divergence_weight / what.tau;
-            with_divergence(*what.divergence, [&]<Divergence kind>() {
-                divergence_row<kind>(teacher.data<float>() + i * n, s, n, at,
-                                     sums.data<float>() + i * divergence_sum_count, factor, lse, term, out);
+            const Temperature at = temperature_of(in.sides, weights.tau, i);
+            const float factor = weight * weights.divergence_weight / weights.tau;
+            with_divergence(*weights.divergence, [&]<Divergence kind>() {
+                divergence_row<kind>(in.sides.teacher.data<float>() + i * n, s, n, at,
+                                     in.sums.data<float>() + i * divergence_sum_count, factor, lse, term,
+                                     out);
             });
         }
     };

@@ -24,18 +24,23 @@ void check_dnnl(int status) {
 
 }  // namespace
 
-void gemm(Context& ctx, Factor a, Factor b, int64_t rows, int64_t columns, int64_t depth, float beta,
-          float* c, int64_t c_stride) {
+void gemm(Context& ctx, const Product& product, Factor a, Factor b, Result c) {
+    const int64_t rows = product.rows, columns = product.columns;
     if (rows == 0 || columns == 0) return;
-    if (depth == 0) {
-        for (int64_t i = 0; beta == 0 && i < rows; ++i) std::fill_n(c + i * c_stride, columns, 0.0f);
+    if (product.depth == 0) {
+        if (product.store == Store::accumulate) return;
+        for (int64_t i = 0; i < rows; ++i) std::fill_n(c.data + i * c.stride, columns, 0.0f);
         return;
     }
+    const float beta = product.store == Store::accumulate ? 1.0f : 0.0f;
     const auto part = [&](Range r, Range s) -> int {
-        const float* const left = a.data + (a.order == Order::transposed ? r.begin : r.begin * a.stride);
-        const float* const right = b.data + (b.order == Order::transposed ? s.begin * b.stride : s.begin);
-        return dnnl_sgemm(letter(a.order), letter(b.order), r.size(), s.size(), depth, 1.0f, left, a.stride,
-                          right, b.stride, beta, c + r.begin * c_stride + s.begin, c_stride);
+        const float* const left =
+            a.data + (product.a_order == Order::transposed ? r.begin : r.begin * a.stride);
+        const float* const right =
+            b.data + (product.b_order == Order::transposed ? s.begin * b.stride : s.begin);
+        return dnnl_sgemm(letter(product.a_order), letter(product.b_order), r.size(), s.size(), product.depth,
+                          1.0f, left, a.stride, right, b.stride, beta, c.data + r.begin * c.stride + s.begin,
+                          c.stride);
     };
     const int64_t down = div_ceil(rows, tile_side), across = div_ceil(columns, tile_side);
     if (down * across < tiles_per_thread * ctx.threads()) {

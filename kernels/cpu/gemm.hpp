@@ -1,22 +1,21 @@
 // The f32 product under the CPU's matrix kernels.
 #pragma once
 
-#include "src/core/context.hpp"
+#include "kernels/product.hpp"
 
 namespace espalier::cpu {
 
-enum class Order { as_stored, transposed };
-
-/// A factor of a product; its rows in memory are `stride` apart.
+/// A matrix in memory, whose rows are `stride` apart.
 struct Factor {
     const float* data;
     int64_t stride;
-    Order order = Order::as_stored;
+};
+struct Result {
+    float* data;
+    int64_t stride;
 };
 
-/// c [rows, columns] = a [rows, depth] b [depth, columns] + beta c, beta 0 or 1; the factors' shapes are
-/// those after transposing, rows of c are c_stride apart. Any size may be 0.
-void gemm(Context& ctx, Factor a, Factor b, int64_t rows, int64_t columns, int64_t depth, float beta,
-          float* c, int64_t c_stride);
+/// c = or += a b, as the product says. Any size may be 0.
+void gemm(Context& ctx, const Product& product, Factor a, Factor b, Result c);
 
 }  // namespace espalier::cpu

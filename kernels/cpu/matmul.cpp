@@ -28,7 +28,7 @@ struct Floats {
     Tensor memory;
     const float* data;
     int64_t stride;
-    Factor factor(Order order = Order::as_stored) const { return {data, stride, order}; }
+    Factor factor() const { return {data, stride}; }
 };
 
 Floats floats(Context& ctx, const Tensor& x, Range columns) {
@@ -54,10 +54,7 @@ Floats floats(Context& ctx, const Tensor& x) {
 class Sum {
 public:
     Sum(Context& ctx, Tensor& result, Range columns, const Tensor& bias, Store store)
-        : ctx_(ctx),
-          result_(result),
-          columns_(columns),
-          beta_(bias || store == Store::accumulate ? 1.0f : 0.0f) {
+        : ctx_(ctx), result_(result), columns_(columns), store_(bias ? Store::accumulate : store) {
         if (in_place()) {
             data_ = result.data<float>() + columns.begin;
             stride_ = std::max<int64_t>(result.dim(1), 1);
@@ -66,13 +63,14 @@ public:
             memory_ = ctx.empty({result.dim(0), columns.size()}, DType::f32);
             data_ = memory_.data<float>();
         }
-        if (beta_ != 0) start(bias, store);
+        if (store_ == Store::accumulate) start(bias, store);
     }
 
-    /// += a b
-    void add(Factor a, Factor b, int64_t depth) {
-        gemm(ctx_, a, b, result_.dim(0), columns_.size(), depth, beta_, data_, stride_);
-        beta_ = 1;
+    /// += a b; b is stored as `b_order` says.
+    void add(Factor a, Factor b, int64_t depth, Order b_order) {
+        gemm(ctx_, {result_.dim(0), columns_.size(), depth, Order::as_stored, b_order, store_}, a, b,
+             {data_, stride_});
+        store_ = Store::accumulate;
     }
 
     void finish() {
@@ -113,11 +111,11 @@ private:
     Tensor memory_;
     float* data_ = nullptr;
     int64_t stride_ = 0;
-    float beta_;
+    Store store_;  // of the next product
 };
 
 /// Whether oneDNN's primitives take this product; they do not define products without terms.
-bool goes_native(DType dtype, const OneDnnMatmul::Product& p) {
+bool goes_native(DType dtype, const Product& p) {
     return dtype == DType::bf16 && has_native_matmul(dtype) && p.rows > 0 && p.columns > 0 && p.depth > 0;
 }
 
@@ -126,7 +124,7 @@ bool goes_native(DType dtype, const OneDnnMatmul::Product& p) {
 void matmul(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias, Tensor& y, Store store) {
     const auto [m, k] = x.dims<2>();
     const int64_t n = w.dim(0);
-    const OneDnnMatmul::Product product{m, n, k, Order::as_stored, Order::transposed, store};
+    const Product product{m, n, k, Order::as_stored, Order::transposed, store};
     if (goes_native(x.dtype(), product)) return ctx.resource<OneDnnMatmul>().run(product, x, w, bias, y);
 
     const Floats left = floats(ctx, x);
@@ -134,7 +132,7 @@ void matmul(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias, 
     for (int64_t i = 0; i < n; i += step) {
         const Range some{i, std::min(i + step, n)};
         Sum sum(ctx, y, some, bias, store);
-        sum.add(left.factor(), floats(ctx, w.rows(i, some.size())).factor(Order::transposed), k);
+        sum.add(left.factor(), floats(ctx, w.rows(i, some.size())).factor(), k, Order::transposed);
         sum.finish();
     }
 }
@@ -142,7 +140,7 @@ void matmul(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias, 
 void matmul_backward_input(Context& ctx, const Tensor& dy, const Tensor& w, Tensor& dx, Store store) {
     const auto [m, n] = dy.dims<2>();
     const int64_t k = w.dim(1);
-    const OneDnnMatmul::Product product{m, k, n, Order::as_stored, Order::as_stored, store};
+    const Product product{m, k, n, Order::as_stored, Order::as_stored, store};
     if (goes_native(dy.dtype(), product)) return ctx.resource<OneDnnMatmul>().run(product, dy, w, {}, dx);
 
     Sum sum(ctx, dx, {0, k}, {}, store);
@@ -151,7 +149,7 @@ void matmul_backward_input(Context& ctx, const Tensor& dy, const Tensor& w, Tens
     do {  // once even for n = 0, which makes dx 0
         const Range some{i, std::min(i + step, n)};
         const Floats left = floats(ctx, dy, some), right = floats(ctx, w.rows(i, some.size()));
-        sum.add(left.factor(), right.factor(), some.size());
+        sum.add(left.factor(), right.factor(), some.size(), Order::as_stored);
         i = some.end;
     } while (i < n);
     sum.finish();
@@ -160,7 +158,7 @@ void matmul_backward_input(Context& ctx, const Tensor& dy, const Tensor& w, Tens
 void matmul_backward_weight(Context& ctx, const Tensor& dy, const Tensor& x, Tensor& dw) {
     const auto [m, n] = dy.dims<2>();
     const int64_t k = x.dim(1);
-    const OneDnnMatmul::Product product{n, k, m, Order::transposed, Order::as_stored, Store::accumulate};
+    const Product product{n, k, m, Order::transposed, Order::as_stored, Store::accumulate};
     if (goes_native(dy.dtype(), product)) return ctx.resource<OneDnnMatmul>().run(product, dy, x, {}, dw);
 
     const Floats right = floats(ctx, x);
@@ -168,8 +166,8 @@ void matmul_backward_weight(Context& ctx, const Tensor& dy, const Tensor& x, Ten
     for (int64_t i = 0; i < n; i += step) {
         const Range some{i, std::min(i + step, n)};
         const Floats left = floats(ctx, dy, some);
-        gemm(ctx, left.factor(Order::transposed), right.factor(), some.size(), k, m, 1.0f,
-             dw.data<float>() + i * k, std::max<int64_t>(k, 1));
+        gemm(ctx, {some.size(), k, m, Order::transposed, Order::as_stored, Store::accumulate}, left.factor(),
+             right.factor(), {dw.data<float>() + i * k, std::max<int64_t>(k, 1)});
     }
 }
 

@@ -20,6 +20,18 @@ Description description(int64_t rows, int64_t columns, DType dtype, Order order 
     return {{rows, columns}, type_of(dtype), strides};
 }
 
+/// oneDNN 2 wants the product described first, oneDNN 3 all at once.
+dnnl::matmul::primitive_desc choose(const dnnl::engine& engine, const Description& a, const Description& b,
+                                    const Description& bias, const Description& c,
+                                    const dnnl::primitive_attr& attributes) {
+#if DNNL_VERSION_MAJOR >= 3
+    if (bias.is_zero()) return {engine, a, b, c, attributes};
+    return {engine, a, b, bias, c, attributes};
+#else
+    return {{a, b, bias, c}, attributes, engine};
+#endif
+}
+
 }  // namespace
 
 struct OneDnnMatmul::Library {
@@ -50,7 +62,7 @@ const OneDnnMatmul::Compiled& OneDnnMatmul::compiled(const Key& key) {
         sum.append_sum(1.0f);
         attributes.set_post_ops(sum);
     }
-    const dnnl::matmul::primitive_desc chosen({a, b, bias, c}, attributes, library_->engine);
+    const auto chosen = choose(library_->engine, a, b, bias, c, attributes);
     return compiled_.emplace(key, Compiled{chosen, dnnl::matmul(chosen)}).first->second;
 }
 

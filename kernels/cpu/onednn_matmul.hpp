@@ -5,8 +5,7 @@
 #include <map>
 #include <memory>
 
-#include "kernels/cpu/gemm.hpp"
-#include "kernels/matmul.hpp"
+#include "kernels/product.hpp"
 
 namespace espalier::cpu {
 
@@ -15,18 +14,8 @@ public:
     explicit OneDnnMatmul(Context&);
     ~OneDnnMatmul();
 
-    struct Product {
-        int64_t rows;
-        int64_t columns;
-        int64_t depth;
-        Order a_order;  ///< transposed: a is stored as [depth, rows]
-        Order b_order;  ///< transposed: b is stored as [columns, depth]
-        Store store;
-        auto operator<=>(const Product&) const = default;
-    };
-
-    /// c [rows, columns] = or += a b + bias [columns]; bias may be empty. a, b, bias of one dtype that the
-    /// processor multiplies in, c of that dtype or f32. No size is 0.
+    /// c = or += a b + bias [columns], as the product says; bias may be empty. a, b, bias of one dtype that
+    /// the processor multiplies in, c of that dtype or f32. No size is 0.
     void run(const Product& product, const Tensor& a, const Tensor& b, const Tensor& bias, Tensor& c);
 
 private:

@@ -1,12 +1,8 @@
 #include "kernels/cpu/top_k.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <vector>
-
-#include "kernels/cpu/element.hpp"
-#include "kernels/cpu/vector_math.hpp"
 
 namespace espalier::cpu {
 namespace {
@@ -54,68 +50,6 @@ private:
     std::vector<Candidate> heap_;
 };
 
-/// Smallest probability of a tail: less is what rounding of the log-sum-exp to f32 leaves of 1 less the rest.
-constexpr double least = 1e-7;
-
-/// One row's distributions over the buckets, and D's value and slope in the student's.
-struct Row {
-    std::vector<double> t, s, slope;
-
-    explicit Row(int64_t buckets) : t(static_cast<size_t>(buckets)), s(t.size()), slope(t.size()) {}
-
-    static void probabilities(const float* logits, float lse, double inverse_tau, std::vector<double>& p) {
-        double tail = 1;
-        for (size_t b = 0; b + 1 < p.size(); ++b) {
-            p[b] = std::max(std::exp(double{logits[b]} * inverse_tau - double{lse}), 1e-300);
-            tail -= p[b];
-        }
-        p.back() = std::max(tail, least);
-    }
-
-    double loss_and_slopes(Divergence kind) {
-        double loss = 0;
-        switch (kind) {
-            case Divergence::kl:
-                for (size_t b = 0; b < t.size(); ++b) {
-                    loss += t[b] * std::log(t[b] / s[b]);
-                    slope[b] = -t[b] / s[b];
-                }
-                return loss;
-            case Divergence::reverse_kl:
-                for (size_t b = 0; b < t.size(); ++b) {
-                    slope[b] = std::log(s[b] / t[b]);  // and 1, the same for all buckets
-                    loss += s[b] * slope[b];
-                }
-                return loss;
-            case Divergence::jsd:
-                for (size_t b = 0; b < t.size(); ++b) {
-                    const double m = 0.5 * (t[b] + s[b]);
-                    slope[b] = 0.5 * std::log(s[b] / m);
-                    loss += 0.5 * t[b] * std::log(t[b] / m) + s[b] * slope[b];
-                }
-                return loss;
-            case Divergence::mse:
-                for (size_t b = 0; b < t.size(); ++b) {
-                    loss += (s[b] - t[b]) * (s[b] - t[b]);
-                    slope[b] = 2 * (s[b] - t[b]);
-                }
-                return loss;
-            case Divergence::cosine: {
-                double ts = 0, tt = 0, ss = 0;
-                for (size_t b = 0; b < t.size(); ++b) {
-                    ts += t[b] * s[b];
-                    tt += t[b] * t[b];
-                    ss += s[b] * s[b];
-                }
-                const double inverse = 1 / std::sqrt(tt * ss);
-                for (size_t b = 0; b < t.size(); ++b) slope[b] = inverse * (ts / ss * s[b] - t[b]);
-                return 1 - ts * inverse;
-            }
-        }
-        throw InternalError("unknown divergence");
-    }
-};
-
 }  // namespace
 
 void row_top_k(Context& ctx, const Tensor& logits, int64_t first_id, Tensor& values, Tensor& ids) {
@@ -155,83 +89,6 @@ void pick_logits(Context&, const Tensor& logits, const Tensor& ids, int64_t firs
             picked.data<float>()[j] = here ? logits.data<float>()[i * n + column] : 0.0f;
         }
     }
-}
-
-void bucket_divergence(Context& ctx, Divergence kind, const Tensor& teacher, const Tensor& student,
-                       const Tensor& lse_t, const Tensor& lse_s, float tau, Tensor& loss, Tensor& slopes) {
-    const int64_t rows = teacher.dim(0), k = teacher.dim(1);
-#pragma omp parallel num_threads(ctx.threads())
-    {
-        Row row(k + 1);
-#pragma omp for
-        for (int64_t i = 0; i < rows; ++i) {
-            Row::probabilities(teacher.data<float>() + i * k, lse_t.data<float>()[i], 1.0 / double{tau},
-                               row.t);
-            Row::probabilities(student.data<float>() + i * k, lse_s.data<float>()[i], 1.0 / double{tau},
-                               row.s);
-            loss.data<float>()[i] = static_cast<float>(row.loss_and_slopes(kind));
-            double expected = 0;
-            for (size_t b = 0; b < row.s.size(); ++b) expected += row.s[b] * row.slope[b];
-            float* const out = slopes.data<float>() + i * (k + 1);
-            for (int64_t b = 0; b < k; ++b) out[b] = static_cast<float>(row.s[b] * (row.slope[b] - expected));
-            out[k] = static_cast<float>(row.slope[k] - expected);
-        }
-    }
-}
-
-void bucket_logit_gradient(Context& ctx, const LogitGradient& what, const Tensor& student,
-                           const Tensor& lse_s, const Tensor& ids, const Tensor& slopes, const Tensor& lse_1,
-                           const Tensor& labels, const Tensor& row_weights, Tensor& d_logits) {
-    const int64_t rows = student.dim(0), n = student.dim(1), k = ids.dim(1);
-    const float inverse_tau = 1.0f / what.tau;
-
-    const auto write_row = [&]<class T>(int64_t i, std::vector<float>& kept, T* out) {
-        const float weight = row_weights.data<float>()[i];
-        if (weight == 0) {
-            std::fill_n(out, n, T(0.0f));
-            return;
-        }
-        const int64_t label = what.label_weight != 0 ? labels.data<int32_t>()[i] : -1;
-        const float label_factor = label >= 0 ? weight * what.label_weight : 0.0f;
-        const float factor = weight * what.divergence_weight * inverse_tau, lse = lse_s.data<float>()[i];
-        // Whoever has labels has their log-sum-exp too. NOLINTNEXTLINE(clang-analyzer-core.NullDereference)
-        const float label_lse = label_factor != 0 ? lse_1.data<float>()[i] : infinity;
-        const float* const s = student.data<float>() + i * n;
-        const float* const slope = slopes.data<float>() + i * (k + 1);
-        const int32_t* const id = ids.data<int32_t>() + i * k;
-        const float tail = factor * slope[k];
-        const auto of_tail = [=](float z) __attribute__((always_inline)) {
-            return tail * fast_exp(z * inverse_tau - lse) + label_factor * fast_exp(z - label_lse);
-        };
-        const auto column_of = [&](int64_t token) {
-            const int64_t column = token - what.first_id;
-            return token >= 0 && column >= 0 && column < n ? column : -1;
-        };
-        // The few that are no part of the tail, before `out`, which may be `student`, is written.
-        for (int64_t b = 0; b < k; ++b) {
-            const int64_t column = column_of(id[b]);
-            if (column < 0) continue;
-            kept[b] = factor * slope[b] + label_factor * fast_exp(s[column] - label_lse) -
-                      (id[b] == label ? label_factor : 0);
-        }
-        const int64_t at_label = column_of(label);
-        const float for_label = at_label >= 0 ? of_tail(s[at_label]) - label_factor : 0.0f;
-#pragma omp simd
-        for (int64_t j = 0; j < n; ++j) store(out[j], of_tail(s[j]));
-        if (at_label >= 0) store(out[at_label], for_label);
-        for (int64_t b = 0; b < k; ++b) {
-            const int64_t column = column_of(id[b]);
-            if (column >= 0) store(out[column], kept[b]);
-        }
-    };
-    visit_float(d_logits.dtype(), [&]<class T>(T) {
-#pragma omp parallel num_threads(ctx.threads())
-        {
-            std::vector<float> kept(static_cast<size_t>(k));
-#pragma omp for
-            for (int64_t i = 0; i < rows; ++i) write_row(i, kept, d_logits.data<T>() + i * n);
-        }
-    });
 }
 
 }  // namespace espalier::cpu

@@ -67,4 +67,12 @@ namespace espalier::cpu {
     return std::fma(e, 0.693359375f, f + low);
 }
 
+/// For code that other back ends share.
+struct VectorMath {
+    [[gnu::always_inline]] static float exp(float x) { return fast_exp(x); }
+    [[gnu::always_inline]] static float log(float x) { return fast_log(x); }
+    /// max(0, x): exact, and no branch to keep from vectors.
+    [[gnu::always_inline]] static float positive(float x) { return 0.5f * (x + std::fabs(x)); }
+};
+
 }  // namespace espalier::cpu

@@ -2,54 +2,13 @@
 // The exponential costs some 20 instructions an element, under the 40 that memory gives time for.
 #include "kernels/cuda/activation.hpp"
 
+#include "kernels/activation_terms.hpp"
 #include "kernels/cuda/element.cuh"
 
 namespace espalier::cuda {
 namespace {
 
 constexpr int threads = 256;
-
-/// A nonlinearity's value and slope at a point.
-struct Point {
-    float value;
-    float slope;
-};
-
-/// 1 / (1 + e^-x), and one minus it without cancellation.
-struct Sigmoid {
-    float value;
-    float rest;
-};
-__device__ inline Sigmoid sigmoid(float x) {
-    const float e = expf(-x > 87.0f ? 87.0f : -x);
-    const float s = 1.0f / (1.0f + e);
-    return {s, e * s};
-}
-
-struct Silu {
-    __device__ static Point at(float x) {
-        const Sigmoid s = sigmoid(x);
-        return {x * s.value, s.value + x * s.value * s.rest};
-    }
-};
-
-/// The tanh form, by (1 + tanh(y)) / 2 = sigmoid(2 y).
-struct Gelu {
-    __device__ static Point at(float x) {
-        constexpr float c = 1.5957691216f, cubic = 0.044715f;  // c = 2 sqrt(2 / pi)
-        const Sigmoid s = sigmoid(c * (x + cubic * x * x * x));
-        return {x * s.value, s.value + x * s.value * s.rest * c * (1.0f + 3.0f * cubic * x * x)};
-    }
-};
-
-struct SquaredRelu {
-    __device__ static Point at(float x) {
-        const float positive = x > 0 ? x : 0.0f;
-        return {positive * positive, 2.0f * positive};
-    }
-};
-
-enum class Form { plain, gated };
 
 /// Of row i, columns j .. j + N - 1; the gate is the first half of a row of u.
 template <class F, Form form, int N, class T>
@@ -88,27 +47,11 @@ __global__ void backward(int64_t count, int64_t n, const T* dy, const T* u, T* d
     if constexpr (form == Form::gated) store<N>(du + from + n, up);
 }
 
-template <class F>
-void with_activation(Activation activation, F&& f) {
-    switch (activation) {
-        case Activation::swiglu:
-            return f.template operator()<Silu, Form::gated>();
-        case Activation::geglu:
-            return f.template operator()<Gelu, Form::gated>();
-        case Activation::relu2:
-            return f.template operator()<SquaredRelu, Form::plain>();
-        case Activation::gelu:
-            return f.template operator()<Gelu, Form::plain>();
-        case Activation::silu:
-            return f.template operator()<Silu, Form::plain>();
-    }
-}
-
 }  // namespace
 
 void activate(Context& ctx, Activation activation, const Tensor& u, Tensor& y) {
     const int64_t count = y.size(), n = y.dim(1);
-    with_activation(activation, [&]<class F, Form form>() {
+    with_activation<DeviceMath>(activation, [&]<class F, Form form>() {
         visit_elements(u.dtype(), [&]<class T>(T) {
             with_pack(n % pack == 0 && aligned(u.raw(), y.raw()), [&]<int N>() {
                 launch(forward<F, form, N, T>, blocks_for(count, threads * N), threads, 0, ctx.stream(),
@@ -120,7 +63,7 @@ void activate(Context& ctx, Activation activation, const Tensor& u, Tensor& y) {
 
 void activate_backward(Context& ctx, Activation activation, const Tensor& dy, const Tensor& u, Tensor& du) {
     const int64_t count = dy.size(), n = dy.dim(1);
-    with_activation(activation, [&]<class F, Form form>() {
+    with_activation<DeviceMath>(activation, [&]<class F, Form form>() {
         visit_elements(u.dtype(), [&]<class T>(T) {
             with_pack(n % pack == 0 && aligned(dy.raw(), u.raw(), du.raw()), [&]<int N>() {
                 launch(backward<F, form, N, T>, blocks_for(count, threads * N), threads, 0, ctx.stream(),

@@ -22,8 +22,8 @@ template <class T>
 struct Buffers {
     const float* gradient;
     float* master;
-    float* first;
-    float* second;
+    float* first_moment;
+    float* second_moment;
     T* parameter;
 };
 
@@ -32,8 +32,8 @@ __device__ void update(int64_t i, const Step& s, float decay, const Buffers<T>& 
     float g[N], w[N], m[N], v[N];
     load<N>(at.gradient + i, g);
     load<N>(at.master + i, w);
-    load<N>(at.first + i, m);
-    load<N>(at.second + i, v);
+    load<N>(at.first_moment + i, m);
+    load<N>(at.second_moment + i, v);
     for (int k = 0; k < N; ++k) {
         const float grad = s.scale * g[k];
         m[k] = s.beta1 * m[k] + (1.0f - s.beta1) * grad;
@@ -41,8 +41,8 @@ __device__ void update(int64_t i, const Step& s, float decay, const Buffers<T>& 
         const float decayed = w[k] - decay * w[k];
         w[k] = decayed - s.rate * (m[k] * s.correction1) / (sqrtf(v[k] * s.correction2) + s.eps);
     }
-    store<N>(at.first + i, m);
-    store<N>(at.second + i, v);
+    store<N>(at.first_moment + i, m);
+    store<N>(at.second_moment + i, v);
     store<N>(at.master + i, w);
     store<N>(at.parameter + i, w);
 }
@@ -51,8 +51,8 @@ template <class T>
 __global__ void step_chunks(const Chunk* chunks, Step s, Buffers<T> at) {
     const Chunk c = chunks[blockIdx.x];
     const float decay = s.rate * (s.weight_decay * c.decay);
-    const bool wide = aligned(at.gradient + c.begin, at.master + c.begin, at.first + c.begin,
-                              at.second + c.begin, at.parameter + c.begin);
+    const bool wide = aligned(at.gradient + c.begin, at.master + c.begin, at.first_moment + c.begin,
+                              at.second_moment + c.begin, at.parameter + c.begin);
     const int packed = wide ? c.size / pack * pack : 0, thread = static_cast<int>(threadIdx.x);
     for (int i = thread * pack; i < packed; i += threads * pack) update<pack>(c.begin + i, s, decay, at);
     for (int i = packed + thread; i < c.size; i += threads) update<1>(c.begin + i, s, decay, at);
@@ -61,15 +61,15 @@ __global__ void step_chunks(const Chunk* chunks, Step s, Buffers<T> at) {
 }  // namespace
 
 void adamw(Context& ctx, const AdamWOptions& o, const FlatRuns& runs, const Tensor& gradient, Tensor& master,
-           Tensor& first, Tensor& second, Tensor& parameter) {
+           Tensor& first_moment, Tensor& second_moment, Tensor& parameter) {
     const auto correction = [&](float beta) {
         return static_cast<float>(1.0 / (1.0 - std::pow(double{beta}, static_cast<double>(o.step))));
     };
     const Step step{o.learning_rate,     o.weight_decay,     o.beta1, o.beta2, o.eps, o.gradient_scale,
                     correction(o.beta1), correction(o.beta2)};
     visit_elements(parameter.dtype(), [&]<class T>(T) {
-        const Buffers<T> at{data<float>(gradient), data<float>(master), data<float>(first),
-                            data<float>(second), data<T>(parameter)};
+        const Buffers<T> at{data<float>(gradient), data<float>(master), data<float>(first_moment),
+                            data<float>(second_moment), data<T>(parameter)};
         launch(step_chunks<T>, narrow<unsigned>(chunk_count(runs)), threads, 0, ctx.stream(),
                data<Chunk>(runs.chunks()), step, at);
     });

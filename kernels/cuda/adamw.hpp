@@ -6,6 +6,6 @@
 namespace espalier::cuda {
 
 void adamw(Context& ctx, const AdamWOptions& options, const FlatRuns& runs, const Tensor& gradient,
-           Tensor& master, Tensor& first, Tensor& second, Tensor& parameter);
+           Tensor& master, Tensor& first_moment, Tensor& second_moment, Tensor& parameter);
 
 }  // namespace espalier::cuda

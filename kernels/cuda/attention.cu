@@ -111,10 +111,9 @@ struct BackwardInputs {
     T* dqkv;
     AttentionShape shape;
 
-    __device__ int64_t width() const { return (shape.query_heads + 2 * shape.kv_heads) * shape.head_dim; }
     /// Elements before head `head` (queries, keys, values counted through) of a token.
     __device__ int64_t at(int64_t batch, int64_t token, int64_t head) const {
-        return (batch * shape.seq + token) * width() + head * shape.head_dim;
+        return (batch * shape.seq + token) * qkv_width(shape) + head * shape.head_dim;
     }
     __device__ int64_t at_o(int64_t batch, int64_t token, int64_t head) const {
         return ((batch * shape.seq + token) * shape.query_heads + head) * shape.head_dim;
@@ -147,7 +146,7 @@ __global__ void backward_queries(BackwardInputs<T> in) {
     const int64_t item = int64_t{blockIdx.x} * warps + w;
     if (item >= s.seq * s.query_heads) return;
     const int64_t token = item / s.query_heads, head = item % s.query_heads, batch = blockIdx.y;
-    const int64_t key_head = s.query_heads + kv_head_of(s, head), stride = in.width();
+    const int64_t key_head = s.query_heads + kv_head_of(s, head), stride = qkv_width(s);
     const T* const keys = in.qkv + in.at(batch, 0, key_head);
     const T* const values = in.qkv + in.at(batch, 0, key_head + s.kv_heads);
     const float lse = in.lse[in.at_row(batch, token, head)], delta = in.delta[in.at_row(batch, token, head)];
@@ -181,7 +180,8 @@ __global__ void backward_keys(BackwardInputs<T> in) {
     const int w = static_cast<int>(threadIdx.x) / warp;
     const int64_t item = int64_t{blockIdx.x} * warps + w;
     if (item >= s.seq * s.kv_heads) return;
-    const int64_t token = item / s.kv_heads, kv = item % s.kv_heads, batch = blockIdx.y, stride = in.width();
+    const int64_t token = item / s.kv_heads, kv = item % s.kv_heads, batch = blockIdx.y,
+                  stride = qkv_width(s);
     const int64_t at_key = in.at(batch, token, s.query_heads + kv);
     const int64_t at_value = in.at(batch, token, s.query_heads + s.kv_heads + kv);
     const int64_t o_stride = s.query_heads * s.head_dim;

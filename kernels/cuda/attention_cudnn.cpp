@@ -8,6 +8,7 @@
 #include <tuple>
 #include <unordered_map>
 
+#include "kernels/attention_heads.hpp"
 #include "src/core/exact.hpp"
 
 // A graph describes one pass over one shape: tensors [batch, heads, seq, head_dim] with their strides, which
@@ -37,9 +38,6 @@ using Addresses = std::unordered_map<int64_t, void*>;
 
 int64_t o_width(const AttentionShape& s) {
     return s.query_heads * s.head_dim;
-}
-int64_t qkv_width(const AttentionShape& s) {
-    return (s.query_heads + 2 * s.kv_heads) * s.head_dim;
 }
 
 /// `heads` heads that stand side by side in rows of `width` elements, a row a token.

@@ -38,7 +38,7 @@ struct Inputs {
     __device__ int64_t at_row(int64_t batch, int64_t token, int64_t head) const {
         return (batch * shape.query_heads + head) * shape.seq + token;
     }
-    /// Of a row beyond the sequence: none.
+    /// Zero for rows past the end of the sequence.
     __device__ Span keys(int64_t batch, int64_t q) const {
         if (q >= shape.seq) return {0, 0};
         return keys_of(q, shape.window, starts_of(starts, batch, shape.seq));

@@ -1,7 +1,7 @@
 // What the kernels of attention share: which keys a query sees, and where heads stand in memory.
 #pragma once
 
-#include "kernels/attention.hpp"
+#include "kernels/attention_heads.hpp"
 #include "kernels/cuda/element.cuh"
 
 namespace espalier::cuda {
@@ -58,14 +58,6 @@ __device__ inline Capped capped(const AttentionShape& shape, float score) {
     if (shape.soft_cap == 0) return {score, 1.0f};
     const float t = tanhf(score / shape.soft_cap);
     return {shape.soft_cap * t, 1.0f - t * t};
-}
-
-__device__ inline int64_t kv_head_of(const AttentionShape& shape, int64_t query_head) {
-    return (shape.first + query_head) / shape.group;
-}
-
-inline int64_t qkv_width(const AttentionShape& shape) {
-    return (shape.query_heads + 2 * shape.kv_heads) * shape.head_dim;
 }
 
 }  // namespace espalier::cuda

@@ -6,15 +6,13 @@
 #include <compare>
 #include <map>
 
-#include "kernels/matmul.hpp"
+#include "kernels/product.hpp"
 
 namespace espalier::cuda {
 
 /// Throws InternalError with the library's name for the error, and the call.
 void check_cublas(cublasStatus_t code, const char* call);
 #define CHECK_CUBLAS(call) ::espalier::cuda::check_cublas((call), #call)
-
-enum class Order { as_stored, transposed };
 
 class CublasLt {
 public:
@@ -23,18 +21,9 @@ public:
     CublasLt(const CublasLt&) = delete;
     CublasLt& operator=(const CublasLt&) = delete;
 
-    /// A product of row-major matrices.
-    struct Product {
-        int64_t rows, columns, depth;
-        Order a_order;  ///< transposed: a is stored as [depth, rows]
-        Order b_order;  ///< transposed: b is stored as [columns, depth]
-        Store store;
-        auto operator<=>(const Product&) const = default;
-    };
-
-    /// c [rows, columns] = or += a b + bias [columns]; bias may be empty and has c's dtype. a and b of one
-    /// dtype, c of that or f32. Sums in f32, f32 factors in full (no TF32). No size is 0. Asynchronous on the
-    /// context's stream.
+    /// c = or += a b + bias [columns], as the product says; bias may be empty and has c's dtype. a and b of
+    /// one dtype, c of that or f32. Sums in f32, f32 factors in full (no TF32). No size is 0. Asynchronous on
+    /// the context's stream.
     void run(const Product& product, const Tensor& a, const Tensor& b, const Tensor& bias, Tensor& c);
 
 private:

@@ -3,9 +3,9 @@
 // on an H100. Two blocks of 512 threads a multiprocessor keep enough reads in flight.
 #include "kernels/cuda/divergence.hpp"
 
-#include "kernels/cuda/divergence_terms.cuh"
 #include "kernels/cuda/element.cuh"
 #include "kernels/cuda/reduce.cuh"
+#include "kernels/divergence_terms.hpp"
 
 namespace espalier::cuda {
 namespace {
@@ -74,8 +74,11 @@ __global__ void sums_of_rows(const float* teacher, const float* student, int64_t
     for (int64_t begin = threadIdx.x; begin < n; begin += run * threads) {
         float part[divergence_sum_count] = {};
         for (int64_t j = begin; j < n && j < begin + run * threads; j += threads) {
-            add_terms<kind>(teacher[row + j] * inverse_tau - from_t, student[row + j] * inverse_tau - from_s,
-                            part);
+            const auto term = terms<kind, DeviceMath>(teacher[row + j] * inverse_tau - from_t,
+                                                      student[row + j] * inverse_tau - from_s);
+            part[0] += term.first;
+            part[1] += term.second;
+            part[2] += term.third;
         }
         for (int k = 0; k < divergence_sum_count; ++k) total[k] += double{part[k]};
     }
@@ -105,11 +108,11 @@ struct GradientInputs {
     float inverse_tau, divergence_weight, label_weight;
 };
 
-enum class Terms { labels, divergence };
+enum class Objective { labels, divergence };
 
-/// kind is read only where the divergence is one of the terms. A thread reads an entry before it writes it,
-/// so that the gradient may take the student's place.
-template <Terms terms, Divergence kind, class T>
+/// kind is read only where the divergence is part of the objective. A thread reads an entry before it writes
+/// it, so that the gradient may take the student's place.
+template <Objective objective, Divergence kind, class T>
 __global__ void gradient_of_rows(GradientInputs in, T* d_logits) {
     const int64_t i = blockIdx.x, row = i * in.n;
     const float weight = in.row_weights[i];
@@ -119,7 +122,7 @@ __global__ void gradient_of_rows(GradientInputs in, T* d_logits) {
     const int64_t label_column = label >= 0 ? label - in.first_id : -1;
     float factor = 0, from_t = 0, from_s = 0;
     RowConstants constants;
-    if constexpr (terms == Terms::divergence) {
+    if constexpr (objective == Objective::divergence) {
         factor = weight * in.divergence_weight * in.inverse_tau;
         from_t = in.lse_t[i];
         from_s = in.lse_s[i];
@@ -128,10 +131,10 @@ __global__ void gradient_of_rows(GradientInputs in, T* d_logits) {
     for (int64_t j = threadIdx.x; j < in.n; j += threads) {
         const float s = in.student[row + j];
         float d = 0;
-        if constexpr (terms == Terms::divergence) {
+        if constexpr (objective == Objective::divergence) {
             if (weight != 0) {
-                d = factor * gradient<kind>(in.teacher[row + j] * in.inverse_tau - from_t,
-                                            s * in.inverse_tau - from_s, constants);
+                d = factor * gradient<kind, DeviceMath>(in.teacher[row + j] * in.inverse_tau - from_t,
+                                                        s * in.inverse_tau - from_s, constants);
             }
         }
         if (label_factor != 0) d += label_factor * (expf(s - lse_1) - (j == label_column ? 1.0f : 0.0f));
@@ -179,13 +182,12 @@ void label_logits(Context& ctx, const Tensor& logits, const Tensor& labels, int6
            data<float>(logits), data<int32_t>(labels), first_id, data<float>(labelled));
 }
 
-void divergence_sums(Context& ctx, Divergence kind, const Tensor& teacher, const Tensor& student,
-                     const Tensor& lse_t, const Tensor& lse_s, float tau, Tensor& sums) {
-    const int64_t rows = student.dim(0), n = student.dim(1);
+void divergence_sums(Context& ctx, Divergence kind, const Sides& sides, float tau, Tensor& sums) {
+    const int64_t rows = sides.student.dim(0), n = sides.student.dim(1);
     with_divergence(kind, [&]<Divergence constant>() {
-        launch(sums_of_rows<constant>, narrow<unsigned>(rows), threads, 0, ctx.stream(), data<float>(teacher),
-               data<float>(student), n, data<float>(lse_t), data<float>(lse_s), 1.0f / tau,
-               data<float>(sums));
+        launch(sums_of_rows<constant>, narrow<unsigned>(rows), threads, 0, ctx.stream(),
+               data<float>(sides.teacher), data<float>(sides.student), n, data<float>(sides.lse_t),
+               data<float>(sides.lse_s), 1.0f / tau, data<float>(sums));
     });
 }
 
@@ -197,23 +199,22 @@ void divergence_loss(Context& ctx, Divergence kind, const Tensor& sums, Tensor& 
     });
 }
 
-void logit_gradient(Context& ctx, const LogitGradient& what, const Tensor& teacher, const Tensor& student,
-                    const Tensor& lse_t, const Tensor& lse_s, const Tensor& sums, const Tensor& lse_1,
-                    const Tensor& labels, const Tensor& row_weights, Tensor& d_logits) {
+void logit_gradient(Context& ctx, const LossWeights& weights, const LossInputs& in, Tensor& d_logits) {
+    const auto& [teacher, student, lse_t, lse_s] = in.sides;
     const auto rows = narrow<unsigned>(student.dim(0));
-    const GradientInputs in{data<float>(teacher),  data<float>(student),     data<float>(lse_t),
-                            data<float>(lse_s),    data<float>(sums),        data<float>(lse_1),
-                            data<int32_t>(labels), data<float>(row_weights), student.dim(1),
-                            what.first_id,         1.0f / what.tau,          what.divergence_weight,
-                            what.label_weight};
+    const GradientInputs of_rows{
+        data<float>(teacher), data<float>(student),  data<float>(lse_t),       data<float>(lse_s),
+        data<float>(in.sums), data<float>(in.lse_1), data<int32_t>(in.labels), data<float>(in.row_weights),
+        student.dim(1),       in.first_id,           1.0f / weights.tau,       weights.divergence_weight,
+        weights.label_weight};
     visit_elements(d_logits.dtype(), [&]<class T>(T) {
-        if (!what.divergence) {
-            launch(gradient_of_rows<Terms::labels, Divergence::kl, T>, rows, threads, 0, ctx.stream(), in,
-                   data<T>(d_logits));
+        if (!weights.divergence) {
+            launch(gradient_of_rows<Objective::labels, Divergence::kl, T>, rows, threads, 0, ctx.stream(),
+                   of_rows, data<T>(d_logits));
             return;
         }
-        with_divergence(*what.divergence, [&]<Divergence kind>() {
-            launch(gradient_of_rows<Terms::divergence, kind, T>, rows, threads, 0, ctx.stream(), in,
+        with_divergence(*weights.divergence, [&]<Divergence kind>() {
+            launch(gradient_of_rows<Objective::divergence, kind, T>, rows, threads, 0, ctx.stream(), of_rows,
                    data<T>(d_logits));
         });
     });

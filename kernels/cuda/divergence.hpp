@@ -9,12 +9,9 @@ void softmax_statistics(Context& ctx, const Tensor& logits, float tau, Tensor& s
 void softmax_combine(Context& ctx, const Tensor& all, Tensor& lse);
 void label_logits(Context& ctx, const Tensor& logits, const Tensor& labels, int64_t first_id,
                   Tensor& labelled);
-void divergence_sums(Context& ctx, Divergence kind, const Tensor& teacher, const Tensor& student,
-                     const Tensor& lse_t, const Tensor& lse_s, float tau, Tensor& sums);
+void divergence_sums(Context& ctx, Divergence kind, const Sides& sides, float tau, Tensor& sums);
 void divergence_loss(Context& ctx, Divergence kind, const Tensor& sums, Tensor& loss);
-void logit_gradient(Context& ctx, const LogitGradient& what, const Tensor& teacher, const Tensor& student,
-                    const Tensor& lse_t, const Tensor& lse_s, const Tensor& sums, const Tensor& lse_1,
-                    const Tensor& labels, const Tensor& row_weights, Tensor& d_logits);
+void logit_gradient(Context& ctx, const LossWeights& weights, const LossInputs& in, Tensor& d_logits);
 void row_argmax(Context& ctx, const Tensor& logits, int64_t first_id, Tensor& best);
 
 }  // namespace espalier::cuda

@@ -22,6 +22,13 @@ inline __device__ void store(__nv_bfloat16* to, float x) {
     *to = __float2bfloat16(x);
 }
 
+/// For code that other back ends share.
+struct DeviceMath {
+    static __host__ __device__ float exp(float x) { return expf(x); }
+    static __host__ __device__ float log(float x) { return logf(x); }
+    static __host__ __device__ float positive(float x) { return x > 0 ? x : 0.0f; }
+};
+
 /// Elements that a thread moves at a time: 16 bytes of bf16, twice 16 of f32.
 constexpr int pack = 8;
 

@@ -2,9 +2,10 @@
 // select): with 8 bits a digit most rows of logits are done after two or three of eight, each of which reads
 // the row once; 128256 logits are 501 KiB, so 8192 rows are 4.2 GB a digit, 1.25 ms on an H100. The logits
 // share few values of their first digit, whose counts in shared memory then cost as much as the reads.
+#include "kernels/cuda/top_k.hpp"
+
 #include "kernels/cuda/element.cuh"
 #include "kernels/cuda/reduce.cuh"
-#include "kernels/cuda/top_k.hpp"
 #include "src/core/error.hpp"
 
 namespace espalier::cuda {

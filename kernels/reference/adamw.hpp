@@ -8,7 +8,7 @@ namespace espalier::reference {
 using Values = std::vector<double>;
 
 /// master, first and second moments are updated in place.
-void adamw(const AdamWOptions& options, const Values& gradient, Values& master, Values& first,
-           Values& second);
+void adamw(const AdamWOptions& options, const Values& gradient, Values& master, Values& first_moment,
+           Values& second_moment);
 
 }  // namespace espalier::reference

@@ -38,7 +38,7 @@ void probabilities(const std::vector<double>& qkv, const AttentionShape& shape,
                    const std::vector<int32_t>& starts, int64_t batch, int64_t head, std::vector<double>& p,
                    double* lse) {
     const int64_t seq = shape.seq, hd = shape.head_dim;
-    const int64_t key_head = shape.query_heads + (shape.first + head) / shape.group;
+    const int64_t key_head = shape.query_heads + (shape.first_in_group + head) / shape.group;
     p.assign(static_cast<size_t>(seq * seq), 0.0);
     for (int64_t q = 0; q < seq; ++q) {
         const double* const query = &qkv[place(shape, batch, q, head)];
@@ -72,7 +72,7 @@ AttentionResult attention(const std::vector<double>& qkv, const AttentionShape& 
     for (int64_t b = 0; b < shape.batch; ++b) {
         for (int64_t h = 0; h < heads && seq > 0; ++h) {
             probabilities(qkv, shape, starts, b, h, p, &result.lse[(b * heads + h) * seq]);
-            const int64_t value_head = heads + shape.kv_heads + (shape.first + h) / shape.group;
+            const int64_t value_head = heads + shape.kv_heads + (shape.first_in_group + h) / shape.group;
             for (int64_t q = 0; q < seq; ++q) {
                 double* const o = &result.o[((b * seq + q) * heads + h) * hd];
                 for (int64_t k = 0; k < seq; ++k) {
@@ -93,7 +93,7 @@ std::vector<double> attention_backward(const std::vector<double>& d_o, const std
     for (int64_t b = 0; b < shape.batch; ++b) {
         for (int64_t h = 0; h < heads && seq > 0; ++h) {
             probabilities(qkv, shape, starts, b, h, p, lse.data());
-            const int64_t key_head = heads + (shape.first + h) / shape.group;
+            const int64_t key_head = heads + (shape.first_in_group + h) / shape.group;
             const int64_t value_head = key_head + shape.kv_heads;
             for (int64_t q = 0; q < seq; ++q) {
                 const int64_t query = place(shape, b, q, h), out = ((b * seq + q) * heads + h) * hd;
@@ -123,7 +123,7 @@ std::vector<double> attention_cached(const std::vector<double>& q, const std::ve
     std::vector<double> o(q.size(), 0.0), p(static_cast<size_t>(length));
     for (int64_t t = 0; t < tokens; ++t) {
         for (int64_t h = 0; h < heads; ++h) {
-            const int64_t kv = (shape.first + h) / shape.group, at = (t * heads + h) * hd;
+            const int64_t kv = (shape.first_in_group + h) / shape.group, at = (t * heads + h) * hd;
             double sum = 0;
             for (int64_t k = 0; k < length; ++k) {
                 const double score =

@@ -2,10 +2,16 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 namespace espalier::reference {
 namespace {
+
+/// p log(p / q), 0 where p is 0.
+double relative_entropy(double p, double q) {
+    return p > 0 ? p * std::log(p / q) : 0;
+}
+
+}  // namespace
 
 Values softmax(const double* z, int64_t n, double tau) {
     const double max = *std::max_element(z, z + n);
@@ -22,12 +28,7 @@ double dot(const Values& a, const Values& b) {
     return sum;
 }
 
-/// p log(p / q), 0 where p is 0.
-double relative_entropy(double p, double q) {
-    return p > 0 ? p * std::log(p / q) : 0;
-}
-
-double of_row(Divergence kind, const Values& t, const Values& s) {
+double divergence_of(Divergence kind, const Values& t, const Values& s) {
     if (kind == Divergence::cosine) return 1 - dot(t, s) / std::sqrt(dot(t, t) * dot(s, s));
     double sum = 0;
     for (size_t j = 0; j < t.size(); ++j) {
@@ -52,8 +53,7 @@ double of_row(Divergence kind, const Values& t, const Values& s) {
     return sum;
 }
 
-/// dD / dp_s of one row.
-Values slopes(Divergence kind, const Values& t, const Values& s) {
+Values divergence_slopes(Divergence kind, const Values& t, const Values& s) {
     const double norm_t = std::sqrt(dot(t, t)), norm_s = std::sqrt(dot(s, s)), both = dot(t, s);
     Values out(t.size());
     for (size_t j = 0; j < t.size(); ++j) {
@@ -78,8 +78,6 @@ Values slopes(Divergence kind, const Values& t, const Values& s) {
     return out;
 }
 
-}  // namespace
-
 Values log_sum_exp(const Values& z, int64_t n, double tau) {
     Values out;
     for (int64_t row = 0; row < std::ssize(z); row += n) {
@@ -94,7 +92,7 @@ Values log_sum_exp(const Values& z, int64_t n, double tau) {
 Values divergence(Divergence kind, const Values& teacher, const Values& student, int64_t n, double tau) {
     Values out;
     for (int64_t row = 0; row < std::ssize(student); row += n) {
-        out.push_back(of_row(kind, softmax(&teacher[row], n, tau), softmax(&student[row], n, tau)));
+        out.push_back(divergence_of(kind, softmax(&teacher[row], n, tau), softmax(&student[row], n, tau)));
     }
     return out;
 }
@@ -107,87 +105,29 @@ Values cross_entropy(const Values& student, const std::vector<int32_t>& labels, 
     return out;
 }
 
-Values logit_gradient(const LogitGradient& what, const Values& teacher, const Values& student,
+Values logit_gradient(const LossWeights& weights, const Values& teacher, const Values& student,
                       const std::vector<int32_t>& labels, const Values& row_weights) {
     Values out(student.size());
     const auto rows = std::ssize(row_weights);
     const int64_t n = rows == 0 ? 0 : std::ssize(student) / rows;
-    const double tau = what.tau;
+    const double tau = weights.tau;
     for (int64_t i = 0; i < rows; ++i) {
         double* const d = out.data() + i * n;
-        if (what.divergence) {
+        if (weights.divergence) {
             const Values t = softmax(&teacher[i * n], n, tau), s = softmax(&student[i * n], n, tau);
-            const Values slope = slopes(*what.divergence, t, s);
+            const Values slope = divergence_slopes(*weights.divergence, t, s);
             const double expectation = dot(s, slope);
             for (int64_t j = 0; j < n; ++j) {
-                d[j] += double{what.divergence_weight} * s[j] * (slope[j] - expectation) / tau;
+                d[j] += double{weights.divergence_weight} * s[j] * (slope[j] - expectation) / tau;
             }
         }
-        if (what.label_weight != 0 && labels[i] >= 0) {
+        if (weights.label_weight != 0 && labels[i] >= 0) {
             const Values p = softmax(&student[i * n], n, 1);
             for (int64_t j = 0; j < n; ++j) {
-                d[j] += double{what.label_weight} * (p[j] - (j == labels[i] ? 1 : 0));
+                d[j] += double{weights.label_weight} * (p[j] - (j == labels[i] ? 1 : 0));
             }
         }
         for (int64_t j = 0; j < n; ++j) d[j] *= row_weights[i];
-    }
-    return out;
-}
-
-std::vector<int64_t> top_k(const double* z, int64_t n, int64_t k) {
-    std::vector<int64_t> ids(static_cast<size_t>(n));
-    std::iota(ids.begin(), ids.end(), int64_t{0});
-    std::stable_sort(ids.begin(), ids.end(), [&](int64_t x, int64_t y) { return z[x] > z[y]; });
-    ids.resize(static_cast<size_t>(k));
-    return ids;
-}
-
-namespace {
-
-/// Probabilities of the tokens `ids`, and of all others together.
-Values buckets(const Values& p, const std::vector<int64_t>& ids) {
-    Values out;
-    double tail = 0;
-    for (const double value : p) tail += value;
-    for (const int64_t id : ids) {
-        out.push_back(p[static_cast<size_t>(id)]);
-        tail -= out.back();
-    }
-    out.push_back(tail);
-    return out;
-}
-
-}  // namespace
-
-Values top_k_divergence(Divergence kind, const Values& teacher, const Values& student, int64_t n, double tau,
-                        int64_t k) {
-    Values out;
-    for (int64_t row = 0; row < std::ssize(student); row += n) {
-        const auto ids = top_k(&teacher[row], n, k);
-        out.push_back(of_row(kind, buckets(softmax(&teacher[row], n, tau), ids),
-                             buckets(softmax(&student[row], n, tau), ids)));
-    }
-    return out;
-}
-
-Values top_k_logit_gradient(const LogitGradient& what, int64_t k, const Values& teacher,
-                            const Values& student, const std::vector<int32_t>& labels,
-                            const Values& row_weights) {
-    LogitGradient of_labels = what;
-    of_labels.divergence = std::nullopt;
-    Values out = logit_gradient(of_labels, teacher, student, labels, row_weights);
-    const auto rows = std::ssize(row_weights);
-    const int64_t n = rows == 0 ? 0 : std::ssize(student) / rows;
-    for (int64_t i = 0; i < rows; ++i) {
-        const auto ids = top_k(&teacher[i * n], n, k);
-        const Values p = softmax(&student[i * n], n, what.tau), s = buckets(p, ids);
-        const Values slope = slopes(*what.divergence, buckets(softmax(&teacher[i * n], n, what.tau), ids), s);
-        const double expectation = dot(s, slope);
-        for (int64_t j = 0; j < n; ++j) {
-            const auto at = std::find(ids.begin(), ids.end(), j);  // the tail is the last bucket
-            out[i * n + j] += row_weights[i] * double{what.divergence_weight} / double{what.tau} * p[j] *
-                              (slope[static_cast<size_t>(at - ids.begin())] - expectation);
-        }
     }
     return out;
 }

@@ -7,6 +7,16 @@ namespace espalier::reference {
 
 using Values = std::vector<double>;
 
+/// softmax(z / tau) of one row z [n].
+Values softmax(const double* z, int64_t n, double tau);
+
+/// D of two distributions over the same entries, and dD / ds of each entry.
+double divergence_of(Divergence kind, const Values& t, const Values& s);
+Values divergence_slopes(Divergence kind, const Values& t, const Values& s);
+
+/// sum a b.
+double dot(const Values& a, const Values& b);
+
 /// log sum exp(z / tau) of every row of z [rows, n].
 Values log_sum_exp(const Values& z, int64_t n, double tau);
 
@@ -17,17 +27,7 @@ Values divergence(Divergence kind, const Values& teacher, const Values& student,
 Values cross_entropy(const Values& student, const std::vector<int32_t>& labels, int64_t n);
 
 /// d/dstudent of sum over rows of row_weight * (divergence_weight * D + label_weight * cross entropy).
-Values logit_gradient(const LogitGradient& what, const Values& teacher, const Values& student,
+Values logit_gradient(const LossWeights& weights, const Values& teacher, const Values& student,
                       const std::vector<int32_t>& labels, const Values& row_weights);
-
-/// The ids [k] of a row's largest logits, of equal ones the lower first.
-std::vector<int64_t> top_k(const double* z, int64_t n, int64_t k);
-
-/// D over the teacher's k most likely tokens and one bucket for the others, and logit_gradient with it.
-Values top_k_divergence(Divergence kind, const Values& teacher, const Values& student, int64_t n, double tau,
-                        int64_t k);
-Values top_k_logit_gradient(const LogitGradient& what, int64_t k, const Values& teacher,
-                            const Values& student, const std::vector<int32_t>& labels,
-                            const Values& row_weights);
 
 }  // namespace espalier::reference

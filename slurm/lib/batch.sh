@@ -1,20 +1,35 @@
-# For sourcing by the batch scripts: guards, environment, launch with srun, and what follows from the exit code.
+# For sourcing by the batch scripts: guards, environment, launch with srun.
 # shellcheck shell=bash disable=SC2154
 set -euo pipefail
 # shellcheck source=slurm/lib/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 # shellcheck source=slurm/lib/cluster.sh
 source "$(dirname "${BASH_SOURCE[0]}")/cluster.sh"
+# shellcheck source=slurm/lib/controller.sh
+source "$(dirname "${BASH_SOURCE[0]}")/controller.sh"
 # shellcheck source=slurm/lib/run.sh
 source "$(dirname "${BASH_SOURCE[0]}")/run.sh"
 # shellcheck source=slurm/lib/search.sh
 source "$(dirname "${BASH_SOURCE[0]}")/search.sh"
+# shellcheck source=slurm/lib/ending.sh
+source "$(dirname "${BASH_SOURCE[0]}")/ending.sh"
 
 # batch_main JOB ARGUMENT...: the whole of a batch script.
 batch_main() {
-    local job_wanted=$1 code=0
+    local code=0
+    program_name=$1.sbatch
     shift
-    program_name=$job_wanted.sbatch
+    open_batch "$@"
+    say "job $SLURM_JOB_ID on ${SLURM_JOB_NODELIST:-?}, start $((${SLURM_RESTART_COUNT:-0} + 1)), $(date '+%F %T')"
+    load_cluster "$cluster"
+    prepare_environment
+    reach_nodes || code=$?
+    if [[ $code -eq 0 ]]; then run_batch || code=$?; fi
+    end_batch "$code"
+}
+
+# Reads the command line and the stage's folder. A configuration without such a folder is a single job's.
+open_batch() {
     case ${1:-} in
         --help | -h)
             usage_of "$slurm_folder/$program_name"
@@ -28,43 +43,43 @@ batch_main() {
     config=$1
     [[ -r $config ]] || refuse "$config cannot be read"
     [[ -n ${SLURM_JOB_ID:-} ]] || refuse "not inside a Slurm job; submit it: sbatch slurm/$program_name $config"
+    # Of an array's element SLURM_JOB_ID will not do: one element has the array's own, which names all of them.
+    batch_id=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID:-}} batch_id=${batch_id:-$SLURM_JOB_ID}
     # SIGTERM announces a preemption or the end; the ranks have it too, and this shell sees their end through.
     trap 'say "SIGTERM: waiting for the ranks to stop"' TERM
 
-    stage_folder=$(dirname "$config")
+    stage_folder=$(dirname "$config") home_folder=$(dirname "$config")
     if [[ -e $stage_folder/stage.env ]]; then
         load_stage "$stage_folder"
+        open_stage
     else
-        espalier=${ESPALIER:-espalier} cluster=${ESPALIER_CLUSTER:-} job=$job_wanted
+        espalier=${ESPALIER:-espalier} cluster=${ESPALIER_CLUSTER:-} job=${program_name%.sbatch}
     fi
     command -v "$espalier" > /dev/null || refuse "$espalier is not there; set ESPALIER to the program's path"
-    load_cluster "$cluster"
-    say "job $SLURM_JOB_ID on ${SLURM_JOB_NODELIST:-?}, start $((${SLURM_RESTART_COUNT:-0} + 1)), $(date '+%F %T')"
-    prepare_environment
-    check_shared "$stage_folder" || code=$?
+}
 
-    if [[ $code -ne 0 ]]; then
-        say "the nodes could not be reached (srun ended with $code)"
-        [[ $(judge "$code" "$config.attempts") != again ]] || code=3
-    elif [[ $job == candidate ]]; then
+run_batch() {
+    local code=0
+    if [[ $job == candidate ]]; then
         [[ -n ${SLURM_ARRAY_TASK_ID:-} ]] || refuse "a candidate is one element of a job array: sbatch --array=0-N"
         run_candidate "$stage_folder" "$SLURM_ARRAY_TASK_ID" || code=$?
         # Its steps were stages of their own; back to the array's.
-        load_stage "$(dirname "$config")"
+        load_stage "$home_folder"
         [[ $code -ne 0 ]] || candidate_finished
+        return "$code"
     elif [[ -e $stage_folder/stage.env ]]; then
-        run_stage "$stage_folder" || code=$?
+        run_stage "$stage_folder"
     else
-        run_alone "$job_wanted" || code=$?
+        run_alone
     fi
-    end_batch "$code"
 }
 
 # Without a pipeline: the run's folder, which knows how far it is, is named by the file.
 run_alone() {
     local run code=0
     run=$(sed -n 's/^ *out *= *//p' "$config" | tail -n 1)
-    launch "$espalier" "$1" --config "$config" || code=$?
+    stop_file=${run:+$run/stop}
+    launch_job "$job" "$config" || code=$?
     case $(judge "$code" "$config.attempts" "$run") in
         done) rm -f "$config.attempts" ;;
         again) return 3 ;;
@@ -75,15 +90,17 @@ run_alone() {
 # All elements done: the array is. Each looks after its own end, so the last one sees them all.
 candidate_finished() {
     local k count
-    count=$(count_candidates "$candidates")
-    [[ $count -le $array ]] || count=$array
-    for ((k = 0; k < count; ++k)); do [[ -e $stage_folder/$k/evaluate/done ]] || return 0; done
+    count=$(candidates_to_rank)
+    for ((k = 0; k < count; ++k)); do candidate_done "$k" || return 0; done
     finish_stage
 }
 
 prepare_environment() {
-    local ranks=${SLURM_NTASKS_PER_NODE:-} cpus=${SLURM_CPUS_PER_TASK:-1} gpus
+    local ranks=${SLURM_NTASKS_PER_NODE:-} cpus=${SLURM_CPUS_PER_TASK:-} gpus
     ranks=${ranks%%(*}
+    # A single job whose command line says nothing of cores has the node's for its ranks.
+    [[ -n $cpus ]] || cpus=$((${SLURM_CPUS_ON_NODE:-1} / ${ranks:-1}))
+    [[ $cpus -gt 0 ]] || cpus=1
     # Since 22.05 srun no longer takes --cpus-per-task from the batch script.
     export SRUN_CPUS_PER_TASK=$cpus
     export OMP_NUM_THREADS=$cpus HDF5_USE_FILE_LOCKING=FALSE
@@ -96,6 +113,19 @@ prepare_environment() {
         refuse "$ranks ranks share $gpus GPUs on each node; ask for one rank per GPU (ranks-per-node = $gpus)"
     fi
     if declare -F load_modules > /dev/null; then load_modules; fi
+}
+
+# Nodes that cannot be reached are another start's luck, three times at most.
+reach_nodes() {
+    local code=0 attempts=$config.unreached${SLURM_ARRAY_TASK_ID:+.$SLURM_ARRAY_TASK_ID}
+    check_shared "$stage_folder" || code=$?
+    if [[ $code -eq 0 ]]; then
+        rm -f "$attempts"
+        return 0
+    fi
+    say "the nodes could not be reached (srun ended with $code)"
+    [[ $(judge "$code" "$attempts") != again ]] || code=3
+    return "$code"
 }
 
 # A folder that only this node sees would be found empty by the others, or by the next start on another node.
@@ -115,28 +145,8 @@ check_shared() {
 # must not end the others (--kill-on-bad-exit); one that dies takes the rest with it through MPI, at the latest after --wait.
 launch() {
     local binding=()
+    if was_cancelled "$home_folder" "$batch_id"; then return 3; fi
     [[ ${SLURM_GPUS_ON_NODE:-0} -eq 0 ]] || binding=(--gpu-bind=none)
     srun --mpi="$mpi" --kill-on-bad-exit=0 --wait=30 "${binding[@]}" "${srun_options[@]}" \
         "$slurm_folder/lib/rank.sh" "$cluster_file" "$@" --threads "$SRUN_CPUS_PER_TASK"
 }
-
-# Exit code 3 puts the job back into the queue, unless somebody ended it, or links of a chain follow.
-end_batch() {
-    case $1 in
-        0) say "done, $(date '+%F %T')" ;;
-        3)
-            if [[ -e $stage_folder/cancelled || $(job_state) != RUNNING ]]; then
-                say "work is left; ended by request, not queued again"
-            elif [[ -e $stage_folder/links ]]; then
-                say "work is left for the next link"
-            else
-                say "work is left; queued again"
-                scontrol requeue "$SLURM_JOB_ID"
-            fi
-            ;;
-    esac
-    exit "$1"
-}
-
-# As the controller sees it; a job that scancel ended is COMPLETING or CANCELLED by now.
-job_state() { squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T 2> /dev/null | head -n 1 || echo RUNNING; }

@@ -4,6 +4,10 @@
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 # shellcheck source=slurm/lib/cluster.sh
 source "$(dirname "${BASH_SOURCE[0]}")/cluster.sh"
+# shellcheck source=slurm/lib/controller.sh
+source "$(dirname "${BASH_SOURCE[0]}")/controller.sh"
+# shellcheck source=slurm/lib/lock.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lock.sh"
 # shellcheck source=slurm/lib/run.sh
 source "$(dirname "${BASH_SOURCE[0]}")/run.sh"
 # shellcheck source=slurm/lib/search.sh

@@ -2,6 +2,8 @@
 #   job.ini       options of the espalier job        stage.env    job, output, hash, espalier, cluster
 #   summary.json  its results                        log          everything it said, appended
 #   done          the hash of what it was made from; there only when the stage is done
+#   jobs          ids of its Slurm jobs              cancelled    those of them that somebody ended
+#   ended         the exit code of its last job      links        there where no job of it may queue itself again
 #   attempts      a line for each start that died: how far the run was, and the exit code
 # shellcheck shell=bash disable=SC2154
 
@@ -16,6 +18,9 @@ load_stage() {
 # is_done FOLDER HASH OUTPUT
 is_done() { [[ -e $1/done && $(< "$1/done") == "$2" && -e $3 ]]; }
 
+# was_cancelled FOLDER ID: of a job, an element of an array, or elements that wait together
+was_cancelled() { grep -qxF -- "${2%%_*}" "$1/cancelled" 2> /dev/null; }
+
 # How far a run is: the name of its newest whole checkpoint.
 progress_mark() {
     if [[ -d ${1:-} && -e $1/latest ]]; then head -n 1 "$1/latest"; else echo start; fi
@@ -26,7 +31,10 @@ finish_stage() {
         say "the job ended well but $output is missing; not taken as done"
         return 1
     }
-    echo "$hash" | publish "$stage_folder/done"
+    echo "$hash" | publish "$stage_folder/done" || {
+        say "$stage_folder/done cannot be written; not taken as done"
+        return 1
+    }
     rm -f "$stage_folder/attempts"
 }
 
@@ -48,6 +56,32 @@ judge() {
     esac
 }
 
+# On nodes with GPUs a job that can compute there has to: left to itself (auto), the program takes the processor where it must.
+device_option() {
+    [[ ${SLURM_GPUS_ON_NODE:-0} -gt 0 ]] || return 0
+    case $1 in
+        importance | search | train | distill | evaluate) grep -qE '^ *device *= *(cpu|cuda)' "$2" || echo --device=cuda ;;
+    esac
+}
+
+# launch_job JOB CONFIG: the program, by the launcher's own launch COMMAND... Where a rank fails, srun and mpirun may end with a
+# code of theirs; the program leaves its own in a file.
+launch_job() {
+    local code=0 left=$2.exit-code device
+    rm -f "$left"
+    device=$(device_option "$1" "$2")
+    ESPALIER_EXIT_CODE_FILE=$left launch "$espalier" "$1" --config "$2" ${device:+"$device"} || code=$?
+    case $code in
+        0 | 2 | 3) ;;
+        *) if grep -qxE '[123]' "$left" 2> /dev/null; then code=$(< "$left"); fi ;;
+    esac
+    return "$code"
+}
+
+# Somebody's wish that the run ends at its next step; the program's next start takes it back.
+stop_file=""
+asked_to_stop() { [[ -n $stop_file && -e $stop_file ]]; }
+
 # run_stage FOLDER: runs it with launch COMMAND..., unless it is done. Returns 0 done, 3 to be started again, else give up.
 run_stage() {
     local code=0 verdict run=""
@@ -58,7 +92,7 @@ run_stage() {
     fi
     case $job in
         train | distill)
-            run=$(dirname "$output")
+            run=$(dirname "$output") stop_file=$run/stop
             # model.h5 appears by rename, as a run's last act: a start that died between it and its marker was done.
             if [[ -e $output && -e $stage_folder/started && $(< "$stage_folder/started") == "$hash" ]]; then
                 finish_stage
@@ -70,7 +104,7 @@ run_stage() {
     if [[ $job == choose ]]; then
         choose_candidate || code=$?
     else
-        launch "$espalier" "$job" --config "$stage_folder/job.ini" || code=$?
+        launch_job "$job" "$stage_folder/job.ini" || code=$?
     fi
     verdict=$(judge "$code" "$stage_folder/attempts" "$run")
     case $verdict in

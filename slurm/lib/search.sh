@@ -6,10 +6,11 @@ count_candidates() { python3 -c 'import json, sys; print(len(json.load(open(sys.
 # run_candidate FOLDER K: the three steps of candidate K, each a stage of its own in FOLDER/K, as FOLDER/<step>.ini and
 # <step>.env (with @K@ for the number) say.
 run_candidate() {
-    local folder=$1 k=$2 step code
+    local folder=$1 k=$2 count step code
     # shellcheck source=/dev/null
     source "$folder/stage.env"
-    if [[ $k -ge $(count_candidates "$candidates") ]]; then
+    count=$(count_candidates "$candidates") || { say "$candidates cannot be read"; return 1; }
+    if [[ $k -ge $count ]]; then
         say "candidate $k: the search found fewer"
         return 0
     fi
@@ -23,12 +24,22 @@ run_candidate() {
     done
 }
 
+# candidate_done K: as candidates were last submitted; markers of a former search do not count.
+candidate_done() { is_done "$candidate_folder/$1/evaluate" "$candidate_hash" "$candidate_folder/$1/evaluate/summary.json"; }
+
+# Candidates that there are, at most as many as the array's elements.
+candidates_to_rank() {
+    local count
+    count=$(count_candidates "$candidates") || return
+    echo $((count < array ? count : array))
+}
+
 # The best candidate's cut becomes the model to distil.
 choose_candidate() {
     local k count best="" least="" loss
-    count=$(count_candidates "$candidates") || return
-    [[ $count -le $array ]] || count=$array
+    count=$(candidates_to_rank) || { say "$candidates cannot be read"; return 1; }
     for ((k = 0; k < count; ++k)); do
+        candidate_done "$k" || { say "candidate $k is not done: $candidate_folder/$k"; return 2; }
         loss=$(json_value "$candidate_folder/$k/evaluate/summary.json" loss)
         [[ -n $loss ]] || { say "candidate $k has no loss yet: $candidate_folder/$k/evaluate/summary.json"; return 1; }
         if [[ -z $least ]] || awk -v a="$loss" -v b="$least" 'BEGIN { exit !(a < b) }'; then best=$k least=$loss; fi

@@ -7,37 +7,61 @@ shopt -s lastpipe
 declare -ga stages
 declare -gA stage_job stage_needs stage_output stage_options stage_hash stage_section
 
-resource_keys="nodes ranks-per-node cpus-per-rank gpus-per-node time partition account qos constraint signal links at-once requeue"
+resource_keys="nodes ranks-per-node cpus-per-rank gpus-per-node time partition account qos constraint sbatch signal links at-once requeue"
 
-# load_pipeline FILE: checks it and fills the table. Relative paths count from the file's folder.
+# load_pipeline FILE [without-inputs]: checks it and fills the table. Relative paths count from the file's folder. Without
+# inputs, what they were may be gone: stages keep the hashes that they were written with.
 load_pipeline() {
+    inputs=${2:-required}
     [[ -r ${1:-} ]] || refuse "${1:-the pipeline\'s file} cannot be read"
     pipeline_file=$(realpath "$1")
     pipeline_base=$(dirname "$pipeline_file")
     read_ini "$pipeline_file"
     check_pipeline
     run_folder=$(path_of "${ini[pipeline.out]}")
-    espalier=${ini[pipeline.espalier]:-${ESPALIER:-}}
-    if [[ -n $espalier ]]; then
-        [[ $espalier != */* ]] || espalier=$(path_of "$espalier")
-    else
-        espalier=$project/build/release/espalier
-    fi
-    espalier=$(command -v "$espalier") || refuse "the program $espalier is not there; scripts/build makes it, or name it as [pipeline] espalier"
+    find_program
     load_cluster "${ini[pipeline.cluster]:-}"
     list_stages
     local name
     for name in "${stages[@]}"; do stage_hash[$name]=$(hash_stage "$name"); done
+    [[ $inputs != gone ]] || keep_hashes
 }
+
+# As [pipeline] names it, from the file's folder; as ESPALIER does, from the current one.
+find_program() {
+    espalier=${ini[pipeline.espalier]:-}
+    if [[ $espalier == */* ]]; then
+        espalier=$(path_of "$espalier")
+    elif [[ -z $espalier ]]; then
+        espalier=${ESPALIER:-$project/build/release/espalier}
+        [[ $espalier != */* ]] || espalier=$(realpath -m "$espalier")
+    fi
+    espalier=$(command -v "$espalier") || refuse "the program $espalier is not there; scripts/build makes it, or name it as [pipeline] espalier"
+}
+
+missing_input() {
+    [[ $inputs != required ]] || refuse "$1"
+    inputs=gone
+}
+
+keep_hashes() {
+    local name hash
+    for name in "${stages[@]}"; do
+        hash=$(hash_in "$(stage_folder_of "$name")")
+        [[ -z $hash ]] || stage_hash[$name]=$hash
+    done
+}
+hash_in() { sed -n 's/^hash=//p' "$1/stage.env" 2> /dev/null || true; }
 
 path_of() { if [[ $1 == /* ]]; then echo "$1"; else realpath -m "$pipeline_base/$1"; fi; }
 
 check_pipeline() {
     local section name
     local known="pipeline data import tokenize importance search prune correct distill evaluate export resources"
+    local parts="tokenize-train tokenize-valid candidates choose evaluate-teacher evaluate-student"
     for section in "${ini_sections[@]}"; do
-        name=${section#resources.}
-        [[ " $known " == *" $name "* ]] || refuse "$pipeline_file: unknown section [$section]; there are: $known, and [resources.<one of them>]"
+        [[ $section != resources.* || " $known $parts " != *" ${section#resources.} "* ]] || continue
+        [[ " $known " == *" $section "* ]] || refuse "$pipeline_file: unknown section [$section]; there are: $known, and [resources.X], X one of them or of $parts"
     done
     check_keys pipeline model out espalier cluster
     check_keys data train valid
@@ -58,6 +82,7 @@ check_pipeline() {
         case ${name##*.} in
             teacher | student | from | summary | config | resume | force | quiet | dump-config | help | importance | candidates | candidate)
                 refuse "[${name%.*}] ${name##*.}: the pipeline sets this itself" ;;
+            threads) refuse "[${name%.*}] threads: a rank has as many as it has cores; set cpus-per-rank in [resources]" ;;
             model | out) [[ $name == pipeline.* ]] || refuse "[${name%.*}] ${name##*.}: the pipeline sets this itself" ;;
         esac
     done
@@ -73,10 +98,14 @@ options_of() {
     done
 }
 
+# split VALUE: into words. What looks like a pattern stays one: it counts from the file's folder, not from the current one.
+split() { read -ra words <<< "${1//$'\n'/ }"; }
+
 # words_as KEY VALUE: one line a word, paths made absolute; numbers are weights of a blend.
 words_as() {
-    local word
-    for word in $2; do
+    local word words
+    split "$2"
+    for word in "${words[@]}"; do
         [[ $word =~ ^[0-9.]+$ ]] || word=$(path_of "$word")
         echo "$1 = $word"
     done
@@ -84,15 +113,14 @@ words_as() {
 
 # text_as KEY PATTERN: one line a file that fits.
 text_as() {
-    local pattern file found=no
-    for pattern in $2; do
+    local pattern file words
+    split "$2"
+    for pattern in "${words[@]}"; do
         while IFS= read -r file; do
             [[ -e $file ]] || continue
             echo "$1 = $file"
-            found=yes
         done < <(compgen -G "$(path_of "$pattern")" | LC_ALL=C sort)
     done
-    [[ $found == yes ]] || refuse "[tokenize]: no file fits \"$2\""
 }
 
 # resource STAGE KEY: [resources.<section>], else [resources], else nothing.
@@ -115,7 +143,7 @@ list_stages() {
     local run=$run_folder model=$run_folder/model.h5 source student=$run_folder/pruned.h5 teacher train="" valid="" tokens="" held=""
     local need_model=import need_teacher
     source=$(path_of "${ini[pipeline.model]}")
-    [[ -e $source ]] || refuse "[pipeline] model: $source is not there"
+    [[ -e $source ]] || missing_input "[pipeline] model: $source is not there"
 
     if [[ $source == *.h5 ]]; then
         model=$source need_model=""
@@ -128,7 +156,8 @@ list_stages() {
     local part lines
     for part in train valid; do
         [[ -n ${ini[tokenize.$part]:-} ]] || continue
-        lines=$(text_as input "${ini[tokenize.$part]}") || exit
+        lines=$(text_as input "${ini[tokenize.$part]}")
+        [[ -n $lines ]] || missing_input "[tokenize]: no file fits \"${ini[tokenize.$part]}\""
         { options_of tokenize train valid; [[ -n ${ini[tokenize.tokenizer]:-} ]] || echo "tokenizer = $model"; echo "$lines"; echo "out = $run/$part"; } |
             add_stage "tokenize-$part" tokenize tokenize "$need_model" "$run/$part.idx"
         if [[ $part == train ]]; then train="data = $run/train" tokens=tokenize-train; else valid=$run/valid held=tokenize-valid; fi
@@ -142,7 +171,9 @@ list_stages() {
         {
             [[ -n ${ini[correct.lr]:-} ]] || fifth_of lr
             [[ -n ${ini[correct.min-lr]:-} ]] || fifth_of min-lr
-            inherit correct seq-len global-batch micro-batch warmup-steps
+            inherit correct seq-len global-batch micro-batch warmup-steps recompute dtype checkpoint-every
+            # A layout is one thing: whose tp is named has a pp of its own too.
+            [[ -n ${ini[correct.tp]:-}${ini[correct.pp]:-}${ini[correct.virtual-stages]:-} ]] || inherit correct tp pp virtual-stages
             options_of correct
             echo "model = $model"; echo "$train"; echo "out = $run/teacher"
         } | add_stage correct correct train "$need_model $tokens" "$run/teacher/model.h5"
@@ -225,7 +256,9 @@ candidate_options() {
 # run's own place is no part of it: a folder that was moved is as done as before.
 hash_stage() {
     local name=$1 need path
-    local limits='tp|pp|virtual-stages|threads|device|micro-batch|checkpoint-every|keep|log-every|valid-every|exit-after-[a-z]+'
+    # What the program lets a run change (configuration() in jobs/training_options.cpp).
+    local limits='tp|pp|virtual-stages|teacher-tp|teacher-pp|device|share-device|micro-batch|recompute'
+    limits+='|checkpoint-every|keep|log-every|log-level|valid-every|exit-after-[a-z]+'
     {
         echo "${stage_job[$name]}"
         grep -vE "^($limits) = " <<< "${stage_options[$name]//"$run_folder"/RUN}"
@@ -240,32 +273,37 @@ hash_stage() {
 stage_folder_of() { echo "$run_folder/stages/$1"; }
 stage_done() { is_done "$(stage_folder_of "$1")" "${stage_hash[$1]}" "${stage_output[$1]}"; }
 
-# The pair of files that run_stage reads.
-write_job() { # INI ENV JOB HASH OUTPUT SUMMARY FORCE OPTIONS
-    { echo "[$3]"; echo "$8"; echo "summary = $6"; [[ $7 == no ]] || echo "force = true"; } | publish "$1"
-    printf '%s=%q\n' job "$3" hash "$4" output "$5" espalier "$espalier" cluster "$cluster_file" | publish "$2"
+# job_lines JOB SUMMARY OPTIONS: what the program reads. Outputs of single-shot jobs are replaced: a stage without its marker is
+# not done.
+job_lines() {
+    printf '%s\n' "[$1]" "$3" "summary = $2"
+    case $1 in train | distill) ;; *) echo "force = true" ;; esac
 }
+job_text() { job_lines "${stage_job[$1]}" "$(stage_folder_of "$1")/summary.json" "${stage_options[$1]}"; }
 
-# Writes the folder of a stage. Outputs of single-shot jobs are replaced: a stage without its marker is not done.
+# job_environment JOB HASH OUTPUT: what run_stage reads.
+job_environment() { printf '%s=%q\n' job "$1" hash "$2" output "$3" espalier "$espalier" cluster "$cluster_file"; }
+
+# Writes the folder of a stage.
 write_stage() {
-    local name=$1 folder job=${stage_job[$1]} hash=${stage_hash[$1]} force=yes step k
+    local name=$1 folder job=${stage_job[$1]} hash=${stage_hash[$1]} step k
     folder=$(stage_folder_of "$name")
     mkdir -p "$folder"
-    case $job in train | distill) force=no ;; esac
-    write_job "$folder/job.ini" "$folder/stage.env" "$job" "$hash" "${stage_output[$name]}" "$folder/summary.json" "$force" "${stage_options[$name]}"
+    job_text "$name" | publish "$folder/job.ini"
+    job_environment "$job" "$hash" "${stage_output[$name]}" | publish "$folder/stage.env"
     [[ $job == candidate || $job == choose ]] || return 0
-    printf '%s=%q\n' candidates "$run_folder/candidates.json" array "${ini[search.array]}" candidate_folder "$candidate_folder" >> "$folder/stage.env"
+    printf '%s=%q\n' candidates "$run_folder/candidates.json" array "${ini[search.array]}" candidate_folder "$candidate_folder" \
+        candidate_hash "${stage_hash[candidates]}" >> "$folder/stage.env"
     [[ $job == candidate ]] || return 0
     k=$folder/@K@
     for step in prune distill evaluate; do
-        force=yes
         case $step in
             prune) output=$k/pruned.h5 ;;
-            distill) output=$k/run/model.h5 force=no ;;
+            distill) output=$k/run/model.h5 ;;
             evaluate) output=$k/evaluate/summary.json ;;
         esac
-        write_job "$folder/$step.ini" "$folder/$step.env" "$step" "$hash" "$output" "$k/$step/summary.json" "$force" \
-            "$(sed -n "/^\[$step\]/,/^\[/{/^\[/!p}" <<< "${stage_options[$name]}")"
+        job_lines "$step" "$k/$step/summary.json" "$(sed -n "/^\[$step\]/,/^\[/{/^\[/!p}" <<< "${stage_options[$name]}")" | publish "$folder/$step.ini"
+        job_environment "$step" "$hash" "$output" | publish "$folder/$step.env"
     done
 }
 
@@ -284,6 +322,17 @@ check_options() {
     rm -f "$file"
 }
 
+# Whatever ends a run without asking costs it all that it learned since a checkpoint.
+warn_of_lost_work() {
+    local name every
+    for name in "${stages[@]}"; do
+        case ${stage_job[$name]} in train | distill) ;; *) continue ;; esac
+        every=$(option_of "$name" checkpoint-every)
+        [[ ${every:-0} != 0 ]] || stage_done "$name" ||
+            say "$name: checkpoint-every is 0: a node that dies takes with it all since the last stop; set it in [${stage_section[$name]}]"
+    done
+}
+
 # check_layout NAME RANKS: the ranks fill whole replicas.
 check_layout() {
     local tp pp
@@ -294,13 +343,31 @@ check_layout() {
 
 option_of() { sed -n "s/^$2 = //p" <<< "${stage_options[$1]}" | tail -n 1; }
 
-# A run in training cannot change what it learns from half way.
+# A run in training cannot change what it learns from half way, and neither can those of a search's candidates.
 check_started() {
     local name folder
     for name in "${stages[@]}"; do
         folder=$(stage_folder_of "$name")
-        case ${stage_job[$name]} in train | distill) ;; *) continue ;; esac
-        [[ ! -e $folder/started || $(< "$folder/started") == "${stage_hash[$name]}" ]] ||
-            refuse "$name: $(dirname "${stage_output[$name]}") was begun with other settings or inputs; choose another [pipeline] out, or remove that folder and $folder to begin it anew"
+        case ${stage_job[$name]} in
+            train | distill)
+                begun_otherwise "$folder" "$(dirname "${stage_output[$name]}")" "${stage_hash[$name]}" || continue
+                refuse "$name: $(dirname "${stage_output[$name]}") was begun with other settings or inputs; choose another [pipeline] out, or remove that folder and $folder to begin it anew"
+                ;;
+            candidate) check_candidates "$folder" "${stage_hash[$name]}" ;;
+        esac
     done
+}
+
+check_candidates() {
+    local element
+    for element in "$1"/[0-9]*; do
+        if begun_otherwise "$element/distill" "$element/run" "$2"; then
+            refuse "candidates: $element was begun with other settings or inputs; choose another [pipeline] out, or remove $1 to rank all of them anew"
+        fi
+    done
+}
+
+# begun_otherwise FOLDER RUN HASH: a start that learned nothing holds nobody to its settings.
+begun_otherwise() {
+    [[ -e $1/started && $(< "$1/started") != "$3" ]] && [[ -e $2/latest || -s $2/metrics.jsonl || -e $2/model.h5 ]]
 }

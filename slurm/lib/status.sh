@@ -1,37 +1,39 @@
 # For sourcing: the table of a pipeline's stages.
 # shellcheck shell=bash disable=SC2154
 
-# The newest Slurm job of a stage, and its state as the controller knows it; both empty where there is none.
-stage_job_id() { tail -n 1 "$(stage_folder_of "$1")/jobs" 2> /dev/null || true; }
-declare -gA queue_state
-read_queue() {
-    local id state
-    command -v squeue > /dev/null || return 0
-    while read -r id state; do queue_state[${id%%_*}]=$state; done < <(squeue --noheader --me --format='%i %T:%r' 2> /dev/null)
-}
-in_queue() { local id; id=$(stage_job_id "$1"); [[ -n $id && -n ${queue_state[$id]:-} ]]; }
-
 state_of() {
-    local name=$1 folder id
-    folder=$(stage_folder_of "$name")
-    id=$(stage_job_id "$name")
+    local name=$1 folder state
+    folder=$(stage_folder_of "$name") state=$(queue_state_of "$1")
     if stage_done "$name"; then
         echo "done"
-    elif [[ -n $id && -n ${queue_state[$id]:-} ]]; then
-        case ${queue_state[$id]} in
+    elif [[ -n $state ]]; then
+        case $state in
             PENDING:Dependency) echo waiting ;;
             PENDING:BeginTime) echo requeued ;;
-            PENDING:*) echo "queued (${queue_state[$id]#*:})" ;;
-            *) echo "${queue_state[$id]%%:*}" | tr '[:upper:]' '[:lower:]' ;;
+            PENDING:*) echo "queued (${state#*:})" ;;
+            *) echo "${state%%:*}" | tr '[:upper:]' '[:lower:]' ;;
         esac
     elif [[ -e $folder/running && -d /proc/$(< "$folder/running") ]]; then
         echo running
-    elif [[ -e $folder/cancelled ]]; then
+    elif [[ -e $folder/cancelled ]] && was_cancelled "$folder" "$(tail -n 1 "$folder/jobs")"; then
         echo cancelled
     elif [[ -e $folder/started && $(< "$folder/started") != "${stage_hash[$name]}" ]]; then
         echo "other settings"
-    elif [[ -e $folder/started ]]; then
+    else
+        how_it_ended "$folder"
+    fi
+}
+
+# Of a stage that is not done and has nobody at work on it.
+how_it_ended() {
+    local code
+    code=$(cat "$1/ended" 2> /dev/null || true)
+    if [[ -n $code && $code != 0 && $code != 3 ]]; then
+        echo "failed ($code)"
+    elif [[ $code == 3 || -e $1/started && ! -e $1/jobs ]]; then
         echo "stopped"
+    elif [[ -e $1/jobs ]]; then
+        echo "ended"
     else
         echo "-"
     fi
@@ -56,7 +58,7 @@ progress_of() {
             ;;
         candidate)
             count=${ini[search.array]}
-            finished=$(find "$folder" -path '*/evaluate/done' 2> /dev/null | wc -l)
+            finished=$(grep -lsxF "${stage_hash[$name]}" "$folder"/*/evaluate/done | wc -l) || true
             echo "$finished of at most $count candidates|-|-"
             ;;
         *)
@@ -96,6 +98,7 @@ print_status() {
         case $state in
             done) detail=$(result_of "$name") ;;
             - | waiting) detail="-|-|-" ;;
+            ended) detail="sacct -j $(tail -n 1 "$(stage_folder_of "$name")/jobs") says why|-|-" ;;
             *) detail=$(progress_of "$name") ;;
         esac
         IFS='|' read -r progress rate eta <<< "$detail"

@@ -46,12 +46,6 @@ bool on_one_node(MPI_Comm comm, int size) {
     return fewest == size;
 }
 
-int64_t row_size(const Tensor& x) {
-    int64_t n = 1;
-    for (size_t axis = 1; axis < x.rank(); ++axis) n *= x.dim(axis);
-    return n;
-}
-
 MPI_Op mpi_operation(Reduction reduction) {
     return reduction == Reduction::sum ? MPI_SUM : MPI_MAX;
 }
@@ -105,7 +99,7 @@ Tensor Communicator::all_gather(Context& ctx, const Tensor& part, int64_t rows) 
     Shape shape = part.shape();
     shape.at(0) = rows;
     Tensor whole = ctx.empty(std::move(shape), part.dtype());
-    state_->transport(part).all_gather(ctx, part, whole, even_offsets(rows, size(), row_size(part)));
+    state_->transport(part).all_gather(ctx, part, whole, even_offsets(rows, size(), part.row_elements()));
     return whole;
 }
 
@@ -116,7 +110,8 @@ Tensor Communicator::reduce_scatter(Context& ctx, const Tensor& whole) const {
     Shape shape = whole.shape();
     shape[0] = my_rows(*this, rows).size();
     Tensor part = ctx.empty(std::move(shape), whole.dtype());
-    state_->transport(whole).reduce_scatter(ctx, whole, part, even_offsets(rows, size(), row_size(whole)));
+    state_->transport(whole).reduce_scatter(ctx, whole, part,
+                                            even_offsets(rows, size(), whole.row_elements()));
     return part;
 }
 

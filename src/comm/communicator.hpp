@@ -17,14 +17,14 @@ namespace espalier::comm {
 /// same order with matching arguments. Sums run in f32 (f64 for f64) in the order of ranks where all ranks
 /// share a node, so that every rank has the same bits; over a network MPI's order holds, the same from run to
 /// run on one layout. Tensors of a device go through NCCL (whose order holds, and which rounds sums of bf16
-/// at every step) on the context's stream, those of the processor through memory or MPI.
+/// at every step) on the context's stream, those of the host through memory or MPI.
 class Communicator {
 public:
     Communicator() = default;
     /// Takes over `handle`, which is freed with the last copy; a communicator of one rank is the serial case.
     explicit Communicator(MPI_Comm handle);
 
-    /// Collective, before the first operation on tensors of a device; nothing where ctx is the processor's.
+    /// Collective, before the first operation on tensors of a device; nothing where ctx is a CPU's.
     /// Messages of such tensors go along `lanes` alone.
     void attach(Context& ctx, std::span<const Lane> lanes = {}) const;
 
@@ -33,7 +33,7 @@ public:
     /// MPI_COMM_SELF in the serial case.
     MPI_Comm handle() const;
     /// Wall time of this rank in all operations so far and in waiting for messages; of those on a device,
-    /// what the processor does for them.
+    /// what the host does for them.
     double seconds() const;
 
     /// x = the reduction over ranks, element by element. f32, bf16 or f64.

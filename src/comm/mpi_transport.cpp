@@ -38,10 +38,6 @@ struct Parts {
     }
 };
 
-std::byte* at(const Tensor& x, int64_t element) {
-    return x.raw() + element * static_cast<int64_t>(size_of(x.dtype()));
-}
-
 }  // namespace
 
 MpiTransport::MpiTransport(MPI_Comm comm, int64_t longest) : comm_(comm), longest_(longest) {
@@ -83,13 +79,13 @@ void MpiTransport::all_reduce(Context& ctx, Tensor& x, Reduction reduction) {
     const MPI_Op operation = reduction == Reduction::sum ? MPI_SUM : MPI_MAX;
     for (int64_t begin = 0; begin < x.size(); begin += longest_) {
         const int64_t count = std::min(longest_, x.size() - begin);
-        CHECK_MPI(MPI_Allreduce(MPI_IN_PLACE, at(x, begin), narrow<int>(count), mpi_type(x.dtype()),
-                                operation, comm_));
+        CHECK_MPI(MPI_Allreduce(MPI_IN_PLACE, x.at(begin), narrow<int>(count), mpi_type(x.dtype()), operation,
+                                comm_));
     }
 }
 
 void MpiTransport::all_gather(Context&, const Tensor& part, Tensor& whole, std::span<const int64_t> offsets) {
-    std::byte* const mine = at(whole, offsets[rank_]);
+    std::byte* const mine = whole.at(offsets[rank_]);
     if (part.size() > 0 && part.raw() != mine) std::memcpy(mine, part.raw(), part.bytes());
     if (whole.size() <= longest_) {
         const Parts parts(offsets);
@@ -99,7 +95,7 @@ void MpiTransport::all_gather(Context&, const Tensor& part, Tensor& whole, std::
         return;
     }
     for_each_piece_of_ranks(offsets, [&](int root, Range piece, MPI_Request& request) {
-        CHECK_MPI(MPI_Ibcast(at(whole, piece.begin), narrow<int>(piece.size()), mpi_type(whole.dtype()), root,
+        CHECK_MPI(MPI_Ibcast(whole.at(piece.begin), narrow<int>(piece.size()), mpi_type(whole.dtype()), root,
                              comm_, &request));
     });
 }
@@ -113,15 +109,15 @@ void MpiTransport::reduce_scatter(Context& ctx, const Tensor& whole, Tensor& par
         return convert(ctx, sum, part);
     }
     // MPI's own would write the sum elsewhere than into `whole`.
-    if (whole.size() <= longest_ && part.raw() != at(whole, offsets[rank_])) {
+    if (whole.size() <= longest_ && part.raw() != whole.at(offsets[rank_])) {
         CHECK_MPI(MPI_Reduce_scatter(whole.raw(), part.raw(), Parts(offsets).counts.data(),
                                      mpi_type(whole.dtype()), MPI_SUM, comm_));
         return;
     }
     for_each_piece_of_ranks(offsets, [&](int root, Range piece, MPI_Request& request) {
         const bool here = root == rank_;
-        std::byte* const from = at(whole, piece.begin);
-        std::byte* const to = here ? at(part, piece.begin - offsets[root]) : nullptr;
+        std::byte* const from = whole.at(piece.begin);
+        std::byte* const to = here ? part.at(piece.begin - offsets[root]) : nullptr;
         CHECK_MPI(MPI_Ireduce(from == to ? MPI_IN_PLACE : from, to, narrow<int>(piece.size()),
                               mpi_type(whole.dtype()), MPI_SUM, root, comm_, &request));
     });
@@ -129,14 +125,14 @@ void MpiTransport::reduce_scatter(Context& ctx, const Tensor& whole, Tensor& par
 
 Request MpiTransport::send(const Tensor& x, int to, int tag) {
     return {x, start_pieces({0, x.size()}, [&](Range piece, MPI_Request& request) {
-                CHECK_MPI(MPI_Isend(at(x, piece.begin), narrow<int>(piece.size()), mpi_type(x.dtype()), to,
+                CHECK_MPI(MPI_Isend(x.at(piece.begin), narrow<int>(piece.size()), mpi_type(x.dtype()), to,
                                     tag, comm_, &request));
             })};
 }
 
 Request MpiTransport::receive(Tensor& x, int from, int tag) {
     return {x, start_pieces({0, x.size()}, [&](Range piece, MPI_Request& request) {
-                CHECK_MPI(MPI_Irecv(at(x, piece.begin), narrow<int>(piece.size()), mpi_type(x.dtype()), from,
+                CHECK_MPI(MPI_Irecv(x.at(piece.begin), narrow<int>(piece.size()), mpi_type(x.dtype()), from,
                                     tag, comm_, &request));
             })};
 }

@@ -1,4 +1,4 @@
-// Tensors between ranks over MPI: whatever network there is, of memory that the processor reads.
+// Tensors between ranks over MPI: whatever network there is, of host memory.
 #pragma once
 
 #include "src/comm/transport.hpp"

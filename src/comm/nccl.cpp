@@ -38,14 +38,15 @@ ncclDataType_t type_of(DType dtype) {
 /// A communicator and the stream that its operations run on.
 class Channel {
 public:
-    Channel(const ncclUniqueId& id, int size, int rank) {
-        CHECK_NCCL(ncclCommInitRank(&comm_, size, id, rank));
-        stream_ = device::make_stream();
+    Channel(const ncclUniqueId& id, int size, int rank) : stream_(device::make_stream()) {
+        const ncclResult_t code = ncclCommInitRank(&comm_, size, id, rank);
+        if (code != ncclSuccess) device::destroy(stream_);
+        check_nccl(code, "ncclCommInitRank");
     }
     ~Channel() {
-        if (stream_) device::destroy(stream_);
         // While an exception unwinds the other ranks are elsewhere, and destroying waits for them.
-        if (comm_) std::uncaught_exceptions() == 0 ? ncclCommDestroy(comm_) : ncclCommAbort(comm_);
+        std::uncaught_exceptions() == 0 ? ncclCommDestroy(comm_) : ncclCommAbort(comm_);
+        device::destroy(stream_);
     }
     Channel(const Channel&) = delete;
     Channel& operator=(const Channel&) = delete;
@@ -53,8 +54,8 @@ public:
     device::Stream stream() const { return stream_; }
 
 private:
+    device::Stream stream_;
     ncclComm_t comm_ = nullptr;
-    device::Stream stream_ = nullptr;
 };
 
 size_t count_of(std::span<const int64_t> offsets, int rank) {
@@ -68,16 +69,18 @@ bool all_equal(std::span<const int64_t> offsets, int size) {
     return true;
 }
 
-std::byte* at(const Tensor& x, int64_t element) {
-    return x.raw() + element * static_cast<int64_t>(size_of(x.dtype()));
+/// What NCCL sees as one operation.
+template <class F>
+void grouped(F&& operations) {
+    CHECK_NCCL(ncclGroupStart());
+    try {
+        operations();
+    } catch (...) {
+        ncclGroupEnd();
+        throw;
+    }
+    CHECK_NCCL(ncclGroupEnd());
 }
-
-/// Operations that NCCL sees as one.
-class Group {
-public:
-    Group() { CHECK_NCCL(ncclGroupStart()); }
-    void end() { CHECK_NCCL(ncclGroupEnd()); }
-};
 
 }  // namespace
 
@@ -151,12 +154,12 @@ void DeviceGroup::all_gather(Context&, const Tensor& part, Tensor& whole, std::s
             CHECK_NCCL(ncclAllGather(part.raw(), whole.raw(), count_of(offsets, 0), type, comm, stream));
             return;
         }
-        Group group;
-        for (int r = 0; r < size; ++r) {
-            CHECK_NCCL(ncclBroadcast(part.raw(), at(whole, offsets[r]), count_of(offsets, r), type, r, comm,
-                                     stream));
-        }
-        group.end();
+        grouped([&] {
+            for (int r = 0; r < size; ++r) {
+                CHECK_NCCL(ncclBroadcast(part.raw(), whole.at(offsets[r]), count_of(offsets, r), type, r,
+                                         comm, stream));
+            }
+        });
     });
 }
 
@@ -170,12 +173,12 @@ void DeviceGroup::reduce_scatter(Context&, const Tensor& whole, Tensor& part,
                                          stream));
             return;
         }
-        Group group;
-        for (int r = 0; r < size; ++r) {
-            CHECK_NCCL(ncclReduce(at(whole, offsets[r]), part.raw(), count_of(offsets, r), type, ncclSum, r,
-                                  comm, stream));
-        }
-        group.end();
+        grouped([&] {
+            for (int r = 0; r < size; ++r) {
+                CHECK_NCCL(ncclReduce(whole.at(offsets[r]), part.raw(), count_of(offsets, r), type, ncclSum,
+                                      r, comm, stream));
+            }
+        });
     });
 }
 

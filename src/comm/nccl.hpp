@@ -17,7 +17,7 @@ struct Lane {
 };
 
 /// The ranks of an MPI communicator with a stream of their own, ordered by events after what is on the
-/// context's stream at the call and before what is put there later; nothing waits on the processor. MPI
+/// context's stream at the call and before what is put there later; nothing waits on the host. MPI
 /// carries only the ids by which ranks find each other.
 ///
 /// Messages have a communicator and a stream for each pair of ranks and tag: in a pipeline with one forward,

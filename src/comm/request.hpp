@@ -12,7 +12,7 @@
 
 namespace espalier::comm {
 
-/// Keeps the tensor's memory; wait() or the destructor ends it: on the processor the message is then done, on
+/// Keeps the tensor's memory; wait() or the destructor ends it: on the host the message is then done, on
 /// a device everything put on the compute stream from then on comes after it.
 class Request {
 public:
@@ -31,7 +31,7 @@ public:
     ~Request();
 
     void wait();
-    bool test();    ///< whether it has ended; true from then on. Of messages on the processor
+    bool test();    ///< whether it has ended; true from then on. Of messages on the host
     void cancel();  ///< of a receive that nobody sends to
 
     /// Lets waiting count on this watch.

@@ -1,6 +1,5 @@
 #include "src/comm/shared_memory.hpp"
 
-#include <immintrin.h>
 #include <sched.h>
 
 #include <algorithm>
@@ -22,13 +21,32 @@ std::atomic<uint64_t>& arrived(std::byte* rank_base) {
     return *reinterpret_cast<std::atomic<uint64_t>*>(rank_base);
 }
 
-void wait_until(const std::atomic<uint64_t>& count, uint64_t epoch) {
+/// Tells a core that this is a loop of waiting.
+void relax() {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+}
+
+/// Messages that other ranks wait for go on meanwhile: where a library moves them in its calls alone, as over
+/// TCP, somebody may wait for one of ours before it comes to this barrier.
+void make_progress(MPI_Comm comm) {
+    int found = 0;
+    CHECK_MPI(MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, comm, &found, MPI_STATUS_IGNORE));
+}
+
+void wait_until(const std::atomic<uint64_t>& count, uint64_t epoch, MPI_Comm comm) {
     // With a core for each rank the others arrive within microseconds; with fewer, somebody needs this one.
     for (int spins = 0; spins < 4096; ++spins) {
         if (count.load(std::memory_order_acquire) >= epoch) return;
-        _mm_pause();
+        relax();
     }
-    while (count.load(std::memory_order_acquire) < epoch) sched_yield();
+    while (count.load(std::memory_order_acquire) < epoch) {
+        make_progress(comm);
+        sched_yield();
+    }
 }
 
 void copy(std::byte* to, const std::byte* from, size_t bytes, int threads) {
@@ -89,7 +107,7 @@ int64_t piece(std::span<const int64_t> offsets, int r, int64_t begin, int64_t bl
 
 }  // namespace
 
-SharedMemory::SharedMemory(MPI_Comm comm) : stride_(header_bytes + 2 * slot_bytes) {
+SharedMemory::SharedMemory(MPI_Comm comm) : comm_(comm), stride_(header_bytes + 2 * slot_bytes) {
     CHECK_MPI(MPI_Comm_rank(comm, &rank_));
     CHECK_MPI(MPI_Comm_size(comm, &size_));
     void* mine = nullptr;
@@ -116,7 +134,8 @@ std::byte* SharedMemory::slot(int rank) const {
 
 void SharedMemory::exchange(const std::function<void()>& read) {
     arrived(base_ + static_cast<size_t>(rank_) * stride_).store(epoch_ + 1, std::memory_order_release);
-    for (int r = 0; r < size_; ++r) wait_until(arrived(base_ + static_cast<size_t>(r) * stride_), epoch_ + 1);
+    for (int r = 0; r < size_; ++r)
+        wait_until(arrived(base_ + static_cast<size_t>(r) * stride_), epoch_ + 1, comm_);
     read();
     ++epoch_;
 }

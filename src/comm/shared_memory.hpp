@@ -21,7 +21,7 @@ class SharedMemory {
 public:
     static constexpr size_t slot_bytes = size_t{2} << 20;
 
-    /// Collective over `comm`, all of whose ranks share a node.
+    /// Collective over `comm`, all of whose ranks share a node; it outlives this.
     explicit SharedMemory(MPI_Comm comm);
     ~SharedMemory();
     SharedMemory(const SharedMemory&) = delete;
@@ -38,6 +38,7 @@ private:
     /// Publishes this rank's slot, waits for everybody's, and goes on to the other slot after `read` returns.
     void exchange(const std::function<void()>& read);
 
+    MPI_Comm comm_;
     MPI_Win window_ = MPI_WIN_NULL;
     int rank_ = 0;
     int size_ = 1;

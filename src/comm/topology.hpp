@@ -36,11 +36,13 @@ enum StageTag : int {
     activation_tag,          ///< to the stage after, from the last to the first where there are virtual ones
     teacher_activation_tag,  ///< the same, of a teacher in the pipeline
     gradient_tag,            ///< to the stage before
+    state_sum_tag,           ///< a number with an activation: the loss on hidden states so far
+    state_weight_tag,        ///< a number with a gradient: that loss's weight
 };
-/// Whether there will be messages of the first kind alone, or of all.
+/// Which messages stages will send: activations alone (inference), or gradients too (training).
 enum class Traffic { forward, training };
 
-/// Makes the grid's communicators ready for tensors of ctx's device. Collective; nothing on the processor.
+/// Makes the grid's communicators ready for tensors of ctx's device. Collective; nothing on a CPU.
 void attach(const Topology& topology, Context& ctx, Traffic traffic);
 
 /// Ranks of this program on this node, and this one's place among them.

@@ -77,23 +77,30 @@ private:
                 found->second.pop_back();
                 return block;
             }
-            held_ += size;
         }
-        if constexpr (has_cuda) {
-            if (source_ != Source::host) return allocate_for_device(size);
-        }
-        return allocate_on_host(size, alignment);
+        std::byte* const block = allocate_or_trim(size);
+        const std::lock_guard lock(mutex_);
+        held_ += size;
+        return block;
     }
 
     /// Blocks of other sizes that nobody uses make room before memory is said to be out.
-    std::byte* allocate_for_device(size_t size) {
-        const auto allocate = source_ == Source::device ? device::allocate : device::allocate_pinned;
+    std::byte* allocate_or_trim(size_t size) {
         try {
             return allocate(size);
-        } catch (const UserError&) {
-            trim();
-            return allocate(size);
+        } catch (const UserError&) {  // of a device, with what to do
+        } catch (const std::bad_alloc&) {
         }
+        trim();
+        return allocate(size);
+    }
+
+    std::byte* allocate(size_t size) const {
+        if constexpr (has_cuda) {
+            if (source_ == Source::device) return device::allocate(size);
+            if (source_ == Source::pinned) return device::allocate_pinned(size);
+        }
+        return allocate_on_host(size, alignment);
     }
 
     void release(std::byte* block) const noexcept {
@@ -106,7 +113,12 @@ private:
 
     void put(std::byte* block, size_t size) noexcept {
         const std::lock_guard lock(mutex_);
-        free_[size].push_back(block);
+        try {
+            free_[size].push_back(block);
+        } catch (const std::bad_alloc&) {  // no memory for the list
+            release(block);
+            held_ -= size;
+        }
     }
 
     Source source_;
@@ -277,6 +289,22 @@ size_t Context::pooled_bytes() const {
 void Context::trim() {
     pool_->trim();
     if (host_pool_ != pool_) host_pool_->trim();
+}
+
+void expect_here(const Context& ctx, const Tensor& tensor, const char* what) {
+    if (tensor.device() == ctx.device()) return;
+    throw InternalError(ctx.on_gpu() ? fmt::format("{}: on the host, expected on the device", what)
+                                     : fmt::format("{}: on the device, expected on the host", what));
+}
+
+void expect(const Context& ctx, const Tensor& tensor, const Shape& shape, const char* what) {
+    expect_here(ctx, tensor, what);
+    expect_shape(tensor, shape, what);
+}
+
+void expect(const Context& ctx, const Tensor& tensor, const Shape& shape, DType dtype, const char* what) {
+    expect(ctx, tensor, shape, what);
+    expect_dtype(tensor, dtype, what);
 }
 
 }  // namespace espalier

@@ -21,10 +21,10 @@ struct ContextOptions {
     int device_index = 0;  ///< of the GPU, where device is cuda
 };
 
-/// A copy to the processor that goes on beside the step.
+/// A copy to the host that goes on beside the step.
 class PendingRead {
 public:
-    PendingRead() = default;  ///< of nothing: done
+    PendingRead() = default;  ///< an empty read is complete
     explicit PendingRead(std::shared_ptr<CUevent_st> event) : event_(std::move(event)) {}
     bool done() const;
     void wait() const;
@@ -35,12 +35,12 @@ private:
 
 /// One per rank, made in the job and passed down. Not for use from several threads at once.
 ///
-/// On a GPU every kernel is put on stream() and returns at once; results reach the processor through
+/// On a GPU every kernel is put on stream() and returns at once; results reach the host through
 /// to_host(), which waits for them, and nothing else may look into a device tensor. Memory that goes back to
 /// the pool is given out again in stream order, so that a tensor may go out of scope while kernels that use
 /// it are still to run; whoever uses it on another stream keeps the handle until device::order() has brought
-/// the streams together. All memory of the processor that such a context gives is pinned, so that copies run
-/// while the processor goes on, and comes from a pool of its own.
+/// the streams together. All host memory that such a context gives is pinned, so that copies run
+/// while the host goes on, and comes from a pool of its own.
 class Context {
 public:
     explicit Context(ContextOptions options);
@@ -56,15 +56,15 @@ public:
     /// pool when the last handle is gone, so that a step allocates from the system only the first time.
     Tensor empty(Shape shape, DType dtype);
     Tensor zeros(Shape shape, DType dtype);
-    /// The same on the processor, whatever the device.
+    /// The same on the host, whatever the device.
     Tensor empty_on_host(Shape shape, DType dtype);
 
-    /// A tensor of the processor on this context's device, and the way back; the tensor itself where it is
+    /// A host tensor on this context's device, and the way back; the tensor itself where it is
     /// there already. `host` stays as it is until the copy is done, which is after any wait(); its memory is
     /// kept until then, so that it may be given up at once.
     Tensor to_device(const Tensor& host);
     Tensor to_host(const Tensor& x);
-    /// Sets x from a tensor of the processor of the same shape and dtype, or sets that from x.
+    /// Sets x from a host tensor of the same shape and dtype, or sets that from x.
     void read(const Tensor& x, Tensor& host);
     void write(const Tensor& host, Tensor& x);
     /// Begins to set `host` from x as stream() leaves it now, on a stream for copies. Until after_reads(), x
@@ -109,5 +109,11 @@ private:
     std::shared_ptr<MemoryPool> pool_;  // of the device; the host's where that is the device
     std::unordered_map<std::type_index, std::shared_ptr<void>> resources_;
 };
+
+/// What an op expects of its arguments. Each throws InternalError naming `what` unless the tensor is where
+/// the context's kernels run and, as far as it is given, has exactly this shape and this dtype.
+void expect_here(const Context& ctx, const Tensor& tensor, const char* what);
+void expect(const Context& ctx, const Tensor& tensor, const Shape& shape, const char* what);
+void expect(const Context& ctx, const Tensor& tensor, const Shape& shape, DType dtype, const char* what);
 
 }  // namespace espalier

@@ -32,7 +32,7 @@ void select(int index);
 /// Device memory. Throws UserError with what is free where it does not suffice.
 std::byte* allocate(size_t bytes);
 void release(std::byte* memory) noexcept;
-/// Host memory that copies can read and write while the processor goes on. Throws UserError where the system
+/// Host memory that copies can read and write while the host goes on. Throws UserError where the system
 /// gives none.
 std::byte* allocate_pinned(size_t bytes);
 void release_pinned(std::byte* memory) noexcept;
@@ -50,7 +50,7 @@ void order(Stream earlier, Stream later);
 using Event = std::shared_ptr<CUevent_st>;
 Event record(Stream stream);
 bool passed(const Event& event);
-/// The processor waits until it has passed.
+/// The host waits until it has passed.
 void wait(const Event& event);
 void order(const Event& earlier, Stream later);
 

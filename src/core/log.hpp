@@ -14,7 +14,7 @@ class logger;
 
 namespace espalier {
 
-/// The least serious of what is told.
+/// Messages below this level are dropped.
 enum class LogLevel { debug, info, warning, error };
 
 /// "debug", "info", "warning", "error"; anything else throws UserError.
@@ -29,8 +29,8 @@ struct LogOptions {
     Quiet quiet = Quiet::no;
 };
 
-/// One rank's voice; a handle, copies share. Every line is flushed when it is written. Colours appear only
-/// where standard error is a terminal.
+/// A rank's logger; copies share what they write to. Every line is flushed when it is written. Colours appear
+/// only where standard error is a terminal.
 ///
 ///           where            who         as
 ///   result  standard output  rank 0      the line itself, whatever the level

@@ -10,6 +10,12 @@ int64_t element_count(const Shape& shape) {
     return count;
 }
 
+int64_t row_elements(const Shape& shape) {
+    int64_t count = 1;
+    for (size_t axis = 1; axis < shape.size(); ++axis) count *= shape[axis];
+    return count;
+}
+
 std::string to_string(const Shape& shape) {
     return fmt::format("[{}]", fmt::join(shape, ", "));
 }
@@ -26,8 +32,7 @@ Tensor Tensor::slice(int64_t begin, Shape shape) const {
         throw InternalError(
             fmt::format("slice {} at {} leaves {}", to_string(shape), begin, to_string(shape_)));
     }
-    auto start =
-        std::shared_ptr<std::byte>(memory_, memory_.get() + static_cast<size_t>(begin) * size_of(dtype_));
+    auto start = std::shared_ptr<std::byte>(memory_, at(begin));
     return Tensor(std::move(start), std::move(shape), dtype_, device_);
 }
 

@@ -17,6 +17,8 @@ enum class Device { cpu, cuda };
 
 using Shape = std::vector<int64_t>;
 int64_t element_count(const Shape& shape);
+/// Elements of one row: the product of all axes but the first, 1 where there are none.
+int64_t row_elements(const Shape& shape);
 std::string to_string(const Shape& shape);
 
 /// A handle: copies share the elements, as do views. An empty Tensor (default) has no memory and no shape.
@@ -32,6 +34,7 @@ public:
     int64_t dim(size_t axis) const { return shape_.at(axis); }
     size_t rank() const { return shape_.size(); }
     int64_t size() const { return element_count(shape_); }
+    int64_t row_elements() const { return espalier::row_elements(shape_); }
     size_t bytes() const { return static_cast<size_t>(size()) * size_of(dtype_); }
     DType dtype() const { return dtype_; }
     Device device() const { return device_; }
@@ -56,6 +59,8 @@ public:
         return reinterpret_cast<T*>(memory_.get());
     }
     std::byte* raw() const { return memory_.get(); }
+    /// Element i of the flattened tensor, or its end.
+    std::byte* at(int64_t i) const { return raw() + i * static_cast<int64_t>(size_of(dtype_)); }
     template <class T>
     std::span<T> span() const {
         return {data<T>(), static_cast<size_t>(size())};

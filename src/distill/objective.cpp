@@ -2,10 +2,11 @@
 
 #include <algorithm>
 
+#include "kernels/buckets.hpp"
 #include "kernels/elementwise.hpp"
 #include "kernels/matmul.hpp"
 #include "kernels/top_k.hpp"
-#include "src/model/vocabulary.hpp"
+#include "src/model/logits.hpp"
 
 namespace espalier::distill {
 
@@ -26,10 +27,10 @@ LossSums& LossSums::operator+=(const LossSums& other) {
 
 /// Logits of a block of tokens and what their gradient needs; V = vocabulary of this rank.
 struct Objective::Block {
-    Tensor student, teacher;     // [rows, V] f32
-    Tensor lse_s, lse_t, lse_1;  // [rows]    at the temperature, and the student's at 1
-    Tensor sums;                 // [rows, divergence_sum_count]
-    Tensor ids, slopes;          // [rows, K], [rows, K + 1]  of the buckets, in place of teacher and sums
+    Sides sides;         // [rows, V] f32, [rows]  at the temperature
+    Tensor lse_1;        // [rows]  the student's at 1
+    Tensor sums;         // [rows, divergence_sum_count]
+    Tensor ids, slopes;  // [rows, K], [rows, K + 1]  of the buckets, in place of the teacher and sums
 };
 
 Objective::Block Objective::measure(Context& ctx, const Transformer& student, const Tensor& student_hidden,
@@ -37,11 +38,12 @@ Objective::Block Objective::measure(Context& ctx, const Transformer& student, co
     const auto tau = static_cast<float>(terms_.temperature);
     const auto& tensor = student.tensor();
     Block block;
-    block.student = model::logits(ctx, student, student_hidden);
-    block.lse_s = model::log_sum_exp(ctx, tensor, block.student, tau);
-    block.lse_1 = tau == 1.0f ? block.lse_s : model::log_sum_exp(ctx, tensor, block.student, 1.0f);
+    Sides& sides = block.sides;
+    sides.student = model::logits(ctx, student, student_hidden);
+    sides.lse_s = model::log_sum_exp(ctx, tensor, sides.student, tau);
+    block.lse_1 = tau == 1.0f ? sides.lse_s : model::log_sum_exp(ctx, tensor, sides.student, 1.0f);
     measured_.push_back(
-        {block.lse_1, model::labelled_logits(ctx, tensor, block.student, labels, student.vocabulary().begin),
+        {block.lse_1, model::labelled_logits(ctx, tensor, sides.student, labels, student.vocabulary().begin),
          labels, terms_.divergence ? compare(ctx, student, std::move(teacher), block) : Tensor()});
     return block;
 }
@@ -70,20 +72,20 @@ void Objective::reset() {
 
 Tensor Objective::compare(Context& ctx, const Transformer& student, TeacherBlock teacher,
                           Block& block) const {
-    const int64_t rows = block.student.dim(0);
+    Sides& sides = block.sides;
+    const int64_t rows = sides.student.dim(0);
     const auto tau = static_cast<float>(terms_.temperature);
     const auto& tensor = student.tensor();
     Tensor loss = ctx.empty({rows}, DType::f32);
     if (teacher.logits) {
-        block.lse_t = model::log_sum_exp(ctx, tensor, teacher.logits, tau);
+        sides.lse_t = model::log_sum_exp(ctx, tensor, teacher.logits, tau);
     } else {
-        block.lse_t = ctx.zeros({rows}, DType::f32);  // its values are logarithms of probabilities already
+        sides.lse_t = ctx.zeros({rows}, DType::f32);  // its values are logarithms of probabilities already
     }
     if (terms_.top_k == 0) {
-        block.teacher = teacher.logits;
+        sides.teacher = teacher.logits;
         block.sums = ctx.empty({rows, divergence_sum_count}, DType::f32);
-        divergence_sums(ctx, *terms_.divergence, block.teacher, block.student, block.lse_t, block.lse_s, tau,
-                        block.sums);
+        divergence_sums(ctx, *terms_.divergence, sides, tau, block.sums);
         tensor.all_reduce(ctx, block.sums);
         divergence_loss(ctx, *terms_.divergence, block.sums, loss);
     } else {
@@ -92,10 +94,10 @@ Tensor Objective::compare(Context& ctx, const Transformer& student, TeacherBlock
         block.ids = teacher.top_ids;
         block.slopes = ctx.empty({rows, k + 1}, DType::f32);
         Tensor picked = ctx.empty({rows, k}, DType::f32);
-        pick_logits(ctx, block.student, block.ids, first_id, picked);
+        pick_logits(ctx, sides.student, block.ids, first_id, picked);
         tensor.all_reduce(ctx, picked);
-        bucket_divergence(ctx, *terms_.divergence, teacher.top_values, picked, block.lse_t, block.lse_s, tau,
-                          loss, block.slopes);
+        bucket_divergence(ctx, *terms_.divergence, {teacher.top_values, picked, sides.lse_t, sides.lse_s},
+                          tau, loss, block.slopes);
     }
     return loss;
 }
@@ -103,30 +105,28 @@ Tensor Objective::compare(Context& ctx, const Transformer& student, TeacherBlock
 /// Of the student's logits, in place where their dtype is that of the products.
 Tensor Objective::gradient(Context& ctx, const Transformer& student, Block& block, const Tensor& labels,
                            double token_weight) const {
-    const LogitGradient what{.divergence = terms_.divergence,
-                             .tau = static_cast<float>(terms_.temperature),
-                             .divergence_weight = static_cast<float>(terms_.divergence_weight),
-                             .label_weight = static_cast<float>(terms_.label_weight),
-                             .first_id = student.vocabulary().begin};
+    const LossWeights weights{.divergence = terms_.divergence,
+                              .tau = static_cast<float>(terms_.temperature),
+                              .divergence_weight = static_cast<float>(terms_.divergence_weight),
+                              .label_weight = static_cast<float>(terms_.label_weight)};
     Tensor row_weights = ctx.empty({labels.dim(0)}, DType::f32);
     fill(ctx, static_cast<float>(token_weight), row_weights);
     clear_unscored(ctx, labels, row_weights);
-    Tensor d_logits =
-        student.dtype() == DType::f32 ? block.student : ctx.empty(block.student.shape(), student.dtype());
+    const Tensor& logits = block.sides.student;
+    Tensor d_logits = student.dtype() == DType::f32 ? logits : ctx.empty(logits.shape(), student.dtype());
+    const LossInputs in{block.sides, block.sums,  block.lse_1,
+                        labels,      row_weights, student.vocabulary().begin};
     if (block.slopes) {
-        bucket_logit_gradient(ctx, what, block.student, block.lse_s, block.ids, block.slopes, block.lse_1,
-                              labels, row_weights, d_logits);
+        bucket_logit_gradient(ctx, weights, in, block.ids, block.slopes, d_logits);
     } else {
-        logit_gradient(ctx, what, block.teacher, block.student, block.lse_t, block.lse_s, block.sums,
-                       block.lse_1, labels, row_weights, d_logits);
+        logit_gradient(ctx, weights, in, d_logits);
     }
     return d_logits;
 }
 
 namespace {
 
-std::vector<model::TokenBlock> blocks_of(const Context& ctx, const Transformer& student,
-                                         const Tensor& hidden) {
+std::vector<Range> blocks_of(const Context& ctx, const Transformer& student, const Tensor& hidden) {
     return model::logit_blocks(student.architecture(), ctx.device(), student.tensor().size(), hidden.dim(0));
 }
 
@@ -136,7 +136,8 @@ Tensor Objective::backward(Context& ctx, const Transformer& student, const Tenso
                            const Teacher& teacher, const Tensor& labels, double token_weight) {
     Tensor d_hidden = ctx.empty(student_hidden.shape(), student_hidden.dtype());
     Tensor head_gradient = student.head_gradient();
-    for (const auto [begin, rows] : blocks_of(ctx, student, student_hidden)) {
+    for (const Range part : blocks_of(ctx, student, student_hidden)) {
+        const int64_t begin = part.begin, rows = part.size();
         const Tensor hidden = student_hidden.rows(begin, rows), label = labels.rows(begin, rows);
         Block block = measure(ctx, student, hidden, label,
                               terms_.divergence ? teacher(ctx, begin, rows) : TeacherBlock{});
@@ -150,7 +151,8 @@ Tensor Objective::backward(Context& ctx, const Transformer& student, const Tenso
 
 void Objective::forward(Context& ctx, const Transformer& student, const Tensor& student_hidden,
                         const Teacher& teacher, const Tensor& labels) {
-    for (const auto [begin, rows] : blocks_of(ctx, student, student_hidden)) {
+    for (const Range part : blocks_of(ctx, student, student_hidden)) {
+        const int64_t begin = part.begin, rows = part.size();
         measure(ctx, student, student_hidden.rows(begin, rows), labels.rows(begin, rows),
                 terms_.divergence ? teacher(ctx, begin, rows) : TeacherBlock{});
     }

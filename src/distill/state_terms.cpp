@@ -14,8 +14,8 @@ namespace {
 using model::Site;
 
 constexpr const char* known =
-    "pairs are embedding, T:S (outputs of teacher layer T and student layer S, from 0), mlp:T:S and "
-    "attention:T:S (what their norms hand to MLP and attention)";
+    "pairs are embedding, T:S (outputs of teacher layer T and student layer S, from 0, after the next norm), "
+    "block:T:S (before it), mlp:T:S and attention:T:S (what their norms hand to MLP and attention)";
 
 std::optional<int64_t> layer_of(const std::string& text) {
     int64_t layer = 0;
@@ -31,15 +31,17 @@ StatePair parse_pair(const std::string& map, const std::string& word) {
     std::istringstream in(word);
     for (std::string part; std::getline(in, part, ':');) parts.push_back(part);
     Site site = Site::residual;
-    if (parts.size() == 3 && (parts[0] == "mlp" || parts[0] == "attention")) {
-        site = parts[0] == "mlp" ? Site::mlp_input : Site::attention_input;
+    const bool normed = parts.size() == 2;
+    if (parts.size() == 3 && (parts[0] == "block" || parts[0] == "mlp" || parts[0] == "attention")) {
+        if (parts[0] == "mlp") site = Site::mlp_input;
+        if (parts[0] == "attention") site = Site::attention_input;
         parts.erase(parts.begin());
     }
     const auto teacher = layer_of(parts.empty() ? "" : parts[0]),
                student = layer_of(parts.size() == 2 ? parts[1] : "");
     ESPALIER_REQUIRE(teacher && student && word.back() != ':', "--hidden-map {}: \"{}\" is no pair; {}", map,
                      word, known);
-    return {{site, *teacher}, {site, *student}};
+    return {{site, *teacher}, {site, *student}, normed};
 }
 
 std::optional<double> parse_weight(const std::string& text) {
@@ -54,6 +56,11 @@ void check_layer(const char* whose, int64_t layer, const model::Architecture& a,
     ESPALIER_REQUIRE(layer < a.depth(),
                      "--hidden-map: {} layer {} is beyond {}, which has {}; choose 0 to {}", whose, layer,
                      source, a.depth(), a.depth() - 1);
+}
+
+model::StateName norm_after(int64_t layer, const model::Architecture& a) {
+    if (layer + 1 == a.depth()) return {Site::final_norm};
+    return {Site::attention_input, layer + 1};
 }
 
 }  // namespace
@@ -74,12 +81,15 @@ StateTerms parse_state_terms(const std::string& map, const std::string& distance
     return out;
 }
 
-void check(const StateTerms& terms, const model::Architecture& teacher, const std::string& teacher_source,
-           const model::Architecture& student, const std::string& student_source) {
-    for (const auto& pair : terms.pairs) {
+StateTerms resolved(StateTerms terms, const model::Architecture& teacher, const std::string& teacher_source,
+                    const model::Architecture& student, const std::string& student_source) {
+    for (auto& pair : terms.pairs) {
         check_layer("teacher", pair.teacher.layer, teacher, teacher_source);
         check_layer("student", pair.student.layer, student, student_source);
+        if (!pair.normed) continue;
+        pair = {norm_after(pair.teacher.layer, teacher), norm_after(pair.student.layer, student)};
     }
+    return terms;
 }
 
 }  // namespace espalier::distill

@@ -12,6 +12,7 @@ namespace espalier::distill {
 
 struct StatePair {
     model::StateName teacher, student;
+    bool normed = false;  ///< not these residual streams but what the norm that reads them makes of them
     bool operator==(const StatePair&) const = default;
 };
 
@@ -25,14 +26,18 @@ struct StateTerms {
 
 /// map: a list of pairs between commas; numbers are layers from 0.
 ///   embedding      the embeddings' outputs
-///   T:S            the residual stream after the teacher's layer T and the student's S
+///   T:S            what comes out of the teacher's layer T and the student's S, after the norm that reads
+///   it:
+///                  the next layer's, or the final one (the papers' states are always after the norm)
+///   block:T:S      the same before the norm, the residual stream
 ///   mlp:T:S        the inputs of their MLPs, which are outputs of norms
 ///   attention:T:S  the inputs of their attention, likewise
 /// weight: "auto" or a number. Throws UserError naming option and word.
 StateTerms parse_state_terms(const std::string& map, const std::string& distance, const std::string& weight);
 
-/// Throws UserError where a pair names a layer that its model does not have.
-void check(const StateTerms& terms, const model::Architecture& teacher, const std::string& teacher_source,
-           const model::Architecture& student, const std::string& student_source);
+/// With each normed pair's norms by their names in these models. Throws UserError where a pair names a layer
+/// that its model does not have.
+StateTerms resolved(StateTerms terms, const model::Architecture& teacher, const std::string& teacher_source,
+                    const model::Architecture& student, const std::string& student_source);
 
 }  // namespace espalier::distill

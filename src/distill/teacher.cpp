@@ -1,7 +1,7 @@
 #include "src/distill/teacher.hpp"
 
 #include "kernels/top_k.hpp"
-#include "src/model/vocabulary.hpp"
+#include "src/model/logits.hpp"
 
 namespace espalier::distill {
 

@@ -6,8 +6,8 @@
 
 #include "src/core/error.hpp"
 #include "src/core/random.hpp"
+#include "src/model/logits.hpp"
 #include "src/model/stage.hpp"
-#include "src/model/vocabulary.hpp"
 
 namespace espalier::evaluate {
 namespace {

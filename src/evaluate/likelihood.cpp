@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <numeric>
 
-#include "kernels/layout.hpp"
+#include "kernels/rows.hpp"
+#include "src/model/logits.hpp"
 #include "src/model/stage.hpp"
-#include "src/model/vocabulary.hpp"
 
 namespace espalier::evaluate {
 namespace {

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "src/model/logits.hpp"
 #include "src/model/stage.hpp"
-#include "src/model/vocabulary.hpp"
 
 namespace espalier::evaluate {
 namespace {

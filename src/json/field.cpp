@@ -1,5 +1,7 @@
 #include "src/json/field.hpp"
 
+#include <utility>
+
 #include "src/core/error.hpp"
 
 namespace espalier {
@@ -33,6 +35,8 @@ void JsonField::require(bool as_expected, const char* expected) const {
 
 int64_t JsonField::integer() const {
     require(value_->is_number_integer(), "a whole number");
+    require(!value_->is_number_unsigned() || std::in_range<int64_t>(value_->get<uint64_t>()),
+            "a whole number of at most 63 bits");
     return value_->get<int64_t>();
 }
 

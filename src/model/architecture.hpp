@@ -10,6 +10,14 @@
 #include "kernels/activation.hpp"
 #include "kernels/norm.hpp"
 
+namespace espalier {
+
+inline bool operator==(const NormOptions& a, const NormOptions& b) {
+    return a.kind == b.kind && a.gain == b.gain && a.eps == b.eps;
+}
+
+}  // namespace espalier
+
 namespace espalier::model {
 
 enum class Family { llama, mistral, nemotron };
@@ -34,6 +42,14 @@ struct RotaryScaling {
     bool operator==(const RotaryScaling&) const = default;
 };
 
+/// What goes with a model beside the function that it computes.
+struct Conventions {
+    double init_std = 0.02;  ///< of weights that are drawn
+    std::optional<int64_t> bos, pad;
+    std::vector<int64_t> eos;  ///< each of them ends a text; the first is what a document ends with
+    bool operator==(const Conventions&) const = default;
+};
+
 struct Architecture {
     Family family = Family::llama;
     int64_t vocab = 0;
@@ -52,17 +68,18 @@ struct Architecture {
     RotaryScaling rotary_scaling;
     int64_t window = 0;  ///< sliding attention window, 0: none
     int64_t max_positions = 0;
-    double init_std = 0.02;
-    std::optional<int64_t> bos, pad;
-    std::vector<int64_t> eos;  ///< each of them ends a text; the first is what a document ends with
+    Conventions conventions;
 
     int64_t depth() const { return static_cast<int64_t>(layers.size()); }
     /// Whether all layers have the same widths, as public model formats demand.
     bool uniform() const;
     /// Query heads that share a KV head of a layer; widths are checked to divide.
     int64_t group(int64_t layer) const;
-    bool operator==(const Architecture& other) const;
+    bool operator==(const Architecture&) const = default;
 };
+
+/// Whether both are the same function of the same weights, whatever their conventions.
+bool same_function(Architecture a, const Architecture& b);
 
 /// Throws UserError, naming `source` and `field`, unless a model can have so many layers.
 void check_depth(int64_t depth, const std::string& source, std::string_view field);

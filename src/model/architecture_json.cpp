@@ -90,10 +90,10 @@ Architecture from_own(const JsonField& in) {
     }
     a.window = in.integer("window", 0);
     a.max_positions = in.integer("max_positions");
-    a.init_std = in.number("init_std", 0.02);
-    a.bos = read_id(in, "bos");
-    a.eos = in.integers("eos");
-    a.pad = read_id(in, "pad");
+    a.conventions.init_std = in.number("init_std", 0.02);
+    a.conventions.bos = read_id(in, "bos");
+    a.conventions.eos = in.integers("eos");
+    a.conventions.pad = read_id(in, "pad");
     return a;
 }
 
@@ -129,10 +129,10 @@ ordered_json to_json(const Architecture& a) {
     }
     out["window"] = a.window;
     out["max_positions"] = a.max_positions;
-    out["init_std"] = a.init_std;
-    out["bos"] = optional_id(a.bos);
-    out["eos"] = one_or_list(a.eos);
-    out["pad"] = optional_id(a.pad);
+    out["init_std"] = a.conventions.init_std;
+    out["bos"] = optional_id(a.conventions.bos);
+    out["eos"] = one_or_list(a.conventions.eos);
+    out["pad"] = optional_id(a.conventions.pad);
     return out;
 }
 

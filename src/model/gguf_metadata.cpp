@@ -105,15 +105,17 @@ Architecture from_gguf(const nlohmann::json& metadata, const std::vector<std::st
     read_rope_factors(a, rope_factors, in, prefix);
     a.window = in.integer(key("attention.sliding_window"), 0);
     a.max_positions = in.integer(key("context_length"));
+    if (a.window >= a.max_positions) a.window = 0;  // a window that holds the whole context is none
     const auto id = [&](const std::string& name) {
         return in.has(name) ? std::optional(in.integer(name)) : std::nullopt;
     };
-    a.bos = id("tokenizer.ggml.bos_token_id");
+    a.conventions.bos = id("tokenizer.ggml.bos_token_id");
+    auto& eos = a.conventions.eos;
     for (const char* end : {"eos", "eot", "eom"}) {  // of a text, a turn, a message
         const auto ended = id(fmt::format("tokenizer.ggml.{}_token_id", end));
-        if (ended && std::find(a.eos.begin(), a.eos.end(), *ended) == a.eos.end()) a.eos.push_back(*ended);
+        if (ended && std::find(eos.begin(), eos.end(), *ended) == eos.end()) eos.push_back(*ended);
     }
-    a.pad = id("tokenizer.ggml.padding_token_id");
+    a.conventions.pad = id("tokenizer.ggml.padding_token_id");
     check(a, source);
     return a;
 }

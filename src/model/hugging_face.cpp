@@ -181,20 +181,43 @@ Architecture from_hugging_face(const json& config, const std::string& source) {
                                                             : a.family == Family::mistral ? 131072
                                                                                           : 2048);
     if (a.window >= a.max_positions) a.window = 0;  // a window that holds the whole context is none
-    a.init_std = in.number("initializer_range", nemotron ? 0.0134 : 0.02);
-    a.bos = first_id(in, "bos_token_id");
-    a.eos = in.integers("eos_token_id");
-    a.pad = first_id(in, "pad_token_id");
+    a.conventions.init_std = in.number("initializer_range", nemotron ? 0.0134 : 0.02);
+    a.conventions.bos = first_id(in, "bos_token_id");
+    a.conventions.eos = in.integers("eos_token_id");
+    a.conventions.pad = first_id(in, "pad_token_id");
     return a;
 }
 
-Family loadable_family(const Architecture& a) {
+namespace {
+
+/// What the classes of transformers cannot be told, and so would do otherwise.
+void require_expressible(const Architecture& a) {
     ESPALIER_REQUIRE(a.uniform(),
                      "layers of different widths: no public format holds such a model; cut all layers to the "
                      "same widths to export");
+    const bool nemotron = a.family == Family::nemotron;
+    const auto require = [&](bool expressible, const char* what) {
+        ESPALIER_REQUIRE(expressible, "transformers loads no {} with {}", hf_class(a.family), what);
+    };
+    require(nemotron != is_gated(a.activation), "this activation");
+    require(a.norm.kind == (nemotron ? NormKind::layer : NormKind::rms) && a.norm_bias == nemotron &&
+                a.norm.gain == (nemotron ? Gain::one_plus_weight : Gain::weight),
+            "norms of another kind");
+    require(nemotron || a.rotary_dim == a.head_dim, "heads of which only a part is turned by its position");
+    require(a.qkv_bias == a.attention_out_bias, "attention biases before the heads or after them alone");
+    require(a.family != Family::mistral || !(a.qkv_bias || a.mlp_bias), "biases");
+    require(!nemotron || a.window == 0, "a sliding window");
+}
+
+}  // namespace
+
+Family loadable_family(const Architecture& a) {
+    require_expressible(a);
     const auto& l = a.layers.front();
-    if (a.family != Family::llama || a.hidden % l.query_heads == 0) return a.family;
+    const bool as_llama = a.hidden % l.query_heads == 0 && a.window == 0;
+    if (a.family != Family::llama || as_llama) return a.family;
     if (!a.qkv_bias && !a.attention_out_bias && !a.mlp_bias) return Family::mistral;
+    ESPALIER_REQUIRE(a.window == 0, "transformers loads no Llama with biases and a sliding window");
     const int64_t below = a.hidden / l.query_heads * l.query_heads;
     fail(
         "transformers loads no Llama with biases whose hidden size {} is no multiple of its {} query heads; "
@@ -228,7 +251,7 @@ ordered_json to_hugging_face(const Architecture& a, const std::string& dtype) {
                      {"head_dim", a.head_dim},
                      {"hidden_act", hf_activation(a.activation)},
                      {"max_position_embeddings", a.max_positions},
-                     {"initializer_range", a.init_std},
+                     {"initializer_range", a.conventions.init_std},
                      {"tie_word_embeddings", a.tied},
                      {"rope_theta", a.rotary_base},
                      {"rope_scaling", s.kind == RotaryScaling::Kind::none ? ordered_json(nullptr) : rope},
@@ -248,9 +271,9 @@ ordered_json to_hugging_face(const Architecture& a, const std::string& dtype) {
         out["mlp_bias"] = a.mlp_bias;
     }
     out["rope_parameters"] = rope;
-    out["bos_token_id"] = a.bos ? ordered_json(*a.bos) : ordered_json(nullptr);
-    out["eos_token_id"] = one_or_list(a.eos);
-    out["pad_token_id"] = a.pad ? ordered_json(*a.pad) : ordered_json(nullptr);
+    out["bos_token_id"] = a.conventions.bos ? ordered_json(*a.conventions.bos) : ordered_json(nullptr);
+    out["eos_token_id"] = one_or_list(a.conventions.eos);
+    out["pad_token_id"] = a.conventions.pad ? ordered_json(*a.conventions.pad) : ordered_json(nullptr);
     out["dtype"] = dtype;
     out["torch_dtype"] = dtype;
     return out;

@@ -3,10 +3,10 @@
 #include <cmath>
 
 #include "kernels/elementwise.hpp"
-#include "kernels/layout.hpp"
 #include "kernels/matmul.hpp"
 #include "kernels/norm.hpp"
 #include "kernels/rotary.hpp"
+#include "kernels/rows.hpp"
 
 namespace espalier::model {
 namespace {
@@ -27,23 +27,23 @@ Tensor append(Context& ctx, const Tensor& qkv, const AttentionShape& shape, cons
 /// x itself, or where the gathered `full` is the very same tensor, a copy that may be changed.
 Tensor own_copy(Context& ctx, const Tensor& x, const Tensor& full) {
     if (full.raw() != x.raw()) return x;
-    Tensor copy = ctx.empty(x.shape(), x.dtype());
-    convert(ctx, x, copy);
-    return copy;
+    Tensor own = ctx.empty(x.shape(), x.dtype());
+    copy(ctx, x, own);
+    return own;
 }
 
 }  // namespace
 
 Layer::Layer(const Architecture& a, int64_t index, TensorPart part, const ParameterSet& set,
              const Tensor& gradients, comm::Communicator tensor)
-    : a_(a), index_(index), tensor_(std::move(tensor)) {
+    : index_(index), hidden_(a.hidden), norm_(a.norm), activation_(a.activation), tensor_(std::move(tensor)) {
     const Range heads = local_range(a, index, Axis::query_head, part),
                 kv = local_range(a, index, Axis::kv_head, part);
     shape_.query_heads = heads.size();
     shape_.kv_heads = kv.size();
     shape_.head_dim = a.head_dim;
     shape_.group = a.group(index);
-    shape_.first = heads.begin - kv.begin * shape_.group;
+    shape_.first_in_group = heads.begin - kv.begin * shape_.group;
     shape_.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(a.head_dim)));
     shape_.window = a.window;
     ffn_ = local_range(a, index, Axis::ffn, part).size();
@@ -57,22 +57,25 @@ Layer::Weights Layer::weights(const ParameterSet& set, const Tensor& flat) const
     const auto matrix = [&](Weight first, int64_t rows, int64_t columns) {
         return ParameterSet::matrix(flat, entry(first), rows, columns);
     };
+    const auto bias = [&](Weight first, int64_t size) {
+        const Entry* const e = entry(first);
+        return e ? flat.slice(e->offset, {size}) : Tensor();
+    };
     const int64_t q = shape_.query_heads * shape_.head_dim, qkv = q + 2 * shape_.kv_heads * shape_.head_dim;
-    const bool gated = is_gated(a_.activation);
+    const bool gated = is_gated(activation_);
     const int64_t up = gated ? 2 * ffn_ : ffn_;
     Weights w;
     w.attention_norm = view(Weight::attention_norm);
     w.attention_norm_bias = view(Weight::attention_norm_bias);
-    w.qkv = matrix(Weight::query, qkv, a_.hidden);
-    w.qkv_bias = a_.qkv_bias ? flat.slice(entry(Weight::query_bias)->offset, {qkv}) : Tensor();
-    w.attention_out = matrix(Weight::attention_out, a_.hidden, q);
+    w.qkv = matrix(Weight::query, qkv, hidden_);
+    w.qkv_bias = bias(Weight::query_bias, qkv);
+    w.attention_out = matrix(Weight::attention_out, hidden_, q);
     w.attention_out_bias = view(Weight::attention_out_bias);
     w.mlp_norm = view(Weight::mlp_norm);
     w.mlp_norm_bias = view(Weight::mlp_norm_bias);
-    w.gate_up = matrix(gated ? Weight::gate : Weight::up, up, a_.hidden);
-    w.gate_up_bias =
-        a_.mlp_bias ? flat.slice(entry(gated ? Weight::gate_bias : Weight::up_bias)->offset, {up}) : Tensor();
-    w.down = matrix(Weight::down, a_.hidden, ffn_);
+    w.gate_up = matrix(gated ? Weight::gate : Weight::up, up, hidden_);
+    w.gate_up_bias = bias(gated ? Weight::gate_bias : Weight::up_bias, up);
+    w.down = matrix(Weight::down, hidden_, ffn_);
     w.down_bias = view(Weight::down_bias);
     return w;
 }
@@ -86,14 +89,14 @@ AttentionShape Layer::attention_shape(const TokenBatch& tokens) const {
 
 Tensor Layer::forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, const RotaryTable& rotary,
                       const ForwardExtras& extras) const {
-    const int64_t T = tokens.tokens(), Tl = x.dim(0), H = a_.hidden, D = shape_.head_dim;
+    const int64_t T = tokens.tokens(), Tl = x.dim(0), H = hidden_, D = shape_.head_dim;
     const int64_t q = shape_.query_heads * D, kv = shape_.kv_heads * D, up = w_.gate_up.dim(0);
     const DType dtype = x.dtype();
     const Tensor none;
 
     // 1  a [Tl, H] = the normed input
     Tensor a = ctx.empty({Tl, H}, dtype), attention_stats = ctx.empty({Tl, 2}, DType::f32);
-    norm(ctx, x, w_.attention_norm, w_.attention_norm_bias, a_.norm, a, attention_stats);
+    norm(ctx, x, w_.attention_norm, w_.attention_norm_bias, norm_, a, attention_stats);
     // 2  a [T, H], all tokens
     a = tensor_.all_gather(ctx, a, T);
     if (extras.observer) extras.observer->norm_output(ctx, {Site::attention_input, index_}, tokens, a);
@@ -103,7 +106,7 @@ Tensor Layer::forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, c
     // 4  queries and keys turned by their positions
     rotate(ctx, qkv, rotary.cosines, rotary.sines, tokens.positions, shape_.query_heads + shape_.kv_heads, D,
            Rotation::forward);
-    if (extras.observer) extras.observer->attention_input(ctx, index_, tokens, qkv);
+    if (extras.observer) extras.observer->rotated_qkv(ctx, index_, tokens, qkv);
     // 5  o [T, q]
     Tensor o = ctx.empty({T, q}, dtype), lse;
     if (extras.cache) {
@@ -125,7 +128,7 @@ Tensor Layer::forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, c
 
     // 9  b [Tl, H]
     Tensor b = ctx.empty({Tl, H}, dtype), mlp_stats = ctx.empty({Tl, 2}, DType::f32);
-    norm(ctx, h, w_.mlp_norm, w_.mlp_norm_bias, a_.norm, b, mlp_stats);
+    norm(ctx, h, w_.mlp_norm, w_.mlp_norm_bias, norm_, b, mlp_stats);
     // 10 b [T, H]
     b = tensor_.all_gather(ctx, b, T);
     if (extras.observer) extras.observer->norm_output(ctx, {Site::mlp_input, index_}, tokens, b);
@@ -134,7 +137,7 @@ Tensor Layer::forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, c
     matmul(ctx, b, w_.gate_up, w_.gate_up_bias, u);
     // 12 act [T, ffn]
     Tensor act = ctx.empty({T, ffn_}, dtype);
-    activate(ctx, a_.activation, u, act);
+    activate(ctx, activation_, u, act);
     if (extras.observer) extras.observer->neurons(ctx, index_, tokens, u, act);
     // 13 partial [T, H]
     partial = ctx.empty({T, H}, dtype);
@@ -145,18 +148,25 @@ Tensor Layer::forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, c
     add(ctx, h, out, out);
     if (extras.observer) extras.observer->block(ctx, index_, tokens, x, out);
 
-    if (extras.saved) *extras.saved = {x, attention_stats, qkv, o, lse, h, mlp_stats, u, {}, {}, {}};
-    if (extras.saved && extras.keep_cheap) {
-        extras.saved->a = a;
-        extras.saved->b = b;
-        extras.saved->act = act;
+    if (extras.saved) {
+        *extras.saved = {.x = x,
+                         .attention_stats = attention_stats,
+                         .qkv = qkv,
+                         .attended = o,
+                         .lse = lse,
+                         .after_attention = h,
+                         .mlp_stats = mlp_stats,
+                         .mlp_up = u,
+                         .attention_input = extras.keep_cheap ? a : none,
+                         .mlp_input = extras.keep_cheap ? b : none,
+                         .mlp_activated = extras.keep_cheap ? act : none};
     }
     return out;
 }
 
 Tensor Layer::backward(Context& ctx, const Tensor& d_out, const TokenBatch& tokens, const RotaryTable& rotary,
                        const SavedLayer& saved, Injector* injector) {
-    const int64_t T = tokens.tokens(), Tl = d_out.dim(0), H = a_.hidden, D = shape_.head_dim;
+    const int64_t T = tokens.tokens(), Tl = d_out.dim(0), H = hidden_, D = shape_.head_dim;
     const DType dtype = d_out.dtype();
     Tensor stats = ctx.empty({Tl, 2}, DType::f32);  // of recomputed norms; the saved ones are the same
 
@@ -165,24 +175,24 @@ Tensor Layer::backward(Context& ctx, const Tensor& d_out, const TokenBatch& toke
     Tensor d_full = tensor_.all_gather(ctx, d_out, T);
     Tensor dh = own_copy(ctx, d_out, d_full);
     // 13 d down +=, d down_bias +=, d_act =
-    Tensor act = saved.act, d_act = ctx.empty({T, ffn_}, dtype);
+    Tensor act = saved.mlp_activated, d_act = ctx.empty({T, ffn_}, dtype);
     if (!act) {
         act = ctx.empty({T, ffn_}, dtype);
-        activate(ctx, a_.activation, saved.u, act);
+        activate(ctx, activation_, saved.mlp_up, act);
     }
     matmul_backward_weight(ctx, d_full, act, g_.down);
     if (g_.down_bias && adds_output_bias()) bias_backward(ctx, d_full, g_.down_bias);
     matmul_backward_input(ctx, d_full, w_.down, d_act);
     act = {};
     // 12 du =
-    Tensor du = ctx.empty(saved.u.shape(), dtype);
-    activate_backward(ctx, a_.activation, d_act, saved.u, du);
+    Tensor du = ctx.empty(saved.mlp_up.shape(), dtype);
+    activate_backward(ctx, activation_, d_act, saved.mlp_up, du);
     d_act = {};
     // 11 d gate, d up +=, d biases +=, d_full = this rank's part of db
-    Tensor b = saved.b;
+    Tensor b = saved.mlp_input;
     if (!b) {
         b = ctx.empty({Tl, H}, dtype);
-        norm(ctx, saved.h, w_.mlp_norm, w_.mlp_norm_bias, a_.norm, b, stats);
+        norm(ctx, saved.after_attention, w_.mlp_norm, w_.mlp_norm_bias, norm_, b, stats);
         b = tensor_.all_gather(ctx, b, T);
     }
     matmul_backward_weight(ctx, du, b, g_.gate_up);
@@ -194,29 +204,30 @@ Tensor Layer::backward(Context& ctx, const Tensor& d_out, const TokenBatch& toke
     Tensor db = tensor_.reduce_scatter(ctx, d_full);
     if (injector) injector->norm_output(ctx, {Site::mlp_input, index_}, db);
     // 9  dh +=, d mlp_norm +=
-    norm_backward(ctx, db, saved.h, w_.mlp_norm, saved.mlp_stats, a_.norm, dh, g_.mlp_norm, g_.mlp_norm_bias);
+    norm_backward(ctx, db, saved.after_attention, w_.mlp_norm, saved.mlp_stats, norm_, dh, g_.mlp_norm,
+                  g_.mlp_norm_bias);
 
     // 8  dx = dh, and attention's output gets the same
     // 7  d_full [T, H]
     d_full = tensor_.all_gather(ctx, dh, T);
     Tensor dx = own_copy(ctx, dh, d_full);
     // 6  d attention_out +=, d attention_out_bias +=, d_o =
-    matmul_backward_weight(ctx, d_full, saved.o, g_.attention_out);
+    matmul_backward_weight(ctx, d_full, saved.attended, g_.attention_out);
     if (g_.attention_out_bias && adds_output_bias()) bias_backward(ctx, d_full, g_.attention_out_bias);
-    Tensor d_o = ctx.empty(saved.o.shape(), dtype);
+    Tensor d_o = ctx.empty(saved.attended.shape(), dtype);
     matmul_backward_input(ctx, d_full, w_.attention_out, d_o);
     // 5  d_qkv =
     Tensor d_qkv = ctx.empty(saved.qkv.shape(), dtype);
-    attention_backward(ctx, d_o, saved.qkv, tokens.starts, saved.o, saved.lse, attention_shape(tokens),
+    attention_backward(ctx, d_o, saved.qkv, tokens.starts, saved.attended, saved.lse, attention_shape(tokens),
                        d_qkv);
     // 4  turned back
     rotate(ctx, d_qkv, rotary.cosines, rotary.sines, tokens.positions, shape_.query_heads + shape_.kv_heads,
            D, Rotation::backward);
     // 3  d query, d key, d value +=, d biases +=, d_full = this rank's part of da
-    Tensor a = saved.a;
+    Tensor a = saved.attention_input;
     if (!a) {
         a = ctx.empty({Tl, H}, dtype);
-        norm(ctx, saved.x, w_.attention_norm, w_.attention_norm_bias, a_.norm, a, stats);
+        norm(ctx, saved.x, w_.attention_norm, w_.attention_norm_bias, norm_, a, stats);
         a = tensor_.all_gather(ctx, a, T);
     }
     matmul_backward_weight(ctx, d_qkv, a, g_.qkv);
@@ -227,7 +238,7 @@ Tensor Layer::backward(Context& ctx, const Tensor& d_out, const TokenBatch& toke
     Tensor da = tensor_.reduce_scatter(ctx, d_full);
     if (injector) injector->norm_output(ctx, {Site::attention_input, index_}, da);
     // 1  dx +=, d attention_norm +=
-    norm_backward(ctx, da, saved.x, w_.attention_norm, saved.attention_stats, a_.norm, dx, g_.attention_norm,
+    norm_backward(ctx, da, saved.x, w_.attention_norm, saved.attention_stats, norm_, dx, g_.attention_norm,
                   g_.attention_norm_bias);
     return dx;
 }

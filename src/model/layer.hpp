@@ -29,13 +29,14 @@ struct SavedLayer {
     Tensor x;                // [Tl, H]   input
     Tensor attention_stats;  // [Tl, 2]   mean, rstd
     Tensor qkv;              // [T, (q + 2 kv) head_dim]  rotated
-    Tensor o;                // [T, q head_dim]
+    Tensor attended;         // [T, q head_dim]
     Tensor lse;              // [batch, q, seq]
-    Tensor h;                // [Tl, H]   after attention
+    Tensor after_attention;  // [Tl, H]   the residual stream
     Tensor mlp_stats;        // [Tl, 2]
-    Tensor u;                // [T, 2 ffn] or [T, ffn]    before the activation
-    Tensor a, b;             // [T, H]   the normed inputs of attention and MLP
-    Tensor act;              // [T, ffn] after the activation
+    Tensor mlp_up;           // [T, 2 ffn] or [T, ffn]    before the activation
+    Tensor attention_input;  // [T, H]   normed
+    Tensor mlp_input;        // [T, H]   normed
+    Tensor mlp_activated;    // [T, ffn] after the activation
 };
 
 enum class Site {
@@ -59,7 +60,7 @@ public:
     virtual ~Observer() = default;
     virtual void norm_output(Context&, StateName, const TokenBatch&, const Tensor& /*[T, H]*/) {}
     /// Queries and keys turned by their positions: [T, (q + 2 kv) head_dim].
-    virtual void attention_input(Context&, int64_t /*layer*/, const TokenBatch&, const Tensor& /*qkv*/) {}
+    virtual void rotated_qkv(Context&, int64_t /*layer*/, const TokenBatch&, const Tensor& /*qkv*/) {}
     virtual void heads(Context&, int64_t /*layer*/, const TokenBatch&, const Tensor& /*[T, q head_dim]*/) {}
     /// before: [T, ffn or 2 ffn] as handed to the activation; after: [T, ffn].
     virtual void neurons(Context&, int64_t /*layer*/, const TokenBatch&, const Tensor& /*before*/,
@@ -76,7 +77,7 @@ public:
     virtual ~Injector() = default;
     /// Of the residual stream after a layer; -1: of the embedding.
     virtual void residual(Context&, int64_t /*layer*/, Tensor& /*d*/) {}
-    /// Of a norm's output inside a layer.
+    /// Of a norm's output, inside a layer or before the head.
     virtual void norm_output(Context&, StateName, Tensor& /*d*/) {}
 };
 
@@ -128,8 +129,10 @@ private:
     /// Biases of projections that are summed over ranks count once: on rank 0.
     bool adds_output_bias() const { return tensor_.rank() == 0; }
 
-    Architecture a_;
     int64_t index_;
+    int64_t hidden_;
+    NormOptions norm_;
+    Activation activation_;
     AttentionShape shape_;  // heads of this rank
     int64_t ffn_;           // neurons of this rank
     comm::Communicator tensor_;

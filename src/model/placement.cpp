@@ -46,17 +46,16 @@ std::vector<int64_t> even_runs(const std::vector<double>& work, double last, int
     return ends;
 }
 
-std::vector<int64_t> stage_ends(const Architecture& a, int stages) {
+}  // namespace
+
+std::vector<Range> stage_runs(const Architecture& a, int stages) {
     std::vector<double> work;
     for (int64_t layer = 0; layer < a.depth(); ++layer) work.push_back(layer_product_flops(a, layer));
-    return even_runs(work, head_product_flops(a), stages);
+    std::vector<Range> runs;
+    for (const int64_t end : even_runs(work, head_product_flops(a), stages))
+        runs.push_back({runs.empty() ? 0 : runs.back().end, end});
+    return runs;
 }
-
-Range run_of(const std::vector<int64_t>& ends, int stage) {
-    return {stage == 0 ? 0 : ends[static_cast<size_t>(stage) - 1], ends[stage]};
-}
-
-}  // namespace
 
 bool Placement::has_layer(int64_t layer) const {
     return std::any_of(virtual_stages.begin(), virtual_stages.end(),
@@ -68,11 +67,11 @@ Range Placement::layers() const {
     return virtual_stages.front();
 }
 
-Placement place(const Architecture& a, TensorPart tensor, PipelinePart pipeline) {
-    const auto ends = stage_ends(a, pipeline.stages * pipeline.virtual_stages);
+Placement partition(const Architecture& a, TensorPart tensor, const PipelineShape& pipeline) {
+    const auto runs = stage_runs(a, pipeline.stages * pipeline.virtual_stages);
     Placement out{.tensor = tensor};
     for (int v = 0; v < pipeline.virtual_stages; ++v)
-        out.virtual_stages.push_back(run_of(ends, v * pipeline.stages + pipeline.stage));
+        out.virtual_stages.push_back(runs[v * pipeline.stages + pipeline.stage]);
     out.embedding = pipeline.stage == 0;
     out.final_norm = out.head = pipeline.stage == pipeline.stages - 1;
     return out;
@@ -85,10 +84,6 @@ Placement without_head(Placement placement) {
 
 Placement head_alone(TensorPart tensor, bool here) {
     return {.tensor = tensor, .embedding = false, .final_norm = false, .head = here};
-}
-
-Range stage_layers(const Architecture& a, int stages, int stage) {
-    return run_of(stage_ends(a, stages), stage);
 }
 
 void check_layout(const Architecture& a, int tp, int pp, int virtual_stages, const std::string& source) {

@@ -11,10 +11,19 @@ namespace espalier::model {
 
 /// A rank's place in its pipeline. It has one virtual stage, a run of layers, or several (Narayanan et al.
 /// 2021, section 2.2), and an activation goes round the ranks once for each.
-struct PipelinePart {
+struct PipelineShape {
     int stages = 1;
     int stage = 0;
     int virtual_stages = 1;
+
+    /// Where activations come from and go to: a ring, since virtual stages begin again at the first stage.
+    int stage_before() const { return (stage + stages - 1) % stages; }
+    int stage_after() const { return (stage + 1) % stages; }
+    /// Of the whole model's layers.
+    bool is_first(int virtual_stage) const { return stage == 0 && virtual_stage == 0; }
+    bool is_last(int virtual_stage) const {
+        return stage == stages - 1 && virtual_stage == virtual_stages - 1;
+    }
 };
 
 struct Placement {
@@ -31,16 +40,16 @@ struct Placement {
 
 /// Layers are dealt out so that the stages' matrix products are as even as they can be; the last stage also
 /// has the head, which in a small model weighs as much as several layers.
-Placement place(const Architecture& a, TensorPart tensor, PipelinePart pipeline);
+Placement partition(const Architecture& a, TensorPart tensor, const PipelineShape& pipeline);
 
 /// The part of `placement` without the head, and the head alone: for a teacher whose head lives with the
 /// student's.
 Placement without_head(Placement placement);
 Placement head_alone(TensorPart tensor, bool here);
 
-/// The run of layers of stage `stage` of `stages`. Of equally even shares, the one with more layers in the
+/// The run of layers of each of `stages` stages. Of equally even shares, the one with more layers in the
 /// earlier stages.
-Range stage_layers(const Architecture& a, int stages, int stage);
+std::vector<Range> stage_runs(const Architecture& a, int stages);
 
 /// Throws UserError when tp exceeds what can be split, or pp times virtual stages the number of layers.
 void check_layout(const Architecture& a, int tp, int pp, int virtual_stages, const std::string& source);

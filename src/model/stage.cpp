@@ -1,16 +1,22 @@
 #include "src/model/stage.hpp"
 
 namespace espalier::model {
-namespace {
+
+PipelineShape pipeline_shape(const comm::Topology& topology, const Transformer& model) {
+    return {topology.layout.pp, topology.stage(), narrow<int>(model.placement().virtual_stages.size())};
+}
+
+Tensor empty_activation(Context& ctx, const Transformer& model, const comm::Topology& topology,
+                        const TokenBatch& tokens) {
+    return ctx.empty({local_tokens(topology, tokens), model.architecture().hidden}, model.dtype());
+}
 
 Tensor receive_activation(Context& ctx, const Transformer& model, const comm::Topology& topology,
                           const TokenBatch& tokens, int from) {
-    Tensor x = ctx.empty({local_tokens(topology, tokens), model.architecture().hidden}, model.dtype());
+    Tensor x = empty_activation(ctx, model, topology, tokens);
     topology.pipeline.receive(x, from, comm::activation_tag).wait();
     return x;
 }
-
-}  // namespace
 
 Tensor enter_stage(Context& ctx, const Transformer& model, const comm::Topology& topology,
                    const TokenBatch& tokens) {
@@ -31,17 +37,15 @@ void Outbox::drain(size_t left) {
 
 Tensor forward_pipeline(Context& ctx, Transformer& model, const comm::Topology& topology,
                         const TokenBatch& tokens, Outbox& outbox, Observer* observer) {
-    const int stages = topology.layout.pp, stage = topology.stage(),
-              virtual_stages = narrow<int>(model.placement().virtual_stages.size());
+    const PipelineShape shape = pipeline_shape(topology, model);
     const auto input = [&](int virtual_stage) {
         if (virtual_stage == 0) return enter_stage(ctx, model, topology, tokens);
-        return receive_activation(ctx, model, topology, tokens, (stage + stages - 1) % stages);
+        return receive_activation(ctx, model, topology, tokens, shape.stage_before());
     };
-    for (int virtual_stage = 0; virtual_stage < virtual_stages; ++virtual_stage) {
+    for (int virtual_stage = 0; virtual_stage < shape.virtual_stages; ++virtual_stage) {
         const Tensor x = model.forward(ctx, input(virtual_stage), tokens, nullptr, observer, virtual_stage);
-        if (topology.last_stage() && virtual_stage == virtual_stages - 1)
-            return model.final_hidden(ctx, x, tokens, nullptr, observer);
-        outbox.send(topology.pipeline, x, (stage + 1) % stages, comm::activation_tag);
+        if (shape.is_last(virtual_stage)) return model.final_hidden(ctx, x, tokens, nullptr, observer);
+        outbox.send(topology.pipeline, x, shape.stage_after(), comm::activation_tag);
         outbox.drain(2);
     }
     return {};

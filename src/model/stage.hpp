@@ -6,6 +6,17 @@
 
 namespace espalier::model {
 
+/// This rank's place in the pipeline over whose stages `model` is dealt.
+PipelineShape pipeline_shape(const comm::Topology& topology, const Transformer& model);
+
+/// Room for an activation [Tl, H] of these tokens.
+Tensor empty_activation(Context& ctx, const Transformer& model, const comm::Topology& topology,
+                        const TokenBatch& tokens);
+
+/// An activation [Tl, H] from stage `from`; waits for it.
+Tensor receive_activation(Context& ctx, const Transformer& model, const comm::Topology& topology,
+                          const TokenBatch& tokens, int from);
+
 /// The activation [Tl, H] that this stage starts from: the embedding on the first, else received from the one
 /// before.
 Tensor enter_stage(Context& ctx, const Transformer& model, const comm::Topology& topology,

@@ -7,9 +7,9 @@ namespace espalier::model {
 StatePlace place_of_state(const Architecture& a, int stages, int virtual_stages, StateName state) {
     // The embedding is where the first layer is, the final norm where the last.
     const int64_t layer = state.site == Site::final_norm ? a.depth() - 1 : std::max<int64_t>(state.layer, 0);
+    const auto runs = stage_runs(a, stages * virtual_stages);
     for (int run = 0; run < stages * virtual_stages; ++run) {
-        if (stage_layers(a, stages * virtual_stages, run).contains(layer))
-            return {run % stages, run / stages};
+        if (runs[run].contains(layer)) return {run % stages, run / stages};
     }
     throw InternalError(fmt::format("no layer {}", state.layer));
 }

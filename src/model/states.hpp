@@ -29,10 +29,10 @@ public:
     void block(Context& ctx, int64_t layer, const TokenBatch& tokens, const Tensor& x,
                const Tensor& out) override;
     void norm_output(Context& ctx, StateName name, const TokenBatch& tokens, const Tensor& all) override;
-
-private:
+    /// What no forward pass shows; x [Tl, H].
     void report(Context& ctx, StateName name, const Tensor& x) const;
 
+private:
     comm::Communicator tensor_;
     std::vector<StateName> wanted_;
     Seen seen_;

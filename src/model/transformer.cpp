@@ -33,8 +33,8 @@ Transformer::Transformer(Context& ctx, Architecture architecture, Placement plac
       tensor_(std::move(tensor)),
       set_(ctx, a_, placement_, dtype) {
     if (gradients == Gradients::keep) gradients_ = ctx.zeros({set_.flat_size()}, DType::f32);
-    for (const Range chunk : placement_.virtual_stages) {
-        for (int64_t i = chunk.begin; i < chunk.end; ++i)
+    for (const Range run : placement_.virtual_stages) {
+        for (int64_t i = run.begin; i < run.end; ++i)
             layers_.emplace_back(a_, i, placement_.tensor, set_, gradients_, tensor_);
     }
 }
@@ -42,15 +42,15 @@ Transformer::Transformer(Context& ctx, Architecture architecture, Placement plac
 Transformer::Transformer(Context& ctx, const Architecture& architecture, const comm::Topology& topology,
                          DType dtype, Gradients gradients, int virtual_stages)
     : Transformer(ctx, architecture,
-                  place(architecture, {topology.layout.tp, topology.tensor.rank()},
-                        {topology.layout.pp, topology.stage(), virtual_stages}),
+                  partition(architecture, {topology.layout.tp, topology.tensor.rank()},
+                            {topology.layout.pp, topology.stage(), virtual_stages}),
                   topology.tensor, dtype, gradients) {}
 
-size_t Transformer::place_of(int64_t layer) const {
+size_t Transformer::slot_of(int64_t layer) const {
     size_t before = 0;
-    for (const Range chunk : placement_.virtual_stages) {
-        if (chunk.contains(layer)) return before + static_cast<size_t>(layer - chunk.begin);
-        before += static_cast<size_t>(chunk.size());
+    for (const Range run : placement_.virtual_stages) {
+        if (run.contains(layer)) return before + static_cast<size_t>(layer - run.begin);
+        before += static_cast<size_t>(run.size());
     }
     throw InternalError(fmt::format("layer {} is on another rank", layer));
 }
@@ -74,8 +74,8 @@ Tensor Transformer::forward_layer(Context& ctx, int64_t layer_index, const Tenso
 }
 
 Tensor Transformer::forward(Context& ctx, Tensor x, const TokenBatch& tokens, SavedStage* saved,
-                            Observer* observer, int chunk) {
-    const Range run = placement_.virtual_stages.at(static_cast<size_t>(chunk));
+                            Observer* observer, int virtual_stage) {
+    const Range run = placement_.virtual_stages.at(static_cast<size_t>(virtual_stage));
     if (saved) saved->layers.resize(static_cast<size_t>(run.size()));
     for (int64_t i = run.begin; i < run.end; ++i) {
         SavedLayer* kept = saved ? &saved->layers[static_cast<size_t>(i - run.begin)] : nullptr;
@@ -109,8 +109,10 @@ Tensor Transformer::final_hidden(Context& ctx, const Tensor& x, const TokenBatch
     return hidden;
 }
 
-Tensor Transformer::final_hidden_backward(Context& ctx, const Tensor& d_hidden, const SavedStage& saved) {
-    const Tensor dy = tensor_.reduce_scatter(ctx, d_hidden);
+Tensor Transformer::final_hidden_backward(Context& ctx, const Tensor& d_hidden, const SavedStage& saved,
+                                          Injector* injector) {
+    Tensor dy = tensor_.reduce_scatter(ctx, d_hidden);
+    if (injector) injector->norm_output(ctx, {Site::final_norm}, dy);
     Tensor dx = ctx.zeros(saved.last.shape(), dtype());
     Tensor d_weight = ParameterSet::view(gradients_, set_.find(Weight::final_norm));
     Tensor d_bias = ParameterSet::view(gradients_, set_.find(Weight::final_norm_bias));
@@ -120,15 +122,15 @@ Tensor Transformer::final_hidden_backward(Context& ctx, const Tensor& d_hidden, 
 }
 
 Tensor Transformer::backward(Context& ctx, Tensor d_out, const TokenBatch& tokens, SavedStage& saved,
-                             int chunk, Injector* injector) {
+                             int virtual_stage, Injector* injector) {
     const RotaryTable& table = rotary(ctx, tokens.end_position);
-    const Range run = placement_.virtual_stages.at(static_cast<size_t>(chunk));
+    const Range run = placement_.virtual_stages.at(static_cast<size_t>(virtual_stage));
     for (int64_t i = run.end; i-- > run.begin;) {
         SavedLayer kept = std::move(saved.layers[static_cast<size_t>(i - run.begin)]);
         if (saved.recompute == Recompute::full)
             forward_layer(ctx, i, Tensor(kept.x), tokens, {.saved = &kept, .keep_cheap = true});
         if (injector) injector->residual(ctx, i, d_out);
-        d_out = layers_[place_of(i)].backward(ctx, d_out, tokens, table, kept, injector);
+        d_out = layers_[slot_of(i)].backward(ctx, d_out, tokens, table, kept, injector);
     }
     if (injector && run.begin == 0) injector->residual(ctx, -1, d_out);
     return d_out;

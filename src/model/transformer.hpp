@@ -51,7 +51,7 @@ public:
     Tensor embed(Context& ctx, const TokenBatch& tokens) const;
     /// The layers of one of this stage's runs: x [Tl, H] -> [Tl, H].
     Tensor forward(Context& ctx, Tensor x, const TokenBatch& tokens, SavedStage* saved = nullptr,
-                   Observer* observer = nullptr, int chunk = 0);
+                   Observer* observer = nullptr, int virtual_stage = 0);
     /// One layer of this stage, by its index in the model.
     Tensor forward_layer(Context& ctx, int64_t layer, const Tensor& x, const TokenBatch& tokens,
                          const ForwardExtras& extras);
@@ -64,9 +64,10 @@ public:
 
     /// Gradients of the three, last first. d_hidden [T, H] is this rank's part of the sum over tensor
     /// parallel ranks.
-    Tensor final_hidden_backward(Context& ctx, const Tensor& d_hidden, const SavedStage& saved);
-    Tensor backward(Context& ctx, Tensor d_out, const TokenBatch& tokens, SavedStage& saved, int chunk = 0,
-                    Injector* injector = nullptr);
+    Tensor final_hidden_backward(Context& ctx, const Tensor& d_hidden, const SavedStage& saved,
+                                 Injector* injector = nullptr);
+    Tensor backward(Context& ctx, Tensor d_out, const TokenBatch& tokens, SavedStage& saved,
+                    int virtual_stage = 0, Injector* injector = nullptr);
     void embed_backward(Context& ctx, const Tensor& dx, const TokenBatch& tokens);
 
     /// The output projection [vocab of this rank, H] and its gradient; last stage.
@@ -75,18 +76,18 @@ public:
     /// Vocabulary ids of this rank's part of the head.
     Range vocabulary() const { return local_range(a_, -1, Axis::vocab, placement_.tensor); }
 
-    const Layer& layer(int64_t index) const { return layers_.at(place_of(index)); }
+    const Layer& layer(int64_t index) const { return layers_.at(slot_of(index)); }
 
 private:
     const RotaryTable& rotary(Context& ctx, int64_t positions);
-    size_t place_of(int64_t layer) const;  // in layers_
+    size_t slot_of(int64_t layer) const;  // in layers_
 
     Architecture a_;
     Placement placement_;
     comm::Communicator tensor_;
     ParameterSet set_;
     Tensor gradients_;
-    std::vector<Layer> layers_;  // of all chunks, one after another
+    std::vector<Layer> layers_;  // of all virtual stages, one after another
     RotaryTable rotary_;
 };
 

@@ -10,8 +10,6 @@
 namespace espalier::plan {
 namespace {
 
-constexpr double activation_bytes = 2;  // bf16 or f16
-
 /// Kernels of a layer's forward pass: two norms, four products with biases, rotation, attention, activation,
 /// two residual sums, and what frameworks put around them; backward starts twice as many. Only their product
 /// with launch_seconds counts.
@@ -19,7 +17,9 @@ constexpr double launches_forward = 24, launches_backward = 48;
 
 /// Bytes that materialised attention moves for each of its s^2 probabilities: products write and read them,
 /// mask and softmax read and write, dropout reads, writes and keeps a mask.
-constexpr double probability_bytes = 2 + 4 + 5 + 2;
+double probability_bytes(double element) {
+    return 6 * element + 1;
+}
 
 /// Bytes that loss and gradient move for each logit (f32): written, read for the maximum, for the sum, and
 /// for the gradient, which is written and read by its two products.
@@ -32,6 +32,7 @@ struct Compute::Parts {
     double attention;    // its products, seconds
     double softmax;      // traffic of materialised probabilities, seconds
     double elementwise;  // norms, residuals, activation, rotation, seconds
+    double cheap;        // norms and activation alone, seconds
     double collective;   // one gather and one scatter of [tokens, hidden], seconds
 };
 
@@ -45,6 +46,7 @@ Compute::Compute(const System& system, const Step& step, const Layout& layout)
     : system_(system),
       step_(step),
       layout_(layout),
+      element_(element_bytes(step.dtype)),
       tokens_(real(layout.micro_batch * step.seq_len)),
       local_tokens_(step.practice.norms == Practice::Norms::split_tokens ? tokens_ / real(layout.tp)
                                                                          : tokens_),
@@ -71,13 +73,15 @@ Compute::Parts Compute::parts(const model::Architecture& a, int64_t index) const
     const double attention_flops = 4 * tokens_ * real(step_.seq_len) * q * (fused ? 0.5 : 1);
     p.attention = attention_flops / (system_.peak(step_.dtype) * system_.attention_efficiency);
     if (!fused)
-        p.softmax = traffic(probability_bytes * tokens_ * real(step_.seq_len) * real(local.query_heads));
+        p.softmax =
+            traffic(probability_bytes(element_) * tokens_ * real(step_.seq_len) * real(local.query_heads));
+    const double norms = element_ * 2 * 2 * h, activation = element_ * tokens_ * (gates + 1) * ffn;
+    p.cheap = traffic(local_tokens_ * norms + activation);
     // Two norms read and write, two residual sums read two and write one.
-    const double residual_stream =
-        activation_bytes * (2 * 2 + 2 * 3) * h + 2 * step_.practice.dropout_bytes * h;
-    p.elementwise = traffic(local_tokens_ * residual_stream +
-                            activation_bytes * tokens_ * ((gates + 1) * ffn + 2 * (q + kv)));
-    p.collective = all_reduce_seconds(tensor_, layout_.tp, activation_bytes * tokens_ * h);
+    const double residual_stream = element_ * (2 * 2 + 2 * 3) * h + 2 * step_.practice.dropout_bytes * h;
+    p.elementwise =
+        traffic(local_tokens_ * residual_stream + element_ * tokens_ * ((gates + 1) * ffn + 2 * (q + kv)));
+    p.collective = all_reduce_seconds(tensor_, layout_.tp, element_ * tokens_ * h);
     return p;
 }
 
@@ -108,9 +112,17 @@ Passes Compute::layer(const model::Architecture& a, int64_t index) const {
          2 * p.collective},
         launches_backward);
     if (layout_.recompute == Recomputation::full) out.backward += out.forward;
-    if (layout_.recompute == Recomputation::selective && !fused)
-        out.backward.compute += p.attention + p.softmax;
+    if (layout_.recompute == Recomputation::selective) out.backward += again(p);
     return out;
+}
+
+Seconds Compute::again(const Parts& p) const {
+    // Two gathers of norms' outputs are what one all-reduce takes.
+    if (step_.practice.selective == Practice::Selective::norms_and_activations)
+        return {p.cheap, p.collective};
+    // Fused attention computes its inside again by nature, which its backward pass counts.
+    if (step_.practice.attention == Practice::Attention::fused) return {};
+    return {p.attention + p.softmax, 0};
 }
 
 double Compute::head_product(const model::Architecture& a) const {
@@ -120,8 +132,7 @@ double Compute::head_product(const model::Architecture& a) const {
 Passes Compute::head() const {
     const auto& a = step_.model;
     const double local_logits = tokens_ * real(div_ceil(a.vocab, layout_.tp)),
-                 exchange =
-                     all_reduce_seconds(tensor_, layout_.tp, activation_bytes * tokens_ * real(a.hidden));
+                 exchange = all_reduce_seconds(tensor_, layout_.tp, element_ * tokens_ * real(a.hidden));
     Passes out;
     out.forward = {head_product(a) + traffic(0.5 * logit_bytes * local_logits), exchange / 2};
     out.backward = {2 * head_product(a) + traffic(0.5 * logit_bytes * local_logits), exchange / 2};

@@ -52,12 +52,14 @@ private:
     struct Parts;  // of a layer's forward pass
     Parts parts(const model::Architecture& a, int64_t index) const;
     Seconds forward(const Parts& p) const;
+    Seconds again(const Parts& p) const;  // of selective recomputation
     Seconds bounded_by_launches(Seconds s, double launches) const;
     double head_product(const model::Architecture& a) const;
 
     const System& system_;
     const Step& step_;
     const Layout& layout_;
+    double element_;       // bytes of a number that travels and that products read
     double tokens_;        // of a micro-batch
     double local_tokens_;  // of them, those whose norms and residuals this rank computes
     Link tensor_;

@@ -24,7 +24,8 @@ std::vector<int64_t> chosen_or(const std::optional<int64_t>& chosen, std::vector
 
 std::vector<Recomputation> recomputes(const Step& step, const Choice& choice) {
     if (choice.recompute) return {*choice.recompute};
-    if (step.practice.attention == Practice::Attention::fused)
+    if (step.practice.attention == Practice::Attention::fused &&
+        step.practice.selective == Practice::Selective::attention)
         return {Recomputation::selective, Recomputation::full};
     return {Recomputation::none, Recomputation::selective, Recomputation::full};
 }
@@ -59,14 +60,14 @@ bool smaller(const Prediction& a, const Prediction& b) {
 Plan enumerate(const System& system, const Step& step, int64_t gpus, const Choice& choice) {
     Plan plan;
     std::string reason;
-    StepWeights weights(step);
+    StepPartition partition(step);
     for_each_layout(step, gpus, choice, [&](const Layout& layout) {
         if (auto text = objection(step, layout); !text.empty()) {
             if (reason.empty()) reason = to_string(layout) + ": " + text;
             return;
         }
         ++plan.tried;
-        const Prediction p = predict(system, step, layout, weights);
+        const Prediction p = predict(system, step, layout, partition);
         if (p.fits) {
             plan.layouts.push_back(p);
         } else if (!plan.nearest_miss || smaller(p, *plan.nearest_miss)) {

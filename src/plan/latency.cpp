@@ -9,7 +9,7 @@
 
 namespace espalier::plan {
 double seconds_per_token(const System& system, const model::Architecture& a, const Serving& serving) {
-    const double value_bytes = serving.dtype == "f32" ? 4 : 2, batch = real(serving.batch),
+    const double value_bytes = element_bytes(serving.dtype), batch = real(serving.batch),
                  hidden = real(a.hidden);
     const double rate = system.peak(serving.dtype) * system.matmul.best,
                  bandwidth = system.memory_bandwidth * system.memory_efficiency;

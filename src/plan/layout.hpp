@@ -13,7 +13,7 @@ namespace espalier::plan {
 /// may materialise attention's probabilities: wider than model::Recompute, which has none to keep.
 enum class Recomputation {
     none,       ///< everything is kept, attention's probabilities too
-    selective,  ///< the inside of attention is computed again
+    selective,  ///< what is large and cheap is computed again: Practice::Selective
     full,       ///< only a layer's input is kept
 };
 std::string_view to_string(Recomputation recompute);
@@ -37,6 +37,9 @@ std::string to_string(const Layout& layout);
 /// runs.
 struct Practice {
     enum class Attention { fused, materialised };
+    enum class Stages { balanced, even };  ///< by the products of layers and head, or by the number of layers
+    /// What selective recomputation computes again. Outputs of split norms are gathered again too.
+    enum class Selective { norms_and_activations, attention };
     enum class Norms { split_tokens, every_rank };  ///< sequence parallelism or not
     enum class Head { blocks, whole };              ///< when logits exist
     enum class State { sharded, replicated };       ///< ZeRO-1 or not
@@ -44,14 +47,15 @@ struct Practice {
     enum class Order { tp_pp_dp, tp_dp_pp };  ///< of ranks, the fastest first
 
     Attention attention = Attention::fused;
+    Stages stages = Stages::balanced;
+    Selective selective = Selective::norms_and_activations;
     Norms norms = Norms::split_tokens;
     Head head = Head::blocks;
     State state = State::sharded;
     Gradients gradients = Gradients::overlapped;
     Order order = Order::tp_pp_dp;
     double gradient_bytes = 4;  ///< of a weight, kept and sent
-    double weight_bytes = 2;
-    double dropout_bytes = 0;  ///< of an element's mask
+    double dropout_bytes = 0;   ///< of an element's mask
     /// Gradients and weights travel in buckets of max(bucket, bucket_of_replica dp) weights (Megatron-LM's
     /// distributed optimizer: 40 M, 1 M); the last one cannot be hidden.
     double bucket = 40e6;

@@ -1,142 +1,156 @@
 #include "src/plan/memory.hpp"
 
 #include <algorithm>
-#include <map>
-#include <tuple>
 
-#include "src/model/parameters.hpp"
-#include "src/model/vocabulary.hpp"
+#include "src/model/logits.hpp"
 #include "src/plan/compute.hpp"
 #include "src/plan/real.hpp"
 
 namespace espalier::plan {
 namespace {
 
-constexpr double activation_bytes = 2;
-/// f32 master, first and second moment.
-constexpr double optimizer_bytes = 12;
-}  // namespace
-
-std::vector<Range> virtual_stages_of(const model::Architecture& a, const Layout& l, int64_t stage) {
-    std::vector<Range> out;
-    for (int64_t v = 0; v < l.virtual_stages; ++v)
-        out.push_back(split_evenly(a.depth(), l.pp * l.virtual_stages, v * l.pp + stage));
-    return out;
+/// Of a weight, in f32: first and second moment, and a master where the weight itself is shorter.
+double optimizer_bytes(double element) {
+    return element < 4 ? 12 : 8;
 }
 
-LocalWeights::LocalWeights(const model::Architecture& a, int64_t tp) : a_(a), before_{0} {
-    // One layer stands for all of its shape.
-    std::map<std::tuple<int64_t, int64_t, int64_t>, double> known;
-    for (const auto& shape : a.layers) {
-        const auto [it, missing] = known.try_emplace({shape.query_heads, shape.kv_heads, shape.ffn}, 0.0);
-        if (missing) {
-            model::Architecture one = a;
-            one.layers = {shape};
-            embedding_ = tail_ = 0;
-            for (const auto& p : model::parameters(one)) {
-                const double size = real(element_count(model::local_box(one, p, {narrow<int>(tp), 0}).count));
-                if (p.layer == 0) {
-                    it->second += size;
-                } else if (p.weight == model::Weight::token_embedding) {
-                    embedding_ += size;
-                } else {
-                    tail_ += size;
-                }
-            }
-        }
-        before_.push_back(before_.back() + it->second);
-    }
-}
+/// Bytes of a micro-batch's activations by kind.
+struct Widths {
+    double all, mine;      // [T, h]; those of them that this rank normalises
+    double qkv, heads;     // [T, q + 2 kv], [T, q]
+    double before, after;  // the activation: [T, gates ffn], [T, ffn]
+    double lse, stats;     // attention's [T, query heads], a norm's [T, 2], f32
+    double masks;          // of the two dropouts
+    double probabilities;  // of materialised attention, dropped and not, and their mask
+};
 
-double LocalWeights::of_layers(Range layers) const {
-    return before_[layers.end] - before_[layers.begin];
-}
-
-double LocalWeights::of_stage(const Layout& l, int64_t stage) const {
-    double sum = 0;
-    for (const Range& layers : virtual_stages_of(a_, l, stage)) sum += of_layers(layers);
-    const bool first = stage == 0, last = stage == l.pp - 1;
-    if (first || (last && a_.tied)) sum += embedding_;
-    return last ? sum + tail_ : sum;
-}
-
-const LocalWeights& StepWeights::model(int64_t tp) {
-    return model_.try_emplace(tp, step_.model, tp).first->second;
-}
-
-const LocalWeights* StepWeights::teacher(int64_t tp) {
-    return step_.teacher ? &teacher_.try_emplace(tp, *step_.teacher, tp).first->second : nullptr;
-}
-
-double layer_activations(const Step& step, const Layout& l, const model::Architecture& a, int64_t index) {
-    const auto& practice = step.practice;
+Widths widths(const Step& step, const Layout& l, const model::Architecture& a, int64_t index) {
     const auto local = local_shape(a, index, l.tp);
-    const double tokens = real(l.micro_batch * step.seq_len),
-                 local_tokens =
-                     practice.norms == Practice::Norms::split_tokens ? tokens / real(l.tp) : tokens;
-    const double h = real(a.hidden), q = real(local.query_heads * a.head_dim),
+    const double element = element_bytes(step.dtype), h = real(a.hidden),
+                 tokens = real(l.micro_batch * step.seq_len),
+                 mine = step.practice.norms == Practice::Norms::split_tokens ? tokens / real(l.tp) : tokens;
+    const double heads = real(local.query_heads), q = heads * real(a.head_dim),
                  kv = real(local.kv_heads * a.head_dim), ffn = real(local.ffn),
                  gates = is_gated(a.activation) ? 2 : 1;
-    if (l.recompute == Recomputation::full) return activation_bytes * local_tokens * h;
-    // Inputs of the two norms, and of the two products that follow them; masks of the two dropouts.
-    double bytes = local_tokens * h * (4 * activation_bytes + 2 * practice.dropout_bytes);
-    // Query, key, value, input of the output projection; input of the activation and of the down projection.
-    bytes += tokens * activation_bytes * (q + 2 * kv + q + (gates + 1) * ffn);
-    if (l.recompute == Recomputation::none && practice.attention == Practice::Attention::materialised)
-        bytes += 5 * tokens * real(step.seq_len) * real(local.query_heads);
-    return bytes;
+    return {.all = element * tokens * h,
+            .mine = element * mine * h,
+            .qkv = element * tokens * (q + 2 * kv),
+            .heads = element * tokens * q,
+            .before = element * tokens * gates * ffn,
+            .after = element * tokens * ffn,
+            .lse = 4 * tokens * heads,
+            .stats = 4 * mine * 2,
+            .masks = 2 * step.practice.dropout_bytes * mine * h,
+            .probabilities = (2 * element + 1) * tokens * real(step.seq_len) * heads};
 }
 
-Memory memory(const Step& step, const Layout& l, int64_t stage, StepWeights& weights) {
-    const auto& a = step.model;
-    const auto& practice = step.practice;
-    const double parameters = weights.model(l.tp).of_stage(l, stage), dp = real(l.dp);
-    const double tokens = real(l.micro_batch * step.seq_len);
-    Memory m;
-    m.weights = practice.weight_bytes * parameters;
-    m.gradients = practice.gradient_bytes * parameters;
-    m.optimizer = optimizer_bytes * parameters / (practice.state == Practice::State::sharded ? dp : 1);
+double kept_bytes(const Practice& practice, const Widths& w, Recomputation recompute) {
+    if (recompute == Recomputation::full) return w.mine;
+    const bool none = recompute == Recomputation::none;
+    // Inputs of the two norms, of attention, of the output projection and of the activation.
+    const double inputs = 2 * w.mine + w.qkv + w.heads + w.before;
+    if (practice.selective == Practice::Selective::norms_and_activations)
+        return inputs + w.lse + 2 * w.stats + (none ? 2 * w.all + w.after : 0);
+    // Inputs of the other three products as well, the norms' outputs in parts.
+    const bool probabilities = none && practice.attention == Practice::Attention::materialised;
+    return inputs + 2 * w.mine + w.after + w.masks + (probabilities ? w.probabilities : 0);
+}
 
-    double of_a_micro_batch = 0, largest = 0;
-    for (const Range& layers : virtual_stages_of(a, l, stage)) {
-        for (int64_t i = layers.begin; i < layers.end; ++i) {
-            of_a_micro_batch += layer_activations(step, l, a, i);
-            Layout kept = l;
-            kept.recompute = Recomputation::selective;
-            largest = std::max(largest, layer_activations(step, kept, a, i));
-        }
+/// Of the layers of some runs, the largest of what `bytes` gives.
+template <class Bytes>
+double largest(const std::vector<Range>& runs, Bytes bytes) {
+    double most = 0;
+    for (const Range& layers : runs) {
+        for (int64_t i = layers.begin; i < layers.end; ++i) most = std::max(most, bytes(i));
     }
+    return most;
+}
+
+/// Hidden states of a teacher that may wait on the last stage for the student's: it runs ahead by what fills
+/// the waits at a step's end and at the next one's beginning.
+double most_taught_ahead(int64_t stages) {
+    return real(3 * (stages - 1) + 1);
+}
+
+/// Micro-batches of this rank in flight, in whole ones: the interleaved schedule warms up with
+/// 2 (pp - stage - 1) + (v - 1) pp virtual stages (Narayanan et al. 2021).
+double in_flight(const Step& step, const Layout& l, int64_t stage) {
     const double micro_batches = real(step.global_batch / l.dp / l.micro_batch), v = real(l.virtual_stages);
-    // In flight, in whole micro-batches of this rank: the interleaved schedule warms up with 2 (pp - stage -
-    // 1) + (v - 1) pp virtual stages (Narayanan et al. 2021).
-    const double in_flight = l.virtual_stages == 1
-                                 ? real(l.pp - stage)
-                                 : (2 * real(l.pp - stage - 1) + (v - 1) * real(l.pp) + 1) / v;
-    m.activations = std::min(in_flight, micro_batches) * of_a_micro_batch;
-    if (l.recompute == Recomputation::full) m.activations += largest;
-    const bool last = stage == l.pp - 1;
-    if (last) m.activations += 2 * activation_bytes * tokens * real(a.hidden);
+    const double most = l.virtual_stages == 1 ? real(l.pp - stage)
+                                              : (2 * real(l.pp - stage - 1) + (v - 1) * real(l.pp) + 1) / v;
+    return std::min(most, micro_batches);
+}
+
+double student_activations(const Step& step, const Layout& l, int64_t stage, const std::vector<Range>& runs) {
+    const auto& a = step.model;
+    double of_a_micro_batch = 0;
+    for (const Range& layers : runs) {
+        for (int64_t i = layers.begin; i < layers.end; ++i)
+            of_a_micro_batch += layer_activations(step, l, a, i);
+    }
+    const double layer = largest(runs, [&](int64_t i) { return backward_bytes(step, l, a, i); });
+    const double hidden = element_bytes(step.dtype) * real(l.micro_batch * step.seq_len) * real(a.hidden);
+    return in_flight(step, l, stage) * of_a_micro_batch + layer + (stage == l.pp - 1 ? 2 * hidden : 0);
+}
+
+double teacher_activations(const Step& step, const Layout& l, int64_t stage, const std::vector<Range>& runs) {
+    const auto& a = *step.teacher;
+    const double hidden = element_bytes(step.dtype) * real(l.micro_batch * step.seq_len) * real(a.hidden);
+    return largest(runs, [&](int64_t i) { return forward_bytes(step, l, a, i); }) +
+           (stage == l.pp - 1 ? most_taught_ahead(l.pp) * hidden : 0);
+}
+
+/// Of the last stage.
+double logit_bytes(const Step& step, const Layout& l) {
+    const int64_t tokens = l.micro_batch * step.seq_len;
+    const double models = step.teacher ? 2 : 1, vocab = real(div_ceil(step.model.vocab, l.tp)),
+                 element = element_bytes(step.dtype);
+    // f16 logits, the f32 copy that becomes the gradient, and the f16 gradient.
+    if (step.practice.head == Practice::Head::whole) return models * 8 * real(tokens) * vocab;
+    // f32 logits; the student's become the gradient, of which products want the weights' type.
+    const int64_t block =
+        model::logit_blocks(step.model, Device::cuda, narrow<int>(l.tp), tokens).front().size();
+    return real(block) * vocab * (models * 4 + (element < 4 ? element : 0));
+}
+
+}  // namespace
+
+double layer_activations(const Step& step, const Layout& l, const model::Architecture& a, int64_t index) {
+    return kept_bytes(step.practice, widths(step, l, a, index), l.recompute);
+}
+
+double forward_bytes(const Step& step, const Layout& l, const model::Architecture& a, int64_t index) {
+    const Widths w = widths(step, l, a, index);
+    const double gathered = l.tp > 1 ? 4 : 2;  // two norms' outputs, and partial sums
+    return gathered * w.all + 3 * w.mine + w.qkv + w.heads + w.before + w.after + w.lse;
+}
+
+double backward_bytes(const Step& step, const Layout& l, const model::Architecture& a, int64_t index) {
+    const Widths w = widths(step, l, a, index);
+    const auto& practice = step.practice;
+    const bool full = l.recompute == Recomputation::full;
+    if (practice.selective == Practice::Selective::attention)
+        return full ? kept_bytes(practice, w, Recomputation::selective) : 0;
+    const double gathered = l.tp > 1 ? 4 : 3;  // d_out, two norms' outputs, and a gradient's partial sums
+    const double neurons = l.recompute == Recomputation::selective ? 2 : 1;  // and their gradient
+    return gathered * w.all + 4 * w.mine + neurons * w.after + w.before + w.heads + w.qkv +
+           (full ? kept_bytes(practice, w, Recomputation::none) : 0);
+}
+
+Memory memory(const Step& step, const Layout& l, int64_t stage, StepPartition& partition) {
+    const auto& practice = step.practice;
+    const double weights = partition.model().weights(l, stage), element = element_bytes(step.dtype);
+    Memory m;
+    m.weights = element * weights;
+    m.gradients = practice.gradient_bytes * weights;
+    m.optimizer =
+        optimizer_bytes(element) * weights / (practice.state == Practice::State::sharded ? real(l.dp) : 1);
+    m.activations = student_activations(step, l, stage, partition.model().layers(l, stage));
     if (step.teacher) {
-        m.weights += practice.weight_bytes * weights.teacher(l.tp)->of_stage(l, stage);
-        // Forward only: one layer's working set, and the input.
-        Layout one = l;
-        one.recompute = Recomputation::selective;
-        m.activations += layer_activations(step, one, *step.teacher, 0);
+        m.weights += element * partition.teacher()->weights(l, stage);
+        m.activations += teacher_activations(step, l, stage, partition.teacher()->layers(l, stage));
     }
-    if (last) {
-        const double models = step.teacher ? 2 : 1;
-        const double block =
-            real(model::logit_blocks(a, Device::cuda, narrow<int>(l.tp), l.micro_batch * step.seq_len)
-                     .front()
-                     .rows);
-        const double vocab = real(div_ceil(a.vocab, l.tp));
-        m.logits =
-            practice.head == Practice::Head::blocks
-                // f32 logits; the student's become the gradient, of which products want the weights' type
-                ? block * vocab * (models * 4 + (practice.weight_bytes < 4 ? practice.weight_bytes : 0))
-                // f16 logits, the f32 copy that becomes the gradient, and the f16 gradient
-                : models * 8 * tokens * vocab;
-    }
+    if (stage == l.pp - 1) m.logits = logit_bytes(step, l);
     return m;
 }
 

@@ -2,11 +2,7 @@
 // 4, written for any widths of query, KV heads and MLP; ZeRO-1: Rajbhandari et al., arXiv 1910.02054.
 #pragma once
 
-#include <map>
-#include <vector>
-
-#include "src/core/exact.hpp"
-#include "src/plan/layout.hpp"
+#include "src/plan/partition.hpp"
 
 namespace espalier::plan {
 
@@ -21,47 +17,25 @@ struct Memory {
     double sum() const { return weights + gradients + optimizer + activations + logits; }
 };
 
-/// Weights that a rank of each stage holds, read off the parameter table for tensor parallel rank 0, which
-/// has the most.
-class LocalWeights {
-public:
-    LocalWeights(const model::Architecture& a, int64_t tp);
-
-    double of_layers(Range layers) const;
-    double of_stage(const Layout& layout, int64_t stage) const;
-
-private:
-    const model::Architecture& a_;
-    double embedding_ = 0;
-    double tail_ = 0;             ///< final norm and head
-    std::vector<double> before_;  ///< weights of layers 0 .. i - 1
-};
-
-/// LocalWeights of a step's model and teacher for each split asked for, counted once. Refers to the step.
-class StepWeights {
-public:
-    explicit StepWeights(const Step& step) : step_(step) {}
-
-    const LocalWeights& model(int64_t tp);
-    const LocalWeights* teacher(int64_t tp);  ///< nullptr without one
-
-private:
-    const Step& step_;
-    std::map<int64_t, LocalWeights> model_, teacher_;
-};
-
-/// Bytes that one layer keeps of a micro-batch for its backward pass.
+/// Bytes that one layer keeps of a micro-batch for its backward pass; h hidden, e bytes of a number.
+/// Espalier (Practice::Selective::norms_and_activations):
+///   none       selective + the norms' outputs of all tokens and the activation's: 2 s b h e + s b ffn e
+///   selective  inputs of norms, attention, its output projection and the activation; f32 statistics
+/// Others, whose backward gathers a norm's output from parts, and with e = 2:
 ///   none       selective + 5 q s^2 bytes of each sequence (q query heads of this rank)
-///   selective  with h hidden, all four linear layers' and norms' inputs in 2 bytes, masks of dropout in 1:
-///              for a layer of 4 h neurons and full attention s b h (10 + 24/t), 34/t where norms are split
-///   full       its input: 2 s b h, divided by t where norms are split
+///   selective  all four linear layers' and norms' inputs, masks of dropout in 1 byte: for a layer of 4 h
+///              neurons and full attention s b h (10 + 24/t), 34/t where norms are split
+/// Both:
+///   full       the layer's input: s b h e, divided by t where norms are split
 double layer_activations(const Step& step, const Layout& layout, const model::Architecture& a, int64_t index);
+
+/// Bytes that are there at once beside it, in the pass through one layer.
+double forward_bytes(const Step& step, const Layout& layout, const model::Architecture& a, int64_t index);
+/// Of other programs than Espalier only what a layer that is computed again keeps.
+double backward_bytes(const Step& step, const Layout& layout, const model::Architecture& a, int64_t index);
 
 /// Of pipeline rank `stage`, which holds the activations of pp - stage micro-batches, of
 /// 1 + (pp - 1) / (pp v) as many with v virtual stages on the first.
-Memory memory(const Step& step, const Layout& layout, int64_t stage, StepWeights& weights);
-
-/// The layers of each virtual stage of a pipeline rank: number c of all pp v is on rank c mod pp.
-std::vector<Range> virtual_stages_of(const model::Architecture& a, const Layout& layout, int64_t stage);
+Memory memory(const Step& step, const Layout& layout, int64_t stage, StepPartition& partition);
 
 }  // namespace espalier::plan

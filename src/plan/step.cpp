@@ -12,9 +12,11 @@
 namespace espalier::plan {
 namespace {
 
-constexpr double activation_bytes = 2;
-/// Read: gradient, master, two moments. Written: master, two moments, weight.
-constexpr double optimizer_traffic = 4 + 12 + 12 + 2;
+/// Bytes of a weight. Read: gradient, master, two moments. Written: master, two moments, and the weight where
+/// it is not the master itself.
+double optimizer_traffic(double element) {
+    return 4 + 12 + 12 + (element < 4 ? element : 0);
+}
 
 /// Ranks between neighbours along each axis of the grid.
 struct Strides {
@@ -49,7 +51,8 @@ private:
 };
 
 /// A micro-batch on each stage.
-std::vector<Passes> stage_passes(const System& system, const Step& step, const Layout& l) {
+std::vector<Passes> stage_passes(const System& system, const Step& step, const Layout& l,
+                                 StepPartition& partition) {
     const Compute compute(system, step, l);
     LayerCosts student(compute, step.model);
     std::optional<LayerCosts> teacher;
@@ -57,10 +60,10 @@ std::vector<Passes> stage_passes(const System& system, const Step& step, const L
     std::vector<Passes> out(static_cast<size_t>(l.pp));
     for (int64_t stage = 0; stage < l.pp; ++stage) {
         Passes& passes = out[stage];
-        for (const Range& layers : virtual_stages_of(step.model, l, stage))
+        for (const Range& layers : partition.model().layers(l, stage))
             for (int64_t i = layers.begin; i < layers.end; ++i) passes += student.trained(i);
         if (!teacher) continue;
-        for (const Range& layers : virtual_stages_of(*step.teacher, l, stage))
+        for (const Range& layers : partition.teacher()->layers(l, stage))
             for (int64_t i = layers.begin; i < layers.end; ++i) passes.forward += teacher->forward(i);
     }
     out.back() += compute.head();
@@ -72,9 +75,9 @@ std::vector<Passes> stage_passes(const System& system, const Step& step, const L
 double message_seconds(const System& system, const Step& step, const Layout& l) {
     if (l.pp == 1) return 0;
     const Link link = neighbour_link(system, {l.pp, strides(step.practice.order, l).pipeline});
-    const double elements = real(l.micro_batch * step.seq_len) / real(l.tp);
-    double seconds = 2 * send_seconds(link, activation_bytes * elements * real(step.model.hidden));
-    if (step.teacher) seconds += send_seconds(link, activation_bytes * elements * real(step.teacher->hidden));
+    const double column = element_bytes(step.dtype) * real(l.micro_batch * step.seq_len) / real(l.tp);
+    double seconds = 2 * send_seconds(link, column * real(step.model.hidden));
+    if (step.teacher) seconds += send_seconds(link, column * real(step.teacher->hidden));
     return real(l.virtual_stages) * seconds;
 }
 
@@ -86,7 +89,7 @@ double data_seconds(const System& system, const Step& step, const Layout& l, dou
     const Link link = ring_link(system, {l.dp, strides(practice.order, l).data});
     const bool sharded = practice.state == Practice::State::sharded;
     const double gradient = practice.gradient_bytes,
-                 back = sharded ? practice.weight_bytes : practice.gradient_bytes;
+                 back = sharded ? element_bytes(step.dtype) : practice.gradient_bytes;
     const double bucket = std::max(practice.bucket, practice.bucket_of_replica * real(l.dp));
     const double buckets = std::max(1.0, parameters / bucket);
     const auto exposed = [&](double bytes, double cover) {
@@ -115,8 +118,8 @@ double bubble_seconds(const std::vector<double>& stages, int64_t virtual_stages)
     return (sum - slowest) / real(virtual_stages);
 }
 
-Breakdown breakdown(const System& system, const Step& step, const Layout& l, StepWeights& weights) {
-    const auto passes = stage_passes(system, step, l);
+Breakdown breakdown(const System& system, const Step& step, const Layout& l, StepPartition& partition) {
+    const auto passes = stage_passes(system, step, l, partition);
     const double messages = message_seconds(system, step, l);
     std::vector<double> stages;
     for (const Passes& p : passes) stages.push_back(p.forward.sum() + p.backward.sum() + messages);
@@ -130,22 +133,22 @@ Breakdown breakdown(const System& system, const Step& step, const Layout& l, Ste
     b.pipeline = micro_batches * messages;
     b.bubble = bubble_seconds(stages, l.virtual_stages);
     for (int64_t stage = 0; stage < l.pp; ++stage) {
-        const double held = weights.model(l.tp).of_stage(l, stage),
+        const double held = partition.model().weights(l, stage),
                      updated = held / (step.practice.state == Practice::State::sharded ? real(l.dp) : 1);
         b.data = std::max(b.data, data_seconds(system, step, l, held, passes[stage]));
-        b.optimizer = std::max(
-            b.optimizer, optimizer_traffic * updated / (system.memory_bandwidth * system.memory_efficiency));
+        b.optimizer = std::max(b.optimizer, optimizer_traffic(element_bytes(step.dtype)) * updated /
+                                                (system.memory_bandwidth * system.memory_efficiency));
     }
     b.data += tied_seconds(system, step, l);
     return b;
 }
 
-Prediction predict(const System& system, const Step& step, const Layout& l, StepWeights& weights) {
+Prediction predict(const System& system, const Step& step, const Layout& l, StepPartition& partition) {
     Prediction out;
     out.layout = l;
-    out.breakdown = breakdown(system, step, l, weights);
+    out.breakdown = breakdown(system, step, l, partition);
     for (int64_t stage = 0; stage < l.pp; ++stage) {
-        const Memory m = memory(step, l, stage, weights);
+        const Memory m = memory(step, l, stage, partition);
         if (m.sum() > out.memory.sum()) out.memory = m;
     }
     out.seconds = out.breakdown.sum();
@@ -156,8 +159,8 @@ Prediction predict(const System& system, const Step& step, const Layout& l, Step
 }
 
 Prediction predict(const System& system, const Step& step, const Layout& l) {
-    StepWeights weights(step);
-    return predict(system, step, l, weights);
+    StepPartition partition(step);
+    return predict(system, step, l, partition);
 }
 
 }  // namespace espalier::plan

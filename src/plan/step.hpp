@@ -34,9 +34,9 @@ struct Prediction {
 /// Narayanan et al. 2021 (arXiv 2104.04473).
 double bubble_seconds(const std::vector<double>& stages, int64_t virtual_stages);
 
-/// The time alone. The layout must have no objection(); `weights` is the step's.
-Breakdown breakdown(const System& system, const Step& step, const Layout& layout, StepWeights& weights);
-Prediction predict(const System& system, const Step& step, const Layout& layout, StepWeights& weights);
+/// The time alone. The layout must have no objection(); `partition` is the step's.
+Breakdown breakdown(const System& system, const Step& step, const Layout& layout, StepPartition& partition);
+Prediction predict(const System& system, const Step& step, const Layout& layout, StepPartition& partition);
 Prediction predict(const System& system, const Step& step, const Layout& layout);
 
 }  // namespace espalier::plan

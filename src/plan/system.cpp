@@ -36,6 +36,10 @@ double System::peak(const std::string& dtype) const {
     fail("{} has no peak for {}; choose --dtype {}", name, dtype, known);
 }
 
+double element_bytes(const std::string& dtype) {
+    return dtype == "f32" ? 4 : 2;
+}
+
 System system_from_json(const json& object, const std::string& source) {
     const JsonField in(object, source);
     System s;

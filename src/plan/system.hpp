@@ -54,6 +54,9 @@ struct System {
     double peak(const std::string& dtype) const;
 };
 
+/// Bytes of a number of a dtype that systems have a peak for: 4 of f32, 2 of the others.
+double element_bytes(const std::string& dtype);
+
 /// Unknown keys, missing ones and numbers out of range throw UserError naming `source` and the key.
 System system_from_json(const nlohmann::json& object, const std::string& source);
 nlohmann::ordered_json to_json(const System& system);

@@ -73,7 +73,8 @@ std::vector<double> UnitSums::scores(AggregatorPair pair) const {
         const double n = counts_[i];
         if (n == 0) continue;
         const double mean = centre[i] + sum[i] / n;
-        const double about_mean = std::max(0.0, squares[i] - sum[i] * sum[i] / n);
+        const double left = squares[i] - sum[i] * sum[i] / n;
+        const double about_mean = left < 0 ? 0.0 : left;  // NaN stays, for who checks the scores
         switch (pair.batch) {
             case Aggregator::mean:
                 out[i] = mean;

@@ -18,6 +18,8 @@ void require_fewer(std::optional<int64_t> wanted, int64_t has, const char* optio
                      option, *wanted, source, has, what, option, has);
 }
 
+}  // namespace
+
 void check_target(const model::Architecture& a, const Target& target, const std::string& source) {
     require_fewer(target.hidden, a.hidden, "--hidden", "channels", source);
     require_fewer(target.depth.layers, a.depth(), "--layers", "layers", source);
@@ -31,8 +33,6 @@ void check_target(const model::Architecture& a, const Target& target, const std:
         check_heads(l, target.heads, target.kv_heads, target.residual, source);
     }
 }
-
-}  // namespace
 
 std::vector<int64_t> first_of(int64_t count) {
     std::vector<int64_t> out(static_cast<size_t>(count));

@@ -24,11 +24,13 @@ std::vector<int64_t> ranked(const std::vector<double>& scores);
 /// The best `count` of scores, ascending; of equal ones the lower indices.
 std::vector<int64_t> best(const std::vector<double>& scores, int64_t count);
 
+/// Throws UserError where the target exceeds the model or its heads do not fit its groups.
+void check_target(const model::Architecture& a, const Target& target, const std::string& source);
+
 /// Per layer the best neurons, and inside each KV group the best query heads; with fewer KV heads, the groups
 /// with the largest sum of their heads' scores; over the whole network the best channels; layers as depth.hpp
-/// says, dims of heads as head_dim.hpp says. Throws UserError when the target exceeds the model or its heads
-/// do not fit its groups; `scores` may be null for a list of layers alone. `source` names the model in
-/// messages.
+/// says, dims of heads as head_dim.hpp says. Throws UserError as check_target() does; `scores` may be null
+/// for a list of layers alone. `source` names the model in messages.
 Kept choose(const model::Architecture& a, const Scores* scores, const Target& target,
             const std::string& source);
 

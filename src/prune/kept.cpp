@@ -53,10 +53,11 @@ model::Architecture shape(const model::Architecture& a, const Kept& kept) {
     model::Architecture out = a;
     out.hidden = static_cast<int64_t>(kept.channels.size());
     out.vocab = static_cast<int64_t>(kept.vocab.size());
-    for (auto* id : {&out.bos, &out.pad}) *id = new_id(*id, kept.vocab);
-    out.eos.clear();
-    for (const int64_t end : a.eos) {
-        if (const auto id = new_id(end, kept.vocab)) out.eos.push_back(*id);
+    auto& ids = out.conventions;
+    for (auto* id : {&ids.bos, &ids.pad}) *id = new_id(*id, kept.vocab);
+    ids.eos.clear();
+    for (const int64_t end : a.conventions.eos) {
+        if (const auto id = new_id(end, kept.vocab)) ids.eos.push_back(*id);
     }
     if (!kept.head_dims.empty()) {
         out.head_dim = static_cast<int64_t>(kept.head_dims.front().front().value.size());

@@ -31,6 +31,17 @@ int64_t norm_row(const model::Architecture& a, model::StateName norm) {
 
 }  // namespace
 
+std::string_view to_string(NeuronSite site) {
+    return site == NeuronSite::after_activation ? "post" : "pre";
+}
+
+NeuronSite neuron_site_from_string(const std::string& name, const char* option) {
+    for (const auto site : {NeuronSite::after_activation, NeuronSite::before_activation}) {
+        if (name == to_string(site)) return site;
+    }
+    fail("{} {}: choose post or pre", option, name);
+}
+
 ScoreSums::ScoreSums(const model::Architecture& a, int64_t block, HeadDimSums dims)
     : neurons(a.depth(), widest(a, &model::LayerShape::ffn)),
       heads(a.depth(), widest(a, &model::LayerShape::query_heads)),
@@ -100,8 +111,7 @@ void Scorer::norm_output(Context& ctx, model::StateName norm, const model::Token
     see(ctx, sums_.channels, norm_row(a_, norm), mine.begin, full, mine, tokens);
 }
 
-void Scorer::attention_input(Context& ctx, int64_t layer, const model::TokenBatch& tokens,
-                             const Tensor& qkv) {
+void Scorer::rotated_qkv(Context& ctx, int64_t layer, const model::TokenBatch& tokens, const Tensor& qkv) {
     if (sums_.queries.rows() == 0) return;
     const int64_t dims = a_.head_dim;
     const Range heads = model::local_range(a_, layer, model::Axis::query_head, part_),

@@ -9,6 +9,9 @@ namespace espalier::prune {
 
 /// Where a neuron is measured: what it hands to the down projection, or what the up projection gives it.
 enum class NeuronSite { after_activation, before_activation };
+std::string_view to_string(NeuronSite site);  ///< post, pre
+/// Throws UserError naming `option`.
+NeuronSite neuron_site_from_string(const std::string& name, const char* option);
 
 /// Whether the dims of heads are scored too.
 enum class HeadDimSums { none, keep };
@@ -42,8 +45,8 @@ public:
 
     void norm_output(Context& ctx, model::StateName norm, const model::TokenBatch& tokens,
                      const Tensor& full) override;
-    void attention_input(Context& ctx, int64_t layer, const model::TokenBatch& tokens,
-                         const Tensor& qkv) override;
+    void rotated_qkv(Context& ctx, int64_t layer, const model::TokenBatch& tokens,
+                     const Tensor& qkv) override;
     void heads(Context& ctx, int64_t layer, const model::TokenBatch& tokens, const Tensor& o) override;
     void neurons(Context& ctx, int64_t layer, const model::TokenBatch& tokens, const Tensor& before,
                  const Tensor& after) override;

@@ -3,7 +3,7 @@
 #include <numeric>
 
 #include "kernels/statistics.hpp"
-#include "src/model/vocabulary.hpp"
+#include "src/model/logits.hpp"
 
 namespace espalier::prune {
 namespace {
@@ -54,14 +54,7 @@ public:
     void without(int64_t width, const EmitVariant& emit) {
         const int64_t starts = model_.architecture().depth() - width + 1;
         for (int64_t first = 0; first < std::min(starts, layers_.end); ++first) {
-            Tensor x;
-            if (first < layers_.begin) {
-                x = ctx_.empty({model::local_tokens(topology_, tokens_), model_.architecture().hidden},
-                               model_.dtype());
-                topology_.pipeline.receive(x, topology_.stage() - 1, comm::activation_tag).wait();
-            } else {
-                x = input(first);
-            }
+            Tensor x = first < layers_.begin ? receive() : input(first);
             for (int64_t l = std::max(first + width, layers_.begin); l < layers_.end; ++l)
                 x = model_.forward_layer(ctx_, l, x, tokens_, {});
             if (topology_.last_stage()) {
@@ -93,13 +86,13 @@ private:
         outbox_.drain(8);
     }
 
+    Tensor receive() {
+        return model::receive_activation(ctx_, model_, topology_, tokens_, topology_.stage() - 1);
+    }
+
     void receive_history(int64_t count) {
-        for (int64_t l = std::max<int64_t>(0, layers_.begin - count); l < layers_.begin; ++l) {
-            Tensor x = ctx_.empty({model::local_tokens(topology_, tokens_), model_.architecture().hidden},
-                                  model_.dtype());
-            topology_.pipeline.receive(x, topology_.stage() - 1, comm::activation_tag).wait();
-            inputs_.push_back(x);
-        }
+        for (int64_t l = std::max<int64_t>(0, layers_.begin - count); l < layers_.begin; ++l)
+            inputs_.push_back(receive());
     }
 
     void send_history(int64_t count) {

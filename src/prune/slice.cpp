@@ -188,7 +188,7 @@ void take(const Tensor& x, int64_t first_row, const Slices& slices, Range kept,
           const std::function<Tensor(int64_t row)>& row, Tensor& out) {
     const DType dtype = x.dtype();
     const size_t element = size_of(dtype);
-    const auto row_bytes = static_cast<size_t>(x.dim(0) == 0 ? 0 : x.size() / x.dim(0)) * element;
+    const auto row_bytes = static_cast<size_t>(x.row_elements()) * element;
     std::byte* to = out.raw();
     for (int64_t k = kept.begin; k < kept.end; ++k) {
         const std::byte* own = x.raw() + static_cast<size_t>(slices.rows[k] - first_row) * row_bytes;

@@ -4,6 +4,7 @@
 #include "src/json/field.hpp"
 #include "src/json/parse.hpp"
 #include "src/tokenizer/definition_json.hpp"
+#include "src/tokenizer/merges.hpp"
 #include "src/tokenizer/regex.hpp"
 
 namespace espalier::tokenizer {
@@ -99,10 +100,10 @@ std::pair<std::string, std::string> merge(const JsonField& field) {
         return {parts[0].text(), parts[1].text()};
     }
     const std::string text = field.text();
-    const size_t space = text.find(' ');
-    ESPALIER_REQUIRE(space != std::string::npos && text.find(' ', space + 1) == std::string::npos,
-                     "{} is '{}', not two tokens with a space between", field.place(), text);
-    return {text.substr(0, space), text.substr(space + 1)};
+    const auto parts = split_merge(text);
+    ESPALIER_REQUIRE(parts.has_value(), "{} is '{}', not two tokens with a space between", field.place(),
+                     text);
+    return *parts;
 }
 
 void read_model(const JsonField& model, Definition& definition) {

@@ -5,6 +5,7 @@
 
 #include "src/core/error.hpp"
 #include "src/tokenizer/byte_alphabet.hpp"
+#include "src/tokenizer/merges.hpp"
 #include "src/tokenizer/unicode.hpp"
 
 namespace espalier::tokenizer {
@@ -80,11 +81,11 @@ void add_tokens(const GgufVocabulary& vocabulary, Definition& definition) {
 }
 
 std::pair<std::string, std::string> merge(const std::string& text, size_t rank) {
-    const size_t space = text.find(' ');
-    ESPALIER_REQUIRE(space != std::string::npos && text.find(' ', space + 1) == std::string::npos,
+    const auto parts = split_merge(text);
+    ESPALIER_REQUIRE(parts.has_value(),
                      "GGUF: tokenizer.ggml.merges[{}] is '{}', not two tokens with a space between", rank,
                      text);
-    return {text.substr(0, space), text.substr(space + 1)};
+    return *parts;
 }
 
 }  // namespace

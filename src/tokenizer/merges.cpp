@@ -31,6 +31,13 @@ struct Candidate {
 
 }  // namespace
 
+std::optional<std::pair<std::string, std::string>> split_merge(std::string_view text) {
+    const size_t space = text.find(' ');
+    if (space == std::string_view::npos || text.find(' ', space + 1) != std::string_view::npos)
+        return std::nullopt;
+    return std::pair(std::string(text.substr(0, space)), std::string(text.substr(space + 1)));
+}
+
 void MergeTable::add(int32_t left, int32_t right, uint32_t rank, int32_t result) {
     merges_.insert_or_assign(key(left, right), Merge{rank, result});
 }

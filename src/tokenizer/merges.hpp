@@ -3,10 +3,16 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
+#include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 namespace espalier::tokenizer {
+
+/// The two tokens of a merge as files write it, "left right"; nothing where it has not exactly one space.
+std::optional<std::pair<std::string, std::string>> split_merge(std::string_view text);
 
 class MergeTable {
 public:

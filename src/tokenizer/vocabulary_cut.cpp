@@ -87,6 +87,8 @@ VocabularyCut::VocabularyCut(std::string_view tokenizer_json) {
         if (*symbols == std::vector<int32_t>{id}) {
             auto& parts = parts_[static_cast<size_t>(id)];
             parts.assign(made.begin(), made.end());
+            std::sort(parts.begin(), parts.end());  // "abab" is made of "ab" twice
+            parts.erase(std::unique(parts.begin(), parts.end()), parts.end());
             if (parts.empty()) parts = {id};  // a byte
         } else if (definition.ignore_merges) {
             parts_[static_cast<size_t>(id)] = {id};  // found as a whole piece
@@ -225,19 +227,16 @@ void renumber_post_processor(json& component, const NewIds& ids) {
     for (auto& [name, token] : component["special_tokens"].items()) token["ids"] = ids.of(token["ids"]);
 }
 
+/// Of a merge in either of a tokenizer.json's spellings, which VocabularyCut has read.
+std::pair<std::string, std::string> tokens_of(const json& merge) {
+    if (merge.is_array()) return {merge.at(0).get<std::string>(), merge.at(1).get<std::string>()};
+    return split_merge(merge.get<std::string>()).value();
+}
+
 json kept_merges(const json& merges, const json& vocabulary) {
     json out = json::array();
     for (const json& merge : merges) {
-        std::string left, right;
-        if (merge.is_array()) {
-            left = merge.at(0).get<std::string>();
-            right = merge.at(1).get<std::string>();
-        } else {
-            const auto text = merge.get<std::string>();
-            const size_t space = text.find(' ');
-            left = text.substr(0, space);
-            right = text.substr(space + 1);
-        }
+        const auto [left, right] = tokens_of(merge);
         if (vocabulary.contains(left) && vocabulary.contains(right) && vocabulary.contains(left + right))
             out.push_back(merge);
     }

@@ -40,7 +40,7 @@ std::vector<Piece> tensor_parallel_pieces(const model::Transformer& model) {
         if (e.parameter.split < 0) {
             pieces.push_back({e.offset, e.size()});
         } else if (e.parameter.axes[0] == Axis::kv_head) {
-            const int64_t head_size = e.parameter.size() / e.parameter.shape[0];
+            const int64_t head_size = row_elements(e.parameter.shape);
             const Range mine{e.local.offset[0], e.local.offset[0] + e.local.count[0]};
             for (const int64_t head : shared_kv_heads(model.architecture(), e.parameter.layer, ranks)) {
                 pieces.push_back(
@@ -67,9 +67,9 @@ void sum_pieces(Context& ctx, const comm::Communicator& over, const std::vector<
             f(gradient, place);
         }
     };
-    for_each_held([&](Tensor& gradient, Tensor& place) { convert(ctx, gradient, place); });
+    for_each_held([&](Tensor& gradient, Tensor& place) { copy(ctx, gradient, place); });
     over.all_reduce(ctx, packed);
-    for_each_held([&](Tensor& gradient, Tensor& place) { convert(ctx, place, gradient); });
+    for_each_held([&](Tensor& gradient, Tensor& place) { copy(ctx, place, gradient); });
 }
 
 }  // namespace

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "src/model/vocabulary.hpp"
+#include "src/model/logits.hpp"
 #include "src/train/pipeline.hpp"
 
 namespace espalier::train {
@@ -115,7 +115,7 @@ int64_t teacher_pass_bytes(const Architecture& a, const model::Placement& placem
 
 int64_t head_bytes(const Architecture& a, TensorPart tensor, const StepShape& step, int models) {
     const auto element = static_cast<int64_t>(size_of(step.dtype));
-    const int64_t rows = model::logit_blocks(a, step.device, tensor.size, step.tokens()).front().rows,
+    const int64_t rows = model::logit_blocks(a, step.device, tensor.size, step.tokens()).front().size(),
                   vocab = model::local_range(a, -1, Axis::vocab, tensor).size();
     const int64_t logits = rows * vocab * (4 * models + (step.dtype == DType::f32 ? 0 : element));
     return logits + 2 * hidden_bytes(a, step, step.tokens()) +

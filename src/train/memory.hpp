@@ -4,13 +4,12 @@
 
 #include "src/model/placement.hpp"
 #include "src/model/transformer.hpp"
-#include "src/train/pipeline_schedule.hpp"
 
 namespace espalier::train {
 
 /// How a step's micro-batches go through a rank.
 struct StepShape {
-    PipelineShape pipeline = {};
+    model::PipelineShape pipeline = {};
     int64_t micro_batches = 1;  ///< of this replica
     int64_t sequences = 1;      ///< of a micro-batch
     int64_t seq = 1;            ///< tokens of a sequence

@@ -15,8 +15,8 @@ Optimizer::Optimizer(Context& ctx, model::ParameterSet& weights, const Tensor& g
       owned_(runs_owned(ctx, weights, shards_)) {
     const Shape shape{shards_.mine().size()};
     const Tensor mine = weights.flat().slice(shards_.mine().begin, shape);
-    first_ = ctx.zeros(shape, DType::f32);
-    second_ = ctx.zeros(shape, DType::f32);
+    first_moment_ = ctx.zeros(shape, DType::f32);
+    second_moment_ = ctx.zeros(shape, DType::f32);
     if (weights.dtype() == DType::f32) {
         master_ = mine;
     } else {
@@ -36,12 +36,12 @@ void Optimizer::step(Context& ctx, int64_t step, double learning_rate, double gr
     const auto mine = [&](const Tensor& flat) { return flat.slice(shards_.mine().begin, master_.shape()); };
     Tensor parameters = mine(weights_.flat());
     ctx.after_reads();  // a checkpoint may still copy what now changes
-    adamw(ctx, options, share_, mine(gradients_), master_, first_, second_, parameters);
+    adamw(ctx, options, share_, mine(gradients_), master_, first_moment_, second_moment_, parameters);
     replicas_.all_gather(ctx, weights_.flat(), shards_.bounds);
 }
 
 int64_t Optimizer::state_bytes() const {
-    const size_t moments = first_.bytes() + second_.bytes();
+    const size_t moments = first_moment_.bytes() + second_moment_.bytes();
     return static_cast<int64_t>(weights_.dtype() == DType::f32 ? moments : moments + master_.bytes());
 }
 

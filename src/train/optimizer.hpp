@@ -17,8 +17,8 @@ struct OptimizerOptions {
 /// State in flat f32 buffers: element i belongs to element shards().mine().begin + i of the weights.
 class Optimizer {
 public:
-    /// Moments are zero and the master is the weights, until they are read into master(), first(),
-    /// second(). `replicas`: the ranks that hold the same weights.
+    /// Moments are zero and the master is the weights, until they are read into master(), first_moment(),
+    /// second_moment(). `replicas`: the ranks that hold the same weights.
     Optimizer(Context& ctx, model::Transformer& model, OptimizerOptions options,
               const comm::Communicator& replicas)
         : Optimizer(ctx, model.parameters(), model.gradients(), options, replicas) {}
@@ -37,8 +37,8 @@ public:
     /// What gradient_norm counts.
     const FlatRuns& owned() const { return owned_; }
     Tensor& master() { return master_; }
-    Tensor& first() { return first_; }
-    Tensor& second() { return second_; }
+    Tensor& first_moment() { return first_moment_; }
+    Tensor& second_moment() { return second_moment_; }
     /// Collective over the replicas. The weights = master, in their dtype.
     void publish_master(Context& ctx);
 
@@ -49,7 +49,7 @@ private:
     comm::Communicator replicas_;
     Shards shards_;
     FlatRuns share_, owned_;
-    Tensor master_, first_, second_;
+    Tensor master_, first_moment_, second_moment_;
 };
 
 }  // namespace espalier::train

@@ -5,6 +5,9 @@
 #include "src/core/exact.hpp"
 
 namespace espalier::train {
+
+using model::PipelineShape;
+
 namespace {
 
 /// Micro-batches go round the ranks in groups of at least as many as there are stages, so that nobody waits

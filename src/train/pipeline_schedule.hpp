@@ -6,13 +6,9 @@
 #include <cstdint>
 #include <vector>
 
-namespace espalier::train {
+#include "src/model/placement.hpp"
 
-struct PipelineShape {
-    int stages = 1;
-    int stage = 0;
-    int virtual_stages = 1;
-};
+namespace espalier::train {
 
 /// One micro-batch through one virtual stage.
 struct Pass {
@@ -28,10 +24,10 @@ struct Task {
 };
 
 /// All forward passes of a step in the order in which every stage does them.
-std::vector<Pass> forward_passes(const PipelineShape& shape, int64_t micro_batches);
+std::vector<Pass> forward_passes(const model::PipelineShape& shape, int64_t micro_batches);
 
 /// The tasks of one stage in one step. Tasks of one kind come in the same order on all stages, so messages
 /// between two stages need no labels.
-std::vector<Task> pipeline_schedule(const PipelineShape& shape, int64_t micro_batches);
+std::vector<Task> pipeline_schedule(const model::PipelineShape& shape, int64_t micro_batches);
 
 }  // namespace espalier::train

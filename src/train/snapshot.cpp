@@ -50,7 +50,7 @@ void Snapshot::detach(Context& ctx) {
     while (next_ < copied_) {
         const size_t piece = copied_ - 1;
         lock.unlock();
-        convert(ctx, pieces_[piece], copy_of(ctx, piece));  // by all threads
+        copy(ctx, pieces_[piece], copy_of(ctx, piece));  // by all threads
         lock.lock();
         copied_ = piece;
     }

@@ -31,7 +31,7 @@ public:
     /// Whether read() may begin: a device has copied.
     bool ready() const { return from_device_.done(); }
     void wait() const { from_device_.wait(); }
-    /// Calls use(i, values) for each piece, values being on the processor; what it throws ends the reading,
+    /// Calls use(i, values) for each piece, values being on the host; what it throws ends the reading,
     /// and is thrown on.
     void read(const std::function<void(size_t, const Tensor&)>& use);
     /// After this the tensors of a CPU may change. Copies what is not read yet; memory for that is kept for

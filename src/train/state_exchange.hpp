@@ -1,6 +1,6 @@
 // Tensors of a step's micro-batches on their way from a teacher's grid to the student's, both of all ranks:
 // each rank has rows [Tl, H] of its own tokens on either, however many ranks share them. They travel through
-// the processors' memory: any rank may have to send to any other, which a device's lanes do not provide for.
+// host memory: any rank may have to send to any other, which a device's lanes do not provide for.
 #pragma once
 
 #include <deque>
@@ -41,7 +41,7 @@ public:
 private:
     struct Expected {
         int64_t tokens;
-        Tensor part;  // [rows of this rank, width], on the processor
+        Tensor part;  // [rows of this rank, width], on the host
         std::vector<comm::Request> messages;
     };
     Expected take(size_t route);

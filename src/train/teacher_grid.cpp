@@ -44,7 +44,9 @@ void TeacherGrid::run(Context& ctx, std::span<const MicroBatch> mine, std::span<
         Tensor x = model::enter_stage(ctx, body_, own_, batch.tokens);
         x = body_.forward(ctx, std::move(x), batch.tokens, nullptr, &watch);
         if (own_.last_stage()) {
-            exchange_.send(ctx, routes_.size(), m, body_.final_norm(ctx, x));
+            const Tensor normed = body_.final_norm(ctx, x);
+            watch.report(ctx, {model::Site::final_norm}, normed);
+            exchange_.send(ctx, routes_.size(), m, normed);
         } else {
             between_stages_.send(own_.pipeline, x, own_.stage() + 1, comm::activation_tag);
             between_stages_.drain(2);

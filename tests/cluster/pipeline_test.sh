@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The pipeline on a real Slurm cluster of four nodes: whole, and with its distillation stopped by time limits, a dead node,
 # a cut link, scancel and a preemption. Each ends with the same losses and weights as the undisturbed one, bit for bit.
-# usage: pipeline_test.sh ESPALIER FOLDER [whole|time_limit|faults|job_array]...      exit code 77: this machine cannot run a cluster; the reason is printed
+# usage: pipeline_test.sh ESPALIER FOLDER [whole|time_limit|faults|job_array|array_limit]...      exit code 77: this machine cannot run a cluster; the reason is printed
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 project=$(cd "$here/../.." && pwd)
@@ -14,7 +14,7 @@ espalier=$(realpath "$1") folder=$(realpath -m "$2")
 program=$espalier
 shift 2
 parts=("${@:-whole}")
-[[ $# -gt 0 ]] || parts=(whole time_limit faults job_array)
+[[ $# -gt 0 ]] || parts=(whole time_limit faults job_array array_limit)
 
 obstacle=$(cluster_obstacle)
 if [[ -n $obstacle ]]; then
@@ -57,11 +57,12 @@ has_started() { [[ $(starts_of "$1") -ge $2 ]]; }
 node_is_down() { [[ $(on_head sinfo --noheader --nodes="$1" --partition=main --format=%t) == down* ]]; }
 distill_is() { [[ $(on_head squeue --noheader --name="$1.distill" --format=%T) == "$2" ]]; }
 
-# Ranks of a run's distillation, which are this test's own: their command line names its folder.
+# Ranks of a run's distillation, or of another stage that is watched, which are this test's own: their command line names its folder.
+watched=distill
 ranks_of() {
     local pid
     for pid in $(pgrep -x "$(basename "$program")"); do
-        [[ $(tr '\0' '\n' 2> /dev/null < "/proc/$pid/cmdline") != *"$world/runs/$1/stages/distill/job.ini"* ]] || echo "$pid"
+        [[ $(tr '\0' '\n' 2> /dev/null < "/proc/$pid/cmdline") != *"$world/runs/$1/stages/$watched/job.ini"* ]] || echo "$pid"
     done
 }
 # Held still, a run on a fast machine does not end before what is to befall it.
@@ -174,15 +175,38 @@ test_faults() {
     passed "preempted, it went on; after a dead node, a cut link, scancel and preemption it ends as the undisturbed run"
 }
 
+# write_search NAME TOKENS: three candidates, each retrained for that long, in an array of four elements
+write_search() {
+    write_pipeline "$world/$1.ini" "runs/$1" 8192
+    sed -i 's/^\[prune\]/[search]\narray = 4\nretrain-tokens = '"$2"'\nparams-min = 1\nparams-max = 1e9\nhidden = 32,36,40\nheads = 6\nkv-heads = 2\nffn = 64\nlayers = 3\n\n[prune]/; /^hidden = /d; /^ffn = /d; /^layers = /d' "$world/$1.ini"
+}
+
 test_job_array() {
-    write_pipeline "$world/array.ini" runs/array 8192
-    sed -i 's/^\[prune\]/[search]\narray = 4\nretrain-tokens = 2048\nparams-min = 1\nparams-max = 1e9\nhidden = 32,36,40\nheads = 6\nkv-heads = 2\nffn = 64\nlayers = 3\n\n[prune]/; /^hidden = /d; /^ffn = /d; /^layers = /d' "$world/array.ini"
+    write_search array 2048
     printf '\n[resources.search]\nnodes = 2\nat-once = 2\n' >> "$world/array.ini"
     pipeline "$world/array.ini" > array.txt
     wait_until "the search's pipeline is done" all_done array
     best=$(readlink "$world/runs/array/pruned.h5")
     [[ $best == */candidates/[0-2]/pruned.h5 ]] || fail "no candidate was chosen: $best"
     passed "a job array of four elements ranked the three candidates that there are; $(grep -ho 'candidate . is the best.*' "$world/runs/array/stages/choose/log")"
+}
+
+# The last element has the array's own id: what it asks of the controller must be about itself alone.
+test_array_limit() {
+    local watched=candidates/2/distill log=$world/runs/array_limit/stages/candidates/log requeued
+    write_search array_limit 40960
+    sed -i 's/^array = 4/array = 3/' "$world/array_limit.ini"
+    printf '\n[resources.search]\nnodes = 2\n[resources.candidates]\nnodes = 2\ntime = 1\nsignal = 20\n' >> "$world/array_limit.ini"
+    pipeline "$world/array_limit.ini" > array_limit.txt
+    hold array_limit
+    wait_until "the time limit is announced" ranks_have_signal array_limit
+    release array_limit
+    wait_until "the search's pipeline is done" all_done array_limit
+    requeued=$(grep -c 'queued again' "$log")
+    [[ $requeued -ge 1 ]] || fail "no element was queued again"
+    [[ $(grep -c 'candidate.sbatch: job' "$log") -eq $((3 + requeued)) ]] || fail "other elements were started again: see $log"
+    ! grep -q 'ended by request' "$log" || fail "an element took another's state for its own"
+    passed "an element of an array hit its time limit and was queued again; of the array, $requeued starts were such"
 }
 
 kills=0 submissions=0 began=$SECONDS

@@ -1,5 +1,6 @@
 #include "src/core/context.hpp"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <omp.h>
 
@@ -109,6 +110,27 @@ TEST(Context, MayEndBeforeItsTensorsDo) {
     x = {};  // AddressSanitizer is the judge
 
     EXPECT_FALSE(x);
+}
+
+TEST(Context, ExpectNamesWhatIsWrongWithAnArgument) {
+    using testing::ThrowsMessage;
+    Context ctx({});
+    const Tensor x = ctx.zeros({2, 3}, DType::f32);
+    const Tensor elsewhere(std::make_shared<std::byte>(), {}, DType::u8, Device::cuda);
+
+    EXPECT_NO_THROW(expect(ctx, x, {2, 3}, DType::f32, "x"));
+    EXPECT_THAT(
+        [&] {
+            expect(ctx, x, {3, 2}, "x");
+        },
+        ThrowsMessage<InternalError>("x: shape [2, 3], expected [3, 2]"));
+    EXPECT_THAT(
+        [&] {
+            expect(ctx, x, {2, 3}, DType::bf16, "x");
+        },
+        ThrowsMessage<InternalError>("x: f32, expected bf16"));
+    EXPECT_THAT([&] { expect_here(ctx, elsewhere, "x"); },
+                ThrowsMessage<InternalError>("x: on the device, expected on the host"));
 }
 
 TEST(Context, SetsTheThreadsOfThisRank) {

@@ -1,4 +1,4 @@
-// Copies between the processor and a device, which run while the processor goes on.
+// Copies between host and device, which run while the host goes on.
 #include <gtest/gtest.h>
 
 #include "kernels/elementwise.hpp"

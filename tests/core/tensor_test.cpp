@@ -101,6 +101,15 @@ TEST_F(TensorTest, TakesRowsOfItsFirstAxis) {
     EXPECT_THROW(x.rows(3, 2), InternalError);
 }
 
+TEST_F(TensorTest, KnowsWhereARowAndAnElementBegin) {
+    const Tensor x = counting({4, 2, 3});
+
+    EXPECT_EQ(x.row_elements(), 6);
+    EXPECT_EQ(x.at(7), x.rows(1, 1).raw() + sizeof(float));
+    EXPECT_EQ(counting({0, 2, 3}).row_elements(), 6);
+    EXPECT_EQ(counting({4}).row_elements(), 1);
+}
+
 TEST_F(TensorTest, ASliceKeepsTheMemoryAlive) {
     Tensor part;
     { part = counting({100}).slice(90, {3}); }

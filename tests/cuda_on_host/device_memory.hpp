@@ -1,5 +1,5 @@
 // Device memory of the stand-in runtime: one range of addresses that faults while no kernel runs, so that a
-// processor's access to a device tensor is found; blocks are filled with NaN and lie between redzones.
+// host's access to a device tensor is found; blocks are filled with NaN and lie between redzones.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// A device communicates while the processor goes on; here the processor must do it. So an operation runs when
+// A device communicates while the host goes on; here the host must do it. So an operation runs when
 // it is put on its stream, with everything that the stream holds before it. All is made of messages between
 // ranks of MPI_COMM_WORLD, a tag for each communicator.
 #include <mpi.h>

@@ -134,7 +134,7 @@ TEST_F(Rig, WorkOnAnotherStreamIsNotThereBeforeItsEvent) {
     device::destroy(other);
 }
 
-/// Host memory that a copy reads or writes while the processor goes on.
+/// Host memory that a copy reads or writes while the host goes on.
 class Pinned {
 public:
     explicit Pinned(size_t bytes) : memory_(device::allocate_pinned(bytes)) {}

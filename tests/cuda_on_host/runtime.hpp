@@ -13,7 +13,7 @@ void submit(cudaStream_t stream, std::function<void()> work);
 /// Runs what the stream holds.
 void finish(cudaStream_t stream);
 
-/// While one of these lives, the processor may touch device memory.
+/// While one of these lives, the host may touch device memory.
 class Reach {
 public:
     Reach();

@@ -74,7 +74,7 @@ void read_all(const io::TensorSource& source) {
     for (size_t i = 0; i < source.tensors().size(); ++i) {
         const auto& info = source.tensors()[i];
         if (!info.readable) continue;
-        const auto rows = io::row_count(info.shape), row = io::row_elements(info.shape);
+        const auto rows = io::row_count(info.shape), row = row_elements(info.shape);
         const auto group = row == 0 ? rows : std::max<int64_t>(1, 4096 / row);
         for (int64_t first = 0; first < rows; first += group) {
             const auto count = std::min(group, rows - first);

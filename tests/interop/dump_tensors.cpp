@@ -17,7 +17,7 @@ using namespace espalier;
 void dump(const io::TensorSource& source, size_t index, const std::filesystem::path& path) {
     const auto& info = source.tensors()[index];
     const auto rows = io::row_count(info.shape);
-    const auto row_bytes = static_cast<size_t>(io::row_elements(info.shape)) * size_of(info.dtype);
+    const auto row_bytes = static_cast<size_t>(row_elements(info.shape)) * size_of(info.dtype);
     std::ofstream file(path, std::ios::binary);
     std::vector<std::byte> row_group;
     constexpr int64_t group = 3;  // rows at a time: several calls for every tensor, the last one shorter

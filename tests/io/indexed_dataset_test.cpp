@@ -119,6 +119,8 @@ TEST_F(TokenFile, KnowsItsTokensOutsideAVocabulary) {
     write({}, bytes_of<int32_t>({5, -1, 7, 8, 9}));
     EXPECT_THAT([&] { IndexedDataset(prefix()).check_ids(10); },
                 ThrowsMessage<UserError>(HasSubstr("position 1")));
+    EXPECT_THROW(IndexedDataset(prefix()).check_ids(10, 0, 2), UserError);
+    EXPECT_NO_THROW(IndexedDataset(prefix()).check_ids(10, 1, 2));  // tokens 2 (or 3) to 4
 }
 
 TEST_F(TokenFile, WithAnInconsistentIndexIsRefused) {

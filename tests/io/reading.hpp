@@ -29,7 +29,7 @@ inline std::vector<float> read(const io::TensorSource& source, const std::string
                                int64_t count) {
     const auto index = static_cast<size_t>(io::find(source, name));
     const auto& info = source.tensors().at(index);
-    const auto elements = static_cast<size_t>(count * io::row_elements(info.shape));
+    const auto elements = static_cast<size_t>(count * row_elements(info.shape));
     std::vector<float> values(elements);
     if (info.dtype == DType::f32) {
         source.read_rows(index, first, count, std::as_writable_bytes(std::span(values)));

@@ -161,6 +161,21 @@ TEST_F(BadInput, LayoutsThatTheModelOrTheRanksDoNotFill) {
     expect_refused(three, {"3 ranks"}, 3);
 }
 
+TEST_F(BadInput, IsToldToALauncherThatNamesAFile) {
+    const std::string file = path("exit_code");
+    const auto evaluate = [&](const std::string& tp) {
+        return espalier({"evaluate", "--model", path("model.h5"), "--data", path("tokens"), "--seq-len", "16",
+                         "--tp", tp, "--quiet"},
+                        2, {"ESPALIER_EXIT_CODE_FILE=" + file});
+    };
+
+    EXPECT_EQ(evaluate("2").exit_code, 0);
+    EXPECT_FALSE(world().exists("exit_code"));
+
+    EXPECT_EQ(evaluate("3").exit_code, 2);
+    EXPECT_EQ(world().read("exit_code"), "2\n");
+}
+
 TEST_F(BadInput, OutputsThatExist) {
     expect_refused({"init", "--arch", path("arch.json"), "--out", path("model.h5")}, {"model.h5", "--force"});
     expect_refused(

@@ -33,8 +33,8 @@ public:
     /// The bits of this rank's share of master and moments, and of all weights.
     std::string state() {
         std::string bits;
-        for (const Tensor& x :
-             {optimizer_->master(), optimizer_->first(), optimizer_->second(), model_.parameters().flat()})
+        for (const Tensor& x : {optimizer_->master(), optimizer_->first_moment(), optimizer_->second_moment(),
+                                model_.parameters().flat()})
             bits.append(reinterpret_cast<const char*>(x.raw()), x.bytes());
         return bits;
     }

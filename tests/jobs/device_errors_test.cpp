@@ -58,7 +58,7 @@ TEST_F(DeviceErrors, AutoTakesTheProcessorWhereRanksWouldShareAndSaysSo) {
     const auto result = evaluate({"ESPALIER_RIG_DEVICES=1"}, 2, {});
 
     EXPECT_EQ(result.exit_code, 0) << result.err;
-    EXPECT_NE(result.out.find("runs on the processor, not on the GPUs"), std::string::npos) << result.out;
+    EXPECT_NE(result.out.find("runs on the CPU, not on the GPUs"), std::string::npos) << result.out;
 }
 
 TEST_F(DeviceErrors, OutOfDeviceMemoryEndsTheJobOnAllRanks) {

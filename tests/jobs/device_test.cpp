@@ -1,5 +1,5 @@
-// Whole jobs with --device cuda, over tests/cuda_on_host: their results are those of the processor, on every
-// layout. Device memory faults when the processor looks into it, so that these also find what was not copied.
+// Whole jobs with --device cuda, over tests/cuda_on_host: their results are those of the CPU, on every
+// layout. Device memory faults when the host looks into it, so that these also find what was not copied.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -42,7 +42,7 @@ class OnDevice : public testing::TestWithParam<Grid> {
 protected:
     OnDevice() {
         world.write("nemotron.json", nemotron);
-        on_processor("init --arch @nemotron.json --out @nemotron.h5 --seed 5");
+        on_cpu("init --arch @nemotron.json --out @nemotron.h5 --seed 5");
         io::IndexedDatasetWriter tokens(world.path("few"), 97, false);
         for (uint64_t document = 0; document < 3; ++document) {
             std::vector<int32_t> ids;
@@ -61,7 +61,7 @@ protected:
             words.push_back(word[0] == '@' ? world.path(word.substr(1)) : word);
         return espalier(words, ranks, {"ESPALIER_RIG_DEVICES=8"});
     }
-    void on_processor(const std::string& line) const {
+    void on_cpu(const std::string& line) const {
         const auto result = run(line + " --device cpu");
         ASSERT_EQ(result.exit_code, 0) << line << "\n" << result.err;
     }
@@ -99,9 +99,9 @@ protected:
         return out;
     }
     json summary() const { return json::parse(world.read("summary.json")); }
-    /// By the processor.
+    /// By the CPU.
     double loss_of(const std::string& model) const {
-        on_processor("evaluate --data @few --dtype f32 --summary @summary.json --model @" + model);
+        on_cpu("evaluate --data @few --dtype f32 --summary @summary.json --model @" + model);
         return summary().at("loss");
     }
     /// The losses of all steps, and that of the model at the end.
@@ -121,7 +121,7 @@ TEST_P(OnDevice, ImportanceIsThatOfTheProcessor) {
             "importance --data @tokens --samples 4 --micro-batch 2 --seq-len 16 --dtype f32 --depth "
             "bi,ppl --depth-block 2 --head-dims --force --model @" +
             model + " --out @";
-        on_processor(line + "cpu.h5");
+        on_cpu(line + "cpu.h5");
 
         on_device(line + "cuda.h5");
 
@@ -134,7 +134,7 @@ TEST_P(OnDevice, EvaluationIsThatOfTheProcessor) {
         for (const DType dtype : {DType::f32, DType::bf16}) {
             const std::string line = "evaluate --data @few --seq-len 32 --summary @summary.json --model @" +
                                      model + " --dtype " + std::string(to_string(dtype));
-            on_processor(line);
+            on_cpu(line);
             const double expected = summary().at("loss");
 
             on_device(line);
@@ -150,7 +150,7 @@ TEST_P(OnDevice, EvaluationIsThatOfTheProcessor) {
 TEST_P(OnDevice, DistillationFollowsTheProcessorThroughAStopAndItsCheckpoint) {
     const std::string options =
         " --teacher @model.h5 --student @nemotron.h5 --loss kl=1,ce=1 --temperature 2";
-    on_processor(training("distill", "cpu") + options);
+    on_cpu(training("distill", "cpu") + options);
 
     on_device(training("distill", "cuda") + options + " --exit-after-steps 1", 3);
     on_device(training("distill", "cuda") + options);
@@ -160,7 +160,7 @@ TEST_P(OnDevice, DistillationFollowsTheProcessorThroughAStopAndItsCheckpoint) {
 
 TEST_P(OnDevice, TheTeachersBestTokensAreThoseOfTheProcessor) {
     const std::string options = " --teacher @nemotron.h5 --student @model.h5 --top-k 8";
-    on_processor(training("distill", "cpu") + options);
+    on_cpu(training("distill", "cpu") + options);
 
     on_device(training("distill", "cuda") + options);
 
@@ -169,7 +169,7 @@ TEST_P(OnDevice, TheTeachersBestTokensAreThoseOfTheProcessor) {
 
 TEST_P(OnDevice, HiddenStatesAreFollowedAsOnTheProcessor) {
     const std::string options = " --teacher @nemotron.h5 --student @model.h5 --hidden-map 1:1,mlp:2:3";
-    on_processor(training("distill", "cpu") + options);
+    on_cpu(training("distill", "cpu") + options);
 
     on_device(training("distill", "cuda") + options);
 
@@ -180,7 +180,7 @@ TEST_P(OnDevice, DocumentsAreKeptApartAsOnTheProcessor) {
     const std::string options =
         " --teacher @nemotron.h5 --student @model.h5 --hidden-map 1:1,mlp:2:3 --loss kl=1,ce=1 "
         "--reset-attention --mask-eod --eod 7";  // one token of 27
-    on_processor(training("distill", "cpu", "few") + options);
+    on_cpu(training("distill", "cpu", "few") + options);
 
     on_device(training("distill", "cuda", "few") + options);
 
@@ -194,7 +194,7 @@ class OnTwoStages : public OnDevice {};
 
 TEST_P(OnTwoStages, TheTeachersPlaceDoesNotShow) {
     const std::string options = " --teacher @nemotron.h5 --student @model.h5";
-    on_processor(training("distill", "cpu") + options);
+    on_cpu(training("distill", "cpu") + options);
     on_device(
         "teacher-cache --teacher @nemotron.h5 --data @tokens --samples 6 --seq-len 16 --dtype f32 --out "
         "@cache");
@@ -216,7 +216,7 @@ class OneReplica : public OnDevice {};
 
 TEST_P(OneReplica, TrainingFollowsTheProcessor) {
     const std::string options = " --model @model.h5 --valid @few";
-    on_processor(training("train", "cpu") + options);
+    on_cpu(training("train", "cpu") + options);
 
     on_device(training("train", "cuda") + options);
 
@@ -229,7 +229,7 @@ TEST_P(OneReplica, ScoresAreThoseOfTheProcessor) {
                             R"({"context": [9], "continuation": [8]})"
                             "\n");
     const std::string line = "score --model @nemotron.h5 --requests @in.jsonl --dtype f32 --out @";
-    on_processor(line + "cpu.jsonl");
+    on_cpu(line + "cpu.jsonl");
 
     on_device(line + "cuda.jsonl");
 
@@ -242,13 +242,13 @@ TEST_P(OneReplica, GeneratesWhatTheProcessorGenerates) {
     arch["vocab_size"] = 266;
     world.write("speaking.json", arch.dump());
     world.write("tokenizer.json", small_tokenizer().dump());
-    on_processor("init --arch @speaking.json --out @speaking.h5");
+    on_cpu("init --arch @speaking.json --out @speaking.h5");
     for (const std::string temperature : {"0", "1"}) {
         const std::string line =
             "generate --model @speaking.h5 --tokenizer @tokenizer.json --prompt then --max-tokens 6 "
             "--dtype f32 --summary @summary.json --temperature " +
             temperature;
-        on_processor(line);
+        on_cpu(line);
         const json expected = summary().at("generated");
 
         on_device(line);

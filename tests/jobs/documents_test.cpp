@@ -270,6 +270,39 @@ TEST_F(DocumentsJobs, WhatEvaluateSaysOfHeldOutTextIsWhatARunSays) {
     EXPECT_EQ(masked.at("tokens").get<double>(), plain.at("tokens").get<double>() - ends);
 }
 
+TEST_F(DocumentsJobs, ScoresComeFromWhatTrainingSees) {
+    const auto loss = [&](const Words& more, int ranks) {
+        Words words{"importance",
+                    "--model",
+                    world.path("model.h5"),
+                    "--data",
+                    world.path("short"),
+                    "--out",
+                    world.path("i.h5"),
+                    "--samples",
+                    "8",
+                    "--seq-len",
+                    "16",
+                    "--dtype",
+                    "f32",
+                    "--summary",
+                    world.path("s.json"),
+                    "--force",
+                    "--quiet"};
+        words.insert(words.end(), more.begin(), more.end());
+        done(espalier(words, ranks));
+        return json::parse(world.read("s.json")).at("loss").get<double>();
+    };
+    const Words reset{"--reset-attention", "--eod", "7"};
+    done(run(train(), "r", {"--tokens", "128", "--global-batch", "8", "--reset-attention", "--eod", "7"}));
+
+    const double serial = loss(reset, 1);
+
+    EXPECT_NEAR(serial, values("r").front(), 1e-6);
+    EXPECT_NEAR(loss({"--reset-attention", "--eod", "7", "--tp", "2"}, 2), serial, 1e-6);
+    EXPECT_NE(loss({}, 1), serial);
+}
+
 TEST_F(DocumentsJobs, WhatCannotBeIsRefused) {
     const auto refused = [&](const Words& more, const Words& says) {
         expect_refused(run(train(), "refused", more), says);
@@ -284,6 +317,10 @@ TEST_F(DocumentsJobs, WhatCannotBeIsRefused) {
     expect_refused(espalier({"evaluate", "--model", world.path("model.h5"), "--requests", world.path("none"),
                              "--mask-eod", "--eod", "7"}),
                    {"--mask-eod", "--data"});
+    expect_refused(
+        espalier({"prune", "--model", world.path("model.h5"), "--importance", world.path("scores.h5"),
+                  "--ffn", "16", "--out", world.path("cut.h5"), "--reset-attention", "--eod", "7"}),
+        {"--reset-attention", "--data", "importance"});
 }
 
 }  // namespace

@@ -52,7 +52,7 @@ protected:
     }
 
     const TinyWorld world;
-    const Words map{"--hidden-map", "embedding,1:0,5:3,mlp:2:1"};
+    const Words map{"--hidden-map", "embedding,1:0,5:3,block:3:2,mlp:2:1"};
 };
 
 // Of an f32 loss on another layout (tests/jobs/distill_test.cpp); alpha is a quotient of two of them.
@@ -188,6 +188,8 @@ TEST_F(HiddenStates, WhatCannotBeIsRefused) {
     refused({"--hidden-map", "1:0", "--hidden-weight", "much"}, {"--hidden-weight much", "auto"});
     refused({"--hidden-map", "1:0", "--hidden-weight", "-1"}, {"--hidden-weight -1"});
     refused({"--hidden-map", "1:0", "--loss", "ce"}, {"--hidden-weight auto", "--loss ce"});
+    refused({"--hidden-loss", "mse"}, {"--hidden-loss", "--hidden-map"});
+    refused({"--hidden-weight", "1"}, {"--hidden-weight", "--hidden-map"});
     refused({"--hidden-map", "1:0", "--teacher-cache", world.path("cache")},
             {"--teacher-cache", "--teacher T.h5"});
 }

@@ -2,9 +2,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <functional>
 #include <nlohmann/json.hpp>
 
+#include "io/journal.hpp"
 #include "tests/jobs/metrics.hpp"
 
 namespace espalier::test {
@@ -113,6 +115,64 @@ TEST(Run, RefusesToGoOnWithOtherOptions) {
     EXPECT_EQ(result.exit_code, 2);
     EXPECT_NE(result.err.find("--temperature"), std::string::npos) << result.err;
 }
+
+TEST(Run, IsTheOnlyOneInItsFolder) {
+    const TinyWorld world;
+    ASSERT_EQ(espalier(distill_arguments(world, "run", {"--exit-after-steps", "2"})).exit_code, 3);
+    auto lock = io::try_lock(world.path("run/lock"));
+    ASSERT_TRUE(lock) << "the lock ends with its holder";
+    const std::string metrics = world.read("run/metrics.jsonl");
+
+    const auto second = espalier(distill_arguments(world, "run", {"--force"}), 2);
+    lock.reset();
+
+    EXPECT_EQ(second.exit_code, 2) << second.err;
+    EXPECT_NE(second.err.find(world.path("run") + ": another run is at work in it (process "),
+              std::string::npos)
+        << second.err;
+    EXPECT_EQ(world.read("run/metrics.jsonl"), metrics);
+    EXPECT_EQ(espalier(distill_arguments(world, "run")).exit_code, 0);
+}
+
+TEST(Run, MayBeginInAFolderOfALockAlone) {
+    const TinyWorld world;
+    std::filesystem::create_directory(world.path("run"));
+    world.write("run/lock", "process 1 on a machine that is gone");
+
+    EXPECT_EQ(espalier(distill_arguments(world, "run")).exit_code, 0);
+}
+
+#ifdef ESPALIER_MISHAPS
+TEST(Run, StopsBeforeItsNextStepOnASignalWhileItLoads) {
+    const TinyWorld world;
+    ASSERT_EQ(espalier(distill_arguments(world, "whole")).exit_code, 0);
+    const auto stopped_while_loading = [&](int ranks) {
+        return espalier(distill_arguments(world, "run"), ranks,
+                        {"LD_PRELOAD=" ESPALIER_MISHAPS, "ESPALIER_SIGNAL_AT=tokens.idx"});
+    };
+
+    EXPECT_EQ(stopped_while_loading(2).exit_code, 3);
+    EXPECT_FALSE(world.exists("run/metrics.jsonl"));
+    ASSERT_EQ(espalier(distill_arguments(world, "run", {"--exit-after-steps", "2"})).exit_code, 3);
+    EXPECT_EQ(stopped_while_loading(1).exit_code, 3);
+    EXPECT_EQ(losses(world, "run").size(), 2U);
+
+    EXPECT_EQ(espalier(distill_arguments(world, "run")).exit_code, 0);
+    EXPECT_EQ(losses(world, "run"), losses(world, "whole"));
+}
+
+TEST(Run, WarnsWhereAFileSystemHasNoLocks) {
+    const TinyWorld world;
+
+    const auto run =
+        espalier(distill_arguments(world, "run"), 1, {"LD_PRELOAD=" ESPALIER_MISHAPS, "ESPALIER_NO_LOCKS=1"});
+
+    EXPECT_EQ(run.exit_code, 0) << run.err;
+    EXPECT_NE(run.err.find("warning: " + world.path("run") + ": the file system has no locks"),
+              std::string::npos)
+        << run.err;
+}
+#endif
 
 TEST(Run, KeepsAsManyCheckpointsAsAsked) {
     const TinyWorld world;

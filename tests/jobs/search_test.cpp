@@ -121,6 +121,40 @@ TEST(Search, RanksByTheLossThatPruneAndEvaluateGiveAndLeavesNothingElse) {
     EXPECT_FALSE(world.exists("c.json.runs"));
 }
 
+TEST(Search, CutsAndMeasuresAsItIsTold) {
+    const TinyWorld world;
+    const std::string model = world.path("model.h5"), tokens = world.path("tokens"),
+                      scores = world.path("scores.h5"), out = world.path("c.json");
+    const std::vector<std::string> cutting{"--depth-by",        "ppl", "--head-residual", "laco",
+                                           "--batch-aggregate", "mean"},
+        documents{"--reset-attention", "--mask-eod", "--eod", "7"};
+    expect_done(espalier({"importance", "--model", model, "--data", tokens, "--out", scores, "--samples", "8",
+                          "--seq-len", "16", "--depth", "ppl", "--force", "--quiet"}));
+
+    expect_done(espalier(plus(
+        plus(plus({"search", "--model",      model, "--importance", scores, "--data",   tokens, "--valid",
+                   tokens,   "--params-min", "1",   "--layers",     "3",    "--hidden", "16",   "--heads",
+                   "3,6",    "--ffn",        "32",  "--out",        out,    "--quiet"},
+                  recipe),
+             cutting),
+        documents)));
+
+    const json list = candidates(world, "c.json");
+    ASSERT_EQ(list.size(), 2U);
+    for (size_t k = 0; k < list.size(); ++k) {
+        const std::string cut = world.path("cut-" + std::to_string(k) + ".h5");
+        expect_done(espalier(
+            plus({"prune", "--model", model, "--importance", scores, "--out", cut, "--quiet", "--layers", "3",
+                  "--hidden", "16", "--ffn", "32", "--heads", list[k].at("heads").dump()},
+                 cutting)));
+        expect_done(
+            espalier(plus({"evaluate", "--model", cut, "--data", tokens, "--seq-len", "16", "--micro-batch",
+                           "2", "--dtype", "f32", "--quiet", "--force", "--summary", world.path("e.json")},
+                          documents)));
+        EXPECT_EQ(list[k].at("loss"), json::parse(world.read("e.json")).at("loss"));
+    }
+}
+
 TEST(Search, DistilsTheLastSurvivorAsOneUninterruptedRunWould) {
     const TinyWorld world;
 
@@ -269,6 +303,10 @@ TEST_F(BadSearch, WantsABudgetAndOneSource) {
 
 TEST_F(BadSearch, WantsWhatItMeasuresBy) {
     expect_refused(search_arguments(world(), "o.json", {"--retrain-tokens", "384"}), {"--importance"});
+    expect_refused({"search", "--model", world().path("model.h5"), "--importance", world().path("scores.h5"),
+                    "--data", world().path("tokens"), "--seq-len", "16", "--params-min", "1", "--kv-heads",
+                    "3,2", "--head-residual", "paper", "--out", world().path("o.json")},
+                   {"--head-residual", "--kv-heads 2"});
     expect_refused(search_arguments(world(), "o.json", {"--importance", world().path("scores.h5")}),
                    {"--data"});
     expect_refused(ranking_arguments(world(), "o.json", {"--candidate", "4"}),

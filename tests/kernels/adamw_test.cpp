@@ -26,20 +26,20 @@ TEST_P(AdamW, FollowsReferenceOverThreeSteps) {
     Values w = rounded_to(DType::f32, random_values(c.size(), 1));
     Values m(w.size()), v(w.size());
     Tensor master = tensor_of(ctx, w, shape, DType::f32), parameter = ctx.empty(shape, dtype);
-    Tensor first = ctx.zeros(shape, DType::f32), second = ctx.zeros(shape, DType::f32);
+    Tensor first_moment = ctx.zeros(shape, DType::f32), second_moment = ctx.zeros(shape, DType::f32);
     const FlatRuns runs(ctx, {{0, c.size()}});
 
     for (int64_t step = 1; step <= 3; ++step) {
         const Values g = rounded_to(DType::f32, random_values(c.size(), 10 + static_cast<uint64_t>(step)));
         reference::adamw(typical(step), g, w, m, v);
-        adamw(ctx, typical(step), runs, tensor_of(ctx, g, shape, DType::f32), master, first, second,
-              parameter);
+        adamw(ctx, typical(step), runs, tensor_of(ctx, g, shape, DType::f32), master, first_moment,
+              second_moment, parameter);
     }
 
     const auto allowed = tolerance(test_device(), DType::f32);
     EXPECT_TRUE(near_all(master, w, allowed));
-    EXPECT_TRUE(near_all(first, m, allowed));
-    EXPECT_TRUE(near_all(second, v, allowed));
+    EXPECT_TRUE(near_all(first_moment, m, allowed));
+    EXPECT_TRUE(near_all(second_moment, v, allowed));
     EXPECT_TRUE(near_all(parameter, rounded_to(dtype, values_of(master)), {0, 0}));
 }
 
@@ -54,10 +54,11 @@ TEST(AdamWRuns, UpdateTheirElementsAloneEachWithItsDecay) {
     Context ctx(on_test_device(2));
     const Values w = rounded_to(DType::f32, random_values(n, 1));
     const Values g = rounded_to(DType::f32, random_values(n, 2));
-    Tensor master = tensor_of(ctx, w, {n}, DType::f32), first = ctx.zeros({n}, DType::f32),
-           second = ctx.zeros({n}, DType::f32), parameter = tensor_of(ctx, w, {n}, DType::bf16);
+    Tensor master = tensor_of(ctx, w, {n}, DType::f32), first_moment = ctx.zeros({n}, DType::f32),
+           second_moment = ctx.zeros({n}, DType::f32), parameter = tensor_of(ctx, w, {n}, DType::bf16);
 
-    adamw(ctx, typical(1), {ctx, runs}, tensor_of(ctx, g, {n}, DType::f32), master, first, second, parameter);
+    adamw(ctx, typical(1), {ctx, runs}, tensor_of(ctx, g, {n}, DType::f32), master, first_moment,
+          second_moment, parameter);
 
     Values expected = w, expected_parameter = rounded_to(DType::bf16, w), m(w.size());
     for (const FlatRun& run : runs) {
@@ -74,7 +75,7 @@ TEST(AdamWRuns, UpdateTheirElementsAloneEachWithItsDecay) {
         std::copy(stored.begin(), stored.end(), expected_parameter.begin() + run.begin);
     }
     EXPECT_TRUE(near_all(master, expected, tolerance(test_device(), DType::f32)));
-    EXPECT_TRUE(near_all(first, m, tolerance(test_device(), DType::f32)));
+    EXPECT_TRUE(near_all(first_moment, m, tolerance(test_device(), DType::f32)));
     EXPECT_TRUE(near_all(parameter, expected_parameter, {0, 0}));
 }
 
@@ -84,10 +85,10 @@ TEST(AdamWByHand, MovesByTheRateAgainstTheSignInItsFirstStep) {
     options.learning_rate = 0.5f;
     options.eps = 0;
     Tensor master = tensor_of(ctx, {1, 1}, {2}, DType::f32);
-    Tensor first = ctx.zeros({2}, DType::f32), second = ctx.zeros({2}, DType::f32);
+    Tensor first_moment = ctx.zeros({2}, DType::f32), second_moment = ctx.zeros({2}, DType::f32);
 
-    adamw(ctx, options, {ctx, {{0, 2}}}, tensor_of(ctx, {4, -0.25}, {2}, DType::f32), master, first, second,
-          master);
+    adamw(ctx, options, {ctx, {{0, 2}}}, tensor_of(ctx, {4, -0.25}, {2}, DType::f32), master, first_moment,
+          second_moment, master);
 
     EXPECT_TRUE(near_all(master, {0.5, 1.5}, tolerance(test_device(), DType::f32)));
 }
@@ -98,9 +99,10 @@ TEST(AdamWByHand, DecaysWeightsThatHaveNoGradient) {
     options.learning_rate = 0.5f;
     options.weight_decay = 0.25f;
     Tensor master = tensor_of(ctx, {8}, {1}, DType::f32);
-    Tensor first = ctx.zeros({1}, DType::f32), second = ctx.zeros({1}, DType::f32);
+    Tensor first_moment = ctx.zeros({1}, DType::f32), second_moment = ctx.zeros({1}, DType::f32);
 
-    adamw(ctx, options, {ctx, {{0, 1}}}, ctx.zeros({1}, DType::f32), master, first, second, master);
+    adamw(ctx, options, {ctx, {{0, 1}}}, ctx.zeros({1}, DType::f32), master, first_moment, second_moment,
+          master);
 
     EXPECT_EQ(values_of(master), Values{7});
 }

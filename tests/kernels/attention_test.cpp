@@ -33,9 +33,9 @@ std::vector<int32_t> starts_of(const AttentionCase& c) {
 }
 
 AttentionShape make(int64_t batch, int64_t seq, int64_t query_heads, int64_t kv_heads, int64_t head_dim,
-                    int64_t group, int64_t first = 0, int64_t window = 0, float soft_cap = 0) {
+                    int64_t group, int64_t first_in_group = 0, int64_t window = 0, float soft_cap = 0) {
     const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
-    return {batch, seq, query_heads, kv_heads, head_dim, group, first, scale, window, soft_cap};
+    return {batch, seq, query_heads, kv_heads, head_dim, group, first_in_group, scale, window, soft_cap};
 }
 
 // Blocks of the CPU's kernels are 48 and 96 queries, 96 and 192 keys, tiles 6 x 16.

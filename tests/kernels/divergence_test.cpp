@@ -25,12 +25,12 @@ protected:
         weights_ = rounded_to(DType::f32, weights_);
     }
 
-    Objective objective(LogitGradient what) const { return {what, labels_, weights_}; }
-    Values expected_gradient(const LogitGradient& what) const {
-        return reference::logit_gradient(what, teacher_, student_, labels_, weights_);
+    Objective objective(LossWeights weights) const { return {weights, labels_, weights_}; }
+    Values expected_gradient(const LossWeights& weights) const {
+        return reference::logit_gradient(weights, teacher_, student_, labels_, weights_);
     }
-    LogitGradient distil(Divergence kind, float label_weight) const {
-        return {kind, case_.tau, 0.75f, label_weight, 0};
+    LossWeights distil(Divergence kind, float label_weight) const {
+        return {kind, case_.tau, 0.75f, label_weight};
     }
 
     /// A gradient is p_s times a slope whose terms are up to 8 here (log ratios, inverse norms), and p = e^a
@@ -89,12 +89,12 @@ TEST_P(Vocabulary, GradientsMatchReferenceWholeAndSplit) {
     for (const auto& split : {whole_vocabulary(case_.vocab), uneven_vocabulary(case_.vocab)}) {
         for (const Divergence kind : divergences) {
             for (const float label_weight : {0.0f, 0.5f}) {
-                const LogitGradient what = distil(kind, label_weight);
+                const LossWeights weights = distil(kind, label_weight);
                 SplitVocabulary logits(ctx_, split, teacher_, student_, case_.rows);
 
-                const Values gradient = logits.gradient(objective(what), DType::f32, Where::apart);
+                const Values gradient = logits.gradient(objective(weights), DType::f32, Where::apart);
 
-                const Values expected = expected_gradient(what);
+                const Values expected = expected_gradient(weights);
                 EXPECT_TRUE(near_each(gradient, expected, allowed(expected)))
                     << to_string(kind) << ", labels by " << label_weight;
             }
@@ -103,13 +103,13 @@ TEST_P(Vocabulary, GradientsMatchReferenceWholeAndSplit) {
 }
 
 TEST_P(Vocabulary, CrossEntropyAloneNeedsNoTeacher) {
-    const LogitGradient what{std::nullopt, 1.0f, 0.0f, 0.5f, 0};
+    const LossWeights weights{std::nullopt, 1.0f, 0.0f, 0.5f};
     for (const auto& split : {whole_vocabulary(case_.vocab), uneven_vocabulary(case_.vocab)}) {
         SplitVocabulary logits(ctx_, split, {}, student_, case_.rows);
 
-        const Values gradient = logits.gradient(objective(what), DType::f32, Where::apart);
+        const Values gradient = logits.gradient(objective(weights), DType::f32, Where::apart);
 
-        const Values expected = expected_gradient(what);
+        const Values expected = expected_gradient(weights);
         EXPECT_TRUE(near_each(gradient, expected, allowed(expected)));
     }
 }
@@ -136,15 +136,15 @@ class VocabularyReference : public Vocabulary {};
 
 TEST_P(VocabularyReference, GradientsAreFiniteDifferences) {
     for (const Divergence kind : divergences) {
-        const LogitGradient what = distil(kind, 0.5f);
+        const LossWeights weights = distil(kind, 0.5f);
 
-        const Values gradient = expected_gradient(what);
+        const Values gradient = expected_gradient(weights);
 
         const auto loss = [&](const Values& student) {
             const Values d = reference::divergence(kind, teacher_, student, case_.vocab, case_.tau);
             const Values ce = reference::cross_entropy(student, labels_, case_.vocab);
-            return double{what.divergence_weight} * inner_product(weights_, d) +
-                   double{what.label_weight} * inner_product(weights_, ce);
+            return double{weights.divergence_weight} * inner_product(weights_, d) +
+                   double{weights.label_weight} * inner_product(weights_, ce);
         };
         EXPECT_TRUE(near_all(gradient, numeric_gradient(loss, student_), numeric_tolerance))
             << to_string(kind);

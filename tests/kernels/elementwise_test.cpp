@@ -54,6 +54,17 @@ TEST_P(Elementwise, ScaleMultipliesInPlace) {
     EXPECT_TRUE(near_all(x, exactly(dtype_, expected), {0, 0}));
 }
 
+TEST_P(Elementwise, CopyTakesEveryElementAndNoOtherDtype) {
+    const Tensor x = tensor(a_, dtype_);
+    Tensor out = ctx_.empty(shape_, dtype_),
+           other = ctx_.empty(shape_, dtype_ == DType::f32 ? DType::bf16 : DType::f32);
+
+    copy(ctx_, x, out);
+
+    EXPECT_TRUE(same_bits(out, x));
+    EXPECT_THROW(copy(ctx_, x, other), InternalError);
+}
+
 TEST_P(Elementwise, ConvertRoundsToNearestEvenAndWidensExactly) {
     for (const DType to : float_types) {
         Tensor out = ctx_.empty(shape_, to);

@@ -144,7 +144,7 @@ TEST(OneDnnMatmul, TransposesAccumulatesAndAddsABiasAlsoOnTheSecondCall) {
 
     for (const Store store : {Store::overwrite, Store::accumulate, Store::accumulate}) {
         ctx.resource<cpu::OneDnnMatmul>().run(
-            {rows, columns, depth, cpu::Order::transposed, cpu::Order::transposed, store},
+            {rows, columns, depth, Order::transposed, Order::transposed, store},
             tensor_of(ctx, a_transposed, {depth, rows}, DType::f32),
             tensor_of(ctx, b_transposed, {columns, depth}, DType::f32),
             tensor_of(ctx, bias, {columns}, DType::f32), c);
@@ -166,6 +166,17 @@ TEST(BiasBackward, SumsAlikeForAnyThreadCount) {
 
     EXPECT_TRUE(same_bits(sum(2), alone));
     EXPECT_TRUE(same_bits(sum(5), alone));
+}
+
+TEST(MatmulChecks, RefuseAFactorFromElsewhere) {
+    Context ctx(on_test_device());
+    const Device other = ctx.on_gpu() ? Device::cpu : Device::cuda;
+    const Tensor x = ctx.zeros({1, 0}, DType::f32),
+                 foreign(std::make_shared<std::byte>(), {1, 0}, DType::f32, other);
+    Tensor y = ctx.zeros({1, 1}, DType::f32);
+
+    EXPECT_THROW(matmul(ctx, x, foreign, {}, y), InternalError);
+    EXPECT_THROW(matmul(ctx, foreign, x, {}, y), InternalError);
 }
 
 TEST(MatmulChecks, RefuseFactorsThatDoNotFit) {

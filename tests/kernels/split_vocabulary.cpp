@@ -47,7 +47,7 @@ Tensor SplitVocabulary::sums(Divergence kind, float tau) {
     Tensor total = ctx_.zeros({rows_, divergence_sum_count}, DType::f32);
     for (size_t part = 0; part < student_.size(); ++part) {
         Tensor sums = ctx_.empty(total.shape(), DType::f32);
-        divergence_sums(ctx_, kind, teacher_[part], student_[part], lse_t, lse_s, tau, sums);
+        divergence_sums(ctx_, kind, {teacher_[part], student_[part], lse_t, lse_s}, tau, sums);
         accumulate(ctx_, sums, total);
     }
     return total;
@@ -60,23 +60,25 @@ Tensor SplitVocabulary::loss(Divergence kind, float tau) {
 }
 
 Values SplitVocabulary::gradient(const Objective& objective, DType dtype, Where where) {
-    LogitGradient what = objective.what;
-    Tensor lse_t, lse_s, lse_1, total;
-    if (what.divergence) {
-        lse_t = log_sum_exp(Side::teacher, what.tau);
-        lse_s = log_sum_exp(Side::student, what.tau);
-        total = sums(*what.divergence, what.tau);
+    const LossWeights& weights = objective.weights;
+    LossInputs in;
+    if (weights.divergence) {
+        in.sides.lse_t = log_sum_exp(Side::teacher, weights.tau);
+        in.sides.lse_s = log_sum_exp(Side::student, weights.tau);
+        in.sums = sums(*weights.divergence, weights.tau);
     }
-    if (what.label_weight != 0) lse_1 = log_sum_exp(Side::student, 1.0f);
-    const Tensor labels =
+    if (weights.label_weight != 0) in.lse_1 = log_sum_exp(Side::student, 1.0f);
+    in.labels =
         tensor_of(ctx_, Values(objective.labels.begin(), objective.labels.end()), {rows_}, DType::i32);
-    const Tensor weights = tensor_of(ctx_, objective.row_weights, {rows_}, DType::f32);
+    in.row_weights = tensor_of(ctx_, objective.row_weights, {rows_}, DType::f32);
     Values out(rows_ * bounds_.back());
     for (size_t part = 0; part < student_.size(); ++part) {
         Tensor& student = student_[part];
         Tensor d = where == Where::in_place ? student : ctx_.empty(student.shape(), dtype);
-        what.first_id = bounds_[part];
-        logit_gradient(ctx_, what, teacher_[part], student, lse_t, lse_s, total, lse_1, labels, weights, d);
+        in.sides.teacher = teacher_[part];
+        in.sides.student = student;
+        in.first_id = bounds_[part];
+        logit_gradient(ctx_, weights, in, d);
         const Values values = values_of(d);
         const int64_t n = student.dim(1);
         for (int64_t i = 0; i < rows_; ++i) {

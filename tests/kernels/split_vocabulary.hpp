@@ -11,7 +11,7 @@ enum class Side { teacher, student };
 enum class Where { apart, in_place };
 
 struct Objective {
-    LogitGradient what;
+    LossWeights weights;
     std::vector<int32_t> labels;
     Values row_weights;
 };

@@ -119,11 +119,11 @@ TEST(HuggingFace, EveryEndOfTextIsKeptAndASingleOneStaysANumber) {
 
         EXPECT_EQ(again(to_hugging_face(a, "float32")).at("eos_token_id"), ends);
         EXPECT_EQ(again(to_json(a)).at("eos"), ends);
-        EXPECT_EQ(architecture_from_json(again(to_json(a)), "c").eos, a.eos);
+        EXPECT_EQ(architecture_from_json(again(to_json(a)), "c").conventions.eos, a.conventions.eos);
     }
-    EXPECT_THAT(from_hugging_face(config, "c").eos, IsEmpty());
+    EXPECT_THAT(from_hugging_face(config, "c").conventions.eos, IsEmpty());
     config["eos_token_id"] = {2, 5};
-    EXPECT_THAT(from_hugging_face(config, "c").eos, ElementsAre(2, 5));
+    EXPECT_THAT(from_hugging_face(config, "c").conventions.eos, ElementsAre(2, 5));
 }
 
 TEST(HuggingFace, NumbersComeBackWithTheDigitsTheyHad) {
@@ -167,6 +167,38 @@ TEST(HuggingFace, ALlamaThatTransformersRefusesGoesOutAsMistral) {
     EXPECT_EQ(loadable_family(a), Family::llama);
 }
 
+TEST(HuggingFace, WhatItsClassesCannotSayIsRefusedAndAWindowMakesALlamaAMistral) {
+    Architecture llama = test::tiny_llama();
+    llama.layers.assign(2, {9, 3, 17});
+    llama.hidden = 27;
+    Architecture a = llama;
+    a.window = 8;
+    EXPECT_EQ(loadable_family(a), Family::mistral);
+    EXPECT_EQ(from_hugging_face(to_hugging_face(a, "float32"), "c").window, 8);
+    const auto refused = [&](const Architecture& with, const char* what) {
+        EXPECT_THAT([&] { loadable_family(with); }, ThrowsMessage<UserError>(HasSubstr(what)));
+    };
+
+    a.mlp_bias = true;
+    refused(a, "sliding window");
+    a = llama;
+    a.qkv_bias = true;
+    refused(a, "attention biases");
+    a = llama;
+    a.rotary_dim = a.head_dim - 2;
+    refused(a, "turned");
+    a = llama;
+    a.activation = Activation::relu2;
+    refused(a, "activation");
+    a = llama;
+    a.norm.kind = NormKind::layer;
+    refused(a, "norms");
+    a = llama;
+    a.family = Family::mistral;
+    a.mlp_bias = true;
+    refused(a, "biases");
+}
+
 TEST(Gguf, RowsOfQueryAndKeyAreRotaryPairs) {
     const Architecture a = test::tiny_llama();  // head_dim 6
     const auto query = gguf_tensor(a, parameters(a)[2]);
@@ -190,10 +222,10 @@ TEST(Gguf, EndsOfTextTurnAndMessageAllEndAText) {
                   {"llama.context_length", 256},
                   {"tokenizer.ggml.eos_token_id", 2}};
 
-    EXPECT_THAT(from_gguf(metadata, {}, {}, "m.gguf").eos, ElementsAre(2));
+    EXPECT_THAT(from_gguf(metadata, {}, {}, "m.gguf").conventions.eos, ElementsAre(2));
     metadata["tokenizer.ggml.eot_token_id"] = 5;
     metadata["tokenizer.ggml.eom_token_id"] = 2;
-    EXPECT_THAT(from_gguf(metadata, {}, {}, "m.gguf").eos, ElementsAre(2, 5));
+    EXPECT_THAT(from_gguf(metadata, {}, {}, "m.gguf").conventions.eos, ElementsAre(2, 5));
     metadata["llama.block_count"] = 100000000000;
     EXPECT_THAT(
         [&] { from_gguf(metadata, {}, {}, "m.gguf"); },

@@ -17,28 +17,26 @@ Architecture deep(int64_t layers, int64_t vocab) {
 TEST(Placement, StagesShareOutLayersThatDoNotDivide) {
     const Architecture a = deep(31, 1);  // a head of no weight
 
-    EXPECT_EQ(stage_layers(a, 4, 0), (Range{0, 8}));
-    EXPECT_EQ(stage_layers(a, 4, 3), (Range{24, 31}));
+    EXPECT_EQ(stage_runs(a, 4), (std::vector<Range>{{0, 8}, {8, 16}, {16, 24}, {24, 31}}));
 }
 
 TEST(Placement, TheHeadCountsAsTheLayersThatItWeighs) {
     Architecture a = deep(30, 1);
     a.vocab = static_cast<int64_t>(8 * layer_product_flops(a, 0) / (2.0 * static_cast<double>(a.hidden)));
 
-    EXPECT_EQ(stage_layers(a, 2, 0), (Range{0, 19}));
-    EXPECT_EQ(stage_layers(a, 2, 1), (Range{19, 30}));
+    EXPECT_EQ(stage_runs(a, 2), (std::vector<Range>{{0, 19}, {19, 30}}));
 }
 
 TEST(Placement, EveryStageHasALayerHoweverHeavyTheHead) {
     const Architecture a = deep(4, 100000);
 
-    for (int stage = 0; stage < 4; ++stage) EXPECT_EQ(stage_layers(a, 4, stage).size(), 1) << stage;
+    EXPECT_EQ(stage_runs(a, 4), (std::vector<Range>{{0, 1}, {1, 2}, {2, 3}, {3, 4}}));
 }
 
 TEST(Placement, VirtualStagesGoRoundTheRanks) {
     const Architecture a = deep(8, 1);
 
-    const Placement first = place(a, {}, {2, 0, 2}), second = place(a, {}, {2, 1, 2});
+    const Placement first = partition(a, {}, {2, 0, 2}), second = partition(a, {}, {2, 1, 2});
 
     EXPECT_EQ(first.virtual_stages, (std::vector<Range>{{0, 2}, {4, 6}}));
     EXPECT_EQ(second.virtual_stages, (std::vector<Range>{{2, 4}, {6, 8}}));

@@ -53,7 +53,66 @@ TEST(Compute, TensorParallelLayersExchangeTwoAllReducesForward) {
 
     // 32 tokens x 8 x 2 bytes = 512: 2 x 1/2 x 512 / 1e9 + 2 x 1e-6, twice.
     EXPECT_NEAR(layer.forward.tensor, 2 * (512e-9 + 2e-6), 1e-15);
-    EXPECT_NEAR(layer.backward.tensor, layer.forward.tensor, 1e-15);
+}
+
+TEST(Compute, NormsOutputsThatAreNotKeptAreGatheredOnceMore) {
+    const auto system = round_system();
+    auto step = small_step();
+    const plan::Layout again{2, 1, 1, 1, 2, Recomputation::selective},
+        kept{2, 1, 1, 1, 2, Recomputation::none};
+    const auto tensor = [&](const plan::Layout& l) {
+        return plan::Compute(system, step, l).layer(step.model, 0).backward.tensor;
+    };
+
+    // Two gathers are as long as one all-reduce.
+    EXPECT_NEAR(tensor(kept), 2 * (512e-9 + 2e-6), 1e-15);
+    EXPECT_NEAR(tensor(again), 3 * (512e-9 + 2e-6), 1e-15);
+    step.practice.selective = Practice::Selective::attention;
+    EXPECT_NEAR(tensor(again), 2 * (512e-9 + 2e-6), 1e-15);
+}
+
+TEST(Compute, SelectiveRecomputationDoesNormsAndActivationOnceMore) {
+    auto system = round_system();
+    system.peak_flops["bf16"] = 1e30;
+    const auto step = small_step();
+    const plan::Layout again{1, 1, 1, 1, 2, Recomputation::selective},
+        kept{1, 1, 1, 1, 2, Recomputation::none};
+
+    const auto a = plan::Compute(system, step, again).layer(step.model, 0),
+               b = plan::Compute(system, step, kept).layer(step.model, 0);
+
+    // 32 tokens: two norms read and write 8 numbers, the activation 32.
+    EXPECT_NEAR(a.backward.compute - b.backward.compute, 32 * 2 * (4 * 8 + 2 * 32) / 1e12, 1e-18);
+    EXPECT_EQ(a.forward.compute, b.forward.compute);
+}
+
+TEST(Compute, NumbersOfTwiceTheBytesTravelTwiceAsLong) {
+    auto system = round_system();
+    system.node.latency = 0;
+    auto step = small_step();
+    const plan::Layout layout{2, 1, 1, 1, 2, Recomputation::selective};
+    const auto half = plan::Compute(system, step, layout).layer(step.model, 0);
+    step.dtype = "f32";
+
+    const auto whole = plan::Compute(system, step, layout).layer(step.model, 0);
+
+    EXPECT_DOUBLE_EQ(whole.forward.tensor, 2 * half.forward.tensor);
+    EXPECT_DOUBLE_EQ(whole.backward.tensor, 2 * half.backward.tensor);
+}
+
+TEST(Compute, ElementwiseWorkMovesTheBytesOfItsNumbers) {
+    auto system = round_system();
+    system.peak_flops["bf16"] = system.peak_flops["f32"] = 1e30;
+    auto step = small_step();
+    const plan::Layout layout{1, 1, 1, 1, 2, Recomputation::full};
+    const auto half = plan::Compute(system, step, layout).layer(step.model, 0);
+    step.dtype = "f32";
+
+    const auto whole = plan::Compute(system, step, layout).layer(step.model, 0);
+
+    // 32 tokens: norms and residual sums move 10 x 8 numbers, activation and rotation 2 x 32 + 2 x (8 + 4).
+    EXPECT_NEAR(half.forward.compute, 32 * 2 * (80 + 88) / 1e12, 1e-18);
+    EXPECT_NEAR(whole.forward.compute, 32 * 4 * (80 + 88) / 1e12, 1e-18);
 }
 
 TEST(Compute, AHostThatStartsKernelsSlowlySetsThePace) {

@@ -30,8 +30,8 @@ TEST(Enumerate, UsesEveryGpuInEveryLayout) {
 }
 
 TEST(Enumerate, CountsTheLayoutsOfASmallCaseByHand) {
-    // One GPU: micro-batches 1, 2, 4, 8, each with selective and full recompute.
-    EXPECT_EQ(plan::enumerate(round_system(), small_step(), 1, {}).tried, 8);
+    // One GPU: micro-batches 1, 2, 4, 8, each with none, selective and full recompute.
+    EXPECT_EQ(plan::enumerate(round_system(), small_step(), 1, {}).tried, 12);
 }
 
 TEST(Enumerate, KeepsToWhatIsChosen) {
@@ -72,10 +72,12 @@ TEST(Enumerate, SaysWhyNoLayoutIsLegal) {
     EXPECT_THAT(refusal(2, {{}, 2, 2, 8, {}}), HasSubstr("multiple of --pp 2"));
 }
 
-TEST(Enumerate, MaterialisedAttentionMayKeepItsProbabilities) {
+TEST(Enumerate, FusedAttentionHasNoProbabilitiesToKeep) {
     auto step = small_step();
-    step.practice.attention = plan::Practice::Attention::materialised;
+    step.practice.selective = plan::Practice::Selective::attention;
 
+    EXPECT_EQ(plan::enumerate(round_system(), step, 1, {}).tried, 8);
+    step.practice.attention = plan::Practice::Attention::materialised;
     EXPECT_EQ(plan::enumerate(round_system(), step, 1, {}).tried, 12);
 }
 

@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include "src/model/parameters.hpp"
 #include "tests/plan/cases.hpp"
 
 namespace espalier::test {
@@ -11,44 +10,12 @@ namespace {
 using plan::Practice;
 using plan::Recomputation;
 
-double local(const model::Architecture& a, const plan::Layout& l, int64_t stage) {
-    return plan::LocalWeights(a, l.tp).of_stage(l, stage);
-}
-
-TEST(LocalWeights, AddUpToTheParameterTable) {
-    const auto a = small_model();
-    ASSERT_EQ(model::parameter_count(a), 4 * 720 + 128 + 136);
-
-    EXPECT_EQ(local(a, {}, 0), model::parameter_count(a));
-    EXPECT_EQ(local(a, {1, 2}, 0), 2 * 720 + 128);
-    EXPECT_EQ(local(a, {1, 2}, 1), 2 * 720 + 136);
-    EXPECT_EQ(local(a, {1, 2, 2}, 1), 2 * 720 + 136);
-}
-
-TEST(LocalWeights, SplitEverythingButNorms) {
-    EXPECT_EQ(local(small_model(), {2}, 0), 4 * (704 / 2 + 16) + 64 + 64 + 8);
-}
-
-TEST(LocalWeights, HoldATiedEmbeddingOnBothEnds) {
-    auto a = small_model();
-    a.tied = true;
-
-    EXPECT_EQ(local(a, {1, 2}, 0), 2 * 720 + 128);
-    EXPECT_EQ(local(a, {1, 2}, 1), 2 * 720 + 128 + 8);
-}
-
-TEST(LocalWeights, CountLayersOfDifferentWidthsEach) {
-    auto a = small_model();
-    a.layers[2].ffn = 16;
-
-    EXPECT_EQ(local(a, {}, 0), model::parameter_count(a));
-}
-
 /// The paper's own form: full attention, MLP of 4 h, dropout.
 plan::Step papers_step(Practice::Norms norms) {
     plan::Step step = small_step();
     step.model.layers.assign(4, {4, 4, 32});
     step.practice.attention = Practice::Attention::materialised;
+    step.practice.selective = Practice::Selective::attention;
     step.practice.norms = norms;
     step.practice.dropout_bytes = 1;
     return step;
@@ -77,8 +44,8 @@ TEST(Activations, AreThoseOfThePaperWithoutSequenceParallelism) {
 }
 
 plan::Memory whole(const plan::Step& step, const plan::Layout& l, int64_t stage) {
-    plan::StepWeights weights(step);
-    return plan::memory(step, l, stage, weights);
+    plan::StepPartition partition(step);
+    return plan::memory(step, l, stage, partition);
 }
 
 TEST(Memory, OfStateIsTwoFourAndTwelveBytesAWeight) {
@@ -90,6 +57,31 @@ TEST(Memory, OfStateIsTwoFourAndTwelveBytesAWeight) {
     EXPECT_DOUBLE_EQ(m.weights, 2 * n);
     EXPECT_DOUBLE_EQ(m.gradients, 4 * n);
     EXPECT_DOUBLE_EQ(m.optimizer, 12 * n / 4);
+}
+
+TEST(Memory, OfStateInF32IsFourFourAndEightBytesAWeight) {
+    auto step = small_step();
+    step.dtype = "f32";
+    const double n = 4 * 720 + 128 + 136;
+
+    const auto m = whole(step, {1, 1, 1, 4, 1, Recomputation::full}, 0);
+
+    EXPECT_DOUBLE_EQ(m.weights, 4 * n);
+    EXPECT_DOUBLE_EQ(m.gradients, 4 * n);
+    EXPECT_DOUBLE_EQ(m.optimizer, 8 * n / 4);
+}
+
+TEST(Memory, OfActivationsInF32IsTwiceThatInBf16) {
+    auto step = small_step();
+    step.practice.selective = Practice::Selective::attention;  // keeps no statistics, which are f32 anyway
+    for (const auto recompute : {Recomputation::full, Recomputation::selective}) {
+        const plan::Layout l{1, 2, 1, 1, 1, recompute};
+        step.dtype = "bf16";
+        const double half = whole(step, l, 1).activations;
+        step.dtype = "f32";
+
+        EXPECT_DOUBLE_EQ(whole(step, l, 1).activations, 2 * half);
+    }
 }
 
 TEST(Memory, OfLogitsIsABlockOfEachModelAndItsGradient) {
@@ -114,19 +106,21 @@ TEST(Memory, AReplicatedOptimizerIsWholeEverywhere) {
 TEST(Memory, TheFirstStageHoldsAsManyMicroBatchesAsThereAreStages) {
     const auto step = small_step();
     const plan::Layout l{1, 4, 1, 1, 1, Recomputation::selective};
-    const double layer = plan::layer_activations(step, l, step.model, 0);
+    const double layer = plan::layer_activations(step, l, step.model, 0),
+                 backward = plan::backward_bytes(step, l, step.model, 0);
 
-    EXPECT_DOUBLE_EQ(whole(step, l, 0).activations, 4 * layer);
-    EXPECT_DOUBLE_EQ(whole(step, l, 2).activations, 2 * layer);
+    EXPECT_DOUBLE_EQ(whole(step, l, 0).activations, 4 * layer + backward);
+    EXPECT_DOUBLE_EQ(whole(step, l, 2).activations, 2 * layer + backward);
 }
 
 TEST(Memory, InterleavingHoldsMoreByTheShareOfThePaper) {
     const auto step = small_step();
     const plan::Layout l{1, 2, 2, 1, 1, Recomputation::selective};
-    const double layer = plan::layer_activations(step, l, step.model, 0), p = 2, v = 2;
+    const double layer = plan::layer_activations(step, l, step.model, 0),
+                 backward = plan::backward_bytes(step, l, step.model, 0), p = 2, v = 2;
 
     // L layers (1 + (p - 1) / (p v))
-    EXPECT_DOUBLE_EQ(whole(step, l, 0).activations, 4 * layer * (1 + (p - 1) / (p * v)));
+    EXPECT_DOUBLE_EQ(whole(step, l, 0).activations, 4 * layer * (1 + (p - 1) / (p * v)) + backward);
 }
 
 TEST(Memory, ATeacherAddsItsWeightsOnly) {

@@ -45,6 +45,29 @@ TEST(Predict, APerfectMachineReachesFullUtilisation) {
     EXPECT_NEAR(p.seconds, p.breakdown.sum(), 1e-15);
 }
 
+TEST(Predict, MessagesBetweenStagesTakeTheBytesOfTheirNumbers) {
+    auto step = small_step();
+    auto system = round_system();
+    system.node.latency = 0;
+    const plan::Layout l{1, 2, 1, 1, 1, Recomputation::selective};
+
+    // 8 micro-batches of 16 tokens x 8, there and back, at a GB/s.
+    EXPECT_NEAR(plan::predict(system, step, l).breakdown.pipeline, 8 * 2 * 16 * 8 * 2 / 1e9, 1e-15);
+    step.dtype = "f32";
+    EXPECT_NEAR(plan::predict(system, step, l).breakdown.pipeline, 8 * 2 * 16 * 8 * 4 / 1e9, 1e-15);
+}
+
+TEST(Predict, AnOptimizerInF32WritesItsMasterAlone) {
+    auto step = small_step();
+    const plan::Layout l{1, 1, 1, 1, 1, Recomputation::selective};
+
+    EXPECT_NEAR(plan::predict(round_system(), step, l).breakdown.optimizer, 30 * (4 * 720 + 264) / 1e12,
+                1e-18);
+    step.dtype = "f32";
+    EXPECT_NEAR(plan::predict(round_system(), step, l).breakdown.optimizer, 28 * (4 * 720 + 264) / 1e12,
+                1e-18);
+}
+
 TEST(Predict, TheHeadMakesTheLastStageTheSlowest) {
     auto step = small_step();
     const plan::Layout l{1, 2, 1, 1, 1, Recomputation::selective};

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <numeric>
 
-#include "src/model/vocabulary.hpp"
+#include "src/model/logits.hpp"
 #include "src/prune/choose.hpp"
 #include "src/prune/mask.hpp"
 #include "src/prune/slice.hpp"

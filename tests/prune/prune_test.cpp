@@ -141,17 +141,17 @@ TEST(Choose, KeepsEvenlySpacedPairsThatTurnAndTheBestOfTheOtherDims) {
 
 TEST(Shape, OfACutVocabularyRenumbersTheSpecialTokensThatStay) {
     Architecture a = test::tiny_llama();
-    a.bos = 1;
-    a.eos = {30, 2, 9};
-    a.pad = 4;
+    a.conventions.bos = 1;
+    a.conventions.eos = {30, 2, 9};
+    a.conventions.pad = 4;
     Kept kept = keep_all(a);
     kept.vocab = {0, 1, 9, 30};
 
     const Architecture left = shape(a, kept);
 
-    EXPECT_EQ(left.bos, 1);
-    EXPECT_EQ(left.eos, (std::vector<int64_t>{3, 2}));
-    EXPECT_EQ(left.pad, std::nullopt);
+    EXPECT_EQ(left.conventions.bos, 1);
+    EXPECT_EQ(left.conventions.eos, (std::vector<int64_t>{3, 2}));
+    EXPECT_EQ(left.conventions.pad, std::nullopt);
 }
 
 TEST(Shape, OfKeptPairsHasTheirFrequencies) {

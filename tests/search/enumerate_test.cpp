@@ -189,7 +189,7 @@ TEST(Enumerate, DerivesListsFromTheModel) {
 
 TEST(Enumerate, MarksShapesThatNobodyElseLoadsAndLeavesThemOutWhereAsked) {
     auto biased = smollm2();
-    biased.qkv_bias = true;
+    biased.qkv_bias = biased.attention_out_bias = true;
     const Space two{.layers = {30}, .hidden = {512, 576}, .heads = {9}, .ffn = {1024}};
     const Budget all{.min_parameters = 1};
 

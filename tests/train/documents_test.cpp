@@ -85,8 +85,10 @@ Result step(Context& ctx, const model::Architecture& a, const comm::Topology& to
     model::Transformer teacher(ctx, a, topology, DType::f32, model::Gradients::none, virtual_stages);
     test::randomise(student, 1);
     test::randomise(teacher, 2);
-    distill::StateLoss states(distill::parse_state_terms("embedding,1:1,2:2,mlp:1:1", "cosine", "0.7"),
-                              student, topology, nullptr);
+    const auto terms = distill::parse_state_terms("embedding,1:1,block:2:2,mlp:1:1", "cosine", "0.7");
+    distill::StateLoss states(
+        distill::resolved(terms, teacher.architecture(), "teacher", student.architecture(), "student"),
+        student, topology, nullptr);
     states.begin_step(1.0 / tokens);
     distill::Objective objective(distill::parse_loss_terms("kl=1,ce=0.3", 1.5));
 

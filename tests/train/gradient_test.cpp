@@ -87,7 +87,9 @@ struct OneDistilledBatch {
         : one(a),
           teacher(one.ctx, teacher_of(a), one.topology, DType::f32, model::Gradients::none),
           projection(one.ctx, a.hidden + 5, a.hidden, DType::f32),
-          states(distill::parse_state_terms(map, distance, "auto"), one.model, one.topology, &projection) {
+          states(distill::resolved(distill::parse_state_terms(map, distance, "auto"), teacher.architecture(),
+                                   "teacher", a, "student"),
+                 one.model, one.topology, &projection) {
         test::randomise(teacher, 5);
         projection.scatter(one.ctx, 6);
     }
@@ -159,11 +161,13 @@ void expect_slopes_with_states(const model::Architecture& a, const char* map, co
 }
 
 TEST(Gradient, OfALlamaWithHiddenStatesIsTheSlopeOfItsLoss) {
-    expect_slopes_with_states(test::tiny_llama(), "embedding,1:0,3:2,4:3,mlp:2:1,attention:3:2", "cosine");
+    expect_slopes_with_states(test::tiny_llama(), "embedding,1:0,block:3:2,4:3,mlp:2:1,attention:3:2",
+                              "cosine");
 }
 
 TEST(Gradient, OfANemotronWithHiddenStatesIsTheSlopeOfItsLoss) {
-    expect_slopes_with_states(test::tiny_nemotron(true), "embedding,3:2,mlp:1:1,attention:0:0", "mse");
+    expect_slopes_with_states(test::tiny_nemotron(true), "embedding,3:2,block:2:1,mlp:1:1,attention:0:0",
+                              "mse");
 }
 
 TEST(Gradient, AddsUpOverMicroBatches) {

@@ -53,8 +53,8 @@ TEST(Memory, OfALayerIsSplitButForGatheredInputs) {
 
 int64_t bytes(const model::SavedLayer& s) {
     int64_t sum = 0;
-    for (const Tensor* t :
-         {&s.x, &s.attention_stats, &s.qkv, &s.o, &s.lse, &s.h, &s.mlp_stats, &s.u, &s.a, &s.b, &s.act}) {
+    for (const Tensor* t : {&s.x, &s.attention_stats, &s.qkv, &s.attended, &s.lse, &s.after_attention,
+                            &s.mlp_stats, &s.mlp_up, &s.attention_input, &s.mlp_input, &s.mlp_activated}) {
         if (*t) sum += static_cast<int64_t>(t->bytes());
     }
     return sum;

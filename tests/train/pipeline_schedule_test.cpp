@@ -12,6 +12,8 @@
 namespace espalier::train {
 namespace {
 
+using model::PipelineShape;
+
 constexpr double forward_cost = 1, backward_cost = 2;  // of a whole stage, all of its virtual stages
 
 using Key = std::tuple<int, Work, int64_t, int>;  // stage, work, micro-batch, virtual stage

@@ -64,7 +64,7 @@ struct Teacher {
             return;
         }
         const auto place =
-            model::place(a, {own.layout.tp, own.tensor.rank()}, {own.layout.pp, own.stage(), 1});
+            model::partition(a, {own.layout.tp, own.tensor.rank()}, {own.layout.pp, own.stage(), 1});
         whole = std::make_unique<model::Transformer>(ctx, a, model::without_head(place), own.tensor,
                                                      DType::f32, model::Gradients::none);
         head = std::make_unique<model::Transformer>(
@@ -169,7 +169,9 @@ Setting setting_of(model::Architecture student, const std::string& map,
     for (auto& l : teacher.layers) l.ffn += 3;
     teacher.layers.push_back(teacher.layers.back());
     teacher.layers.push_back(teacher.layers.back());
-    return {std::move(student), std::move(teacher), distill::parse_state_terms(map, distance, weight)};
+    auto terms = distill::resolved(distill::parse_state_terms(map, distance, weight), teacher, "teacher",
+                                   student, "student");
+    return {std::move(student), std::move(teacher), std::move(terms)};
 }
 
 int world_size() {
@@ -203,11 +205,12 @@ void expect_serial_results(const Setting& setting) {
 }
 
 TEST(StateLayouts, EmbeddingBlocksAndNormsOfALlamaGiveTheSerialStep) {
-    expect_serial_results(setting_of(test::tiny_llama(), "embedding,0:0,3:1,5:3,mlp:2:2,attention:4:3"));
+    expect_serial_results(
+        setting_of(test::tiny_llama(), "embedding,0:0,block:3:1,5:3,mlp:2:2,attention:4:3"));
 }
 
 TEST(StateLayouts, OfANemotronWithBiasesGiveTheSerialStep) {
-    expect_serial_results(setting_of(test::tiny_nemotron(true), "embedding,4:2,mlp:1:0", "mse"));
+    expect_serial_results(setting_of(test::tiny_nemotron(true), "embedding,4:2,block:3:2,mlp:1:0", "mse"));
 }
 
 TEST(StateLayouts, StatesThatMeetInThePipelineNeedNoGridOfTheTeachersOwn) {

@@ -32,7 +32,7 @@ protected:
 
     void expect_serial_hidden(const comm::Topology& student, const comm::Topology& own) {
         const auto place =
-            model::place(a, {own.layout.tp, own.tensor.rank()}, {own.layout.pp, own.stage(), 1});
+            model::partition(a, {own.layout.tp, own.tensor.rank()}, {own.layout.pp, own.stage(), 1});
         model::Transformer body(ctx, a, model::without_head(place), own.tensor, DType::f32,
                                 model::Gradients::none);
         test::randomise(body, 2);

@@ -25,7 +25,7 @@ nemotron = dict(vocab_size=197, num_attention_heads=4, num_key_value_heads=2, he
 cases = {  # student, teacher, map, distance
     "llama, wider teacher": (LlamaForCausalLM(LlamaConfig(**llama, hidden_size=42, intermediate_size=60, num_hidden_layers=3)),
                              LlamaForCausalLM(LlamaConfig(**llama, hidden_size=48, intermediate_size=80, num_hidden_layers=5)),
-                             "embedding,1:0,4:2,mlp:2:1,attention:3:2", "cosine"),
+                             "embedding,1:0,block:3:1,4:2,mlp:2:1,attention:3:2", "cosine"),
     "llama, same width": (LlamaForCausalLM(LlamaConfig(**llama, hidden_size=42, intermediate_size=60, num_hidden_layers=2)),
                           LlamaForCausalLM(LlamaConfig(**llama, hidden_size=42, intermediate_size=60, num_hidden_layers=4)),
                           "embedding,3:1,mlp:1:0", "cosine"),
@@ -45,7 +45,8 @@ def randomise(model, seed):
 
 
 def run_with_states(model, ids):
-    """Logits, and states by the names that a map gives them: ("", -1) the embedding, ("", l), ("mlp", l), ("attention", l)."""
+    """Logits, and states by the names that a map gives them: ("", -1) the embedding, ("", l) normed, ("block", l), ("mlp", l),
+    ("attention", l)."""
     states, hooks = {}, []
 
     def keep(name):
@@ -53,10 +54,13 @@ def run_with_states(model, ids):
 
     hooks.append(model.model.embed_tokens.register_forward_hook(keep(("", -1))))
     for l, layer in enumerate(model.model.layers):
-        hooks.append(layer.register_forward_hook(keep(("", l))))
+        hooks.append(layer.register_forward_hook(keep(("block", l))))
         hooks.append(layer.input_layernorm.register_forward_hook(keep(("attention", l))))
         hooks.append(layer.post_attention_layernorm.register_forward_hook(keep(("mlp", l))))
+    last = len(model.model.layers) - 1
+    hooks.append(model.model.norm.register_forward_hook(keep(("", last))))
     logits = model(ids, use_cache=False).logits
+    states.update({("", l): states["attention", l + 1] for l in range(last)})
     for hook in hooks:
         hook.remove()
     return logits, states

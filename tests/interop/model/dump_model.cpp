@@ -9,7 +9,7 @@
 #include "io/safetensors_writer.hpp"
 #include "src/comm/mpi.hpp"
 #include "src/distill/objective.hpp"
-#include "src/model/vocabulary.hpp"
+#include "src/model/logits.hpp"
 #include "src/train/pipeline.hpp"
 #include "tests/interop/model/foreign_weights.hpp"
 

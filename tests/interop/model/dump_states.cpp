@@ -43,7 +43,8 @@ int main(int argc, char** argv) {
     const double tokens = static_cast<double>(batch * seq);
     distill::Projection projection(ctx, t.hidden, s.hidden, DType::f32);
     projection.scatter(ctx, 1);
-    distill::StateLoss states(distill::parse_state_terms(argv[5], argv[6], "auto"), student, serial,
+    const auto terms = distill::parse_state_terms(argv[5], argv[6], "auto");
+    distill::StateLoss states(distill::resolved(terms, t, argv[2], s, argv[1]), student, serial,
                               s.hidden == t.hidden ? nullptr : &projection);
     states.begin_step(1 / tokens);
     distill::Objective objective(distill::parse_loss_terms("kl=1,ce=0.3", 1.5));

@@ -1,4 +1,4 @@
-#include "src/model/vocabulary.hpp"
+#include "src/model/logits.hpp"
 
 #include <algorithm>
 
@@ -7,16 +7,13 @@
 
 namespace espalier::model {
 
-std::vector<TokenBlock> logit_blocks(const Architecture& a, Device device, int tp, int64_t tokens) {
+std::vector<Range> logit_blocks(const Architecture& a, Device device, int tp, int64_t tokens) {
     const int64_t block_bytes = device == Device::cuda ? int64_t{1} << 30 : int64_t{32} << 20;
     const int64_t most_rows = device == Device::cuda ? 8192 : 2048;
     const int64_t row_bytes = 4 * div_ceil<int64_t>(a.vocab, tp);
     const int64_t count = div_ceil(tokens, std::clamp<int64_t>(block_bytes / row_bytes, 128, most_rows));
-    std::vector<TokenBlock> blocks;
-    for (int64_t i = 0; i < count; ++i) {
-        const Range part = split_evenly(tokens, count, i);
-        blocks.push_back({part.begin, part.size()});
-    }
+    std::vector<Range> blocks;
+    for (int64_t i = 0; i < count; ++i) blocks.push_back(split_evenly(tokens, count, i));
     return blocks;
 }
 
@@ -66,7 +63,7 @@ std::vector<int64_t> argmax(Context& ctx, const comm::Communicator& tensor, cons
 
 namespace {
 
-/// All [rows], on the processor.
+/// All [rows], on the host.
 void append_losses(const Tensor& lse, const Tensor& at_label, const Tensor& labels,
                    std::vector<double>& losses) {
     for (int64_t i = 0; i < labels.size(); ++i) {
@@ -84,9 +81,9 @@ std::vector<double> token_losses(Context& ctx, const Transformer& model, const T
     const int64_t total = hidden.dim(0), first_id = model.vocabulary().begin;
     std::vector<double> losses;
     losses.reserve(static_cast<size_t>(total));
-    for (const auto [begin, rows] :
-         logit_blocks(model.architecture(), ctx.device(), model.tensor().size(), total)) {
-        const Tensor z = logits(ctx, model, hidden.rows(begin, rows)), label = labels.rows(begin, rows);
+    for (const Range block : logit_blocks(model.architecture(), ctx.device(), model.tensor().size(), total)) {
+        const Tensor z = logits(ctx, model, hidden.rows(block.begin, block.size())),
+                     label = labels.rows(block.begin, block.size());
         const Tensor lse = log_sum_exp(ctx, model.tensor(), z, 1.0f);
         const Tensor at_label = labelled_logits(ctx, model.tensor(), z, label, first_id);
         append_losses(ctx.to_host(lse), ctx.to_host(at_label), ctx.to_host(label), losses);

@@ -1,4 +1,4 @@
-#include "kernels/cpu/layout.hpp"
+#include "kernels/cpu/rows.hpp"
 
 #include <algorithm>
 #include <cstring>

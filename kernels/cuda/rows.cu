@@ -1,6 +1,6 @@
 // Moving rows and columns: every element is read and written once, neighbouring threads have neighbouring
 // elements.
-#include "kernels/cuda/layout.hpp"
+#include "kernels/cuda/rows.hpp"
 
 #include "kernels/cuda/element.cuh"
 

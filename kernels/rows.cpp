@@ -1,7 +1,7 @@
-#include "kernels/layout.hpp"
+#include "kernels/rows.hpp"
 
-#include "kernels/cpu/layout.hpp"
-#include "kernels/cuda/layout.hpp"
+#include "kernels/cpu/rows.hpp"
+#include "kernels/cuda/rows.hpp"
 #include "src/core/has_cuda.hpp"
 
 namespace espalier {
@@ -10,7 +10,8 @@ void copy_columns(Context& ctx, const Tensor& from, int64_t from_column, Tensor&
                   int64_t count) {
     const auto [rows, n] = from.dims<2>();
     const auto [to_rows, m] = to.dims<2>();
-    expect_dtype(to, from.dtype(), "to");
+    expect_here(ctx, from, "from");
+    expect(ctx, to, {to_rows, m}, from.dtype(), "to");
     if (rows != to_rows || from_column < 0 || to_column < 0 || from_column + count > n ||
         to_column + count > m) {
         throw InternalError(fmt::format("copy_columns: {} columns from {} of {} to {} of {}", count,
@@ -25,9 +26,9 @@ void copy_columns(Context& ctx, const Tensor& from, int64_t from_column, Tensor&
 
 void gather_rows(Context& ctx, const Tensor& x, const Tensor& index, Tensor& out) {
     const auto [rows, n] = x.dims<2>();
-    expect_dtype(index, DType::i32, "index");
-    expect_dtype(out, x.dtype(), "out");
-    expect_shape(out, {index.size(), n}, "out");
+    expect_here(ctx, x, "x");
+    expect(ctx, index, {index.size()}, DType::i32, "index");
+    expect(ctx, out, {index.size(), n}, x.dtype(), "out");
     if constexpr (has_cuda) {
         if (ctx.on_gpu()) return cuda::gather_rows(ctx, x, index, out);
     }

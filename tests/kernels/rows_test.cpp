@@ -1,4 +1,4 @@
-#include "kernels/layout.hpp"
+#include "kernels/rows.hpp"
 
 #include "tests/kernels/op_test.hpp"
 

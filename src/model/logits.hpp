@@ -6,14 +6,11 @@
 
 namespace espalier::model {
 
-struct TokenBlock {
-    int64_t begin, rows;
-};
 /// The parts of a micro-batch of which logits exist at a time, of nearly equal size and the same on all
 /// ranks: at most 32 MiB of f32 or 128 tokens, below which packing the head costs more than it saves. On a
 /// GPU 1 GiB: for each block the head is read, and its gradient read and written in f32, which takes an H100
 /// as long as the products of some 400 tokens.
-std::vector<TokenBlock> logit_blocks(const Architecture& a, Device device, int tp, int64_t tokens);
+std::vector<Range> logit_blocks(const Architecture& a, Device device, int tp, int64_t tokens);
 
 /// logits [rows, vocab of this rank] f32 of hidden [rows, H].
 Tensor logits(Context& ctx, const Transformer& model, const Tensor& hidden);

@@ -1,0 +1,14 @@
+// The divergence over K tokens and a tail on the GPU; contracts and checks are those of
+// kernels/buckets.hpp.
+#pragma once
+
+#include "kernels/buckets.hpp"
+
+namespace espalier::cuda {
+
+void bucket_divergence(Context& ctx, Divergence kind, const Sides& sides, float tau, Tensor& loss,
+                       Tensor& slopes);
+void bucket_logit_gradient(Context& ctx, const LossWeights& weights, const LossInputs& in, const Tensor& ids,
+                           const Tensor& slopes, Tensor& d_logits);
+
+}  // namespace espalier::cuda

@@ -1,0 +1,140 @@
+// The divergences, one entry of a distribution at a time: what each sums over the entries, its loss, its
+// gradient. nvcc compiles this too. t teacher, s student.
+#pragma once
+
+#include <cfloat>
+#include <cmath>
+
+#include "kernels/divergence.hpp"
+#include "kernels/host_device.hpp"
+
+namespace espalier {
+
+/// Calls f with the divergence as a constant: f.template operator()<kind>().
+template <class F>
+void with_divergence(Divergence kind, F&& f) {
+    switch (kind) {
+        case Divergence::kl:
+            return f.template operator()<Divergence::kl>();
+        case Divergence::reverse_kl:
+            return f.template operator()<Divergence::reverse_kl>();
+        case Divergence::jsd:
+            return f.template operator()<Divergence::jsd>();
+        case Divergence::mse:
+            return f.template operator()<Divergence::mse>();
+        case Divergence::cosine:
+            return f.template operator()<Divergence::cosine>();
+    }
+}
+
+// Over a vocabulary, in f32. a = z / tau - lse is the logarithm of a probability p = e^a. Math has static
+// exp(float) and log(float) for the device.
+
+/// log((p_t + p_s) / 2); the smallest normal number is added so that it is finite where both have
+/// underflowed.
+template <class Math>
+ESPALIER_HOST_DEVICE float log_mean(float p_t, float p_s) {
+    return Math::log(0.5f * (p_t + p_s) + FLT_MIN);
+}
+
+/// One entry's share of the row's sums.
+struct Terms {
+    float first = 0;
+    float second = 0;
+    float third = 0;
+};
+
+template <Divergence kind, class Math>
+ESPALIER_HOST_DEVICE Terms terms(float a_t, float a_s) {
+    const float p_t = Math::exp(a_t);
+    if constexpr (kind == Divergence::kl) return {p_t * (a_t - a_s)};
+    const float p_s = Math::exp(a_s);
+    if constexpr (kind == Divergence::reverse_kl) return {p_s * (a_s - a_t)};
+    if constexpr (kind == Divergence::jsd) {
+        const float m = log_mean<Math>(p_t, p_s);
+        return {p_t * (a_t - m), p_s * (a_s - m)};
+    }
+    if constexpr (kind == Divergence::mse) {
+        const float difference = p_s - p_t;
+        return {difference * difference, 2.0f * p_s * difference};
+    }
+    return {p_t * p_s, p_t * p_t, p_s * p_s};
+}
+
+template <Divergence kind>
+ESPALIER_HOST_DEVICE float row_loss(const float* sums) {
+    if constexpr (kind == Divergence::jsd) return 0.5f * (sums[0] + sums[1]);
+    if constexpr (kind == Divergence::cosine) return 1.0f - sums[0] / sqrtf(sums[1] * sums[2]);
+    return sums[0];
+}
+
+/// What an entry's gradient needs of its row: the student's expectation of the slope, or, for the cosine,
+/// 1 / (|p_t| |p_s|) and the cosine / |p_s|^2.
+struct RowConstants {
+    float first = 0;
+    float second = 0;
+};
+
+template <Divergence kind>
+ESPALIER_HOST_DEVICE RowConstants row_constants(const float* sums) {
+    if constexpr (kind == Divergence::reverse_kl) return {sums[0]};
+    if constexpr (kind == Divergence::jsd || kind == Divergence::mse) return {sums[1]};
+    if constexpr (kind == Divergence::cosine) {
+        const float inverse = 1.0f / sqrtf(sums[1] * sums[2]);
+        return {inverse, sums[0] * inverse / sums[2]};
+    }
+    return {};
+}
+
+/// dD / d(z_s / tau): p_s (slope - sum p_s slope), slope = dD / dp_s.
+template <Divergence kind, class Math>
+ESPALIER_HOST_DEVICE float gradient(float a_t, float a_s, RowConstants row) {
+    const float p_s = Math::exp(a_s);
+    if constexpr (kind == Divergence::reverse_kl) return p_s * (a_s - a_t - row.first);
+    const float p_t = Math::exp(a_t);
+    if constexpr (kind == Divergence::kl) return p_s - p_t;
+    if constexpr (kind == Divergence::jsd) return 0.5f * p_s * (a_s - log_mean<Math>(p_t, p_s) - row.first);
+    if constexpr (kind == Divergence::mse) return p_s * (2.0f * (p_s - p_t) - row.first);
+    return p_s * (row.second * p_s - row.first * p_t);  // cosine; its expectation is 0
+}
+
+// Over K tokens and a tail, in double: a tail is 1 less the rest.
+
+/// Smallest probability of a tail: less is what rounding of the log-sum-exp to f32 leaves of 1 less the rest.
+constexpr double least_tail = 1e-7;
+/// And of a token, whose logarithm is wanted.
+constexpr double least_token = 1e-300;
+
+/// Sums over all buckets of a row, for the cosine.
+struct BucketProducts {
+    double ts = 0, tt = 0, ss = 0;
+};
+
+/// dD / ds, up to what is the same for all buckets.
+template <Divergence kind>
+ESPALIER_HOST_DEVICE double bucket_slope(double t, double s, const BucketProducts& row) {
+    if constexpr (kind == Divergence::kl) return -t / s;
+    if constexpr (kind == Divergence::reverse_kl) return log(s / t);
+    if constexpr (kind == Divergence::jsd) return 0.5 * log(2 * s / (t + s));
+    if constexpr (kind == Divergence::mse) return 2 * (s - t);
+    return (row.ts / row.ss * s - t) / sqrt(row.tt * row.ss);  // cosine
+}
+
+/// A bucket's part of the loss; of the cosine, whose loss is no sum, nothing.
+template <Divergence kind>
+ESPALIER_HOST_DEVICE double bucket_loss(double t, double s) {
+    if constexpr (kind == Divergence::kl) return t * log(t / s);
+    if constexpr (kind == Divergence::reverse_kl) return s * log(s / t);
+    if constexpr (kind == Divergence::jsd) return 0.5 * (t * log(2 * t / (t + s)) + s * log(2 * s / (t + s)));
+    if constexpr (kind == Divergence::mse) return (s - t) * (s - t);
+    return 0;
+}
+
+/// The row's loss, of the sum over its buckets.
+template <Divergence kind>
+ESPALIER_HOST_DEVICE double bucket_row_loss(double sum, const BucketProducts& row) {
+    if constexpr (kind == Divergence::cosine) return 1 - row.ts / sqrt(row.tt * row.ss);
+    return sum;
+}
+
+}  // namespace espalier

@@ -1,0 +1,71 @@
+# For sourcing: what is asked of Slurm's controller, which answers late or not at all when it is busy.
+# shellcheck shell=bash disable=SC2034,SC2154
+
+# ask COMMAND...: up to three times, with pauses. Prints what the command said that ended well.
+ask() {
+    local pause said
+    for pause in 5 20 0; do
+        if said=$("$@"); then
+            [[ -z $said ]] || echo "$said"
+            return 0
+        fi
+        [[ $pause -eq 0 ]] || sleep "$pause"
+    done
+    return 1
+}
+
+# The user's jobs that have not ended: queue_state[id] = STATE:REASON, of an array's elements each, and queue_ids[id] = the
+# elements' ids, or the job's own. A queue that cannot be read is not taken for an empty one.
+declare -gA queue_state queue_ids
+read_queue() {
+    local lines id state
+    queue_state=() queue_ids=()
+    command -v squeue > /dev/null || return 0
+    lines=$(ask squeue --noheader --me --format='%i %T:%r') ||
+        refuse "squeue does not answer, so nobody knows what is in the queue; try again when \`scontrol ping\` says UP"
+    while read -r id state; do
+        [[ -n $id ]] || continue
+        queue_state[$id]=$state
+        queue_ids[${id%%_*}]+="${queue_ids[${id%%_*}]:+ }$id"
+    done <<< "$lines"
+}
+
+# The ids of a stage's jobs that will run, or run, elements of an array each. Those that were cancelled are on their way out,
+# and those whose dependency failed never start.
+live_ids() {
+    local id
+    while read -r id; do
+        if ! was_cancelled "$(stage_folder_of "$1")" "$id" && [[ ${queue_state[$id]} != *:DependencyNeverSatisfied ]]; then echo "$id"; fi
+    done < <(queued_ids "$1")
+}
+ending_ids() {
+    local id
+    while read -r id; do
+        if was_cancelled "$(stage_folder_of "$1")" "$id"; then echo "$id"; fi
+    done < <(queued_ids "$1")
+}
+queued_ids() {
+    local job
+    while read -r job; do
+        [[ -z ${queue_ids[$job]:-} ]] || tr ' ' '\n' <<< "${queue_ids[$job]}"
+    done < <(cat "$(stage_folder_of "$1")/jobs" 2> /dev/null)
+}
+in_queue() { [[ -n $(live_ids "$1") ]]; }
+
+# The job that ends a stage: the last link of its chain.
+last_job_of() {
+    local id
+    id=$(live_ids "$1" | tail -n 1)
+    echo "${id%%_*}"
+}
+
+# The liveliest state of a stage's jobs: of links that follow each other, and of an array's elements.
+queue_state_of() {
+    local id state first=""
+    while read -r id; do
+        state=${queue_state[$id]}
+        [[ $state == PENDING:* ]] || { echo "$state"; return; }
+        first=${first:-$state}
+    done < <(live_ids "$1"; ending_ids "$1")
+    echo "$first"
+}

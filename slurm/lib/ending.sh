@@ -1,0 +1,72 @@
+# For sourcing by the batch scripts: what a job leaves behind, and what follows from its exit code.
+# shellcheck shell=bash disable=SC2154
+
+# Notes how the stage's job ends, for `status` and for links that follow, unless a signal ends this shell.
+open_stage() {
+    [[ -n ${SLURM_ARRAY_TASK_ID:-} ]] || leave_chain
+    trap 'note_end $?' EXIT
+}
+
+# A link after one that gave up would give up too.
+leave_chain() {
+    local code
+    code=$(cat "$stage_folder/ended" 2> /dev/null || echo 0)
+    if [[ -e $stage_folder/links && $code != 0 && $code != 3 ]]; then
+        say "a link before this one gave up with exit code $code; after putting it right: slurm/pipeline --resume"
+        exit "$code"
+    fi
+    rm -f "$stage_folder/ended"
+}
+
+# Of an array's elements, those that failed.
+note_end() {
+    [[ -n ${SLURM_ARRAY_TASK_ID:-} && ($1 -eq 0 || $1 -eq 3) ]] || echo "$1" > "$home_folder/ended"
+}
+
+# Exit code 3 puts the job back into the queue, unless somebody ended it, or links of a chain follow.
+end_batch() {
+    case $1 in
+        0)
+            say "done, $(date '+%F %T')"
+            end_chain
+            ;;
+        3)
+            if ended_by_request || [[ $(job_state) != RUNNING ]]; then
+                say "work is left; ended by request, not queued again"
+            elif [[ ! -e $home_folder/links ]]; then
+                say "work is left; queued again"
+                ask scontrol requeue "$batch_id" || say "scontrol failed; slurm/pipeline --resume goes on"
+            elif is_last_link; then
+                say "work is left, and no job follows this one; slurm/pipeline --resume submits more"
+            else
+                say "work is left for the next link"
+            fi
+            ;;
+    esac
+    exit "$1"
+}
+
+ended_by_request() { was_cancelled "$home_folder" "$batch_id" || asked_to_stop; }
+
+# As the controller sees it; a job that scancel ended is COMPLETING or CANCELLED by now.
+job_state() {
+    local states
+    states=$(ask squeue --noheader --jobs="$batch_id" --format=%T 2> /dev/null) || states=RUNNING
+    head -n 1 <<< "$states"
+}
+
+is_last_link() { [[ $(tail -n 1 "$home_folder/jobs") == "${batch_id%%_*}" ]]; }
+
+# A chain that is done before its last link lets go of who waits for that one, and then of the links that are left. If the
+# controller will not have it, the links start, find the stage done, and end.
+end_chain() {
+    local last job waits_for left
+    [[ -e $home_folder/links ]] && ! is_last_link || return 0
+    last=$(tail -n 1 "$home_folder/jobs")
+    while read -r job waits_for; do
+        waits_for=$(sed -E "s/:$last(:|,|\$)/:$batch_id\\1/" <<< "$waits_for")
+        ask scontrol update "JobId=$job" "Dependency=$waits_for" || { say "scontrol failed; what follows waits for the links that are left"; return 0; }
+    done < <(cat "$home_folder/dependents" 2> /dev/null)
+    mapfile -t left < <(sed "1,/^$batch_id\$/d" "$home_folder/jobs")
+    ask scancel "${left[@]}" || say "scancel failed; the links that are left will find nothing to do"
+}

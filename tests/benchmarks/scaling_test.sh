@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# What benchmarks/scaling asks of Slurm and what it takes for a finished run, with a stand-in for sbatch that leaves what a
+# run would. usage: scaling_test.sh
+set -euo pipefail
+project=$(cd "$(dirname "$0")/../.." && pwd)
+world=$(mktemp -d)
+trap 'rm -rf "$world"' EXIT
+cd "$world"
+
+failed=0
+check() { # TITLE COMMAND...
+    local title=$1
+    shift
+    "$@" || { echo "failed: $title"; failed=1; }
+}
+says() { grep -qF -- "$1" "$2" || { echo "\"$1\" is not in $2:"; cat "$2"; return 1; }; }
+says_not() { if grep -qF -- "$1" "$2"; then echo "\"$1\" is in $2"; return 1; fi; }
+
+# Writes down its words. A run's folder gets a summary of the steps in the file `steps`, or sbatch fails where there is none.
+mkdir programs
+cat > programs/sbatch << 'END'
+#!/usr/bin/env bash
+echo "$*" >> sbatch.log
+[[ -e steps ]] || { echo "sbatch: error: invalid account" >&2; exit 1; }
+config=${!#}
+[[ $config == *.ini ]] || exit 0
+folder=$(dirname "$config")
+tokens=$(($(sed -n 's/^global-batch = //p' "$config") + 0))
+case $folder in
+    */distill-*)
+        mkdir -p "$folder/run"
+        echo "{\"loss\": 2.0, \"steps\": $(< steps), \"tokens_per_second\": $((tokens * 8)), \"breakdown\": {\"compute\": $(< steps)}}" > "$folder/summary.json"
+        for ((i = 0; i < $(< steps); ++i)); do echo '{"seconds": 1.0, "loss": 2.0}'; done > "$folder/run/metrics.jsonl"
+        ;;
+esac
+echo 7
+END
+chmod +x programs/sbatch
+export PATH=$world/programs:$PATH
+cat > mine.env << 'END'
+ranks_per_node=2
+cpus_per_rank=3
+gpus_per_node=2
+sbatch_options=(--partition=gpus --account=cluster)
+END
+
+scaling() { # OPTION...
+    "$project/benchmarks/scaling" --cluster "$world/mine.env" --jobs distill --model m --student s --data d --seq-len 8 --batch 4 --steps 3 \
+        --time 8 --sbatch=--account=mine --out out "$@" > said 2>&1
+}
+
+scaling --nodes 1 && echo "failed: sbatch's refusal went unseen" && failed=1
+check "sbatch's own words are passed on" says "invalid account" said
+
+echo 2 > steps
+rm sbatch.log
+scaling --nodes 2,3 && echo "failed: an unfinished run was taken" && failed=1
+check "an unfinished run is named" says "distill-strong-2 stopped after step 2 of 3" said
+head -n 1 sbatch.log > first
+check "ranks, cores and GPUs are the cluster's" says "--nodes=2 --ntasks-per-node=2 --cpus-per-task=3" first
+check "ranks, cores and GPUs are the cluster's" says "--gpus-per-node=2" first
+check "the cluster's options come first, then the user's" says "--partition=gpus --account=cluster --gpus-per-node=2 --account=mine" first
+check "a run of eight minutes is told to stop after six" says "--signal=USR1@120" first
+tail -n 1 sbatch.log > last
+check "the last job waits for the others with the same options" says "--account=mine --wrap=true" last
+check "threads are what srun gives" says_not threads out/distill-strong-2/job.ini
+check "the weak series grows with the nodes" says "global-batch = 6" out/distill-weak-3/job.ini
+
+echo 3 > steps
+rm -r sbatch.log
+check "unfinished runs are submitted again, and taken when they are whole" scaling --nodes 2,3
+check "all four runs and the one that waits" test "$(wc -l < sbatch.log)" -eq 5
+rm sbatch.log
+check "finished runs are not submitted again" scaling --nodes 2,3
+check "finished runs are not submitted again" test ! -e sbatch.log
+
+code=0
+scaling --nodes 3,4 || code=$?
+check "samples that do not divide are refused" test "$code" -eq 2
+check "samples that do not divide are refused" says "choose a multiple of 3" said
+exit "$failed"
