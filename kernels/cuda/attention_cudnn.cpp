@@ -159,7 +159,7 @@ private:
 bool reads_in_order(const AttentionShape& s) {
     if (s.kv_heads == 0 || s.query_heads % s.kv_heads != 0) return false;
     for (int64_t h = 0; h < s.query_heads; ++h) {
-        if ((s.first + h) / s.group != h / (s.query_heads / s.kv_heads)) return false;
+        if (kv_head_of(s, h) != h / (s.query_heads / s.kv_heads)) return false;
     }
     return true;
 }

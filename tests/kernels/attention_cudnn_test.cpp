@@ -12,10 +12,10 @@ namespace {
 
 constexpr int64_t batch = 2, seq = 293, tokens = batch * seq;
 
-AttentionShape make(int64_t query_heads, int64_t kv_heads, int64_t head_dim, int64_t group, int64_t first = 0,
-                    int64_t window = 0) {
+AttentionShape make(int64_t query_heads, int64_t kv_heads, int64_t head_dim, int64_t group,
+                    int64_t first_in_group = 0, int64_t window = 0) {
     const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
-    return {batch, seq, query_heads, kv_heads, head_dim, group, first, scale, window, 0.0f};
+    return {batch, seq, query_heads, kv_heads, head_dim, group, first_in_group, scale, window, 0.0f};
 }
 
 using Taken = std::pair<bool, bool>;  // forward, backward
