@@ -23,8 +23,8 @@ double mean_error(const plan::System& system, std::span<const Measurement> rows)
 double worst_error(const plan::System& system, std::span<const Measurement> rows);
 
 /// The system whose constants minimise the mean of |log(predicted / measured)|: Nelder and Mead's simplex
-/// (Computer Journal 7, 1965) from the system given, restarted from its result until that gains nothing.
-/// Deterministic.
+/// (Computer Journal 7, 1965) from the system given, restarted from its result until that gains nothing;
+/// and where that halves what is left, from the middle of all bounds. Deterministic.
 plan::System fit(const plan::System& start, std::span<const Constant> constants,
                  std::span<const Measurement> rows);
 
