@@ -63,6 +63,8 @@ class Lab:
                        "--summary", f"{summary}.part"]
             if suffix:
                 command += ["--out", str(out)]
+            if suffix and out.exists():
+                command += ["--force"]  # its job was cut off before its summary
             say(f"{name} " + " ".join(w if len(w) < 40 else os.path.basename(w) for w in words))
             done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
             if done.returncode != 0:
