@@ -20,17 +20,20 @@ constexpr int deepest_group = 16;
 struct Child {
     std::string name;
     bool soft = false;
+    int64_t created = 0;  // its place among the links of its group
 };
 
 std::vector<Child> children_of(const hdf5::Group& group) {
     std::vector<Child> children;
     const auto append = [](hid_t, const char* name, const H5L_info_t* info, void* out) -> herr_t {
-        static_cast<std::vector<Child>*>(out)->push_back({name, info->type != H5L_TYPE_HARD});
+        static_cast<std::vector<Child>*>(out)->push_back({name, info->type != H5L_TYPE_HARD, info->corder});
         return 0;
     };
     // Not H5_ITER_INC: of a damaged group HDF5 1.10 then frees a table of links that it has filled only in
     // part.
     CHECK_HDF5(H5Literate(group, H5_INDEX_CRT_ORDER, H5_ITER_NATIVE, nullptr, append, &children));
+    // The native order of small groups is that of their header's messages.
+    std::ranges::stable_sort(children, {}, &Child::created);
     return children;
 }
 
@@ -79,7 +82,7 @@ Found read_dataset(const hdf5::Dataset& dataset, std::string name) {
 
 void collect(const hdf5::Group& group, const std::string& path, int depth, std::vector<Found>& found) {
     ESPALIER_REQUIRE(depth <= deepest_group, "its groups nest more than {} deep", deepest_group);
-    for (const auto& [name, soft] : children_of(group)) {
+    for (const auto& [name, soft, created] : children_of(group)) {
         ESPALIER_REQUIRE(!soft, "{}{} is a link to elsewhere", path, name);
         H5O_info_t info;
         CHECK_HDF5(H5Oget_info_by_name(group, name.c_str(), &info, H5P_DEFAULT));

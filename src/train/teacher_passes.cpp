@@ -2,6 +2,7 @@
 
 #include <sched.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace espalier::train {
@@ -101,7 +102,11 @@ void TeacherPasses::finish(Context& ctx) {
     if (shape_.stages == 1) return;
     const auto furthest = static_cast<size_t>(
         topology_.pipeline.all_reduce(static_cast<int64_t>(taught_), comm::Reduction::max));
-    while (taught_ < furthest) teach(ctx);
+    // What goes round the ring to a later virtual stage is for a pass of the same group of micro-batches.
+    const auto group = static_cast<size_t>(shape_.stages * shape_.virtual_stages);
+    const size_t last =
+        shape_.virtual_stages == 1 ? furthest : std::min(div_ceil(furthest, group) * group, passes_.size());
+    while (taught_ < last) teach(ctx);
     message_.cancel();
     outbox_.drain();
 }
