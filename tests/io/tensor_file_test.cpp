@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "io/publish.hpp"
@@ -146,6 +147,19 @@ TEST_F(TensorFile, KeepsBytesAndAttributes) {
     EXPECT_THROW(static_cast<void>(file.number("format")), UserError);
     EXPECT_EQ(file.find("none"), nullptr);
     EXPECT_EQ(file.find("kept")->shape, Shape{3});
+}
+
+TEST_F(TensorFile, KeepsBytesInTheOrderOfTheirWriting) {
+    std::vector<std::string> names{"tokenizer/tokenizer.json", "tokenizer/tokenizer.model",
+                                   "tokenizer/tokenizer_config.json", "tokenizer/special_tokens_map.json"};
+    std::sort(names.begin(), names.end());
+    do {
+        TensorFileWriter file(path(), MPI_COMM_WORLD, {{"parameters/nothing", {0, 4}}}, true);
+        for (const auto& name : names) file.write_bytes(name, "{}");
+        file.publish();
+
+        EXPECT_EQ(TensorFileReader(path(), MPI_COMM_WORLD, "").byte_names(), names);
+    } while (std::next_permutation(names.begin(), names.end()));
 }
 
 TEST_F(TensorFile, HasTheSameHashHoweverItWasSplit) {
