@@ -67,6 +67,8 @@ void read_at(int descriptor, int64_t offset, std::span<std::byte> bytes, const s
 void reserve(int descriptor, int64_t size, const std::string& path) {
     if (size == 0) return;
     const int64_t missing = std::max<int64_t>(0, size - allocated_bytes(descriptor));
+    // Asked first: some file systems keep what they could take of a space that they cannot.
+    if (free_bytes(descriptor) < missing) fail_full(path, missing, free_bytes(descriptor));
     int result = 0;
     do {
         result = ::fallocate(descriptor, FALLOC_FL_KEEP_SIZE, 0, size);
@@ -75,8 +77,7 @@ void reserve(int descriptor, int64_t size, const std::string& path) {
     if (is_full(errno)) fail_full(path, missing, free_bytes(descriptor));
     ESPALIER_REQUIRE(errno == EOPNOTSUPP || errno == ENOSYS, "cannot write {}: {}", path,
                      std::strerror(errno));
-    // The file system has no such call: the next best is to ask now, and to check every write as it happens.
-    if (free_bytes(descriptor) < missing) fail_full(path, missing, free_bytes(descriptor));
+    // The file system has no such call: every write is checked as it happens.
 }
 
 }  // namespace espalier::io

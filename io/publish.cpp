@@ -15,7 +15,9 @@
 namespace espalier::io {
 namespace {
 
-std::string folder_of(const std::string& path) {
+/// That a name stands in; "new/" names "new" in the working folder.
+std::string folder_of(std::string path) {
+    while (path.size() > 1 && path.ends_with('/')) path.pop_back();
     const auto parent = std::filesystem::path(path).parent_path();
     return parent.empty() ? "." : parent.string();
 }
@@ -123,6 +125,8 @@ void check_output(const std::string& path, bool replace, Output kind) {
                      "cannot write {}: no permission to write in {}", path, folder);
     if (::lstat(path.c_str(), &status) != 0) return;
     ESPALIER_REQUIRE(replace, "{} exists; give --force to replace it, or another --out", path);
+    ESPALIER_REQUIRE(S_ISREG(status.st_mode) || S_ISDIR(status.st_mode) || S_ISLNK(status.st_mode),
+                     "{}: is a device or a pipe, which --force does not replace; choose another --out", path);
     ESPALIER_REQUIRE((kind == Output::folder) == std::filesystem::is_directory(path),
                      "{}: is {}; choose another --out", path,
                      kind == Output::folder ? "no folder" : "a folder");

@@ -87,6 +87,8 @@ TEST(Publish, AnOutputMayNotExistUnlessItIsToBeReplaced) {
     EXPECT_NO_THROW(check_output("a file in the working folder", false));
     EXPECT_THAT([&] { check_output(folder / "no/file", true); },
                 ThrowsMessage<UserError>(HasSubstr("no folder")));
+    EXPECT_NO_THROW(check_output(folder / "new/", false, Output::folder));
+    EXPECT_THAT([] { check_output("/dev/null", true); }, ThrowsMessage<UserError>(HasSubstr("a device")));
 }
 
 }  // namespace
