@@ -74,6 +74,47 @@ protected:
     const TinyWorld world;
 };
 
+TEST_F(Distill, ATeacherAheadOfItsStudentEndsWithAStopOnVirtualStages) {
+    world.write(
+        "six.json",
+        R"({"architectures": ["LlamaForCausalLM"], "vocab_size": 97, "hidden_size": 48, "intermediate_size": 40, "num_hidden_layers": 6,
+        "num_attention_heads": 6, "num_key_value_heads": 3, "head_dim": 8, "max_position_embeddings": 64, "rms_norm_eps": 1e-5})");
+    ASSERT_EQ(espalier({"init", "--arch", world.path("six.json"), "--out", world.path("six.h5"), "--quiet"})
+                  .exit_code,
+              0);
+    // 3 x 64 x 48 f32 are more than a message that is sent before anybody wants it.
+    const Words words{"distill",
+                      "--student",
+                      world.path("six.h5"),
+                      "--teacher",
+                      world.path("six.h5"),
+                      "--data",
+                      world.path("tokens"),
+                      "--out",
+                      world.path("run"),
+                      "--tokens",
+                      "2304",
+                      "--seq-len",
+                      "64",
+                      "--global-batch",
+                      "6",
+                      "--micro-batch",
+                      "3",
+                      "--dtype",
+                      "f32",
+                      "--pp",
+                      "2",
+                      "--virtual-stages",
+                      "3",
+                      "--quiet"};
+    Words stopped = words;
+    stopped.insert(stopped.end(), {"--exit-after-steps", "3"});
+
+    EXPECT_EQ(espalier(stopped, 2).exit_code, 3);
+    EXPECT_EQ(espalier(words, 2).exit_code, 0);
+    EXPECT_EQ(values("run").size(), 6U);
+}
+
 TEST_F(Distill, TheTeachersGridDoesNotShow) {
     ASSERT_EQ(run_with_teacher("serial", {}).exit_code, 0);
 
