@@ -1,5 +1,6 @@
 // The program: picks the job, runs it on every rank, and turns what goes wrong into one message and an exit
 // code.
+#include <fcntl.h>
 #include <fmt/core.h>
 
 #include <chrono>
@@ -54,6 +55,13 @@ void leave_exit_code(int rank, int code) {
     std::filesystem::rename(part, path, ignored);
 }
 
+/// A file that is opened while one of the three is closed would take its place, and what is printed.
+void open_standard_streams() {
+    for (int descriptor = 0; descriptor < 3; ++descriptor) {
+        if (::fcntl(descriptor, F_GETFD) < 0) static_cast<void>(::open("/dev/null", O_RDWR));
+    }
+}
+
 int run(const jobs::Job& job, const std::vector<std::string>& arguments, comm::Mpi& mpi) {
     int code = jobs::exit_code::internal_error;
     try {
@@ -61,6 +69,10 @@ int run(const jobs::Job& job, const std::vector<std::string>& arguments, comm::M
     } catch (const UserError& e) {
         code = jobs::exit_code::bad_input;
         report(mpi, job.name, e.what());
+        leave_exit_code(mpi.rank(), code);
+    } catch (const std::filesystem::filesystem_error& e) {
+        code = jobs::exit_code::bad_input;
+        report(mpi, job.name, fmt::format("{}: {}", e.path1().string(), e.code().message()));
         leave_exit_code(mpi.rank(), code);
     } catch (const std::bad_alloc&) {
         report(mpi, job.name,
@@ -75,6 +87,7 @@ int run(const jobs::Job& job, const std::vector<std::string>& arguments, comm::M
 }  // namespace
 
 int main(int argc, char** argv) {
+    open_standard_streams();
     const std::string name = argc > 1 ? argv[1] : "--help";
     if (name == "--help" || name == "-h" || name == "help") {
         fmt::print("{}", overview());

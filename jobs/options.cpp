@@ -21,6 +21,24 @@ nlohmann::ordered_json to_json(const boost::any& value) {
     throw InternalError("an option of a type that has no JSON");
 }
 
+bool is_utf8(const std::string& text) {
+    try {
+        static_cast<void>(nlohmann::json(text).dump());
+        return true;
+    } catch (const nlohmann::json::type_error&) {
+        return false;
+    }
+}
+
+/// With \xHH for what is no printable ASCII.
+std::string escaped(const std::string& text) {
+    std::string out;
+    for (const char c : text)
+        out += c >= ' ' && c <= '~' ? std::string(1, c)
+                                    : fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+    return out;
+}
+
 /// The lines of a config file that concern `job`: those before the first section, and those of its own
 /// section. Lines of other jobs are left out; a section that is no job's name is an error.
 std::string lines_for(const std::string& job, const std::string& path) {
@@ -51,6 +69,7 @@ std::string lines_for(const std::string& job, const std::string& path) {
 Options::Options(std::string job, CommonOptions& common, std::string positional)
     : job_(std::move(job)), positional_(std::move(positional)) {
     common_.add_options()("help", "what this job does and its options");
+    common_.add_options()("version", "the program's");
     common_.add_options()("config", po::value(&config_file_),
                           "FILE with key = value lines, and sections [job]");
     common_.add_options()("dump-config", po::bool_switch(),
@@ -74,6 +93,10 @@ Options::Options(std::string job, CommonOptions& common, std::string positional)
 }
 
 bool Options::parse(const std::vector<std::string>& arguments, bool root) {
+    for (const auto& argument : arguments)
+        ESPALIER_REQUIRE(is_utf8(argument),
+                         "\"{}\" is not UTF-8, in which files keep what a job was asked for",
+                         escaped(argument));
     po::options_description all;
     all.add(own_).add(common_);
     po::positional_options_description positional;
@@ -84,6 +107,10 @@ bool Options::parse(const std::vector<std::string>& arguments, bool root) {
                   values_);
         if (values_.count("help")) {
             if (root) std::cout << help();
+            return false;
+        }
+        if (values_.count("version")) {
+            if (root) std::cout << "espalier " ESPALIER_VERSION "\n";
             return false;
         }
         if (values_.count("config")) read_config_file(values_["config"].as<std::string>(), all);
@@ -119,7 +146,7 @@ nlohmann::ordered_json Options::resolved() const {
     for (const auto* group : {&own_, &common_}) {
         for (const auto& option : group->options()) {
             const std::string& name = option->long_name();
-            if (name == "help" || name == "config" || name == "dump-config") continue;
+            if (name == "help" || name == "version" || name == "config" || name == "dump-config") continue;
             const auto it = values_.find(name);
             if (it != values_.end()) out[name] = to_json(it->second.value());
         }

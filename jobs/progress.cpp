@@ -65,9 +65,9 @@ void Progress::draw(double done, const std::string& note, bool last) {
     }
     line += fmt::format("{} {} | {} {}/s | {}", with_prefix(done), unit_, with_prefix(rate), unit_, time);
     if (!note.empty()) line += " | " + note;
-    fmt::print(stderr, "{}{}{}", terminal_ ? "\r" : "", line,
-               terminal_ ? (last ? "\033[K\n" : "\033[K") : "\n");
-    std::fflush(stderr);
+    line = (terminal_ ? "\r" : "") + line + (terminal_ ? (last ? "\033[K\n" : "\033[K") : "\n");
+    // Whether anybody can read it is no matter of the job's.
+    if (std::fwrite(line.data(), 1, line.size(), stderr) == line.size()) std::fflush(stderr);
 }
 
 }  // namespace espalier::jobs

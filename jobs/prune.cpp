@@ -59,9 +59,13 @@ double bytes_moved(const ModelFile& source, const model::Architecture& result,
     return bytes;
 }
 
-void check_result(Session& session, ModelFile& source, const Chosen& chosen, const PruneOptions& o) {
-    ModelFile cut(o.out, session.world().handle());
-    const auto check = check_cut(session, source, chosen.kept, cut, o.check, o.check_tolerance);
+/// Throws, and removes `path`, where the cut model is not what is left of the source.
+void check_result(Session& session, ModelFile& source, const Chosen& chosen, const PruneOptions& o,
+                  const std::string& path) {
+    const auto check = [&] {
+        ModelFile cut(path, session.world().handle());
+        return check_cut(session, source, chosen.kept, cut, o.check, o.check_tolerance);
+    }();
     session.results["check_max_error"] = check.max_error;
     session.results["check_tolerance"] = check.tolerance;
     session.results["check_loss"] = check.loss;
@@ -69,10 +73,10 @@ void check_result(Session& session, ModelFile& source, const Chosen& chosen, con
     session.log().result("check: largest difference {:.2e} of the logits, loss {:.4f} against {:.4f}",
                          check.max_error, check.loss, check.masked_loss);
     if (check.passed()) return;
-    if (session.root()) std::filesystem::remove(o.out);
+    if (session.root()) std::filesystem::remove(path);
     throw InternalError(fmt::format(
         "--check: the cut model's logits differ from the masked model's by {:.2e} of their root mean square, "
-        "more than {:.2e}; {} was removed again",
+        "more than {:.2e}; {} is not written",
         check.max_error, check.tolerance, o.out));
 }
 
@@ -93,9 +97,12 @@ int prune(const std::vector<std::string>& arguments, comm::Mpi&) {
             const auto result = prune::shape(a, chosen.kept);
             const auto dtypes = cut_dtypes(source, chosen.kept, result);
 
+            // What is to be checked takes its name after that.
+            const std::string written = o.check.empty() ? o.out : o.out + ".unchecked";
             const double begin = session.seconds();
             {
-                ModelWriter writer(o.out, session.world().handle(), result, dtypes, session.common().force);
+                ModelWriter writer(written, session.world().handle(), result, dtypes,
+                                   !o.check.empty() || session.common().force);
                 Progress progress(session, "prune", static_cast<double>(model::parameter_count(result)),
                                   "weights");
                 write_cut(session, source, chosen.kept, result, writer,
@@ -117,7 +124,11 @@ int prune(const std::vector<std::string>& arguments, comm::Mpi&) {
             session.results["parameters"] = model::parameter_count(result);
             session.results["architecture"] = model::to_json(result);
             session.results["kept"] = to_json(chosen.kept, a);
-            if (!o.check.empty()) check_result(session, source, chosen, o);
+            if (!o.check.empty()) {
+                check_result(session, source, chosen, o, written);
+                if (session.root()) io::publish(written, o.out);
+                session.world().barrier();
+            }
             session.log().result("{}: {} of {} parameters", o.out, model::parameter_count(result),
                                  model::parameter_count(a));
             return exit_code::done;

@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <vector>
 
@@ -18,10 +19,13 @@ namespace {
 /// The whole lines of steps 1 .. last; a line that a killed run left half is dropped with those beyond.
 std::string lines_up_to(const std::string& path, int64_t last) {
     std::ifstream in(path);
+    ESPALIER_REQUIRE(in || !std::filesystem::exists(path), "{}: cannot be read", path);
     std::string out;
     for (std::string line; std::getline(in, line);) {
         const auto object = nlohmann::json::parse(line, nullptr, false);
-        if (!object.is_object() || !object.contains("step") || object["step"].get<int64_t>() > last) break;
+        if (!object.is_object() || !object.contains("step") || !object["step"].is_number_integer() ||
+            object["step"].get<int64_t>() > last)
+            break;
         out += line + "\n";
     }
     return out;

@@ -68,6 +68,17 @@ void check_summary(const std::string& path, const nlohmann::ordered_json& option
                      "--summary {}: the file exists and is no summary; choose another name", path);
 }
 
+constexpr const char* different_options =
+    "the ranks were started with different options; start all of them with the same command line";
+
+/// Collective; throws UserError unless all ranks say the same.
+bool all_or_none(bool mine) {
+    int counts[2] = {mine ? 1 : 0, mine ? 0 : 1}, all[2] = {};
+    MPI_Allreduce(counts, all, 2, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
+    ESPALIER_REQUIRE(all[0] == 0 || all[1] == 0, "{}", different_options);
+    return mine;
+}
+
 /// A job that runs others is many sessions.
 void warn_once(const Log& log, const std::string& text) {
     static bool warned = false;
@@ -119,9 +130,7 @@ Session::Session(std::string job, const Options& options, const CommonOptions& c
     const auto hash = static_cast<int64_t>(hash_name(comparable(resolved_).dump() + job_) >> 2);
     const int64_t largest = world().all_reduce(hash, comm::Reduction::max),
                   smallest = -world().all_reduce(-hash, comm::Reduction::max);
-    ESPALIER_REQUIRE(
-        largest == smallest,
-        "the ranks were started with different options; start all of them with the same command line");
+    ESPALIER_REQUIRE(largest == smallest, "{}", different_options);
 
     const ContextOptions place =
         place_rank(common, job_, common.threads > 0 ? common.threads : default_threads(), world(), log_);
@@ -187,6 +196,12 @@ void Session::finish() {
     out["model_flops"] = model_flops;
     out["options"] = resolved_;
     for (const char* key : {"build", "machine"}) out[key] = about[key];
+    // A job may have made a file of this name since the start looked.
+    ESPALIER_REQUIRE(
+        !std::filesystem::exists(common_.summary) || is_summary(common_.summary),
+        "--summary {}: the job itself made a file of this name, which is kept; the summary is not "
+        "written, choose another name for it",
+        common_.summary);
     io::write_file(common_.summary, out.dump(1) + "\n");
 }
 
@@ -198,7 +213,8 @@ int run_job(const std::string& job, const std::vector<std::string>& arguments,
     declare(options);
     int rank = 0;
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-    if (!options.parse(arguments, rank == 0)) return 0;
+    const bool asked_for_text = !options.parse(arguments, rank == 0);
+    if (all_or_none(asked_for_text)) return 0;
     Session session(job, options, common);
     const int code = body(session, options);
     session.finish();

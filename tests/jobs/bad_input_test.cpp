@@ -283,7 +283,8 @@ TEST_F(BadInput, FoldersThatCannotBeWrittenTo) {
 
 TEST_F(BadInput, ForeignCheckpointsThatDoNotFitTheirConfig) {
     ASSERT_EQ(espalier({"export", "--model", path("model.h5"), "--out", path("hf"), "--quiet"}).exit_code, 0);
-    const std::string config = world().read("hf/config.json"), weights = world().read("hf/model.safetensors");
+    const std::string config = world().read("hf/config.json"),
+                      weights = world().read("hf/model.safetensors");
     const auto import = std::vector<std::string>{"import", "--from", path("hf"), "--out", path("o.h5")};
 
     std::string changed = config;
@@ -329,31 +330,41 @@ TEST_F(BadInput, ForeignTensorsOfATypeThatCannotBeDecoded) {
 }
 
 TEST_F(BadInput, RanksStartedWithDifferentOptions) {
-    const auto result = run_process({"mpirun",
-                                     "--allow-run-as-root",
-                                     "--oversubscribe",
-                                     "-n",
-                                     "1",
-                                     ESPALIER_PROGRAM,
-                                     "evaluate",
-                                     "--model",
-                                     path("model.h5"),
-                                     "--data",
-                                     path("tokens"),
-                                     ":",
-                                     "-n",
-                                     "1",
-                                     ESPALIER_PROGRAM,
-                                     "evaluate",
-                                     "--model",
-                                     path("model.h5"),
-                                     "--data",
-                                     path("tokens"),
-                                     "--seq-len",
-                                     "8"});
+    const std::vector<std::string> evaluate{ESPALIER_PROGRAM, "evaluate", "--model",
+                                            path("model.h5"), "--data",   path("tokens")};
+    for (const std::vector<std::string>& others : {std::vector<std::string>{"--seq-len", "8"}, {"--help"}}) {
+        std::vector<std::string> words{"mpirun", "--allow-run-as-root", "--oversubscribe", "-n", "1"};
+        words.insert(words.end(), evaluate.begin(), evaluate.end());
+        words.insert(words.end(), {":", "-n", "1"});
+        words.insert(words.end(), evaluate.begin(), evaluate.end());
+        words.insert(words.end(), others.begin(), others.end());
 
-    EXPECT_EQ(result.exit_code, 2);
-    EXPECT_NE(result.err.find("different options"), std::string::npos) << result.err;
+        const auto result = run_process(words);
+
+        EXPECT_EQ(result.exit_code, 2);
+        EXPECT_NE(result.err.find("different options"), std::string::npos) << result.err;
+    }
+}
+
+TEST_F(BadInput, WordsThatAreNotUtf8) {
+    expect_refused({"init", "--arch", path("arch.json"), "--out", path("x\xe9.h5")}, {"x\\xe9.h5", "UTF-8"});
+}
+
+TEST_F(BadInput, ASummaryDoesNotReplaceWhatTheJobItselfMakes) {
+    const auto exported = espalier({"export", "--model", path("model.h5"), "--out", path("told"), "--quiet",
+                                    "--summary", path("told/config.json")});
+
+    EXPECT_EQ(exported.exit_code, 2);
+    EXPECT_NE(exported.err.find("the job itself made a file of this name"), std::string::npos)
+        << exported.err;
+    EXPECT_EQ(world().read("told/config.json").find("wall_seconds"), std::string::npos);
+}
+
+TEST_F(BadInput, NobodyWhoReadsStandardErrorIsNoMatterOfTheJob) {
+    const std::string command = std::string(ESPALIER_PROGRAM) + " evaluate --model " + path("model.h5") +
+                                " --data " + path("tokens") + " --seq-len 8 ";
+    for (const char* broken : {"2>/dev/full", "2>&-", "2>&- >&- <&-"})
+        EXPECT_EQ(run_process({"sh", "-c", command + broken}).exit_code, 0) << broken;
 }
 
 TEST_F(BadInput, TasksOfALauncherThatDidNotFindEachOther) {

@@ -153,11 +153,17 @@ TEST_F(PruneJob, CheckFailsWhenTheToleranceIsBelowRounding) {
                       world_.path("tokens")};
 
     EXPECT_EQ(espalier(arguments).exit_code, 0);
+    const std::string good = world_.read("cut.h5");
     arguments.insert(arguments.end(), {"--force", "--check-tolerance", "1e-9"});
+    const auto replacing = espalier(arguments);
+    arguments[6] = world_.path("fresh.h5");
     const auto failed = espalier(arguments);
 
+    EXPECT_EQ(replacing.exit_code, 1) << replacing.err;
+    EXPECT_EQ(world_.read("cut.h5"), good);
     EXPECT_EQ(failed.exit_code, 1) << failed.err;
-    EXPECT_FALSE(world_.exists("cut.h5"));
+    EXPECT_FALSE(world_.exists("fresh.h5"));
+    EXPECT_FALSE(world_.exists("fresh.h5.unchecked"));
 }
 
 TEST_F(PruneJob, PeakMemoryDoesNotGrowWithTheModel) {
