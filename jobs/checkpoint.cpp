@@ -118,6 +118,15 @@ struct Checkpoints::Writing {
     }
 };
 
+nlohmann::ordered_json to_json(const CheckpointTimes& times) {
+    return {{"count", times.count},
+            {"bytes", static_cast<int64_t>(times.bytes)},
+            {"writing_seconds", times.writing_seconds},
+            {"waiting_seconds", times.waiting_seconds},
+            {"first_waiting_seconds", times.first_waiting_seconds},
+            {"copied_bytes", times.copied_bytes}};
+}
+
 Trained trained(std::string prefix, const model::Transformer& model, train::Optimizer& optimizer) {
     return {std::move(prefix), model::parameters(model.architecture()), &model.parameters(), &optimizer};
 }

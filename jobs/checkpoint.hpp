@@ -37,6 +37,7 @@ struct CheckpointTimes {
     double first_waiting_seconds = 0;
     int64_t copied_bytes = 0;  ///< of this rank's state, that detach() copied
 };
+nlohmann::ordered_json to_json(const CheckpointTimes& times);
 
 class Checkpoints {
 public:

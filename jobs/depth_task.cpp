@@ -8,7 +8,7 @@ namespace espalier::jobs {
 
 DepthAccuracy depth_accuracy(Session& session, model::Transformer& model, const std::string& path,
                              int64_t width, int64_t micro_batch) {
-    const auto questions = read_choices(path, model.architecture().vocab);
+    const auto questions = read_choices(path, model.architecture());
     const auto requests = choice_requests(questions);
     const int64_t starts = model.architecture().depth() - width + 1;
     Progress progress(session, "depth task", static_cast<double>(requests.size()), "requests");

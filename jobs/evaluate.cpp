@@ -51,7 +51,7 @@ void evaluate_stream(Session& session, const EvaluateOptions& o, const data::Doc
 }
 
 void evaluate_choices(Session& session, const EvaluateOptions& o, model::Transformer& model) {
-    const auto questions = read_choices(o.requests, model.architecture().vocab);
+    const auto questions = read_choices(o.requests, model.architecture());
     const auto requests = choice_requests(questions);
     Progress progress(session, "evaluate", static_cast<double>(requests.size()), "requests");
     const auto results =

@@ -25,6 +25,14 @@ std::vector<int32_t> read_ids(const json& list, const char* field, const std::st
     return out;
 }
 
+/// A context may lose its beginning, but all of a continuation is scored.
+void expect_room(const std::vector<int32_t>& ids, const char* field, const std::string& where,
+                 const model::Architecture& a) {
+    ESPALIER_REQUIRE(std::ssize(ids) <= a.max_positions,
+                     "{}: \"{}\" holds {} tokens, and the model has {} positions", where, field, ids.size(),
+                     a.max_positions);
+}
+
 const json& field_of(const json& object, const char* field, const std::string& where) {
     ESPALIER_REQUIRE(object.contains(field), "{}: the field \"{}\" is missing", where, field);
     return object.at(field);
@@ -32,21 +40,23 @@ const json& field_of(const json& object, const char* field, const std::string& w
 
 }  // namespace
 
-std::vector<evaluate::LikelihoodRequest> read_requests(const std::string& path, int64_t vocab) {
+std::vector<evaluate::LikelihoodRequest> read_requests(const std::string& path,
+                                                       const model::Architecture& a) {
     std::vector<evaluate::LikelihoodRequest> out;
     for_each_json_line(path, [&](const json& line, const std::string& where) {
-        out.push_back({read_ids(field_of(line, "context", where), "context", where, vocab),
-                       read_ids(field_of(line, "continuation", where), "continuation", where, vocab)});
+        out.push_back({read_ids(field_of(line, "context", where), "context", where, a.vocab),
+                       read_ids(field_of(line, "continuation", where), "continuation", where, a.vocab)});
+        expect_room(out.back().continuation, "continuation", where, a);
     });
     ESPALIER_REQUIRE(!out.empty(), "{}: the file is empty", path);
     return out;
 }
 
-std::vector<Question> read_choices(const std::string& path, int64_t vocab) {
+std::vector<Question> read_choices(const std::string& path, const model::Architecture& a) {
     std::vector<Question> out;
     for_each_json_line(path, [&](const json& line, const std::string& where) {
         Question q;
-        q.context = read_ids(field_of(line, "context", where), "context", where, vocab);
+        q.context = read_ids(field_of(line, "context", where), "context", where, a.vocab);
         const json& choices = field_of(line, "choices", where);
         ESPALIER_REQUIRE(choices.is_array() && choices.size() >= 2,
                          "{}: \"choices\" must list at least two continuations", where);
@@ -57,7 +67,8 @@ std::vector<Question> read_choices(const std::string& path, int64_t vocab) {
                                      [](const json& length) { return length.is_number(); })),
             "{}: \"lengths\" must have a number for each choice", where);
         for (size_t i = 0; i < choices.size(); ++i) {
-            auto ids = read_ids(choices[i], "choices", where, vocab);
+            auto ids = read_ids(choices[i], "choices", where, a.vocab);
+            expect_room(ids, "choices", where, a);
             const double length =
                 lengths ? line["lengths"][i].get<double>() : static_cast<double>(ids.size());
             ESPALIER_REQUIRE(length > 0, "{}: \"lengths\" must be positive", where);

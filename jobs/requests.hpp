@@ -8,8 +8,9 @@
 
 namespace espalier::jobs {
 
-/// Lines {"context": [ids], "continuation": [ids]}. Throws UserError naming file, line and field.
-std::vector<evaluate::LikelihoodRequest> read_requests(const std::string& path, int64_t vocab);
+/// Lines {"context": [ids], "continuation": [ids]}. Throws UserError naming file, line and field, also where
+/// a continuation is longer than the model's context.
+std::vector<evaluate::LikelihoodRequest> read_requests(const std::string& path, const model::Architecture& a);
 
 /// A multiple-choice question: {"context": [ids], "choices": [[ids], ...], "answer": index, "lengths": [n,
 /// ...]}.
@@ -23,7 +24,7 @@ struct Question {
     std::vector<Choice> choices;
     size_t answer = 0;
 };
-std::vector<Question> read_choices(const std::string& path, int64_t vocab);
+std::vector<Question> read_choices(const std::string& path, const model::Architecture& a);
 
 /// Every choice of every question, in order.
 std::vector<evaluate::LikelihoodRequest> choice_requests(const std::vector<Question>& questions);

@@ -25,7 +25,7 @@ int score(const std::vector<std::string>& arguments, comm::Mpi&) {
         ESPALIER_REQUIRE(micro_batch >= 1, "--micro-batch {}: it must be at least 1", micro_batch);
         io::check_output(out, session.common().force);
         ModelFile file(model_path, session.world().handle());
-        const auto requests = read_requests(requests_path, file.architecture().vocab);
+        const auto requests = read_requests(requests_path, file.architecture());
         const auto model = load_transformer(session, file, model::Gradients::none);
         Progress progress(session, "score", static_cast<double>(requests.size()), "requests");
         const double begin = session.seconds();

@@ -68,20 +68,6 @@ TeacherCacheKey read_key(const io::TensorFileReader& reader) {
 
 }  // namespace
 
-std::string data_fingerprint(const std::vector<std::string>& data) {
-    io::Sha256 hash;
-    for (size_t i = 0; i < data.size(); ++i) {
-        const bool is_weight = data.size() > 1 && i % 2 == 0;
-        if (is_weight) {
-            hash.update(data[i] + "\n");
-        } else {
-            hash.update(io::sha256_of_file(data[i] + ".idx"));
-            hash.update(fmt::format(" {}\n", std::filesystem::file_size(data[i] + ".bin")));
-        }
-    }
-    return hash.hex();
-}
-
 std::string samples_hash(const Session& session, const data::Samples& samples) {
     const auto& world = session.world();
     const Range mine = split_evenly(samples.count(), world.size(), world.rank());

@@ -6,6 +6,7 @@
 
 #include "io/tensor_file.hpp"
 #include "jobs/session.hpp"
+#include "jobs/tokens.hpp"
 #include "src/data/samples.hpp"
 #include "src/distill/teacher.hpp"
 
@@ -22,9 +23,6 @@ struct TeacherCacheKey {
     double temperature = 1;  ///< of the top tokens' probabilities; whole ones serve any
     int64_t reset_at = -1;   ///< the token after which attention began anew; -1: it crossed documents
 };
-
-/// What makes token files others: a hash over the indexes, and over weights and sizes.
-std::string data_fingerprint(const std::vector<std::string>& data);
 
 /// Collective; each rank reads a part. A hash of every sample's tokens and place.
 std::string samples_hash(const Session& session, const data::Samples& samples);

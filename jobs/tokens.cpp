@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 
 #include "io/collective.hpp"
+#include "io/sha256.hpp"
 #include "src/core/error.hpp"
 #include "src/core/parse_number.hpp"
 
@@ -36,6 +38,37 @@ std::vector<data::Source> open_data(const comm::Communicator& world, const std::
         out.push_back({open(world, words[i + 1], vocab), *weight});
     }
     return out;
+}
+
+std::string data_fingerprint(const std::vector<std::string>& data) {
+    io::Sha256 hash;
+    for (size_t i = 0; i < data.size(); ++i) {
+        const bool is_weight = data.size() > 1 && i % 2 == 0;
+        if (is_weight) {
+            hash.update(data[i] + "\n");
+        } else {
+            hash.update(io::sha256_of_file(data[i] + ".idx"));
+            hash.update(fmt::format(" {}\n", std::filesystem::file_size(data[i] + ".bin")));
+        }
+    }
+    return hash.hex();
+}
+
+std::string data_identity(const comm::Communicator& world, const std::vector<std::string>& data,
+                          const data::Samples& samples) {
+    constexpr int64_t looked_at = 64;
+    std::string out;
+    if (world.rank() == 0) {
+        io::Sha256 hash;
+        hash.update(data_fingerprint(data));
+        std::vector<int32_t> ids(static_cast<size_t>(samples.seq_len() + 1));
+        for (int64_t i = 0; i < std::min(looked_at, samples.count()); ++i) {
+            samples.read(i, ids);
+            hash.update({reinterpret_cast<const char*>(ids.data()), ids.size() * sizeof ids[0]});
+        }
+        out = hash.hex();
+    }
+    return world.broadcast(std::move(out));
 }
 
 TokenStream::TokenStream(const std::string& prefix, int64_t vocab) : dataset_(prefix) {

@@ -16,6 +16,12 @@ namespace espalier::jobs {
 std::vector<data::Source> open_data(const comm::Communicator& world, const std::vector<std::string>& words,
                                     int64_t vocab);
 
+/// What makes token files others: a hash over the indexes, and over weights and sizes.
+std::string data_fingerprint(const std::vector<std::string>& data);
+/// Collective. The same with the tokens of the first samples: of files by their content, not by their names.
+std::string data_identity(const comm::Communicator& world, const std::vector<std::string>& data,
+                          const data::Samples& samples);
+
 /// Tokens of all documents in order, as one stream.
 class TokenStream {
 public:

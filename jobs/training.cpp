@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <filesystem>
 #include <utility>
 
 #include "io/publish.hpp"
@@ -74,9 +75,11 @@ public:
         std::vector<Trained> all{trained("", *student_, *optimizer_)};
         if (const auto corrected = teacher_->trained()) all.push_back(*corrected);
         if (const auto projection = states_ ? states_->trained() : std::nullopt) all.push_back(*projection);
-        checkpoints_ = std::make_unique<Checkpoints>(
-            session, o.out, student_->architecture(), std::move(all),
-            configuration(session, *student_file_, teacher_->sha256(), masks_), o.keep);
+        checkpoints_ =
+            std::make_unique<Checkpoints>(session, o.out, student_->architecture(), std::move(all),
+                                          configuration(session, *student_file_, teacher_->sha256(), masks_,
+                                                        data_identity(session.world(), o.data, *samples_)),
+                                          o.keep);
         ctx_.trim();  // of what reading took
         flops_per_token_ = 3 * model::forward_flops_per_token(student_->architecture(), o.seq_len) +
                            teacher_->forward_flops_per_token(o.seq_len) +
@@ -338,24 +341,16 @@ private:
         if (seconds > 0) out["tokens_per_second"] = tokens / seconds;
         if (seconds > 0) out["model_flops_per_second"] = tokens * flops_per_token_ / seconds;
         out["breakdown"] = breakdown_->mean_seconds();
-        if (const auto& c = checkpoints_->times(); c.count > 0)
-            out["checkpoints"] = {{"count", c.count},
-                                  {"bytes", static_cast<int64_t>(c.bytes)},
-                                  {"writing_seconds", c.writing_seconds},
-                                  {"waiting_seconds", c.waiting_seconds},
-                                  {"first_waiting_seconds", c.first_waiting_seconds},
-                                  {"copied_bytes", c.copied_bytes}};
+        if (checkpoints_->times().count > 0) out["checkpoints"] = to_json(checkpoints_->times());
         session_.model_flops = tokens * flops_per_token_;
     }
 
     /// A run whose result finds no room at its end would be lost.
     void reserve_models() {
         if (!session_.root()) return;
+        // A file like the one before, and what its writer takes in advance.
         const auto bytes = [](const ModelFile& file) {
-            int64_t sum = 0;
-            for (const auto& p : model::parameters(file.architecture()))
-                sum += p.size() * static_cast<int64_t>(size_of(file.stored_dtype(p)));
-            return sum;
+            return narrow<int64_t>(std::filesystem::file_size(file.path())) + (int64_t{2} << 20);
         };
         reserved_.emplace_back(o_.out + "/model.h5", bytes(*student_file_));
         if (teacher_->learns()) reserved_.emplace_back(o_.out + "/teacher.h5", bytes(*teacher_->file()));

@@ -32,9 +32,10 @@ void check(const TrainingOptions& o);
 train::OptimizerOptions optimizer_options(const TrainingOptions& o);
 
 /// Options that a resumed run must share with the one it goes on from: everything but layout, limits and
-/// places.
+/// places. `data`: data_identity() of its samples.
 nlohmann::ordered_json configuration(const Session& session, const ModelFile& student,
-                                     const std::string& teacher_sha256, const data::DocumentMasks& masks);
+                                     const std::string& teacher_sha256, const data::DocumentMasks& masks,
+                                     const std::string& data);
 
 /// Runs to the end or to a stop; returns the exit code.
 int run_training(Session& session, const TrainingOptions& o);

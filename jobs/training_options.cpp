@@ -93,7 +93,8 @@ train::OptimizerOptions optimizer_options(const TrainingOptions& o) {
 }
 
 nlohmann::ordered_json configuration(const Session& session, const ModelFile& student,
-                                     const std::string& teacher_sha256, const data::DocumentMasks& masks) {
+                                     const std::string& teacher_sha256, const data::DocumentMasks& masks,
+                                     const std::string& data) {
     nlohmann::ordered_json out = session.options();
     for (const char* key : {"tp",
                             "pp",
@@ -128,6 +129,7 @@ nlohmann::ordered_json configuration(const Session& session, const ModelFile& st
     // The balance of losses is a micro-batch's own.
     if (!out.value("hidden-map", "").empty() && out.value("hidden-weight", "") == "auto")
         out["micro-batch"] = session.options()["micro-batch"];
+    out["data"] = data;
     out["eod"] = masks.eod;  // whoever named it
     out["dtype"] = to_string(session.dtype());
     out["student_sha256"] = student.sha256();

@@ -93,19 +93,24 @@ void divergence_loss(Context& ctx, Divergence kind, const Tensor& sums, Tensor& 
     cpu::divergence_loss(ctx, kind, sums, loss);
 }
 
-void logit_gradient(Context& ctx, const LossWeights& weights, const LossInputs& in, Tensor& d_logits) {
+void expect_gradient(const Context& ctx, const LossWeights& weights, const LossInputs& in,
+                     const Tensor& d_logits) {
     const auto [rows, vocab] = in.sides.student.dims<2>();
     expect(ctx, in.sides.student, {rows, vocab}, DType::f32, "student");
-    if (weights.divergence) {
-        expect_sides(ctx, in.sides);
-        expect(ctx, in.sums, {rows, divergence_sum_count}, DType::f32, "sums");
-    }
     if (weights.label_weight != 0) {
         expect(ctx, in.lse_1, {rows}, DType::f32, "lse_1");
         expect(ctx, in.labels, {rows}, DType::i32, "labels");
     }
     expect(ctx, in.row_weights, {rows}, DType::f32, "row_weights");
     expect(ctx, d_logits, {rows, vocab}, "d_logits");
+}
+
+void logit_gradient(Context& ctx, const LossWeights& weights, const LossInputs& in, Tensor& d_logits) {
+    expect_gradient(ctx, weights, in, d_logits);
+    if (weights.divergence) {
+        expect_sides(ctx, in.sides);
+        expect(ctx, in.sums, {in.sides.student.dim(0), divergence_sum_count}, DType::f32, "sums");
+    }
     if constexpr (has_cuda) {
         if (ctx.on_gpu()) return cuda::logit_gradient(ctx, weights, in, d_logits);
     }

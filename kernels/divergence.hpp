@@ -72,6 +72,10 @@ struct LossInputs {
     int64_t first_id = 0;  ///< of this rank's vocabulary
 };
 
+/// As expect_sides, of what a gradient reads whatever the divergence, and of the gradient.
+void expect_gradient(const Context& ctx, const LossWeights& weights, const LossInputs& in,
+                     const Tensor& d_logits);
+
 /// Phase 3. d_logits [rows, vocab of this rank] = the objective's gradient with respect to the student's
 /// logits, in dtype f32 or bf16; may be the student's logits themselves.
 void logit_gradient(Context& ctx, const LossWeights& weights, const LossInputs& in, Tensor& d_logits);

@@ -106,6 +106,22 @@ TEST(Run, LogLinesAreMeansOverTheirSteps) {
     }
 }
 
+TEST(Run, KnowsItsDataByWhatIsInTheFiles) {
+    const TinyWorld world;
+    ASSERT_EQ(espalier(distill_arguments(world, "run", {"--exit-after-steps", "2"})).exit_code, 3);
+    const std::string tokens = world.read("tokens.bin");
+    std::string other = tokens;
+    std::rotate(other.begin(), other.begin() + 8, other.end());
+
+    world.write("tokens.bin", other);
+    const auto refused = espalier(distill_arguments(world, "run"));
+    world.write("tokens.bin", tokens);
+
+    EXPECT_EQ(refused.exit_code, 2);
+    EXPECT_NE(refused.err.find("--data"), std::string::npos) << refused.err;
+    EXPECT_EQ(espalier(distill_arguments(world, "run")).exit_code, 0);
+}
+
 TEST(Run, RefusesToGoOnWithOtherOptions) {
     const TinyWorld world;
     ASSERT_EQ(espalier(distill_arguments(world, "run", {"--exit-after-steps", "2"})).exit_code, 3);

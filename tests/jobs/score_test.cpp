@@ -49,5 +49,18 @@ TEST(Score, GivesTheSameOnEveryLayout) {
     }
 }
 
+TEST(Score, RefusesWhatItCouldOnlyScoreInPart) {
+    const TinyWorld world;
+    std::string ids = "1";
+    for (int i = 1; i < 65; ++i) ids += ", 1";
+    world.write("r.jsonl", "{\"context\": [1], \"continuation\": [" + ids + "]}\n");
+
+    const auto result = espalier({"score", "--model", world.path("model.h5"), "--requests",
+                                  world.path("r.jsonl"), "--out", world.path("o.jsonl")});
+
+    EXPECT_EQ(result.exit_code, 2) << result.err;
+    EXPECT_NE(result.err.find("line 1: \"continuation\" holds 65 tokens"), std::string::npos) << result.err;
+}
+
 }  // namespace
 }  // namespace espalier::test
