@@ -48,6 +48,18 @@ Activation activation_of(const JsonField& in, Family family) {
         in.place(), act);
 }
 
+std::string hf_class(Family family) {
+    switch (family) {
+        case Family::llama:
+            return "LlamaForCausalLM";
+        case Family::mistral:
+            return "MistralForCausalLM";
+        case Family::nemotron:
+            return "NemotronForCausalLM";
+    }
+    throw InternalError("unknown family");
+}
+
 /// The rotary fields, which transformers 5 gathers in rope_parameters and 4 spreads over rope_theta and
 /// rope_scaling.
 void read_rotary(const JsonField& in, Architecture& a) {
@@ -84,6 +96,12 @@ void read_rotary(const JsonField& in, Architecture& a) {
     }
     ESPALIER_REQUIRE(fraction >= 0 && fraction <= 1,
                      "{}: \"partial_rotary_factor\" is {}; it must be between 0 and 1", in.place(), fraction);
+    // transformers 5.23 turns whole heads in these families, whatever the field says.
+    ESPALIER_REQUIRE(
+        nemotron || fraction == 1,
+        "{}: \"partial_rotary_factor\" is {}, which the {} of transformers does not heed; take it "
+        "out of the file if the model was trained without it",
+        in.place(), fraction, hf_class(a.family));
     a.rotary_dim = static_cast<int64_t>(static_cast<double>(a.head_dim) * fraction);
 }
 
@@ -107,18 +125,6 @@ double rotary_fraction(const Architecture& a) {
     const auto whole = static_cast<double>(a.head_dim), part = static_cast<double>(a.rotary_dim);
     const double fraction = part / whole;
     return whole * fraction < part ? std::nextafter(fraction, 1.0) : fraction;
-}
-
-std::string hf_class(Family family) {
-    switch (family) {
-        case Family::llama:
-            return "LlamaForCausalLM";
-        case Family::mistral:
-            return "MistralForCausalLM";
-        case Family::nemotron:
-            return "NemotronForCausalLM";
-    }
-    throw InternalError("unknown family");
 }
 
 std::string hf_activation(Activation activation) {

@@ -30,6 +30,13 @@ json llama_config() {
             {"max_position_embeddings", 256}};
 }
 
+Architecture loadable_llama() {
+    Architecture a = test::tiny_llama();
+    a.layers.assign(2, {9, 3, 17});
+    a.hidden = 27;
+    return a;
+}
+
 TEST(HuggingFace, HeadDimIsWhatTheConfigSaysAndOnlyElseHiddenOverHeads) {
     json config = llama_config();
 
@@ -167,10 +174,16 @@ TEST(HuggingFace, ALlamaThatTransformersRefusesGoesOutAsMistral) {
     EXPECT_EQ(loadable_family(a), Family::llama);
 }
 
+TEST(HuggingFace, ALlamaTurnsWholeHeads) {
+    json config = to_hugging_face(loadable_llama(), "float32");
+    config["partial_rotary_factor"] = 0.5;
+
+    EXPECT_THAT([&] { from_hugging_face(config, "c"); },
+                ThrowsMessage<UserError>(HasSubstr("\"partial_rotary_factor\" is 0.5")));
+}
+
 TEST(HuggingFace, WhatItsClassesCannotSayIsRefusedAndAWindowMakesALlamaAMistral) {
-    Architecture llama = test::tiny_llama();
-    llama.layers.assign(2, {9, 3, 17});
-    llama.hidden = 27;
+    const Architecture llama = loadable_llama();
     Architecture a = llama;
     a.window = 8;
     EXPECT_EQ(loadable_family(a), Family::mistral);
