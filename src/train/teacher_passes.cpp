@@ -103,7 +103,7 @@ void TeacherPasses::finish(Context& ctx) {
     const auto furthest = static_cast<size_t>(
         topology_.pipeline.all_reduce(static_cast<int64_t>(taught_), comm::Reduction::max));
     // What goes round the ring to a later virtual stage is for a pass of the same group of micro-batches.
-    const auto group = static_cast<size_t>(shape_.stages * shape_.virtual_stages);
+    const size_t group = static_cast<size_t>(shape_.stages) * static_cast<size_t>(shape_.virtual_stages);
     const size_t last =
         shape_.virtual_stages == 1 ? furthest : std::min(div_ceil(furthest, group) * group, passes_.size());
     while (taught_ < last) teach(ctx);

@@ -283,8 +283,7 @@ TEST_F(BadInput, FoldersThatCannotBeWrittenTo) {
 
 TEST_F(BadInput, ForeignCheckpointsThatDoNotFitTheirConfig) {
     ASSERT_EQ(espalier({"export", "--model", path("model.h5"), "--out", path("hf"), "--quiet"}).exit_code, 0);
-    const std::string config = world().read("hf/config.json"),
-                      weights = world().read("hf/model.safetensors");
+    const std::string config = world().read("hf/config.json"), weights = world().read("hf/model.safetensors");
     const auto import = std::vector<std::string>{"import", "--from", path("hf"), "--out", path("o.h5")};
 
     std::string changed = config;
