@@ -1,0 +1,186 @@
+#!/usr/bin/env bash
+# How jobs of slurm/ begin and end: requests to stop, deaths, time limits, links of a chain, elements of an array.
+# usage: batch_test.sh FOLDER [TEST...]
+set -euo pipefail
+# shellcheck source=tests/cluster/controller_world.sh
+source "$(dirname "$0")/controller_world.sh"
+
+test_an_array() {
+    new_search array
+    local array
+    array=$(job_of candidates)
+    # The last element has the array's own id, for which squeue lists all of them.
+    queue_is "${array}_[1-2%2] PENDING:Resources" "${array}_0 RUNNING:None"
+    printf '%s\n' 0 3 > codes
+    ends_with 3 element 0 "$array"
+    called "scontrol requeue ${array}_0"
+    not_called "^scontrol requeue $array\$"
+    ends_with 0 pipeline cancel "$ini"
+    called "scancel --signal=USR1 ${array}_0"
+    called "scancel ${array}_[1-2]"
+    # One that is told between its steps begins no other.
+    ends_with 3 element 0 "$array"
+    says "not queued again"
+    # Where jobs may not queue themselves, nobody says that they did.
+    queue_is ""
+    printf '%s\n' '[resources.candidates]' 'requeue = no' >> "$ini"
+    ends_with 0 pipeline --resume "$ini"
+    array=$(job_of candidates)
+    queue_is "${array}_1 RUNNING:None"
+    printf '%s\n' 0 3 > codes
+    : > calls
+    ends_with 3 element 1 900
+    says "no job follows"
+    not_called "^scontrol"
+}
+
+test_deaths() {
+    new_run deaths
+    ends_with 0 pipeline "$ini"
+    run_to_end importance prune
+    # The nodes are away now and then; between those times they were there.
+    local several=SLURM_JOB_NUM_NODES=2
+    for _ in 1 2 3; do
+        echo 1 > fails.srun
+        ends_with 3 start distill 103 "$several"
+        echo 3 > codes
+        ends_with 3 start distill 103 "$several"
+    done
+    echo 4 > fails.srun
+    ends_with 3 start distill 103 "$several"
+    ends_with 3 start distill 103 "$several"
+    ends_with 1 start distill 103 "$several"
+    says "the nodes could not be reached"
+    echo 0 > fails.srun
+    # srun's own code hides what the ranks ended with.
+    echo 143 > codes
+    ends_with 3 start distill 103
+    echo 143 > codes
+    echo 2 > rank_code
+    ends_with 2 start distill 103
+    rm rank_code
+    # With GPUs on the node the processor is no choice of the program's.
+    ends_with 0 start distill 103 SLURM_GPUS_ON_NODE=4
+    grep -q '^espalier distill .*--device=cuda' calls || complain "the program was not told of the GPUs"
+    edit 's/^\[evaluate\]/&\ndevice = cpu/'
+    queue_is ""
+    ends_with 0 pipeline --resume "$ini"
+    ends_with 0 start evaluate-teacher "$(job_of evaluate-teacher)" SLURM_GPUS_ON_NODE=4
+    not_called '^espalier evaluate .*--device'
+}
+
+test_a_marker_that_cannot_be_written() {
+    new_run marker
+    ends_with 0 pipeline "$ini"
+    mkdir full
+    printf '#!/bin/sh\nfor last; do :; done\ncase $last in */done) exit 1 ;; esac\nexec /bin/mv "$@"\n' > full/mv
+    chmod +x full/mv
+    PATH=$FAKE_SLURM/full:$PATH ends_with 1 start importance 101
+    says "not taken as done"
+}
+
+test_a_controller_that_is_away() {
+    new_run away
+    ends_with 0 pipeline "$ini"
+    queue_is "101 RUNNING:None"
+    echo 2 > fails.scontrol
+    echo 3 > codes
+    ends_with 3 start importance 101
+    [[ $(grep -cx "scontrol requeue 101" calls) -eq 3 ]] || complain "a requeue that failed was not tried again"
+    echo always > fails.scontrol
+    echo 3 > codes
+    ends_with 3 start importance 101
+    says "slurm/pipeline --resume goes on"
+    # Slurm's copy of the script: the folder comes with the environment, else from the controller.
+    cp "$project/slurm/importance.sbatch" slurm_script
+    : > calls
+    ends_with 0 env SLURM_JOB_ID=101 "ESPALIER_SLURM=$project/slurm" ./slurm_script run/stages/importance/job.ini
+    not_called '^scontrol'
+    echo "$project/slurm/importance.sbatch" > script
+    echo 2 > fails.scontrol
+    ends_with 0 env SLURM_JOB_ID=101 ./slurm_script run/stages/importance/job.ini
+    says "done already"
+}
+
+test_links() {
+    new_run links
+    edit 's/^time = 60/&\n[resources.distill]\nlinks = 3/'
+    ends_with 0 pipeline "$ini"
+    run_to_end importance prune
+    queue_is "103 RUNNING:None" "104 PENDING:Dependency"
+    echo 3 > codes
+    ends_with 3 start distill 103
+    says "left for the next link"
+    queue_is "105 RUNNING:None"
+    echo 3 > codes
+    ends_with 3 start distill 105
+    says "no job follows"
+    # Done before its last link: what follows need not wait for that.
+    queue_is "104 RUNNING:None" "105 PENDING:Dependency"
+    ends_with 0 start distill 104
+    called "scontrol update JobId=107 Dependency=afterok:104"
+    called "scontrol update JobId=108 Dependency=afterok:104"
+    called "scancel 105"
+    # One gives up: so do those after it.
+    new_run hopeless
+    edit 's/^time = 60/&\n[resources.distill]\nlinks = 3/'
+    ends_with 0 pipeline "$ini"
+    run_to_end importance prune
+    echo 2 > codes
+    ends_with 2 start distill 103
+    ends_with 2 start distill 104
+    says "a link before this one gave up"
+    queue_is ""
+    ends_with 0 pipeline --resume "$ini"
+    ends_with 0 start distill "$(sed -n 4p run/stages/distill/jobs)"
+}
+
+test_a_request_to_stop() {
+    new_run stop
+    ends_with 0 pipeline "$ini"
+    run_to_end importance prune
+    queue_is "103 RUNNING:None"
+    mkdir -p run/student
+    touch run/student/stop
+    echo 3 > codes
+    ends_with 3 start distill 103
+    says "not queued again"
+    not_called "^scontrol requeue"
+    echo 3 > codes
+    ends_with 3 "$project/scripts/pipeline" --ranks 1 --resume "$ini"
+    says "distill: stopped, with work left"
+}
+
+test_a_single_job() {
+    new_run single
+    printf '%s\n' '[distill]' "out = $FAKE_SLURM/student" > single.ini
+    local job=(env "ESPALIER=$folder/bin/espalier" SLURM_JOB_ID=7 SLURM_CPUS_ON_NODE=16 SLURM_NTASKS_PER_NODE=4)
+    ends_with 0 "${job[@]}" "$project/slurm/distill.sbatch" "$FAKE_SLURM/single.ini"
+    grep -q '^espalier distill .*--threads 4$' calls || complain "cores lie idle: $(tail -n 1 calls)"
+    ends_with 0 "${job[@]}" SLURM_CPUS_PER_TASK=2 "$project/slurm/distill.sbatch" "$FAKE_SLURM/single.ini"
+    grep -q '^espalier distill .*--threads 2$' calls || complain "other cores than --cpus-per-task: $(tail -n 1 calls)"
+}
+
+# Without Slurm: who ends the launcher ends the stage, and there is one launcher at a time.
+test_an_interrupt() {
+    new_run interrupted
+    mkfifo hangs
+    interrupt_at importance hang
+    interrupt_at distill 0 0 hang # after importance and prune
+    ends_with 0 "$project/scripts/pipeline" --ranks 1 --resume "$ini"
+}
+interrupt_at() {
+    local stage=$1 ranks code=0 resume=("$project/scripts/pipeline" --ranks 1 --resume "$ini")
+    shift
+    printf '%s\n' "$@" > codes
+    "${resume[@]}" > local.txt 2>&1 &
+    read -r ranks < hangs
+    refuses "another pipeline command" "${resume[@]}"
+    kill -TERM $!
+    wait $! || code=$?
+    [[ $code -eq 130 ]] || complain "exit code $code of an interrupted pipeline: $(cat local.txt)"
+    ! kill "$ranks" 2> /dev/null || complain "the ranks of $stage outlive the launcher"
+    [[ $(calls_of "espalier $stage") -eq 1 ]] || complain "$stage was begun again"
+}
+
+run_tests "${@:2}"
