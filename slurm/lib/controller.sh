@@ -14,20 +14,49 @@ ask() {
     return 1
 }
 
-# The user's jobs that have not ended: queue_state[id] = STATE:REASON, of an array's elements each, and queue_ids[id] = the
-# elements' ids, or the job's own. A queue that cannot be read is not taken for an empty one.
-declare -gA queue_state queue_ids
+# The user's jobs that have not ended: queue_state[id] = STATE:REASON, of an array's elements each, queue_ids[id] = the
+# elements' ids, or the job's own, and queue_comment[id] = what the job was submitted with, a stage's folder. A queue that cannot
+# be read is not taken for an empty one.
+declare -gA queue_state queue_ids queue_comment
 read_queue() {
-    local lines id state
-    queue_state=() queue_ids=()
+    local lines id state comment
+    queue_state=() queue_ids=() queue_comment=()
     command -v squeue > /dev/null || return 0
-    lines=$(ask squeue --noheader --me --format='%i %T:%r') ||
+    lines=$(ask squeue --noheader --me --format='%i|%T:%r|%k') ||
         refuse "squeue does not answer, so nobody knows what is in the queue; try again when \`scontrol ping\` says UP"
-    while read -r id state; do
+    while IFS='|' read -r id state comment; do
         [[ -n $id ]] || continue
         queue_state[$id]=$state
         queue_ids[${id%%_*}]+="${queue_ids[${id%%_*}]:+ }$id"
+        queue_comment[${id%%_*}]=$comment
     done <<< "$lines"
+}
+
+# A stage's jobs that are in the queue without being in its file: sbatch gave up waiting, or was ended, when the controller had
+# taken them.
+unrecorded_jobs() {
+    local job folder
+    folder=$(stage_folder_of "$1")
+    for job in "${!queue_comment[@]}"; do
+        if [[ ${queue_comment[$job]} == "$folder" ]] && ! grep -qxF "$job" "$folder/jobs" 2> /dev/null; then echo "$job"; fi
+    done | sort -n
+}
+
+# record_jobs NAME: from now on they are jobs like others.
+record_jobs() {
+    local job folder
+    folder=$(stage_folder_of "$1")
+    while read -r job; do
+        mkdir -p "$folder"
+        echo "$job" >> "$folder/jobs"
+    done < <(unrecorded_jobs "$1")
+}
+
+# The job of a stage that sbatch reports as failed, where the controller has it all the same.
+taken_job() {
+    sleep 5
+    read_queue
+    unrecorded_jobs "$1" | tail -n 1 | grep .
 }
 
 # The ids of a stage's jobs that will run, or run, elements of an array each. Those that were cancelled are on their way out,
@@ -48,7 +77,7 @@ queued_ids() {
     local job
     while read -r job; do
         [[ -z ${queue_ids[$job]:-} ]] || tr ' ' '\n' <<< "${queue_ids[$job]}"
-    done < <(cat "$(stage_folder_of "$1")/jobs" 2> /dev/null)
+    done < <(cat "$(stage_folder_of "$1")/jobs" 2> /dev/null; unrecorded_jobs "$1")
 }
 in_queue() { [[ -n $(live_ids "$1") ]]; }
 

@@ -20,6 +20,31 @@ test_a_silent_controller() {
     [[ $(calls_of sbatch) -eq $submitted ]] || complain "a queue that could not be read was taken for an empty one"
 }
 
+test_a_lost_answer() {
+    new_run lost
+    echo 2 > unanswered
+    ends_with 0 pipeline "$ini"
+    says "prune: job 102, afterok:101"
+    [[ $(calls_of sbatch) -eq 6 ]] || complain "a job that the controller had was submitted again"
+    # Whoever was ended while sbatch waited has written down nothing.
+    sed -i '$d' run/stages/distill/jobs
+    ends_with 0 pipeline status "$ini"
+    is_shown distill queued
+    ends_with 0 pipeline --resume "$ini"
+    says "distill: job 103 is in the queue"
+    [[ $(calls_of sbatch) -eq 6 ]] || complain "a job that nobody wrote down was submitted again"
+    [[ $(job_of distill) == 103 ]] || complain "it is written down as $(job_of distill)"
+    sed -i '$d' run/stages/export/jobs
+    ends_with 0 pipeline cancel "$ini"
+    called "scancel 106"
+    # A request that is refused in earnest is no job of the stage before, nor of another run.
+    new_run refused
+    echo 1 > fails.sbatch
+    refuses "importance: sbatch submitted nothing" pipeline "$ini"
+    ends_with 0 pipeline --resume "$ini"
+    says "importance: job 101"
+}
+
 test_two_at_once() {
     new_run two
     mkdir run
