@@ -101,8 +101,9 @@ prepare_environment() {
     # A single job whose command line says nothing of cores has the node's for its ranks.
     [[ -n $cpus ]] || cpus=$((${SLURM_CPUS_ON_NODE:-1} / ${ranks:-1}))
     [[ $cpus -gt 0 ]] || cpus=1
-    # Since 22.05 srun no longer takes --cpus-per-task from the batch script.
-    export SRUN_CPUS_PER_TASK=$cpus
+    # Since 22.05 srun no longer takes --cpus-per-task from the batch script; after `sbatch --export=NONE` ranks would have nothing of
+    # what is set here.
+    export SRUN_CPUS_PER_TASK=$cpus SLURM_EXPORT_ENV=ALL
     export OMP_NUM_THREADS=$cpus HDF5_USE_FILE_LOCKING=FALSE
     # Ranks that share cores take turns anyway; a node without TaskPlugin hands out more tasks than it has cores.
     if [[ -n $ranks && -n ${SLURM_CPUS_ON_NODE:-} && $((ranks * cpus)) -gt $SLURM_CPUS_ON_NODE ]]; then
@@ -112,7 +113,10 @@ prepare_environment() {
     if [[ $gpus -gt 0 && -n $ranks && $ranks -gt $gpus ]]; then
         refuse "$ranks ranks share $gpus GPUs on each node; ask for one rank per GPU (ranks-per-node = $gpus)"
     fi
+    # Many a module's script reads variables that nobody set.
+    set +u
     if declare -F load_modules > /dev/null; then load_modules; fi
+    set -u
 }
 
 # Nodes that cannot be reached are another start's luck, three times at most.
@@ -128,14 +132,15 @@ reach_nodes() {
     return "$code"
 }
 
-# A folder that only this node sees would be found empty by the others, or by the next start on another node.
+# A folder that only this node sees would be found empty by the others, or by the next start on another node. What is new in it may
+# take the others a moment to see.
 check_shared() {
     local token code=0
     [[ ${SLURM_JOB_NUM_NODES:-1} -gt 1 ]] || return 0
     token=$1/.seen-by-all.$SLURM_JOB_ID
     touch "$token"
     # shellcheck disable=SC2016 # the nodes expand it
-    srun --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --cpus-per-task=1 sh -c '[ -e "$1" ] || exit 9' sh "$token" || code=$?
+    srun --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --cpus-per-task=1 sh -c 'for pause in 1 5 20 0; do [ ! -e "$1" ] || exit 0; sleep "$pause"; done; exit 9' sh "$token" || code=$?
     [[ $code -ne 9 ]] || refuse "$1 is not seen by every node; put the run on the parallel file system"
     rm -f "$token"
     return "$code"

@@ -102,6 +102,28 @@ test_a_controller_that_is_away() {
     says "done already"
 }
 
+test_other_environments() {
+    new_run environments
+    printf 'load_modules() { echo "modules: $OF_NOBODY"; }\n' > site.env
+    edit 's/^model = .*/&\ncluster = site.env/'
+    ends_with 0 pipeline "$ini"
+    echo 143 > codes
+    echo 2 > rank_code
+    ends_with 2 start importance 101 SLURM_EXPORT_ENV=NONE
+    says "modules:"
+}
+
+test_a_file_system_that_is_late() {
+    new_run late
+    ends_with 0 pipeline "$ini"
+    mkdir late
+    printf '#!/bin/sh\ncase $1 in */.seen-by-all.*) ;; *) exec /bin/touch "$@" ;; esac\n' > late/touch
+    chmod +x late/touch
+    PATH=$FAKE_SLURM/late:$PATH refuses "not seen by every node" start importance 101 SLURM_JOB_NUM_NODES=2
+    echo "$run/stages/importance/.seen-by-all.101" > appears
+    PATH=$FAKE_SLURM/late:$PATH ends_with 0 start importance 101 SLURM_JOB_NUM_NODES=2
+}
+
 test_links() {
     new_run links
     edit 's/^time = 60/&\n[resources.distill]\nlinks = 3/'
