@@ -10,7 +10,11 @@ namespace {
 
 int64_t end_named_by(const ModelFile& model, const DocumentOptions& o) {
     if (carries_tokenizer(model.reader())) {
-        if (const auto eos = open_tokenizer(model.path()).eos()) return *eos;
+        try {
+            if (const auto eos = open_tokenizer(model.path()).eos()) return *eos;
+        } catch (const UserError& e) {
+            fail("{}\n  or give --eod ID, the token that ends a document", e.what());
+        }
     }
     const auto& eos = model.architecture().conventions.eos;
     ESPALIER_REQUIRE(!eos.empty(), "{}: {} does not say which token ends a document; give --eod ID",

@@ -10,6 +10,7 @@
 #include "jobs/job.hpp"
 #include "jobs/model_file.hpp"
 #include "jobs/progress.hpp"
+#include "jobs/tokenizer_files.hpp"
 #include "kernels/elementwise.hpp"
 #include "src/core/error.hpp"
 #include "src/core/parse_number.hpp"
@@ -197,6 +198,19 @@ std::vector<std::string> write_side_files(const Session& session, const ModelFil
     return files;
 }
 
+/// A folder without a tokenizer must not look like one that has it.
+void tell_tokenizer(Session& session, const ModelFile& file, const std::string& out) {
+    const auto& names = file.reader().byte_names();
+    const bool carried = carries_tokenizer(file.reader()) ||
+                         std::find(names.begin(), names.end(), "tokenizer/vocab.json") != names.end();
+    session.results["tokenizer"] = carried;
+    if (carried || !session.root()) return;
+    session.log().warning(
+        "{}: the model carries no tokenizer, and so {} has none; copy the model's tokenizer files into the "
+        "folder, or import the model again with --tokenizer DIR",
+        file.path(), out);
+}
+
 }  // namespace
 
 int export_model(const std::vector<std::string>& arguments, comm::Mpi&) {
@@ -229,6 +243,7 @@ int export_model(const std::vector<std::string>& arguments, comm::Mpi&) {
         session.results["files"] = files;
         session.results["bytes_per_second"] = bytes / (session.seconds() - begin);
         session.log().result("{}: {} parameters in {} files", out, model::parameter_count(a), files.size());
+        tell_tokenizer(session, file, out);
         return exit_code::done;
     });
 }

@@ -21,15 +21,15 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 /// What a Hugging Face folder may hold beside weights and config, and what its loaders look for.
-constexpr std::array carried{"tokenizer.json",
-                             "tokenizer_config.json",
-                             "special_tokens_map.json",
-                             "added_tokens.json",
-                             "vocab.json",
-                             "merges.txt",
-                             "tokenizer.model",
-                             "chat_template.jinja",
-                             "generation_config.json"};
+constexpr std::array tokenizer_names{
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
+    "merges.txt",     "tokenizer.model",       "chat_template.jinja"};
+constexpr std::string_view generation_config = "generation_config.json";
+
+void carry(ForeignModel& out, const fs::path& folder, std::string_view name) {
+    const fs::path path = folder / name;
+    if (fs::exists(path)) out.tokenizer_files[std::string(name)] = io::read_file(path.string());
+}
 
 void read_folder(ForeignModel& out, const fs::path& folder) {
     const fs::path config = folder / "config.json";
@@ -38,9 +38,8 @@ void read_folder(ForeignModel& out, const fs::path& folder) {
                      folder.string());
     const json object = parse_json(io::read_file(config.string(), size_t{16} << 20), config.string());
     out.architecture = model::architecture_from_json(object, config.string());
-    for (const char* name : carried) {
-        if (fs::exists(folder / name)) out.tokenizer_files[name] = io::read_file((folder / name).string());
-    }
+    for (const char* name : tokenizer_names) carry(out, folder, name);
+    carry(out, folder, generation_config);
 }
 
 /// Scalars and short lists of numbers; the vocabulary's long lists are asked for by name.
@@ -80,6 +79,15 @@ std::vector<float> rope_factors(const io::TensorSource& weights) {
     return out;
 }
 
+/// What keeps a tokenizer from being read is no reason to leave the weights.
+void read_gguf_tokenizer(ForeignModel& out, const io::GgufFile& file) try {
+    const auto tokenizer = tokenizer::Tokenizer::from_gguf(gguf_vocabulary(file));
+    out.tokenizer_files = {{"tokenizer.json", tokenizer.to_json()},
+                           {"tokenizer_config.json", tokenizer.config_json()}};
+} catch (const UserError& e) {
+    out.gguf_tokenizer_trouble = e.what();
+}
+
 void read_gguf(ForeignModel& out) {
     auto file = io::open_gguf(out.path);
     json metadata = metadata_of(*file);
@@ -90,18 +98,32 @@ void read_gguf(ForeignModel& out) {
     metadata["vocab_size"] = io::row_count(file->tensors()[embedding].shape);
     out.architecture = model::from_gguf(metadata, names, rope_factors(*file), out.path);
     out.gguf = true;
-    if (const auto vocabulary = gguf_vocabulary(*file)) {
-        const auto tokenizer = tokenizer::Tokenizer::from_gguf(*vocabulary);
-        out.tokenizer_files["tokenizer.json"] = tokenizer.to_json();
-        out.tokenizer_files["tokenizer_config.json"] = tokenizer.config_json();
-    }
+    read_gguf_tokenizer(out, *file);
     out.weights = std::move(file);
 }
 
 }  // namespace
 
 bool is_side_file(std::string_view name) {
-    return std::find(carried.begin(), carried.end(), name) != carried.end();
+    return name == generation_config ||
+           std::find(tokenizer_names.begin(), tokenizer_names.end(), name) != tokenizer_names.end();
+}
+
+void take_tokenizer(ForeignModel& model, const std::string& folder) {
+    io::check_input(folder);
+    ESPALIER_REQUIRE(
+        fs::exists(fs::path(folder) / "tokenizer.json") || fs::exists(fs::path(folder) / "tokenizer.model"),
+        "--tokenizer {}: expected a folder that holds tokenizer.json or tokenizer.model", folder);
+    for (const char* name : tokenizer_names) {
+        model.tokenizer_files.erase(name);
+        carry(model, folder, name);
+    }
+    model.gguf_tokenizer_trouble.clear();
+}
+
+std::string tokenizer_trouble(const ForeignModel& model) {
+    return model.gguf_tokenizer_trouble.empty() ? tokenizer_trouble(model.tokenizer_files)
+                                                : model.gguf_tokenizer_trouble;
 }
 
 model::ForeignTensor ForeignModel::tensor_of(const model::Parameter& p) const {

@@ -17,6 +17,7 @@ struct ForeignModel {
     std::unique_ptr<io::TensorSource> weights;
     model::Architecture architecture;
     std::map<std::string, std::string> tokenizer_files;  ///< name -> content
+    std::string gguf_tokenizer_trouble;                  ///< why a .gguf gave no tokenizer files
     bool gguf = false;
 
     /// Where one of our parameters stands in it.
@@ -26,6 +27,13 @@ struct ForeignModel {
 /// A Hugging Face folder, a .safetensors or .bin file with config.json beside it, or a .gguf. Throws
 /// UserError.
 ForeignModel open_foreign_model(const std::string& path);
+
+/// The tokenizer files of a folder in place of the source's own. Throws UserError unless it holds
+/// tokenizer.json or tokenizer.model.
+void take_tokenizer(ForeignModel& model, const std::string& folder);
+
+/// Why no job can read text with the model's tokenizer; empty where they can. Parses it.
+std::string tokenizer_trouble(const ForeignModel& model);
 
 /// Whether a file of this name belongs to a Hugging Face model, beside weights and config.json: a
 /// tokenizer's, generation_config.json.

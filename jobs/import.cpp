@@ -103,20 +103,38 @@ double copy_tensors(Session& session, const ForeignModel& source, const std::vec
     return bytes;
 }
 
+/// Weights without a tokenizer are of use; that it is missing must not go unseen.
+void tell_tokenizer(Session& session, const ForeignModel& source, const std::string& out) {
+    if (!session.root()) return;
+    const std::string trouble = tokenizer_trouble(source);
+    session.results["tokenizer"] = trouble.empty();
+    if (trouble.empty()) return;
+    session.log().warning(
+        "{}: no tokenizer that can be used: {}\n  {} holds the weights, and no job can read text with it "
+        "alone; "
+        "give import --tokenizer DIR, a folder with the model's tokenizer.json or tokenizer.model, or give "
+        "tokenize and generate --tokenizer PATH",
+        source.path, trouble, out);
+    session.results["tokenizer_trouble"] = trouble;
+}
+
 }  // namespace
 
 int import_model(const std::vector<std::string>& arguments, comm::Mpi&) {
-    std::string from, out, store_dtype;
+    std::string from, out, store_dtype, tokenizer;
     const auto declare = [&](Options& options) {
         options.required("from", from, "a Hugging Face folder, or a .safetensors, .gguf or .bin file");
         options.required("out", out, "M.h5");
         options.add("store-dtype", store_dtype,
                     "f32 or bf16 (default: as the source has it; f16 and quantised become f32)");
+        options.add("tokenizer", tokenizer,
+                    "a folder whose tokenizer files are taken in place of the source's own");
     };
     return run_job("import", arguments, declare, [&](Session& session, const Options&) {
         io::check_output(out, session.common().force);
         const auto stored = parse_store_dtype(store_dtype);
-        const ForeignModel source = open_foreign_model(from);
+        ForeignModel source = open_foreign_model(from);
+        if (!tokenizer.empty()) take_tokenizer(source, tokenizer);
         const auto parameters = model::parameters(source.architecture);
         const auto origins = locate(source, parameters);
         refuse_surplus(source, origins);
@@ -138,6 +156,7 @@ int import_model(const std::vector<std::string>& arguments, comm::Mpi&) {
         session.results["sha256"] = sha256;
         session.results["bytes_per_second"] = bytes / (session.seconds() - begin);
         session.log().result("{}: {} parameters", out, model::parameter_count(source.architecture));
+        tell_tokenizer(session, source, out);
         return exit_code::done;
     });
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
 
 #include "io/publish.hpp"
 #include "jobs/model_file.hpp"
@@ -15,39 +16,67 @@ namespace {
 namespace fs = std::filesystem;
 using tokenizer::Tokenizer;
 
-Tokenizer from_folder(const fs::path& folder) {
-    const auto content = [&](const char* name) {
-        return fs::exists(folder / name) ? io::read_file((folder / name).string()) : std::string();
-    };
-    if (fs::exists(folder / "tokenizer.json"))
-        return Tokenizer::from_json(content("tokenizer.json"), content("tokenizer_config.json"));
-    if (fs::exists(folder / "tokenizer.model"))
-        return Tokenizer::from_sentencepiece(content("tokenizer.model"));
-    fail("{}: the folder holds neither tokenizer.json nor tokenizer.model", folder.string());
+/// A file of a model by its name, or nothing where the model has none of that name.
+using ReadFile = std::function<std::optional<std::string>(const std::string&)>;
+
+/// The one order in which a model's files are looked through; nothing where none is a tokenizer.
+std::optional<Tokenizer> from_files(const ReadFile& read) {
+    if (const auto json = read("tokenizer.json"))
+        return Tokenizer::from_json(*json, read("tokenizer_config.json").value_or(""));
+    if (const auto model = read("tokenizer.model")) return Tokenizer::from_sentencepiece(*model);
+    return std::nullopt;
 }
 
-bool has(const io::TensorFileReader& reader, const char* name) {
+Tokenizer from_folder(const fs::path& folder) {
+    const auto tokenizer = from_files([&](const std::string& name) {
+        const fs::path path = folder / name;
+        return fs::exists(path) ? std::optional(io::read_file(path.string())) : std::nullopt;
+    });
+    ESPALIER_REQUIRE(tokenizer, "{}: the folder holds neither tokenizer.json nor tokenizer.model",
+                     folder.string());
+    return *tokenizer;
+}
+
+bool has(const io::TensorFileReader& reader, const std::string& name) {
     const auto& names = reader.byte_names();
     return std::find(names.begin(), names.end(), name) != names.end();
 }
 
 Tokenizer from_model_file(const std::string& path) {
     const io::TensorFileReader reader(path, MPI_COMM_SELF, model_format);
-    if (has(reader, "tokenizer/tokenizer.json")) {
-        return Tokenizer::from_json(reader.read_bytes("tokenizer/tokenizer.json"),
-                                    has(reader, "tokenizer/tokenizer_config.json")
-                                        ? reader.read_bytes("tokenizer/tokenizer_config.json")
-                                        : "");
+    const auto read = [&](const std::string& name) {
+        const std::string inside = "tokenizer/" + name;
+        return has(reader, inside) ? std::optional(reader.read_bytes(inside)) : std::nullopt;
+    };
+    std::string why = "the model carries no tokenizer";
+    try {
+        if (const auto tokenizer = from_files(read)) return *tokenizer;
+    } catch (const UserError& e) {
+        why = fmt::format("the tokenizer inside cannot be used: {}", e.what());
     }
-    if (has(reader, "tokenizer/tokenizer.model"))
-        return Tokenizer::from_sentencepiece(reader.read_bytes("tokenizer/tokenizer.model"));
-    fail("{}: the model carries no tokenizer; give --tokenizer PATH of a tokenizer.json", path);
+    fail(
+        "{}: {}\n  import --tokenizer DIR puts one into the model; tokenize and generate take --tokenizer "
+        "PATH, a "
+        "tokenizer.json, tokenizer.model or .gguf",
+        path, why);
 }
 
 }  // namespace
 
 bool carries_tokenizer(const io::TensorFileReader& model) {
     return has(model, "tokenizer/tokenizer.json") || has(model, "tokenizer/tokenizer.model");
+}
+
+std::string tokenizer_trouble(const std::map<std::string, std::string>& files) {
+    try {
+        const auto tokenizer = from_files([&](const std::string& name) {
+            const auto found = files.find(name);
+            return found == files.end() ? std::nullopt : std::optional(found->second);
+        });
+        return tokenizer ? "" : "there is neither tokenizer.json nor tokenizer.model";
+    } catch (const UserError& e) {
+        return e.what();
+    }
 }
 
 std::vector<int64_t> ends_of_text(const ModelFile& model) {
@@ -60,9 +89,9 @@ std::vector<int64_t> ends_of_text(const ModelFile& model) {
     return out;
 }
 
-std::optional<tokenizer::GgufVocabulary> gguf_vocabulary(const io::GgufFile& file) {
+tokenizer::GgufVocabulary gguf_vocabulary(const io::GgufFile& file) {
     const auto model = file.text("tokenizer.ggml.model");
-    if (!model || *model != "gpt2") return std::nullopt;
+    ESPALIER_REQUIRE(model, "GGUF: the file names no tokenizer (tokenizer.ggml.model)");
     tokenizer::GgufVocabulary out;
     out.model = *model;
     out.pre = file.text("tokenizer.ggml.pre").value_or("");
@@ -85,15 +114,7 @@ namespace {
 
 Tokenizer open_any(const std::string& path) {
     if (fs::is_directory(path)) return from_folder(path);
-    if (path.ends_with(".gguf")) {
-        const auto file = io::open_gguf(path);
-        const auto vocabulary = gguf_vocabulary(*file);
-        ESPALIER_REQUIRE(vocabulary.has_value(),
-                         "its tokenizer ({}) is not byte-level BPE; give the model's tokenizer.json or "
-                         "tokenizer.model instead",
-                         file->text("tokenizer.ggml.model").value_or("none"));
-        return Tokenizer::from_gguf(*vocabulary);
-    }
+    if (path.ends_with(".gguf")) return Tokenizer::from_gguf(gguf_vocabulary(*io::open_gguf(path)));
     if (path.ends_with(".h5")) return from_model_file(path);
     if (path.ends_with(".model")) return Tokenizer::from_sentencepiece(io::read_file(path));
     if (path.ends_with(".json")) {

@@ -1,6 +1,7 @@
 // Tokenizers, wherever they are kept.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -13,8 +14,9 @@ namespace espalier::jobs {
 
 class ModelFile;
 
-/// The vocabulary of a GGUF file, or nothing where it has none that tokenizer.json can hold.
-std::optional<tokenizer::GgufVocabulary> gguf_vocabulary(const io::GgufFile& file);
+/// The vocabulary of a GGUF file, of whatever kind. Throws UserError where it names none or a key holds
+/// something else than its name says.
+tokenizer::GgufVocabulary gguf_vocabulary(const io::GgufFile& file);
 
 /// Whether a model file has a tokenizer inside.
 bool carries_tokenizer(const io::TensorFileReader& model);
@@ -22,6 +24,10 @@ bool carries_tokenizer(const io::TensorFileReader& model);
 /// Ids that end a text: the architecture's, then those of a generation_config.json in the file, by which
 /// transformers stops.
 std::vector<int64_t> ends_of_text(const ModelFile& model);
+
+/// Why no job can read text with the tokenizer among these files of a model (name -> content): there is none,
+/// or one of a kind that is not supported, or a damaged one. Empty where they can.
+std::string tokenizer_trouble(const std::map<std::string, std::string>& files);
 
 /// A tokenizer.json, a SentencePiece .model, a .gguf, an M.h5 with its tokenizer inside, or a folder that
 /// holds one of the first two. Throws UserError for anything else.

@@ -44,8 +44,7 @@ void set_split(const std::string& pre, Definition& definition) {
     ESPALIER_REQUIRE(
         found != pre_tokenizations.end(),
         "GGUF: tokenizer.ggml.pre '{}' is not supported; supported: default, gpt-2, smollm, llama-bpe "
-        "(llama3, "
-        "llama-v3, smaug-bpe), qwen2 (deepseek-r1-qwen), tekken; or give the model's tokenizer.json",
+        "(llama3, llama-v3, smaug-bpe), qwen2 (deepseek-r1-qwen), tekken",
         pre);
     if (found->pattern == nullptr) {
         definition.gpt2_split = true;
@@ -91,11 +90,9 @@ std::pair<std::string, std::string> merge(const std::string& text, size_t rank) 
 }  // namespace
 
 Definition definition_of(const GgufVocabulary& vocabulary) {
-    ESPALIER_REQUIRE(
-        vocabulary.model == "gpt2",
-        "GGUF: tokenizer.ggml.model '{}' is not supported; supported: gpt2 (byte-level BPE). Give the "
-        "model's tokenizer.json or SentencePiece .model instead",
-        vocabulary.model);
+    ESPALIER_REQUIRE(vocabulary.model == "gpt2",
+                     "GGUF: tokenizer.ggml.model '{}' is not supported; supported: gpt2 (byte-level BPE)",
+                     vocabulary.model);
     ESPALIER_REQUIRE(
         vocabulary.token_types.empty() || vocabulary.token_types.size() == vocabulary.tokens.size(),
         "GGUF: {} tokens but {} token types; the file is damaged", vocabulary.tokens.size(),
