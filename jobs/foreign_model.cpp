@@ -13,6 +13,7 @@
 #include "src/json/parse.hpp"
 #include "src/model/architecture_json.hpp"
 #include "src/model/gguf_metadata.hpp"
+#include "src/tokenizer/unicode.hpp"
 
 namespace espalier::jobs {
 namespace {
@@ -81,11 +82,9 @@ std::vector<float> rope_factors(const io::TensorSource& weights) {
 
 /// What keeps a tokenizer from being read is no reason to leave the weights.
 void read_gguf_tokenizer(ForeignModel& out, const io::GgufFile& file) try {
-    const auto tokenizer = tokenizer::Tokenizer::from_gguf(gguf_vocabulary(file));
-    out.tokenizer_files = {{"tokenizer.json", tokenizer.to_json()},
-                           {"tokenizer_config.json", tokenizer.config_json()}};
+    out.tokenizer_files = tokenizer::files_of(gguf_vocabulary(file));
 } catch (const UserError& e) {
-    out.gguf_tokenizer_trouble = e.what();
+    out.gguf_tokenizer_trouble = tokenizer::replace_invalid(e.what());  // it may quote the file
 }
 
 void read_gguf(ForeignModel& out) {

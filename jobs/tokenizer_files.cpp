@@ -21,9 +21,9 @@ using ReadFile = std::function<std::optional<std::string>(const std::string&)>;
 
 /// The one order in which a model's files are looked through; nothing where none is a tokenizer.
 std::optional<Tokenizer> from_files(const ReadFile& read) {
-    if (const auto json = read("tokenizer.json"))
-        return Tokenizer::from_json(*json, read("tokenizer_config.json").value_or(""));
-    if (const auto model = read("tokenizer.model")) return Tokenizer::from_sentencepiece(*model);
+    const auto config = [&] { return read("tokenizer_config.json").value_or(""); };
+    if (const auto json = read("tokenizer.json")) return Tokenizer::from_json(*json, config());
+    if (const auto model = read("tokenizer.model")) return Tokenizer::from_sentencepiece(*model, config());
     return std::nullopt;
 }
 
@@ -102,8 +102,13 @@ tokenizer::GgufVocabulary gguf_vocabulary(const io::GgufFile& file) {
     out.eos = file.integer("tokenizer.ggml.eos_token_id");
     out.unk = file.integer("tokenizer.ggml.unknown_token_id");
     out.pad = file.integer("tokenizer.ggml.padding_token_id");
-    out.add_bos = file.boolean("tokenizer.ggml.add_bos_token").value_or(false);
+    // Files older than the key are SentencePiece's, and llama.cpp and transformers add bos to their texts.
+    out.add_bos = file.boolean("tokenizer.ggml.add_bos_token").value_or(is_sentencepiece(out));
     out.add_eos = file.boolean("tokenizer.ggml.add_eos_token").value_or(false);
+    if (is_sentencepiece(out)) {
+        out.scores = file.reals("tokenizer.ggml.scores").value_or(std::vector<double>{});
+        out.add_space_prefix = file.boolean("tokenizer.ggml.add_space_prefix").value_or(true);
+    }
     out.chat_template = file.text("tokenizer.chat_template");
     if (const auto architecture = file.text("general.architecture"))
         out.context_length = file.integer(*architecture + ".context_length");
@@ -116,12 +121,12 @@ Tokenizer open_any(const std::string& path) {
     if (fs::is_directory(path)) return from_folder(path);
     if (path.ends_with(".gguf")) return Tokenizer::from_gguf(gguf_vocabulary(*io::open_gguf(path)));
     if (path.ends_with(".h5")) return from_model_file(path);
-    if (path.ends_with(".model")) return Tokenizer::from_sentencepiece(io::read_file(path));
-    if (path.ends_with(".json")) {
-        const fs::path config = fs::path(path).parent_path() / "tokenizer_config.json";
-        return Tokenizer::from_json(io::read_file(path),
-                                    fs::exists(config) ? io::read_file(config.string()) : "");
-    }
+    const auto config = [&] {
+        const fs::path beside = fs::path(path).parent_path() / "tokenizer_config.json";
+        return fs::exists(beside) ? io::read_file(beside.string()) : "";
+    };
+    if (path.ends_with(".model")) return Tokenizer::from_sentencepiece(io::read_file(path), config());
+    if (path.ends_with(".json")) return Tokenizer::from_json(io::read_file(path), config());
     fail(
         "not a tokenizer; expected tokenizer.json, tokenizer.model, a .gguf, an M.h5 or a folder with one of "
         "the first two");

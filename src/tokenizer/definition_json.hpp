@@ -1,6 +1,7 @@
 // tokenizer.json and tokenizer_config.json of Hugging Face, read and written.
 #pragma once
 
+#include "src/json/field.hpp"
 #include "src/tokenizer/definition.hpp"
 
 namespace espalier::tokenizer {
@@ -11,6 +12,9 @@ Definition parse_definition(std::string_view tokenizer_json);
 /// Adds what a tokenizer_config.json tells: special tokens, chat template, longest input. A special token
 /// that the vocabulary lacks stays unknown.
 void apply_config(std::string_view tokenizer_config_json, Definition& definition);
+
+/// The content of a special token such as "bos_token" in a tokenizer_config.json, where it has one.
+std::optional<std::string> token_named(const JsonField& config, const char* name);
 
 std::string tokenizer_json(const Definition& definition);
 std::string tokenizer_config_json(const Definition& definition);

@@ -1,7 +1,6 @@
 #include <limits>
 
 #include "src/core/error.hpp"
-#include "src/json/field.hpp"
 #include "src/json/parse.hpp"
 #include "src/tokenizer/definition_json.hpp"
 #include "src/tokenizer/merges.hpp"
@@ -198,13 +197,18 @@ std::optional<int32_t> id_of(const Definition& definition, std::string_view toke
     return found == definition.vocabulary.end() ? std::nullopt : std::optional(found->second);
 }
 
+std::optional<std::string> token_named(const JsonField& config, const char* name) {
+    if (!config.has(name)) return std::nullopt;
+    const JsonField token = config.at(name);
+    return token.value().is_object() ? token.at("content").text() : token.text();
+}
+
 void apply_config(std::string_view text, Definition& definition) {
     const nlohmann::json document = parse_json(text, "tokenizer_config.json", rules);
     const JsonField root(document, "tokenizer_config.json");
     const auto named = [&](const char* name) -> std::optional<int32_t> {
-        if (!root.has(name)) return std::nullopt;
-        const JsonField token = root.at(name);
-        return id_of(definition, token.value().is_object() ? token.at("content").text() : token.text());
+        const auto token = token_named(root, name);
+        return token ? id_of(definition, *token) : std::nullopt;
     };
     definition.special = {named("bos_token"), named("eos_token"), named("unk_token"), named("pad_token")};
     if (root.has("chat_template") && root.at("chat_template").value().is_string())

@@ -53,14 +53,6 @@ void set_split(const std::string& pre, Definition& definition) {
     }
 }
 
-std::optional<int32_t> checked(std::optional<int64_t> id, const char* key, const GgufVocabulary& vocabulary) {
-    if (!id) return std::nullopt;
-    ESPALIER_REQUIRE(0 <= *id && *id < static_cast<int64_t>(vocabulary.tokens.size()),
-                     "GGUF: tokenizer.ggml.{} is {}, but there are {} tokens; the file is damaged", key, *id,
-                     vocabulary.tokens.size());
-    return static_cast<int32_t>(*id);
-}
-
 // Control tokens, user-defined ones, and the four that have a part. One that is not written in the byte
 // alphabet is an ordinary token of the vocabulary.
 void add_tokens(const GgufVocabulary& vocabulary, Definition& definition) {
@@ -89,9 +81,19 @@ std::pair<std::string, std::string> merge(const std::string& text, size_t rank) 
 
 }  // namespace
 
+std::optional<int32_t> checked_id(std::optional<int64_t> id, const char* key,
+                                  const GgufVocabulary& vocabulary) {
+    if (!id) return std::nullopt;
+    ESPALIER_REQUIRE(0 <= *id && *id < static_cast<int64_t>(vocabulary.tokens.size()),
+                     "GGUF: tokenizer.ggml.{} is {}, but there are {} tokens; the file is damaged", key, *id,
+                     vocabulary.tokens.size());
+    return static_cast<int32_t>(*id);
+}
+
 Definition definition_of(const GgufVocabulary& vocabulary) {
     ESPALIER_REQUIRE(vocabulary.model == "gpt2",
-                     "GGUF: tokenizer.ggml.model '{}' is not supported; supported: gpt2 (byte-level BPE)",
+                     "GGUF: tokenizer.ggml.model '{}' is not supported; supported: gpt2 (byte-level BPE) and "
+                     "llama (SentencePiece)",
                      vocabulary.model);
     ESPALIER_REQUIRE(
         vocabulary.token_types.empty() || vocabulary.token_types.size() == vocabulary.tokens.size(),
@@ -109,10 +111,10 @@ Definition definition_of(const GgufVocabulary& vocabulary) {
         require_utf8(vocabulary.merges[rank], fmt::format("GGUF: tokenizer.ggml.merges[{}]", rank));
         definition.merges.push_back(merge(vocabulary.merges[rank], rank));
     }
-    definition.special = {checked(vocabulary.bos, "bos_token_id", vocabulary),
-                          checked(vocabulary.eos, "eos_token_id", vocabulary),
-                          checked(vocabulary.unk, "unknown_token_id", vocabulary),
-                          checked(vocabulary.pad, "padding_token_id", vocabulary)};
+    definition.special = {checked_id(vocabulary.bos, "bos_token_id", vocabulary),
+                          checked_id(vocabulary.eos, "eos_token_id", vocabulary),
+                          checked_id(vocabulary.unk, "unknown_token_id", vocabulary),
+                          checked_id(vocabulary.pad, "padding_token_id", vocabulary)};
     add_tokens(vocabulary, definition);
     ESPALIER_REQUIRE(
         !vocabulary.add_bos || definition.special.bos,

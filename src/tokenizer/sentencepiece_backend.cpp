@@ -3,6 +3,8 @@
 #include <sentencepiece_processor.h>
 
 #include "src/core/error.hpp"
+#include "src/json/parse.hpp"
+#include "src/tokenizer/definition_json.hpp"
 #include "src/tokenizer/unicode.hpp"
 
 namespace espalier::tokenizer {
@@ -14,7 +16,7 @@ std::optional<int32_t> present(int id) {
 
 }  // namespace
 
-SentencePieceBackend::SentencePieceBackend(std::string_view model)
+SentencePieceBackend::SentencePieceBackend(std::string_view model, std::string_view tokenizer_config_json)
     : processor_(std::make_unique<sentencepiece::SentencePieceProcessor>()) {
     const auto status = processor_->LoadFromSerializedProto(model);
     ESPALIER_REQUIRE(
@@ -23,14 +25,35 @@ SentencePieceBackend::SentencePieceBackend(std::string_view model)
         status.ToString());
     special_ = {present(processor_->bos_id()), present(processor_->eos_id()), present(processor_->unk_id()),
                 present(processor_->pad_id())};
+    if (!tokenizer_config_json.empty()) apply_config(tokenizer_config_json);
 }
 
 SentencePieceBackend::~SentencePieceBackend() = default;
 
-std::vector<int32_t> SentencePieceBackend::encode(std::string_view utf8, Special) const {
+void SentencePieceBackend::apply_config(std::string_view tokenizer_config_json) {
+    const nlohmann::json document =
+        parse_json(tokenizer_config_json, "tokenizer_config.json", {.unique_keys = false});
+    const JsonField root(document, "tokenizer_config.json");
+    const auto take = [&](const char* name, std::optional<int32_t>& special) {
+        if (const auto named = token_named(root, name))
+            if (const auto found = id(*named)) special = found;
+    };
+    take("bos_token", special_.bos);
+    take("eos_token", special_.eos);
+    take("unk_token", special_.unk);
+    take("pad_token", special_.pad);
+    if (root.flag("add_bos_token", false) && special_.bos) before_ = {*special_.bos};
+    if (root.flag("add_eos_token", false) && special_.eos) after_ = {*special_.eos};
+}
+
+std::vector<int32_t> SentencePieceBackend::encode(std::string_view utf8, Special special) const {
     std::vector<int> ids;
     const auto status = processor_->Encode(utf8, &ids);
     ESPALIER_REQUIRE(status.ok(), "SentencePiece cannot encode the text: {}", status.ToString());
+    if (special == Special::add) {
+        ids.insert(ids.begin(), before_.begin(), before_.end());
+        ids.insert(ids.end(), after_.begin(), after_.end());
+    }
     return ids;
 }
 

@@ -11,7 +11,7 @@ namespace espalier::tokenizer {
 
 class SentencePieceBackend final : public Backend {
 public:
-    explicit SentencePieceBackend(std::string_view model);
+    SentencePieceBackend(std::string_view model, std::string_view tokenizer_config_json);
     ~SentencePieceBackend() override;
 
     std::vector<int32_t> encode(std::string_view utf8, Special special) const override;
@@ -24,8 +24,11 @@ public:
     std::string config_json() const override;
 
 private:
+    void apply_config(std::string_view tokenizer_config_json);
+
     std::unique_ptr<sentencepiece::SentencePieceProcessor> processor_;
     SpecialIds special_;
+    std::vector<int32_t> before_, after_;  ///< ids that Special::add puts around a text
 };
 
 }  // namespace espalier::tokenizer

@@ -4,6 +4,7 @@
 #include "src/tokenizer/definition_json.hpp"
 #include "src/tokenizer/gguf_vocabulary.hpp"
 #include "src/tokenizer/sentencepiece_backend.hpp"
+#include "src/tokenizer/sentencepiece_model.hpp"
 #include "src/tokenizer/unicode.hpp"
 
 namespace espalier::tokenizer {
@@ -15,11 +16,22 @@ Tokenizer Tokenizer::from_json(std::string_view tokenizer_json, std::string_view
 }
 
 Tokenizer Tokenizer::from_gguf(const GgufVocabulary& vocabulary) {
+    if (is_sentencepiece(vocabulary))
+        return from_sentencepiece(sentencepiece_model(vocabulary), sentencepiece_config(vocabulary));
     return Tokenizer(std::make_shared<ByteLevelBpe>(definition_of(vocabulary)));
 }
 
-Tokenizer Tokenizer::from_sentencepiece(std::string_view model) {
-    return Tokenizer(std::make_shared<SentencePieceBackend>(model));
+Tokenizer Tokenizer::from_sentencepiece(std::string_view model, std::string_view tokenizer_config_json) {
+    return Tokenizer(std::make_shared<SentencePieceBackend>(model, tokenizer_config_json));
+}
+
+std::map<std::string, std::string> files_of(const GgufVocabulary& vocabulary) {
+    require_utf8(vocabulary.chat_template.value_or(""), "GGUF: tokenizer.chat_template");
+    const Tokenizer tokenizer = Tokenizer::from_gguf(vocabulary);  // refuses what would not be read again
+    if (is_sentencepiece(vocabulary))
+        return {{"tokenizer.model", sentencepiece_model(vocabulary)},
+                {"tokenizer_config.json", sentencepiece_config(vocabulary)}};
+    return {{"tokenizer.json", tokenizer.to_json()}, {"tokenizer_config.json", tokenizer.config_json()}};
 }
 
 std::vector<int32_t> Tokenizer::encode(std::string_view utf8, Special special) const {

@@ -15,7 +15,8 @@ struct GgufVocabulary;
 class Backend;
 
 /// Whether encode() puts the beginning-of-text and end-of-text tokens around the ids, where the tokenizer's
-/// post-processor says so. A SentencePiece model has no post-processor: nothing is added.
+/// post-processor says so, or add_bos_token and add_eos_token of the tokenizer_config.json beside a
+/// SentencePiece model.
 enum class Special { add, none };
 enum class SkipSpecial { yes, no };
 
@@ -32,11 +33,14 @@ public:
     /// not supported and those that are.
     static Tokenizer from_json(std::string_view tokenizer_json, std::string_view tokenizer_config_json = {});
 
-    /// The byte-level BPE of a GGUF file. Gives the ids that transformers gives for the same file.
+    /// The tokenizer of a GGUF file: of byte-level BPE, with the ids that transformers gives for the same
+    /// file; of SentencePiece, with those of the `.model` that the file was made of.
     static Tokenizer from_gguf(const GgufVocabulary& vocabulary);
 
-    /// The bytes of a SentencePiece `.model`, read by libsentencepiece.
-    static Tokenizer from_sentencepiece(std::string_view model);
+    /// The bytes of a SentencePiece `.model`, read by libsentencepiece. `tokenizer_config_json`, where the
+    /// model has one, says what Special::add adds, and names bos, eos, unk and pad where they are others than
+    /// the model's own. Special tokens that stand in a text are text.
+    static Tokenizer from_sentencepiece(std::string_view model, std::string_view tokenizer_config_json = {});
 
     /// UserError with the position when the text is not UTF-8, or holds 2 GiB or more. A byte that the
     /// vocabulary has no token for, and no unknown token to stand in, has no id (SmolLM2 lacks six control

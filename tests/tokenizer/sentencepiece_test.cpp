@@ -1,10 +1,10 @@
-// A SentencePiece model trained on the spot.
+// SentencePiece models.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sentencepiece_trainer.h>
 
 #include "src/core/error.hpp"
 #include "src/tokenizer/tokenizer.hpp"
+#include "tests/tokenizer/trained_sentencepiece.hpp"
 
 namespace espalier::test {
 namespace {
@@ -16,29 +16,8 @@ using tokenizer::Special;
 using tokenizer::Tokenizer;
 using Ids = std::vector<int32_t>;
 
-class Sentences : public sentencepiece::SentenceIterator {
-public:
-    bool done() const override { return left_ == 0; }
-    void Next() override { --left_; }
-    const std::string& value() const override { return text_; }
-    sentencepiece::util::Status status() const override { return {}; }
-
-private:
-    int left_ = 50;
-    std::string text_ = "the theory of the thing is that things tie in the end";
-};
-
 const std::string& model() {
-    static const std::string bytes = [] {
-        std::string proto;
-        Sentences sentences;
-        const auto status = sentencepiece::SentencePieceTrainer::Train(
-            "--model_type=bpe --vocab_size=300 --byte_fallback=true --hard_vocab_limit=false --pad_id=3 "
-            "--character_coverage=1.0 --minloglevel=2",
-            &sentences, &proto);
-        if (!status.ok()) throw std::runtime_error(status.ToString());
-        return proto;
-    }();
+    static const std::string bytes = trained_sentencepiece();
     return bytes;
 }
 
@@ -52,10 +31,23 @@ TEST(SentencePiece, RoundTripsTextIncludingWhatItNeverSaw) {
     EXPECT_LT(tokenizer.encode("the thing", Special::none).size(), 5u);
 }
 
-TEST(SentencePiece, AddsNothingAroundTheText) {
+TEST(SentencePiece, AddsNothingAroundTheTextByItself) {
     const Tokenizer tokenizer = Tokenizer::from_sentencepiece(model());
 
     EXPECT_EQ(tokenizer.encode("the", Special::add), tokenizer.encode("the", Special::none));
+}
+
+TEST(SentencePiece, AddsWhatItsTokenizerConfigAsksFor) {
+    const Tokenizer tokenizer = Tokenizer::from_sentencepiece(
+        model(), R"({"add_bos_token": true, "add_eos_token": true, "eos_token": {"content": "<pad>"}})");
+    Ids expected = Tokenizer::from_sentencepiece(model()).encode("the", Special::none);
+
+    EXPECT_EQ(tokenizer.encode("the", Special::none), expected);
+    EXPECT_EQ(tokenizer.eos(), 3);
+    EXPECT_EQ(tokenizer.bos(), 1);
+    expected.insert(expected.begin(), 1);
+    expected.push_back(3);
+    EXPECT_EQ(tokenizer.encode("the", Special::add), expected);
 }
 
 TEST(SentencePiece, KnowsItsSpecialTokens) {
