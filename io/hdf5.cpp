@@ -1,6 +1,8 @@
 #include "io/hdf5.hpp"
 
 #include <array>
+#include <cerrno>
+#include <cstdlib>
 
 namespace espalier::io::hdf5 {
 namespace {
@@ -10,9 +12,23 @@ constexpr hsize_t large = hsize_t{16} << 20, alignment = hsize_t{1} << 20;
 // Metadata is laid down in blocks of this size, so that opening a file of many tensors reads few places.
 constexpr hsize_t metadata_block = hsize_t{64} << 10;
 
+struct Cause {
+    std::string description;
+    int system_error = 0;
+};
+
+/// HDF5 has no other place for it: its drivers write "..., errno = 5, error message = ...".
+int system_error_in(const std::string& description) {
+    constexpr std::string_view field = "errno = ";
+    const size_t at = description.rfind(field);
+    return at == std::string::npos ? 0 : std::atoi(description.c_str() + at + field.size());
+}
+
 herr_t keep_innermost(unsigned, const H5E_error2_t* error, void* out) {
-    *static_cast<std::string*>(out) =
-        fmt::format("{} ({})", error->desc ? error->desc : "", error->func_name);
+    auto& cause = *static_cast<Cause*>(out);
+    cause.description = error->desc ? error->desc : "";
+    cause.system_error = error->min_num == H5E_NOSPACE ? ENOMEM : system_error_in(cause.description);
+    cause.description += fmt::format(" ({})", error->func_name);
     return 1;  // upward: the first is the innermost
 }
 
@@ -47,10 +63,10 @@ Datatype bf16_type() {
 }  // namespace
 
 void throw_error(const char* call) {
-    std::string reason;
-    H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, keep_innermost, &reason);
-    throw Error(fmt::format("HDF5: {} failed: {}",
-                            std::string_view(call).substr(0, std::string_view(call).find('(')), reason));
+    Cause cause;
+    H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, keep_innermost, &cause);
+    const std::string_view name = std::string_view(call).substr(0, std::string_view(call).find('('));
+    throw Error(fmt::format("HDF5: {} failed: {}", name, cause.description), cause.system_error);
 }
 
 File create_file(const std::string& path) {

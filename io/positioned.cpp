@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "io/damage.hpp"
 #include "src/core/error.hpp"
 
 namespace espalier::io {
@@ -57,7 +58,8 @@ void read_at(int descriptor, int64_t offset, std::span<std::byte> bytes, const s
         const ssize_t n = ::pread(descriptor, bytes.data(), std::min(bytes.size(), largest_transfer), offset);
         if (n < 0 && errno == EINTR) continue;
         ESPALIER_REQUIRE(n >= 0, "cannot read {}: {}", path, std::strerror(errno));
-        ESPALIER_REQUIRE(n > 0, "{} is truncated: it ends at byte {}, {} bytes too early", path, offset,
+        if (n == 0)
+            fail_damaged("{} is truncated: it ends at byte {}, {} bytes too early", path, offset,
                          bytes.size());
         bytes = bytes.subspan(static_cast<size_t>(n));
         offset += n;

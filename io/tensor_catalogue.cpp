@@ -7,6 +7,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "io/damage.hpp"
 #include "io/sha256.hpp"
 
 namespace espalier::io {
@@ -183,13 +184,14 @@ Catalogue read_catalogue(const std::string& path) {
         check(catalogue, status.st_size);
         return catalogue;
     } catch (const hdf5::Error& error) {
-        fail(
+        if (error.system_error() != 0) fail("cannot read {}: {}", path, std::strerror(error.system_error()));
+        fail_damaged(
             "{} is damaged, cut short or not one of espalier's HDF5 files ({}); use another copy or make it "
             "again",
             path, error.what());
     } catch (const UserError& error) {
-        fail("{} is damaged or not one of espalier's files: {}; use another copy or make it again", path,
-             error.what());
+        fail_damaged("{} is damaged or not one of espalier's files: {}; use another copy or make it again",
+                     path, error.what());
     }
 }
 

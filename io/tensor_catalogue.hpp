@@ -28,8 +28,8 @@ struct Catalogue {
     std::string metadata_sha256() const;
 };
 
-/// Checks HDF5's structure, both hashes and that every tensor lies inside the file; UserError naming the
-/// file.
+/// Checks HDF5's structure, both hashes and that every tensor lies inside the file; DamagedFile, or UserError
+/// where the system cannot read it, naming the file.
 Catalogue read_catalogue(const std::string& path);
 
 std::string serialised(const Catalogue& catalogue);

@@ -78,11 +78,12 @@ private:
     std::unique_ptr<State> state_;
 };
 
-/// Reading. Collective calls as for the writer.
+/// Reading. Collective calls as for the writer. What is not as it was written is a DamagedFile
+/// (io/damage.hpp); what the system cannot read, or what is of another kind, a UserError only.
 class TensorFileReader {
 public:
-    /// Collective. Throws UserError when the file is missing, not HDF5, damaged, not of ours, or its root
-    /// attribute `format` is not `format` (empty: any).
+    /// Collective. Throws DamagedFile when the file is cut short, not HDF5 or not of ours; UserError when it
+    /// is missing, cannot be read, or its root attribute `format` is not `format` (empty: any).
     TensorFileReader(std::string path, MPI_Comm comm, const std::string& format);
     ~TensorFileReader();
     TensorFileReader(TensorFileReader&&) noexcept;
@@ -105,7 +106,7 @@ public:
     std::string content_sha256() const { return text("content_sha256"); }
 
     /// Collective. Compares what was counted since the last call, for every tensor of which all elements were
-    /// counted, with the stored checksums; throws UserError naming file and tensor on a mismatch.
+    /// counted, with the stored checksums; throws DamagedFile naming file and tensor on a mismatch.
     void verify();
     /// Collective. Reads everything once, split evenly over the ranks, and verifies it, content_sha256 too.
     void verify_all();

@@ -6,6 +6,7 @@
 
 #include "io/checksum.hpp"
 #include "io/collective.hpp"
+#include "io/damage.hpp"
 #include "io/descriptor.hpp"
 #include "io/hyperslab.hpp"
 #include "io/positioned.hpp"
@@ -135,8 +136,8 @@ std::string TensorFileReader::read_bytes(const std::string& name) const {
             std::string content(static_cast<size_t>(entry.spec.size()), '\0');
             const auto bytes = std::as_writable_bytes(std::span(content));
             read_at(s.data->get(), entry.offset, bytes, s.path);
-            ESPALIER_REQUIRE(checksum_of_run(bytes.data(), 1, 0, entry.spec.size()) == entry.checksum,
-                             "{} is damaged: {} does not match its checksum; use another copy", s.path, name);
+            if (checksum_of_run(bytes.data(), 1, 0, entry.spec.size()) != entry.checksum)
+                fail_damaged("{} is damaged: {} does not match its checksum; use another copy", s.path, name);
             return content;
         }
         fail("{} has no {}", s.path, name);
@@ -178,10 +179,10 @@ void TensorFileReader::State::compare(const Counted& mine) const {
             throw InternalError(fmt::format("{}: {} elements counted of the {} of {}", path, elements[i],
                                             size, entry.spec.name));
         }
-        ESPALIER_REQUIRE(
-            elements[i] < size || checksums[i] == entry.checksum,
-            "{} is damaged: the tensor {} does not match its checksum; use another copy or make it again",
-            path, entry.spec.name);
+        if (elements[i] == size && checksums[i] != entry.checksum)
+            fail_damaged(
+                "{} is damaged: the tensor {} does not match its checksum; use another copy or make it again",
+                path, entry.spec.name);
     }
 }
 

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "io/damage.hpp"
 #include "io/publish.hpp"
 #include "kernels/elementwise.hpp"
 #include "src/core/error.hpp"
@@ -58,6 +59,14 @@ std::vector<Found> find_checkpoints(const Session& session, const std::string& r
     for (size_t at = 0; at < list.size(); at = list.find('\n', at) + 1)
         names.push_back(list.substr(at, list.find('\n', at) - at));
     return by_step(rundir, names);
+}
+
+/// Collective. The checkpoint that `latest` names; empty where there is none.
+std::string latest_of(const Session& session, const std::string& rundir) {
+    std::string name;
+    if (session.root() && fs::exists(rundir + "/latest")) name = io::read_file(rundir + "/latest");
+    name = session.world().broadcast(name);
+    return name.substr(0, name.find('\n'));
 }
 
 constexpr std::array groups{"parameters/", "first_moment/", "second_moment/"};
@@ -273,6 +282,20 @@ void Checkpoints::count(const Writing& ended) {
 
 std::optional<RunState> Checkpoints::read() {
     const auto all = find_checkpoints(session_, rundir_);
+    const std::string latest = latest_of(session_, rundir_);
+    if (all.empty()) {
+        // The run would begin anew over all that it has learned.
+        ESPALIER_REQUIRE(latest.empty(),
+                         "{0}: its file latest names {1}, and there is no checkpoint in {0}/checkpoints; "
+                         "bring one back, or start over with --resume never --force",
+                         rundir_, latest);
+        return std::nullopt;
+    }
+    const bool there = latest.empty() || std::any_of(all.begin(), all.end(), [&](const Found& found) {
+                           return found.path == rundir_ + "/" + latest;
+                       });
+    if (session_.root() && !there)
+        session_.log().warning("{}: its file latest names {}, which is not there", rundir_, latest);
     std::vector<std::string> passed_over;
     for (const auto& found : all) {
         std::string damage;
@@ -287,14 +310,11 @@ std::optional<RunState> Checkpoints::read() {
         if (session_.root()) session_.log().warning("{}\n  going on from the checkpoint before it", damage);
         passed_over.push_back(found.path);
     }
-    ESPALIER_REQUIRE(
-        all.empty(),
-        "{}: no checkpoint of this run is whole; start over with --resume never --force, or bring one back",
-        folder_of(rundir_));
-    return std::nullopt;
+    fail("{}: no checkpoint of this run is whole; start over with --resume never --force, or bring one back",
+         folder_of(rundir_));
 }
 
-/// The state of one file, or what is wrong with it.
+/// The state of one file, or how it is damaged.
 std::optional<RunState> Checkpoints::read(const std::string& path, std::string& damage) {
     nlohmann::ordered_json then;
     RunState state;
@@ -311,9 +331,14 @@ std::optional<RunState> Checkpoints::read(const std::string& path, std::string& 
             }
             t.optimizer->publish_master(session_.context());
         }
-    } catch (const UserError& e) {
+    } catch (const io::DamagedFile& e) {
         damage = e.what();
         return std::nullopt;
+    } catch (const UserError& e) {
+        fail(
+            "{}\n  it may well be whole and is left as it is: start again when what keeps it from being read "
+            "is mended, or move it away to go on from the checkpoint before it",
+            e.what());
     }
     ESPALIER_REQUIRE(then == configuration_,
                      "{}: this run was started with other options, so its checkpoint cannot go on:{}\n  "

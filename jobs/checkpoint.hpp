@@ -47,9 +47,9 @@ public:
                 std::vector<Trained> trained, nlohmann::ordered_json configuration, int64_t keep);
     ~Checkpoints();
 
-    /// Collective. Reads the newest whole checkpoint, telling which are passed over and why, and calling
-    /// those NAME.damaged from then on; nothing where there is none at all. Throws UserError when none is
-    /// whole, or the run was started with other options.
+    /// Collective. Reads the newest whole checkpoint, telling which are passed over as damaged, and calling
+    /// those NAME.damaged from then on; nothing where there has been none. Throws UserError when none is
+    /// whole, all are gone, one cannot be read for another reason, or the run was started with other options.
     std::optional<RunState> read();
 
     /// Collective. Writes the state as it is now while training goes on; finish() ends it. Ends an earlier

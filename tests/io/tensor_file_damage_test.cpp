@@ -1,10 +1,12 @@
 // Whatever happens to a file, it is either refused, naming it, or all that it held is still there.
 #include <fcntl.h>
 #include <gmock/gmock.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <random>
 
+#include "io/damage.hpp"
 #include "io/hdf5.hpp"
 #include "io/publish.hpp"
 #include "io/tensor_file.hpp"
@@ -81,7 +83,7 @@ protected:
             EXPECT_EQ(content_of(path()), content_)
                 << "bit " << bit << " of byte " << place << " went unnoticed";
             return false;
-        } catch (const UserError& error) {
+        } catch (const DamagedFile& error) {
             EXPECT_THAT(error.what(), HasSubstr(path()));
             return true;
         }
@@ -120,7 +122,7 @@ TEST_F(Damage, OfEachTensorIsRefusedByItsName) {
         write_damaged(damaged);
 
         EXPECT_THAT([&] { TensorFileReader(path(), MPI_COMM_SELF, "").verify_all(); },
-                    ThrowsMessage<UserError>(AllOf(HasSubstr(path()), HasSubstr(spec.name))));
+                    ThrowsMessage<DamagedFile>(AllOf(HasSubstr(path()), HasSubstr(spec.name))));
     }
 }
 
@@ -128,7 +130,7 @@ TEST_F(Damage, ByTruncationIsRefused) {
     for (size_t size = 0; size < whole_.size(); size += whole_.size() / 50 + 1) {
         write_damaged(whole_.substr(0, size));
 
-        EXPECT_THAT([&] { content_of(path()); }, ThrowsMessage<UserError>(HasSubstr(path())))
+        EXPECT_THAT([&] { content_of(path()); }, ThrowsMessage<DamagedFile>(HasSubstr(path())))
             << size << " bytes";
     }
 }
@@ -142,7 +144,7 @@ TEST_F(Damage, OfAWholeZeroedBlockIsRefused) {
         write_damaged(damaged);
         try {
             EXPECT_EQ(content_of(path()), content_) << "zeros at " << begin << " went unnoticed";
-        } catch (const UserError& error) {
+        } catch (const DamagedFile& error) {
             EXPECT_THAT(error.what(), HasSubstr(path()));
         }
     }
@@ -151,7 +153,31 @@ TEST_F(Damage, OfAWholeZeroedBlockIsRefused) {
 TEST_F(Damage, OfTheRestIsRefusedWhenTheFileIsSomethingElse) {
     write_damaged("PK\3\4 not HDF5 at all");
 
-    EXPECT_THAT([&] { content_of(path()); }, ThrowsMessage<UserError>(HasSubstr("not one of espalier's")));
+    EXPECT_THAT([&] { content_of(path()); }, ThrowsMessage<DamagedFile>(HasSubstr("not one of espalier's")));
+}
+
+TEST_F(Damage, IsNotWhatTheSystemRefuses) {
+    const auto expect_refused = [&](const char* reason) {
+        try {
+            content_of(path());
+            ADD_FAILURE() << "the file was read";
+        } catch (const DamagedFile& error) {
+            ADD_FAILURE() << error.what();
+        } catch (const UserError& error) {
+            EXPECT_THAT(error.what(), AllOf(HasSubstr(path()), HasSubstr(reason)));
+        }
+    };
+    rlimit files{};
+    ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &files), 0);
+    const rlimit none{0, files.rlim_max};
+
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+    expect_refused("Too many open files");
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &files), 0);
+
+    EXPECT_EQ(content_of(path()), content_);
+    std::filesystem::remove(path());
+    expect_refused("No such file");
 }
 
 }  // namespace

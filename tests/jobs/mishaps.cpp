@@ -1,14 +1,37 @@
 // What may happen to the program from outside, at a moment that a test chooses: for LD_PRELOAD.
 //   ESPALIER_SIGNAL_AT=NAME   SIGUSR1 as it first opens a file whose path ends so
 //   ESPALIER_NO_LOCKS=1       a file system without fcntl's locks
+//   ESPALIER_CLOSED=NAME      no permission to open a file whose path ends so
+//   ESPALIER_BAD_DISK=NAME    an input/output error where more than a page is read of a file whose path ends
+//   so
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstdarg>
 #include <cstdlib>
+#include <string>
 #include <string_view>
+
+namespace {
+
+/// Whether a path ends with what a variable says, where it says anything.
+bool is_named(std::string_view path, const char* variable) {
+    const char* name = std::getenv(variable);
+    return name && path.ends_with(name);
+}
+
+std::string path_of(int file) {
+    std::array<char, 4096> path;
+    const std::string link = "/proc/self/fd/" + std::to_string(file);
+    const ssize_t length = readlink(link.c_str(), path.data(), path.size());
+    return {path.data(), length > 0 ? static_cast<size_t>(length) : 0};
+}
+
+}  // namespace
 
 // The program's own calls may be of either name; both take a mode or pointer that is passed on unseen.
 extern "C" {
@@ -20,11 +43,26 @@ int open(const char* path, int flags, ...) {
         wanted = nullptr;
         std::raise(SIGUSR1);
     }
+    if (is_named(path, "ESPALIER_CLOSED")) {
+        errno = EACCES;
+        return -1;
+    }
     va_list rest;
     va_start(rest, flags);
     const mode_t mode = (flags & O_CREAT) != 0 ? va_arg(rest, mode_t) : 0;
     va_end(rest);
     return real(path, flags, mode);
+}
+
+// HDF5 reads a page of such a small file at most: its metadata is there, and tensors are not.
+ssize_t pread(int file, void* out, size_t size, off_t offset) {
+    static const auto real =
+        reinterpret_cast<ssize_t (*)(int, void*, size_t, off_t)>(dlsym(RTLD_NEXT, "pread"));
+    if (size > 4096 && is_named(path_of(file), "ESPALIER_BAD_DISK")) {
+        errno = EIO;
+        return -1;
+    }
+    return real(file, out, size, offset);
 }
 
 int fcntl(int file, int command, ...) {

@@ -86,6 +86,47 @@ TEST(Run, ADamagedCheckpointTakesNoPlaceOfThoseToKeep) {
     EXPECT_EQ(world.read("run/latest"), "checkpoints/step-3.h5\n");
 }
 
+TEST(Run, RefusesToStartOverWhereItsCheckpointsAreGone) {
+    const TinyWorld world;
+    const auto run = [&](const std::vector<std::string>& more) {
+        return espalier(distill_arguments(world, "run", more));
+    };
+    ASSERT_EQ(run({"--exit-after-steps", "2"}).exit_code, 3);
+    const std::string metrics = world.read("run/metrics.jsonl");
+    const auto expect_refused = [&] {
+        const auto refused = run({});
+        EXPECT_EQ(refused.exit_code, 2);
+        EXPECT_NE(refused.err.find("latest names checkpoints/step-2.h5"), std::string::npos) << refused.err;
+        EXPECT_NE(refused.err.find("--force"), std::string::npos) << refused.err;
+        EXPECT_EQ(world.read("run/metrics.jsonl"), metrics);
+    };
+
+    std::filesystem::rename(world.path("run/checkpoints/step-2.h5"), world.path("elsewhere"));
+    expect_refused();
+    std::filesystem::remove(world.path("run/checkpoints"));
+    expect_refused();
+
+    std::filesystem::create_directory(world.path("run/checkpoints"));
+    std::filesystem::rename(world.path("elsewhere"), world.path("run/checkpoints/step-2.h5"));
+    EXPECT_EQ(run({}).exit_code, 0);
+    EXPECT_EQ(losses(world, "run").size(), 6U);
+}
+
+TEST(Run, SaysWhereItsNewestCheckpointIsGone) {
+    const TinyWorld world;
+    ASSERT_EQ(
+        espalier(distill_arguments(world, "run", {"--checkpoint-every", "2", "--exit-after-steps", "4"}))
+            .exit_code,
+        3);
+    std::filesystem::remove(world.path("run/checkpoints/step-4.h5"));
+
+    const auto run = espalier(distill_arguments(world, "run"));
+
+    EXPECT_EQ(run.exit_code, 0);
+    EXPECT_NE(run.err.find("latest names checkpoints/step-4.h5, which is not there"), std::string::npos)
+        << run.err;
+}
+
 TEST(Run, LogLinesAreMeansOverTheirSteps) {
     const TinyWorld world;
     auto arguments = distill_arguments(world, "run", {"--log-every", "3"});
@@ -159,6 +200,27 @@ TEST(Run, MayBeginInAFolderOfALockAlone) {
 }
 
 #ifdef ESPALIER_MISHAPS
+TEST(Run, LeavesACheckpointAsItIsThatTheSystemDoesNotLetItRead) {
+    const TinyWorld world;
+    ASSERT_EQ(
+        espalier(distill_arguments(world, "run", {"--checkpoint-every", "2", "--exit-after-steps", "4"}))
+            .exit_code,
+        3);
+    const auto expect_refused = [&](const std::string& mishap, const char* reason) {
+        const auto run = espalier(distill_arguments(world, "run"), 1,
+                                  {"LD_PRELOAD=" ESPALIER_MISHAPS, mishap + "=step-4.h5"});
+        EXPECT_EQ(run.exit_code, 2) << run.err;
+        EXPECT_NE(run.err.find("step-4.h5: " + std::string(reason)), std::string::npos) << run.err;
+        EXPECT_TRUE(world.exists("run/checkpoints/step-4.h5"));
+        EXPECT_EQ(losses(world, "run").size(), 4U);
+    };
+
+    expect_refused("ESPALIER_CLOSED", "Permission denied");
+    expect_refused("ESPALIER_BAD_DISK", "Input/output error");
+
+    EXPECT_EQ(espalier(distill_arguments(world, "run")).exit_code, 0);
+}
+
 TEST(Run, StopsBeforeItsNextStepOnASignalWhileItLoads) {
     const TinyWorld world;
     ASSERT_EQ(espalier(distill_arguments(world, "whole")).exit_code, 0);
