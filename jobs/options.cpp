@@ -4,7 +4,7 @@
 #include <iostream>
 #include <sstream>
 
-#include "io/publish.hpp"
+#include "jobs/config_file.hpp"
 #include "jobs/job.hpp"
 #include "src/core/error.hpp"
 
@@ -39,29 +39,16 @@ std::string escaped(const std::string& text) {
     return out;
 }
 
-/// The lines of a config file that concern `job`: those before the first section, and those of its own
-/// section. Lines of other jobs are left out; a section that is no job's name is an error.
-std::string lines_for(const std::string& job, const std::string& path) {
-    std::istringstream in(io::read_file(path, size_t{1} << 20));
-    std::string out;
-    bool ours = true;
-    int number = 0;
-    for (std::string line; std::getline(in, line); ++number) {
-        const size_t begin = line.find_first_not_of(" \t\r");
-        if (begin != std::string::npos && line[begin] == '[') {
-            const size_t end = line.find(']', begin);
-            const std::string section =
-                end == std::string::npos ? "" : line.substr(begin + 1, end - begin - 1);
-            ESPALIER_REQUIRE(find_job(section),
-                             "{}, line {}: section [{}] is no job; `espalier --help` lists them", path,
-                             number + 1, section);
-            ours = section == job;
-            out += '\n';
-            continue;
-        }
-        out += (ours ? line : "") + "\n";
-    }
-    return out;
+/// What only a command line can ask for.
+bool is_request(const std::string& option) {
+    return option == "help" || option == "version" || option == "config" || option == "dump-config";
+}
+
+std::string text_of(const nlohmann::ordered_json& value) {
+    if (value.is_string()) return as_setting(value.get<std::string>());
+    // JSON has no infinity, which some options take.
+    if (value.is_number_float()) return fmt::format("{}", value.get<double>());
+    return value.dump();
 }
 
 }  // namespace
@@ -114,6 +101,7 @@ bool Options::parse(const std::vector<std::string>& arguments, bool root) {
             return false;
         }
         if (values_.count("config")) read_config_file(values_["config"].as<std::string>(), all);
+        check_empty(all);
         po::notify(values_);
     } catch (const po::required_option& e) {
         fail("missing option {}; see `espalier {} --help`", e.get_option_name(), job_);
@@ -126,11 +114,39 @@ bool Options::parse(const std::vector<std::string>& arguments, bool root) {
 }
 
 void Options::read_config_file(const std::string& path, const po::options_description& all) {
-    std::istringstream lines(lines_for(job_, path));
+    po::parsed_options parsed(&all);
+    for (const Setting& s : read_settings(path, job_)) {
+        ESPALIER_REQUIRE(!is_request(s.key), "{}: {} is for the command line; leave it out here", s.where,
+                         s.key);
+        const auto* option = all.find_nothrow(s.key, false);
+        ESPALIER_REQUIRE(option, "{}: unrecognised option '{}'; see `espalier {} --help`", s.where, s.key,
+                         job_);
+        const unsigned most = option->semantic()->max_tokens();
+        const auto values = most > 1 ? words_of(s) : std::vector{value_of(s)};
+        ESPALIER_REQUIRE(!values.empty() && (most == 1 || !s.text.empty()), "{}: {} has no value", s.where,
+                         s.key);
+        for (const auto& value : values)
+            ESPALIER_REQUIRE(is_utf8(value),
+                             "{}: {} is not UTF-8, in which files keep what a job was asked for", s.where,
+                             s.key);
+        parsed.options.emplace_back(s.key, values);
+    }
     try {
-        po::store(po::parse_config_file(lines, all), values_);
+        po::store(parsed, values_);
     } catch (const po::error& e) {
         fail("{}: {}; see `espalier {} --help`", path, e.what(), job_);
+    }
+}
+
+/// An option is left open by an empty value only where that is its default.
+void Options::check_empty(const po::options_description& all) const {
+    for (const auto& option : all.options()) {
+        boost::any otherwise;
+        if (!given(option->long_name()) || !option->semantic()->apply_default(otherwise)) continue;
+        const auto* value = boost::any_cast<std::string>(&values_[option->long_name()].value());
+        ESPALIER_REQUIRE(!value || !value->empty() || boost::any_cast<std::string>(otherwise).empty(),
+                         "--{} is empty; leave it out for \"{}\"", option->long_name(),
+                         boost::any_cast<std::string>(otherwise));
     }
 }
 
@@ -146,9 +162,10 @@ nlohmann::ordered_json Options::resolved() const {
     for (const auto* group : {&own_, &common_}) {
         for (const auto& option : group->options()) {
             const std::string& name = option->long_name();
-            if (name == "help" || name == "version" || name == "config" || name == "dump-config") continue;
             const auto it = values_.find(name);
-            if (it != values_.end()) out[name] = to_json(it->second.value());
+            if (is_request(name) || it == values_.end()) continue;
+            if (it->second.defaulted() && open_.count(name)) continue;
+            out[name] = to_json(it->second.value());
         }
     }
     return out;
@@ -161,10 +178,9 @@ std::string Options::config() const {
 std::string config_text(const std::string& job, const nlohmann::ordered_json& resolved) {
     std::string out = "[" + job + "]\n";
     for (const auto& [key, value] : resolved.items()) {
-        for (const auto& word : value.is_array() ? value : nlohmann::ordered_json::array({value})) {
-            const std::string text = word.is_string() ? word.get<std::string>() : word.dump();
-            if (!text.empty()) out += fmt::format("{} = {}\n", key, text);
-        }
+        if (value == "") continue;  // the default, see check_empty
+        for (const auto& word : value.is_array() ? value : nlohmann::ordered_json::array({value}))
+            out += fmt::format("{} = {}\n", key, text_of(word));
     }
     return out;
 }

@@ -4,7 +4,9 @@
 #include <fmt/core.h>
 
 #include <boost/program_options.hpp>
+#include <initializer_list>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -50,6 +52,9 @@ public:
         own_.add_options()(name, typed(value), help);
     }
 
+    /// Defaults of these leave a choice open: unless they are given they are not among the resolved options.
+    void leave_open(std::initializer_list<std::string> names) { open_ = names; }
+
     /// Values of arguments first, then of --config FILE, then defaults. An unknown option, a missing required
     /// one or a bad value throws UserError that names it. False where the arguments ask for --help or
     /// --dump-config, which rank 0 prints, instead of the job.
@@ -77,11 +82,13 @@ private:
         group.add_options()(name, semantic, help);
     }
     void read_config_file(const std::string& path, const po::options_description& all);
+    void check_empty(const po::options_description& all) const;
 
     std::string job_, positional_;
     po::options_description common_{"Common options"}, own_{"Options"};
     po::variables_map values_;
     std::string config_file_;
+    std::set<std::string> open_;
 };
 
 /// Resolved options as a section [job] of `key = value` lines, which --config reads back.

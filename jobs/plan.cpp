@@ -145,6 +145,7 @@ int plan(const std::vector<std::string>& arguments, comm::Mpi& mpi) {
     CommonOptions common;
     Options options("plan", common);
     declare(options, o);
+    options.leave_open({"tp", "pp", "virtual-stages"});
     if (!options.parse(arguments, mpi.rank() == 0)) return exit_code::done;
     // The layout is that of the cluster planned for, not of the ranks that plan.
     CommonOptions here = common;

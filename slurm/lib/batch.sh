@@ -77,7 +77,7 @@ run_batch() {
 # Without a pipeline: the run's folder, which knows how far it is, is named by the file.
 run_alone() {
     local run code=0
-    run=$(sed -n 's/^ *out *= *//p' "$config" | tail -n 1)
+    run=$(sed -n 's/^ *out *= *//p' "$config" | tail -n 1 | sed 's/^"\(.*\)"$/\1/')
     stop_file=${run:+$run/stop}
     launch_job "$job" "$config" || code=$?
     case $(judge "$code" "$config.attempts" "$run") in

@@ -101,12 +101,18 @@ options_of() {
 # split VALUE: into words. What looks like a pattern stays one: it counts from the file's folder, not from the current one.
 split() { read -ra words <<< "${1//$'\n'/ }"; }
 
+# quoted PATH: as one word of a list in a job's options.
+quoted() {
+    local text=${1//\\/\\\\}
+    if [[ $1 == *[[:space:]]* ]]; then echo "\"${text//\"/\\\"}\""; else echo "$1"; fi
+}
+
 # words_as KEY VALUE: one line a word, paths made absolute; numbers are weights of a blend.
 words_as() {
     local word words
     split "$2"
     for word in "${words[@]}"; do
-        [[ $word =~ ^[0-9.]+$ ]] || word=$(path_of "$word")
+        [[ $word =~ ^[0-9.]+$ ]] || word=$(quoted "$(path_of "$word")")
         echo "$1 = $word"
     done
 }
@@ -118,7 +124,7 @@ text_as() {
     for pattern in "${words[@]}"; do
         while IFS= read -r file; do
             [[ -e $file ]] || continue
-            echo "$1 = $file"
+            echo "$1 = $(quoted "$file")"
         done < <(compgen -G "$(path_of "$pattern")" | LC_ALL=C sort)
     done
 }
@@ -160,7 +166,7 @@ list_stages() {
         [[ -n $lines ]] || missing_input "[tokenize]: no file fits \"${ini[tokenize.$part]}\""
         { options_of tokenize train valid; [[ -n ${ini[tokenize.tokenizer]:-} ]] || echo "tokenizer = $model"; echo "$lines"; echo "out = $run/$part"; } |
             add_stage "tokenize-$part" tokenize tokenize "$need_model" "$run/$part.idx"
-        if [[ $part == train ]]; then train="data = $run/train" tokens=tokenize-train; else valid=$run/valid held=tokenize-valid; fi
+        if [[ $part == train ]]; then train="data = $(quoted "$run/train")" tokens=tokenize-train; else valid=$run/valid held=tokenize-valid; fi
     done
 
     { options_of importance; echo "model = $model"; echo "$train"; echo "out = $run/importance.h5"; } |
@@ -266,7 +272,7 @@ hash_stage() {
         while IFS= read -r path; do
             [[ $path != "$run_folder"/* ]] || continue
             find "$path" "$path.bin" "$path.idx" -maxdepth 1 -type f -printf '%p %s %T@\n' 2> /dev/null | LC_ALL=C sort || true
-        done < <(sed -n 's/^\(from\|model\|input\|data\|valid\|tokenizer\|requests\) = \(\/.*\)/\2/p' <<< "${stage_options[$name]}")
+        done < <(sed -n 's/^\(from\|model\|input\|data\|valid\|tokenizer\|requests\) = "\?\(\/[^"]*\)"\?$/\2/p' <<< "${stage_options[$name]}")
     } | sha256sum | cut -c 1-16
 }
 
@@ -317,7 +323,7 @@ check_options() {
         { echo "[$job]"; echo "${stage_options[$name]}"; } > "$file"
         message=$("$espalier" "$job" --dump-config --config "$file" 2>&1 > /dev/null) || code=$?
         # Another code than 2: it cannot run on this machine; the job itself will say what it thinks.
-        [[ $code -ne 2 ]] || sed -n "s|$file: ||; s/^espalier[^:]*: /[${stage_section[$name]}] /p" <<< "$message" | head -n 3
+        [[ $code -ne 2 ]] || sed -n "s|$file\(, line [0-9]*\)\?: ||; s/^espalier[^:]*: /[${stage_section[$name]}] /p" <<< "$message" | head -n 3
     done
     rm -f "$file"
 }
