@@ -65,7 +65,7 @@ void TeacherSide::load(const distill::LossTerms& terms, const distill::StateTerm
               pp = o_.teacher_pp > 0 ? o_.teacher_pp : student.layout.pp;
     const int virtual_stages = session_.common().virtual_stages;
     const bool elsewhere = tp != student.layout.tp || pp != student.layout.pp;
-    if (!elsewhere) model::check_layout(file_->architecture(), tp, pp, virtual_stages, o_.teacher);
+    check_layout(tp, pp, elsewhere ? 1 : virtual_stages);
     const bool meet = distill::meet_in_pipeline(states, file_->architecture(), student_, pp, virtual_stages);
     if (elsewhere || (!meet && !o_.correct_teacher)) {
         load_elsewhere(tp, pp, states);
@@ -75,6 +75,17 @@ void TeacherSide::load(const distill::LossTerms& terms, const distill::StateTerm
                               o_.correct_teacher ? model::Gradients::keep : model::Gradients::none,
                               virtual_stages);
     if (o_.correct_teacher) correction_ = std::make_unique<Correction>(session_, o_, *model_, routes(states));
+}
+
+void TeacherSide::check_layout(int tp, int pp, int virtual_stages) const {
+    const model::LayoutOptions own{o_.teacher_tp > 0 ? "--teacher-tp" : "--tp",
+                                   o_.teacher_pp > 0 ? "--teacher-pp" : "--pp"};
+    model::check_layout(file_->architecture(), tp, pp, virtual_stages, o_.teacher, own);
+    const int64_t ranks = session_.world().size(), replica_ranks = int64_t{tp} * pp;
+    ESPALIER_REQUIRE(ranks % replica_ranks == 0,
+                     "{} ranks cannot form replicas of a teacher of {} {} x {} {}; start a multiple of {} "
+                     "ranks, or change {} and {}",
+                     ranks, own.tp, tp, own.pp, pp, replica_ranks, own.tp, own.pp);
 }
 
 TeacherSide::Correction::Correction(Session& session, const TrainingOptions& o, model::Transformer& teacher,
@@ -110,7 +121,6 @@ std::vector<int64_t> TeacherSide::tokens_of_step() const {
 void TeacherSide::load_elsewhere(int tp, int pp, const distill::StateTerms& states) {
     const auto& a = file_->architecture();
     const auto& student = session_.topology();
-    model::check_layout(a, tp, pp, 1, o_.teacher);
     own_ = std::make_unique<comm::Topology>(comm::make_topology(tp, pp));
     comm::attach(*own_, session_.context(), comm::Traffic::forward);
     const auto make = [&](const model::Placement& placement, const comm::Communicator& tensor) {

@@ -83,6 +83,7 @@ private:
         std::deque<Tensor> hidden;  // last stage: of this step's micro-batches, before the update
     };
     void check() const;
+    void check_layout(int tp, int pp, int virtual_stages) const;
     void load_elsewhere(int tp, int pp, const distill::StateTerms& states);
     /// Where the student's stages want which states.
     std::vector<train::StateRoute> routes(const distill::StateTerms& states) const;

@@ -86,10 +86,11 @@ Placement head_alone(TensorPart tensor, bool here) {
     return {.tensor = tensor, .embedding = false, .final_norm = false, .head = here};
 }
 
-void check_layout(const Architecture& a, int tp, int pp, int virtual_stages, const std::string& source) {
+void check_layout(const Architecture& a, int tp, int pp, int virtual_stages, const std::string& source,
+                  LayoutOptions options) {
     ESPALIER_REQUIRE(pp <= a.depth(),
-                     "--pp {}: {} has only {} layers, and every stage needs one; choose --pp <= {}", pp,
-                     source, a.depth(), a.depth());
+                     "{} {}: {} has only {} layers, and every stage needs one; choose {} <= {}", options.pp,
+                     pp, source, a.depth(), options.pp, a.depth());
     ESPALIER_REQUIRE(int64_t{pp} * virtual_stages <= a.depth(),
                      "--virtual-stages {}: {} has only {} layers for {} stages of {} ranks; choose "
                      "--virtual-stages <= {}",
@@ -101,9 +102,8 @@ void check_layout(const Architecture& a, int tp, int pp, int virtual_stages, con
     }
     const int64_t most = std::min({heads, ffn, a.vocab});
     ESPALIER_REQUIRE(
-        tp <= most,
-        "--tp {}: {} has only {} query heads (and {} neurons, {} tokens) to split; choose --tp <= {}", tp,
-        source, heads, ffn, a.vocab, most);
+        tp <= most, "{} {}: {} has only {} query heads (and {} neurons, {} tokens) to split; choose {} <= {}",
+        options.tp, tp, source, heads, ffn, a.vocab, options.tp, most);
 }
 
 }  // namespace espalier::model

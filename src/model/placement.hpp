@@ -51,7 +51,13 @@ Placement head_alone(TensorPart tensor, bool here);
 /// earlier stages.
 std::vector<Range> stage_runs(const Architecture& a, int stages);
 
+/// What the user calls the sizes of a layout.
+struct LayoutOptions {
+    const char* tp = "--tp";
+    const char* pp = "--pp";
+};
 /// Throws UserError when tp exceeds what can be split, or pp times virtual stages the number of layers.
-void check_layout(const Architecture& a, int tp, int pp, int virtual_stages, const std::string& source);
+void check_layout(const Architecture& a, int tp, int pp, int virtual_stages, const std::string& source,
+                  LayoutOptions options = {});
 
 }  // namespace espalier::model

@@ -161,6 +161,15 @@ TEST_F(BadInput, LayoutsThatTheModelOrTheRanksDoNotFill) {
     expect_refused(three, {"3 ranks"}, 3);
 }
 
+TEST_F(BadInput, LayoutsThatTheTeacherOrTheRanksDoNotFill) {
+    const auto with = [&](const std::vector<std::string>& more) {
+        return distill_arguments(world(), "run", more);
+    };
+    expect_refused(with({"--teacher-tp", "7"}), {"--teacher-tp 7:", "--teacher-tp <= 6"});
+    expect_refused(with({"--teacher-pp", "5"}), {"--teacher-pp 5:", "--teacher-pp <= 4"});
+    expect_refused(with({"--teacher-tp", "3"}), {"1 ranks", "--teacher-tp 3 x --pp 1"});
+}
+
 TEST_F(BadInput, IsToldToALauncherThatNamesAFile) {
     const std::string file = path("exit_code");
     const auto evaluate = [&](const std::string& tp) {
