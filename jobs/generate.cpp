@@ -18,7 +18,7 @@ struct GenerateOptions {
 std::vector<std::string> prompts(const GenerateOptions& o) {
     if (!o.prompt.empty()) return {o.prompt};
     std::vector<std::string> out;
-    for_each_json_line(o.requests, [&](const nlohmann::json& object, const std::string& where) {
+    for_each_json_line(o.requests, [&](const nlohmann::json& object, const std::string& where, int64_t) {
         ESPALIER_REQUIRE(object.contains("prompt") && object["prompt"].is_string(),
                          "{}: expected {{\"prompt\": \"text\"}}", where);
         out.push_back(object["prompt"].get<std::string>());

@@ -43,7 +43,7 @@ const json& field_of(const json& object, const char* field, const std::string& w
 std::vector<evaluate::LikelihoodRequest> read_requests(const std::string& path,
                                                        const model::Architecture& a) {
     std::vector<evaluate::LikelihoodRequest> out;
-    for_each_json_line(path, [&](const json& line, const std::string& where) {
+    for_each_json_line(path, [&](const json& line, const std::string& where, int64_t) {
         out.push_back({read_ids(field_of(line, "context", where), "context", where, a.vocab),
                        read_ids(field_of(line, "continuation", where), "continuation", where, a.vocab)});
         expect_room(out.back().continuation, "continuation", where, a);
@@ -54,7 +54,7 @@ std::vector<evaluate::LikelihoodRequest> read_requests(const std::string& path,
 
 std::vector<Question> read_choices(const std::string& path, const model::Architecture& a) {
     std::vector<Question> out;
-    for_each_json_line(path, [&](const json& line, const std::string& where) {
+    for_each_json_line(path, [&](const json& line, const std::string& where, int64_t) {
         Question q;
         q.context = read_ids(field_of(line, "context", where), "context", where, a.vocab);
         const json& choices = field_of(line, "choices", where);

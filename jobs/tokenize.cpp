@@ -10,6 +10,7 @@
 #include "jobs/progress.hpp"
 #include "jobs/tokenizer_files.hpp"
 #include "src/core/error.hpp"
+#include "src/core/exact.hpp"
 
 namespace espalier::jobs {
 namespace {
@@ -20,49 +21,65 @@ struct TokenizeOptions {
     bool append_eod = false;
 };
 
-/// Calls `add` with each document of a file: the whole text, or of a .jsonl one of each line.
+/// Calls `add` with each document of a file, its place, and the bytes up to its end: the whole text, or of a
+/// .jsonl one of each line.
 template <class Add>
 void for_each_document(const std::string& path, const std::string& key, Add add) {
     if (!path.ends_with(".jsonl")) {
-        add(io::read_file(path), path);
+        const std::string text = io::read_file(path);
+        add(text, path, std::ssize(text));
         return;
     }
-    for_each_json_line(path, [&](const nlohmann::json& object, const std::string& where) {
+    for_each_json_line(path, [&](const nlohmann::json& object, const std::string& where, int64_t bytes) {
         ESPALIER_REQUIRE(object.contains(key) && object[key].is_string(),
                          "{}: no text under \"{}\"; choose another --json-key", where, key);
-        add(object[key].get<std::string>(), where);
+        add(object[key].get<std::string>(), where, bytes);
     });
 }
 
+int64_t bytes_of(const std::string& path) {
+    std::error_code error;
+    const auto bytes = std::filesystem::file_size(path, error);
+    ESPALIER_REQUIRE(!error, "{}: {}", path, error.message());
+    return narrow<int64_t>(bytes);
+}
+
+void check_prefix(const std::string& prefix) {
+    const auto name = std::filesystem::path(prefix).filename();
+    ESPALIER_REQUIRE(!name.empty() && name != "." && name != "..",
+                     "--out {}: names no files; give what stands before .bin and .idx, such as {}", prefix,
+                     (std::filesystem::path(prefix) / "tokens").string());
+}
+
 void tokenize_all(Session& session, const TokenizeOptions& o) {
+    check_prefix(o.out);
     const auto tokenizer = open_tokenizer(o.tokenizer);
     ESPALIER_REQUIRE(!o.append_eod || tokenizer.eos(),
                      "--append-eod: {} names no end-of-text token; that of a tokenizer.json is the eos_token "
                      "of the tokenizer_config.json beside it",
                      o.tokenizer);
-    double total = 0, done = 0;
-    for (const auto& path : o.input) {
-        std::error_code error;
-        total += static_cast<double>(std::filesystem::file_size(path, error));
-        ESPALIER_REQUIRE(!error, "{}: {}", path, error.message());
-    }
+    int64_t total = 0, done = 0;
+    for (const auto& path : o.input) total += bytes_of(path);
     io::IndexedDatasetWriter writer(o.out, tokenizer.vocab_size(), session.common().force);
-    Progress progress(session, "tokenize", total, "bytes");
+    Progress progress(session, "tokenize", static_cast<double>(total), "bytes");
+    const auto add = [&](const std::string& text, const std::string& where) {
+        std::vector<int32_t> ids;
+        try {
+            ids = tokenizer.encode(text, tokenizer::Special::add);
+        } catch (const UserError& e) {
+            fail("{}: {}", where, e.what());
+        }
+        if (ids.empty()) return;  // a text without tokens is no document
+        if (o.append_eod) ids.push_back(*tokenizer.eos());
+        writer.add(ids);
+    };
     for (const auto& path : o.input) {
-        for_each_document(path, o.json_key, [&](const std::string& text, const std::string& where) {
-            std::vector<int32_t> ids;
-            try {
-                ids = tokenizer.encode(text, tokenizer::Special::add);
-            } catch (const UserError& e) {
-                fail("{}: {}", where, e.what());
-            }
-            if (!ids.empty()) {  // a text without tokens is no document
-                if (o.append_eod) ids.push_back(*tokenizer.eos());
-                writer.add(ids);
-            }
-            done += static_cast<double>(text.size());
-            progress.show(done, path);
-        });
+        for_each_document(path, o.json_key,
+                          [&](const std::string& text, const std::string& where, int64_t bytes) {
+                              add(text, where);
+                              progress.show(static_cast<double>(done + bytes), path);
+                          });
+        done += bytes_of(path);
     }
     ESPALIER_REQUIRE(writer.documents() > 0, "the input holds no text");
     writer.finish();

@@ -1,6 +1,7 @@
 // Documents from text, and the token that ends them.
 #include <gmock/gmock.h>
 
+#include <filesystem>
 #include <fstream>
 
 #include "io/indexed_dataset.hpp"
@@ -73,6 +74,34 @@ TEST_F(Tokenize, SaysWhatIsWrongWithALine) {
     expect_refused({}, {"lines.jsonl, line 2", "invalid Unicode"});
     write("lines.jsonl", "[1]\n");
     expect_refused({}, {"lines.jsonl, line 1", "expected a JSON object"});
+}
+
+TEST_F(Tokenize, WantsANameForItsFiles) {
+    write("lines.jsonl", R"({"text": "in"})");
+    std::filesystem::create_directory(path("folder"));
+
+    for (const std::string& out :
+         {std::string(), path("folder") + "/", path("folder/.."), std::string(".")}) {
+        const auto result = espalier({"tokenize", "--tokenizer", path("tokenizer.json"), "--input",
+                                      path("lines.jsonl"), "--out", out});
+        EXPECT_EQ(result.exit_code, 2) << out;
+        EXPECT_THAT(result.err, HasSubstr("--out " + out + ": names no files"));
+    }
+
+    EXPECT_TRUE(std::filesystem::is_empty(path("folder")));
+}
+
+TEST_F(Tokenize, ShowsHowMuchOfItsInputItHasRead) {
+    const std::string lines =
+        "{\"title\": \"of the text, not read\", \"text\": \"in\"}\n\n{\"text\": \"ll\"}";
+    write("lines.jsonl", lines);
+    write("more.txt", "in");
+
+    const auto result = espalier({"tokenize", "--tokenizer", path("tokenizer.json"), "--input",
+                                  path("lines.jsonl"), path("more.txt"), "--out", path("tokens")});
+
+    EXPECT_EQ(result.exit_code, 0);
+    EXPECT_THAT(result.err, HasSubstr("tokenize 100 % " + std::to_string(lines.size() + 2) + " bytes"));
 }
 
 }  // namespace
