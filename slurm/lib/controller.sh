@@ -59,20 +59,21 @@ taken_job() {
     unrecorded_jobs "$1" | tail -n 1 | grep .
 }
 
-# The ids of a stage's jobs that will run, or run, elements of an array each. Those that were cancelled are on their way out,
-# and those whose dependency failed never start.
+# The ids of a stage's jobs that will run, or run, elements of an array each. Those whose dependency failed never start.
 live_ids() {
     local id
     while read -r id; do
-        if ! was_cancelled "$(stage_folder_of "$1")" "$id" && [[ ${queue_state[$id]} != *:DependencyNeverSatisfied ]]; then echo "$id"; fi
+        if ! is_leaving "$(stage_folder_of "$1")" "$id" && [[ ${queue_state[$id]} != *:DependencyNeverSatisfied ]]; then echo "$id"; fi
     done < <(queued_ids "$1")
 }
 ending_ids() {
     local id
     while read -r id; do
-        if was_cancelled "$(stage_folder_of "$1")" "$id"; then echo "$id"; fi
+        if is_leaving "$(stage_folder_of "$1")" "$id"; then echo "$id"; fi
     done < <(queued_ids "$1")
 }
+# Cancelled, or done with its work, in vain; a node may take minutes to let go of a job.
+is_leaving() { was_cancelled "$1" "$2" || [[ ${queue_state[$2]} == COMPLETING:* && -n $(failure_of "$1") ]]; }
 queued_ids() {
     local job
     while read -r job; do

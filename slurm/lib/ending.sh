@@ -10,8 +10,8 @@ open_stage() {
 # A link after one that gave up would give up too.
 leave_chain() {
     local code
-    code=$(cat "$stage_folder/ended" 2> /dev/null || echo 0)
-    if [[ -e $stage_folder/links && $code != 0 && $code != 3 ]]; then
+    code=$(failure_of "$stage_folder")
+    if [[ -e $stage_folder/links && -n $code ]]; then
         say "a link before this one gave up with exit code $code; after putting it right: slurm/pipeline --resume"
         exit "$code"
     fi

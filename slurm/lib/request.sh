@@ -15,7 +15,7 @@ build_request() {
     request=("${sbatch_options[@]}")
     ask_for_gpus "$name"
     request+=("--job-name=$(basename "$run_folder").$name" "--nodes=$nodes" "--ntasks-per-node=$ranks" "--cpus-per-task=$cpus"
-        "--output=$folder/log" --open-mode=append --kill-on-invalid-dep=yes)
+        "--output=${folder//%/%%}/log" --open-mode=append --kill-on-invalid-dep=yes)
     add_keys "$name"
     add_signal_and_requeue "$name"
     add_own_options "$name"
@@ -58,11 +58,15 @@ drop_options() {
     request=("${kept[@]}")
 }
 
-# What sbatch has a word for and [resources] has none: lines of options.
+# What sbatch has a word for and [resources] has none: lines of options. Refused: what would take the job out of the launcher's sight.
 add_own_options() {
-    local options
+    local options option
+    local others='--(clusters|output|dependency|array|signal|requeue|no-requeue|open-mode|nodes|ntasks|ntasks-per-node|cpus-per-task)(=.*)?|-[ModaNnc].*'
     read -ra options <<< "$(resource "$1" sbatch | tr '\n' ' ')"
     [[ ${#options[@]} -eq 0 || ${options[0]} == -* ]] || refuse "[resources] of $1: sbatch = ${options[0]}: options of sbatch, as in --mem=64G"
+    for option in "${options[@]}"; do
+        [[ ! $option =~ ^($others)$ ]] || refuse "[resources] of $1: sbatch = $option: the pipeline sets this itself; keys of [resources]: $resource_keys"
+    done
     request+=("${options[@]}")
 }
 

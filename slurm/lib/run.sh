@@ -21,6 +21,9 @@ is_done() { [[ -e $1/done && $(< "$1/done") == "$2" && -e $3 ]]; }
 # was_cancelled FOLDER ID: of a job, an element of an array, or elements that wait together
 was_cancelled() { grep -qxF -- "${2%%_*}" "$1/cancelled" 2> /dev/null; }
 
+# failure_of FOLDER: the exit code with which its last job gave up; nothing where it did not.
+failure_of() { grep -vxE '0|3' "$1/ended" 2> /dev/null || true; }
+
 # How far a run is: the name of its newest whole checkpoint.
 progress_mark() {
     if [[ -d ${1:-} && -e $1/latest ]]; then head -n 1 "$1/latest"; else echo start; fi

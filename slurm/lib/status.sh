@@ -27,10 +27,10 @@ state_of() {
 # Of a stage that is not done and has nobody at work on it.
 how_it_ended() {
     local code
-    code=$(cat "$1/ended" 2> /dev/null || true)
-    if [[ -n $code && $code != 0 && $code != 3 ]]; then
+    code=$(failure_of "$1")
+    if [[ -n $code ]]; then
         echo "failed ($code)"
-    elif [[ $code == 3 || -e $1/started && ! -e $1/jobs ]]; then
+    elif [[ $(cat "$1/ended" 2> /dev/null) == 3 || -e $1/started && ! -e $1/jobs ]]; then
         echo "stopped"
     elif [[ -e $1/jobs ]]; then
         echo "ended"

@@ -75,6 +75,21 @@ test_a_changed_file() {
     grep -q '^micro-batch = 2' run/stages/distill/job.ini || complain "a new job reads the former options"
 }
 
+test_a_job_that_failed_and_lingers() {
+    new_run lingers
+    ends_with 0 pipeline "$ini"
+    run_to_end importance prune
+    echo 3 > codes
+    ends_with 3 start distill 103
+    queue_is "103 COMPLETING:None"
+    ends_with 0 pipeline --resume "$ini"
+    says "distill: job 103 is in the queue"
+    echo 2 > codes
+    ends_with 2 start distill 103
+    ends_with 0 pipeline --resume "$ini"
+    says "distill: job 110, afterany:103"
+}
+
 test_cancel() {
     new_run cancel
     ends_with 0 pipeline "$ini"
@@ -136,6 +151,7 @@ test_another_search() {
 
 test_requests() {
     new_run requests
+    edit 's/^out = run/out = half%/'
     printf 'gpus_per_node=4\nsbatch_options=(--qos=regular --constraint=gpu --gres=gpu:4)\n' > site.env
     edit 's/^model = .*/&\ncluster = site.env/; s/^time = 60/&\nqos = debug\nsbatch = --mem=64G --reservation=ours/'
     ends_with 0 pipeline --dry-run "$ini"
@@ -146,9 +162,12 @@ test_requests() {
     grep -q '^prune=.*--constraint=cpu' said.txt || complain "no other nodes for prune"
     ! grep '^prune=' said.txt | grep -q gpu: || complain "GPUs for prune"
     grep -q '^distill=.*--gres=gpu:2' said.txt || complain "not two GPUs: $(grep '^distill' said.txt)"
+    grep -q '^distill=.*--output=[^ ]*/half%%/stages' said.txt || complain "a folder's % is sbatch's: $(grep '^distill' said.txt)"
     ! grep '^distill=' said.txt | grep -q gpu:4 || complain "two requests for GPUs"
     grep -q '^evaluate_student=.*--nodes=3' said.txt || complain "a stage's name is no section of resources"
-    edit 's/^time = 60/&\nrequeue = no/'
+    edit 's/^sbatch = .*/sbatch = --mem=64G -M other/'
+    refuses "sbatch = -M: the pipeline sets this itself" pipeline --dry-run "$ini"
+    edit '/^sbatch = /d; s/^time = 60/&\nrequeue = no/'
     refuses "distill: with requeue = no nothing goes on" pipeline --dry-run "$ini"
 }
 
