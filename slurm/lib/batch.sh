@@ -78,6 +78,7 @@ run_batch() {
 run_alone() {
     local run code=0
     run=$(sed -n 's/^ *out *= *//p' "$config" | tail -n 1 | sed 's/^"\(.*\)"$/\1/')
+    [[ $job != search ]] || run=$(run_of search "$run")
     stop_file=${run:+$run/stop}
     launch_job "$job" "$config" || code=$?
     case $(judge "$code" "$config.attempts" "$run") in

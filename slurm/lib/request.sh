@@ -4,7 +4,7 @@
 # resource_or STAGE KEY DEFAULT
 resource_or() { local value; value=$(resource "$1" "$2"); echo "${value:-$3}"; }
 
-links_of() { case ${stage_job[$1]} in train | distill) resource_or "$1" links 1 ;; *) echo 1 ;; esac; }
+links_of() { if stops_at_checkpoint "$1" && [[ ${stage_job[$1]} != candidate ]]; then resource_or "$1" links 1; else echo 1; fi; }
 
 # Fills `request` with sbatch's options for a stage. Of an option given twice the last counts: the cluster's come first, so that
 # [resources] overrides them, and `sbatch` of [resources] last.
@@ -83,9 +83,7 @@ add_keys() {
 
 add_signal_and_requeue() {
     local name=$1
-    case ${stage_job[$name]} in
-        train | distill | candidate) request+=("--signal=USR1@$(warning_of "$name")") ;;
-    esac
+    if stops_at_checkpoint "$name"; then request+=("--signal=USR1@$(warning_of "$name")"); fi
     if requeues "$name"; then request+=(--requeue); else request+=(--no-requeue); fi
     case ${stage_job[$name]} in
         train | distill) [[ $(resource_or "$name" requeue yes) == yes || $(links_of "$name") -gt 1 ]] ||

@@ -24,9 +24,23 @@ was_cancelled() { grep -qxF -- "${2%%_*}" "$1/cancelled" 2> /dev/null; }
 # failure_of FOLDER: the exit code with which its last job gave up; nothing where it did not.
 failure_of() { grep -vxE '0|3' "$1/ended" 2> /dev/null || true; }
 
-# How far a run is: the name of its newest whole checkpoint.
+# run_of JOB OUTPUT: the folder of a job that goes on where it stopped; nothing for one that starts over.
+run_of() {
+    case $1 in
+        train | distill) dirname "$2" ;;
+        search) echo "$2.runs" ;;
+    esac
+}
+
+# How far a run is: the name of its newest whole checkpoint, or how many losses a search has.
 progress_mark() {
-    if [[ -d ${1:-} && -e $1/latest ]]; then head -n 1 "$1/latest"; else echo start; fi
+    if [[ -n ${1:-} && -e $1/latest ]]; then
+        head -n 1 "$1/latest"
+    elif [[ -n ${1:-} && -s $1/results.jsonl ]]; then
+        wc -l < "$1/results.jsonl"
+    else
+        echo start
+    fi
 }
 
 finish_stage() {
@@ -87,22 +101,21 @@ asked_to_stop() { [[ -n $stop_file && -e $stop_file ]]; }
 
 # run_stage FOLDER: runs it with launch COMMAND..., unless it is done. Returns 0 done, 3 to be started again, else give up.
 run_stage() {
-    local code=0 verdict run=""
+    local code=0 verdict run
     load_stage "$1"
     if is_done "$stage_folder" "$hash" "$output"; then
         say "$(basename "$stage_folder"): done already"
         return 0
     fi
-    case $job in
-        train | distill)
-            run=$(dirname "$output") stop_file=$run/stop
-            # model.h5 appears by rename, as a run's last act: a start that died between it and its marker was done.
-            if [[ -e $output && -e $stage_folder/started && $(< "$stage_folder/started") == "$hash" ]]; then
-                finish_stage
-                return 0
-            fi
-            ;;
-    esac
+    run=$(run_of "$job" "$output") stop_file=${run:+$run/stop}
+    if [[ $(cat "$stage_folder/started" 2> /dev/null) != "$hash" ]]; then
+        # What is there is of other settings. A training's is the user's to remove (check_started).
+        [[ $job != search ]] || rm -rf "$run" "$output"
+    elif [[ -n $run && -e $output ]]; then
+        # It appears by rename, as a run's last act: a start that died between it and its marker was done.
+        finish_stage
+        return 0
+    fi
     echo "$hash" | publish "$stage_folder/started"
     if [[ $job == choose ]]; then
         choose_candidate || code=$?

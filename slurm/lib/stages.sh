@@ -258,6 +258,15 @@ candidate_options() {
     echo "model = $candidate_folder/@K@/run/model.h5"; echo "data = $valid"
 }
 
+# stops_at_checkpoint NAME: a stage that can be told to stop, and goes on from there.
+stops_at_checkpoint() {
+    case ${stage_job[$1]} in
+        train | distill | candidate) ;;
+        search) [[ -z ${ini[search.array]:-} ]] ;;
+        *) return 1 ;;
+    esac
+}
+
 # What a stage is made from: its options but for layout and limits, its inputs from outside, and its needs' hashes. The
 # run's own place is no part of it: a folder that was moved is as done as before.
 hash_stage() {
@@ -265,6 +274,8 @@ hash_stage() {
     # What the program lets a run change (configuration() in jobs/training_options.cpp).
     local limits='tp|pp|virtual-stages|teacher-tp|teacher-pp|device|share-device|micro-batch|recompute'
     limits+='|checkpoint-every|keep|log-every|log-level|valid-every|exit-after-[a-z]+'
+    # settings() in jobs/search.cpp: candidates are ranked at every valid-every.
+    [[ ${stage_job[$name]} != search ]] || limits='tp|pp|virtual-stages|device|micro-batch|recompute|checkpoint-every|log-level|exit-after-minutes'
     {
         echo "${stage_job[$name]}"
         grep -vE "^($limits) = " <<< "${stage_options[$name]//"$run_folder"/RUN}"
@@ -280,10 +291,10 @@ stage_folder_of() { echo "$run_folder/stages/$1"; }
 stage_done() { is_done "$(stage_folder_of "$1")" "${stage_hash[$1]}" "${stage_output[$1]}"; }
 
 # job_lines JOB SUMMARY OPTIONS: what the program reads. Outputs of single-shot jobs are replaced: a stage without its marker is
-# not done.
+# not done. What run_of names goes on.
 job_lines() {
     printf '%s\n' "[$1]" "$3" "summary = $2"
-    case $1 in train | distill) ;; *) echo "force = true" ;; esac
+    case $1 in train | distill | search) ;; *) echo "force = true" ;; esac
 }
 job_text() { job_lines "${stage_job[$1]}" "$(stage_folder_of "$1")/summary.json" "${stage_options[$1]}"; }
 

@@ -34,6 +34,38 @@ test_an_array() {
     not_called "^scontrol"
 }
 
+test_a_search() {
+    new_run search
+    edit 's/^\[prune\]/[search]\nretrain-tokens = 64/; /^hidden/d'
+    ends_with 0 pipeline "$ini"
+    grep -q '^sbatch .*--signal=USR1@300 .*/search.sbatch' calls || complain "its time limit is not announced"
+    ! grep -q '^force' run/stages/search/job.ini || complain "each start would forget what was measured"
+    run_to_end importance
+    queue_is "102 RUNNING:None"
+    local measured=run/candidates.json.runs/results.jsonl
+    mkdir -p run/candidates.json.runs
+    # Deaths count from the last loss on.
+    for _ in 1 2 3 4; do
+        echo 1 > codes
+        ends_with 3 start search 102
+        mkdir -p "$(dirname $measured)"
+        echo '{"loss": 2.5}' >> $measured
+    done
+    [[ $(wc -l < $measured) -eq 4 ]] || complain "a start forgot what was measured"
+    called "scontrol requeue 102"
+    ends_with 0 pipeline cancel "$ini"
+    called "scancel --signal=USR1 102"
+    queue_is ""
+    edit 's/^retrain-tokens = 64/&\nvalid-every = 2/'
+    ends_with 0 pipeline --resume "$ini"
+    ends_with 0 start search "$(job_of search)"
+    [[ ! -e $measured ]] || complain "losses of another search are gone on with"
+    # Its list comes last, by rename.
+    rm run/stages/search/done
+    ends_with 0 start search "$(job_of search)"
+    [[ $(calls_of 'espalier search') -eq 5 ]] || complain "a search that was done ran again"
+}
+
 test_deaths() {
     new_run deaths
     ends_with 0 pipeline "$ini"
