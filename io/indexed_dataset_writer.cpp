@@ -10,6 +10,7 @@
 #include "io/indexed_dataset_format.hpp"
 #include "io/positioned.hpp"
 #include "io/publish.hpp"
+#include "io/temporary.hpp"
 #include "src/core/error.hpp"
 
 namespace espalier::io {
@@ -19,20 +20,15 @@ using namespace megatron;
 
 constexpr size_t buffer_bytes = size_t{4} << 20;
 
-/// Bytes on their way to the end of a file, which is removed unless it is kept.
+/// Bytes on their way to the end of a file, which is there once it is published.
 class Stream {
 public:
     explicit Stream(std::string path)
-        : path_(std::move(path)),
-          file_(::open(path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)) {
-        ESPALIER_REQUIRE(file_, "cannot write {}: {}", path_, std::strerror(errno));
+        : partial_(std::move(path)),
+          file_(::open(partial_.path().c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)) {
+        ESPALIER_REQUIRE(file_, "cannot write {}: {}", partial_.path(), std::strerror(errno));
         buffer_.reserve(buffer_bytes);
     }
-    ~Stream() {
-        if (!kept_) ::unlink(path_.c_str());
-    }
-    Stream(const Stream&) = delete;
-    Stream& operator=(const Stream&) = delete;
 
     template <class T>
     void put(T value) {
@@ -41,21 +37,20 @@ public:
         buffer_.insert(buffer_.end(), bytes, bytes + sizeof value);
     }
     void flush() {
-        write_at(file_.get(), written_, buffer_, path_);
+        write_at(file_.get(), written_, buffer_, partial_.path());
         written_ += std::ssize(buffer_);
         buffer_.clear();
     }
     void publish_as(const std::string& path) {
-        publish(path_, path);
-        kept_ = true;
+        publish(partial_.path(), path);
+        partial_.keep();
     }
 
 private:
-    std::string path_;
+    Temporary partial_;
     Descriptor file_;
     std::vector<std::byte> buffer_;
     int64_t written_ = 0;
-    bool kept_ = false;
 };
 
 }  // namespace

@@ -8,8 +8,8 @@
 #include <cstring>
 #include <filesystem>
 
-#include "io/descriptor.hpp"
 #include "io/positioned.hpp"
+#include "io/temporary.hpp"
 #include "src/core/error.hpp"
 
 namespace espalier::io {
@@ -28,19 +28,21 @@ void sync(const std::string& path) {
                      std::strerror(errno));
 }
 
+/// An empty file of this name; `path` is what messages call it.
+Descriptor open_new(const std::string& name, const std::string& path) {
+    Descriptor file(::open(name.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+    ESPALIER_REQUIRE(file, "cannot write {}: {}", path, std::strerror(errno));
+    return file;
+}
+
 }  // namespace
 
 void write_file(const std::string& path, const std::string& content) {
-    const std::string partial = path + ".partial";
-    try {
-        const Descriptor file(::open(partial.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
-        ESPALIER_REQUIRE(file, "cannot write {}: {}", path, std::strerror(errno));
-        write_at(file.get(), 0, std::as_bytes(std::span(content)), path);
-        publish(partial, path);
-    } catch (...) {
-        ::unlink(partial.c_str());
-        throw;
-    }
+    Temporary partial(path + ".partial");
+    const Descriptor file = open_new(partial.path(), path);
+    write_at(file.get(), 0, std::as_bytes(std::span(content)), path);
+    publish(partial.path(), path);
+    partial.keep();
 }
 
 std::string read_file(const std::string& path, size_t limit) {
@@ -87,19 +89,12 @@ void publish_over(const std::string& from, const std::string& to) {
     std::filesystem::remove_all(old, ignored);
 }
 
-ReservedSpace::ReservedSpace(const std::string& path, int64_t bytes) : path_(path + ".reserved") {
-    try {
-        const Descriptor file(::open(path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
-        ESPALIER_REQUIRE(file, "cannot write {}: {}", path_, std::strerror(errno));
-        reserve(file.get(), bytes, path);
-    } catch (...) {
-        ::unlink(path_.c_str());
-        throw;
-    }
-}
-
-ReservedSpace::~ReservedSpace() {
-    if (!path_.empty()) ::unlink(path_.c_str());
+ReservedSpace::ReservedSpace(const std::string& path, int64_t bytes)
+    : file_([&] {
+          const Temporary name(path + ".reserved");
+          return open_new(name.path(), path);
+      }()) {
+    reserve(file_.get(), bytes, path);
 }
 
 void make_folder(const std::string& path) {

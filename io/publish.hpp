@@ -3,7 +3,8 @@
 
 #include <cstdint>
 #include <string>
-#include <utility>
+
+#include "io/descriptor.hpp"
 
 namespace espalier::io {
 
@@ -18,21 +19,15 @@ void publish(const std::string& from, const std::string& to);
 /// a file system that cannot exchange two names, the old one is TO.replaced for a moment, and again TO where
 /// the new one cannot be.
 void publish_over(const std::string& from, const std::string& to);
-/// Space of the disk kept for a file that is to come, in PATH.reserved; given back on destruction.
+/// Space of the disk kept for a file that is to come: that of a file without a name, which ends with this or
+/// with the process, however it does.
 class ReservedSpace {
 public:
-    ReservedSpace() = default;
     /// Throws UserError with the bytes that are missing.
     ReservedSpace(const std::string& path, int64_t bytes);
-    ~ReservedSpace();
-    ReservedSpace(ReservedSpace&& other) noexcept : path_(std::exchange(other.path_, {})) {}
-    ReservedSpace& operator=(ReservedSpace&& other) noexcept {
-        std::swap(path_, other.path_);
-        return *this;
-    }
 
 private:
-    std::string path_;
+    Descriptor file_;
 };
 
 /// Makes a folder and those that hold it, where they are not there. Throws UserError (no permission, a file

@@ -42,7 +42,7 @@ class TensorFileWriter {
 public:
     /// Collective. Refuses an existing `path` unless `replace`; writes beside it (path + ".partial") until
     /// publish. Space for all tensors is taken at once: a disk too full throws UserError here. The partial
-    /// file is removed by the destructor of a writer that was not published, also while unwinding.
+    /// file is a Temporary (io/temporary.hpp).
     TensorFileWriter(std::string path, MPI_Comm comm, std::vector<TensorSpec> tensors, bool replace,
                      Through through = Through::cache);
     ~TensorFileWriter();

@@ -13,6 +13,7 @@
 #include "io/hyperslab.hpp"
 #include "io/positioned.hpp"
 #include "io/publish.hpp"
+#include "io/temporary.hpp"
 #include "io/tensor_catalogue.hpp"
 #include "src/core/exact.hpp"
 
@@ -78,9 +79,6 @@ int64_t offset_of(const hdf5::Dataset& dataset) {
 
 struct TensorFileWriter::State {
     State(std::string p, MPI_Comm c) : path(std::move(p)), partial(path + ".partial"), comm(c) {}
-    ~State() {
-        if (!published) ::unlink(partial.c_str());
-    }
 
     void create_file(bool replace);
     void reserve_space(int64_t beyond_end);
@@ -89,7 +87,8 @@ struct TensorFileWriter::State {
     void store_metadata();
     std::string sealed();
 
-    std::string path, partial;
+    std::string path;
+    Temporary partial;
     MPI_Comm comm;
     Catalogue catalogue;  ///< checksums are those of what this rank wrote, until publish()
     std::unordered_map<std::string, size_t> index;
@@ -100,13 +99,12 @@ struct TensorFileWriter::State {
     Range scattered;             ///< bytes of the last box in many pieces, whose writeback was not started
     std::string hash;            ///< of what is sealed, on rank 0
     std::exception_ptr failure;  ///< of sealing
-    bool published = false;
 };
 
 void TensorFileWriter::State::create_file(bool replace) {
     check_output(path, replace);
-    ::unlink(partial.c_str());  // what a killed run left may be a link or belong to a reader
-    file = hdf5::create_file(partial);
+    ::unlink(partial.path().c_str());  // what a killed run left may be a link or belong to a reader
+    file = hdf5::create_file(partial.path());
     Groups groups(file);
     uint64_t position = 0;
     for (auto& [spec, offset, checksum] : catalogue.tensors) {
@@ -157,11 +155,11 @@ TensorFileWriter::TensorFileWriter(std::string path, MPI_Comm comm, std::vector<
     });
     s.catalogue = deserialised(places);
     on_all(comm, [&] {
-        s.data.emplace(::open(s.partial.c_str(), O_WRONLY | O_CLOEXEC));
-        ESPALIER_REQUIRE(*s.data, "cannot write {}: {}", s.partial, std::strerror(errno));
+        s.data.emplace(::open(s.partial.path().c_str(), O_WRONLY | O_CLOEXEC));
+        ESPALIER_REQUIRE(*s.data, "cannot write {}: {}", s.partial.path(), std::strerror(errno));
         if (rank_in(comm) == 0) s.reserve_space(reserved_metadata);
         if (through == Through::device)
-            s.direct = std::make_unique<DirectWriter>(s.partial, s.data->get(), s.path);
+            s.direct = std::make_unique<DirectWriter>(s.partial.path(), s.data->get(), s.path);
     });
 }
 
@@ -253,7 +251,7 @@ std::string TensorFileWriter::State::sealed() {
         // Cutting a file to its own length gives back what was reserved beyond it.
         ESPALIER_REQUIRE(::fstat(data->get(), &status) == 0 && ::ftruncate(data->get(), status.st_size) == 0,
                          "cannot write {}: {}", path, std::strerror(errno));
-        io::publish(partial, path);
+        io::publish(partial.path(), path);
         return std::get<std::string>(catalogue.attributes.at("content_sha256"));
     });
 }
@@ -297,7 +295,7 @@ std::string TensorFileWriter::conclude() {
         if (s.failure) std::rethrow_exception(s.failure);
         return s.hash;
     });
-    s.published = true;
+    s.partial.keep();
     s.direct.reset();
     s.data.reset();
     return hash;

@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "jobs/ending.hpp"
 #include "jobs/job.hpp"
 #include "src/core/error.hpp"
 #include "src/core/log.hpp"
@@ -107,6 +108,7 @@ int main(int argc, char** argv) {
         return jobs::exit_code::bad_input;
     }
     try {
+        const jobs::OrderlyEnding ending;
         comm::Mpi mpi(argc, argv);
         return run(*job, {argv + 2, argv + argc}, mpi);
     } catch (const UserError& e) {

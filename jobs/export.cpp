@@ -1,11 +1,10 @@
 // export: M.h5 -> a Hugging Face folder, tensor by tensor, every rank its own rows.
-#include <unistd.h>
-
 #include <algorithm>
 #include <filesystem>
 
 #include "io/publish.hpp"
 #include "io/safetensors_writer.hpp"
+#include "io/temporary.hpp"
 #include "jobs/foreign_model.hpp"
 #include "jobs/job.hpp"
 #include "jobs/model_file.hpp"
@@ -67,39 +66,33 @@ std::string without_slash(const std::string& folder) {
 class PartialFolder {
 public:
     PartialFolder(std::string target, bool creates)
-        : target_(std::move(target)), path_(target_ + ".partial"), owner_(creates) {
+        : target_(std::move(target)), folder_(target_ + ".partial", io::Inside::goes), owner_(creates) {
         if (!owner_) return;
         std::error_code error;
-        fs::remove_all(path_, error);
-        ESPALIER_REQUIRE(fs::create_directory(path_, error) && !error, "{}: cannot be created: {}", path_,
+        fs::remove_all(path(), error);  // what a killed job left
+        ESPALIER_REQUIRE(fs::create_directory(path(), error) && !error, "{}: cannot be created: {}", path(),
                          error.message());
     }
-    ~PartialFolder() {
-        std::error_code ignored;
-        if (!published_) fs::remove_all(path_, ignored);
-    }
-    PartialFolder(const PartialFolder&) = delete;
-    PartialFolder& operator=(const PartialFolder&) = delete;
 
-    const std::string& path() const { return path_; }
+    const std::string& path() const { return folder_.path(); }
     /// Collective: every rank has finished writing, and rank 0 gives the folder its name.
     void publish(const comm::Communicator& world, bool replace) {
         world.barrier();
         if (owner_) {
             if (replace) {
-                io::publish_over(path_, target_);
+                io::publish_over(path(), target_);
             } else {
-                io::publish(path_, target_);
+                io::publish(path(), target_);
             }
         }
-        published_ = true;
         world.barrier();
+        folder_.keep();
     }
 
 private:
-    std::string target_, path_;
+    std::string target_;
+    io::Temporary folder_;
     bool owner_;
-    bool published_ = false;
 };
 
 struct Exported {

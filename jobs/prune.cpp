@@ -1,7 +1,6 @@
 // prune: cut a model to a target shape, tensor by tensor, every rank its own rows.
-#include <filesystem>
-
 #include "io/publish.hpp"
+#include "io/temporary.hpp"
 #include "jobs/check_cut.hpp"
 #include "jobs/job.hpp"
 #include "jobs/prune_options.hpp"
@@ -59,7 +58,7 @@ double bytes_moved(const ModelFile& source, const model::Architecture& result,
     return bytes;
 }
 
-/// Throws, and removes `path`, where the cut model is not what is left of the source.
+/// Throws where the cut model is not what is left of the source.
 void check_result(Session& session, ModelFile& source, const Chosen& chosen, const PruneOptions& o,
                   const std::string& path) {
     const auto check = [&] {
@@ -73,7 +72,6 @@ void check_result(Session& session, ModelFile& source, const Chosen& chosen, con
     session.log().result("check: largest difference {:.2e} of the logits, loss {:.4f} against {:.4f}",
                          check.max_error, check.loss, check.masked_loss);
     if (check.passed()) return;
-    if (session.root()) std::filesystem::remove(path);
     throw InternalError(fmt::format(
         "--check: the cut model's logits differ from the masked model's by {:.2e} of their root mean square, "
         "more than {:.2e}; {} is not written",
@@ -98,11 +96,13 @@ int prune(const std::vector<std::string>& arguments, comm::Mpi&) {
             const auto dtypes = cut_dtypes(source, chosen.kept, result);
 
             // What is to be checked takes its name after that.
-            const std::string written = o.check.empty() ? o.out : o.out + ".unchecked";
+            std::optional<io::Temporary> unchecked;
+            if (!o.check.empty()) unchecked.emplace(o.out + ".unchecked");
+            const std::string written = unchecked ? unchecked->path() : o.out;
             const double begin = session.seconds();
             {
                 ModelWriter writer(written, session.world().handle(), result, dtypes,
-                                   !o.check.empty() || session.common().force);
+                                   unchecked || session.common().force);
                 Progress progress(session, "prune", static_cast<double>(model::parameter_count(result)),
                                   "weights");
                 write_cut(session, source, chosen.kept, result, writer,
@@ -124,10 +124,11 @@ int prune(const std::vector<std::string>& arguments, comm::Mpi&) {
             session.results["parameters"] = model::parameter_count(result);
             session.results["architecture"] = model::to_json(result);
             session.results["kept"] = to_json(chosen.kept, a);
-            if (!o.check.empty()) {
+            if (unchecked) {
                 check_result(session, source, chosen, o, written);
                 if (session.root()) io::publish(written, o.out);
                 session.world().barrier();
+                unchecked->keep();
             }
             session.log().result("{}: {} of {} parameters", o.out, model::parameter_count(result),
                                  model::parameter_count(a));

@@ -8,7 +8,9 @@ namespace {
 
 // A signal handler can reach nothing but a global.
 volatile std::sig_atomic_t received = 0;
-int living = 0;  // StopRequests; the outermost begins and ends the handling
+int living = 0;                  // StopRequests; the outermost begins and ends the handling
+void (*on_term)(int) = SIG_DFL;  // before that
+void (*on_usr1)(int) = SIG_DFL;
 
 extern "C" void note_signal(int) {
     received = 1;
@@ -19,14 +21,14 @@ extern "C" void note_signal(int) {
 StopRequests::StopRequests() {
     if (living++ > 0) return;
     received = 0;
-    std::signal(SIGTERM, note_signal);
-    std::signal(SIGUSR1, note_signal);
+    on_term = std::signal(SIGTERM, note_signal);
+    on_usr1 = std::signal(SIGUSR1, note_signal);
 }
 
 StopRequests::~StopRequests() {
     if (--living > 0) return;
-    std::signal(SIGTERM, SIG_DFL);
-    std::signal(SIGUSR1, SIG_DFL);
+    std::signal(SIGTERM, on_term);
+    std::signal(SIGUSR1, on_usr1);
 }
 
 bool StopRequests::signalled() const {

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <filesystem>
 
+#include "io/collective.hpp"
 #include "io/publish.hpp"
 #include "io/sha256.hpp"
 #include "jobs/model_file.hpp"
@@ -43,14 +44,17 @@ std::vector<io::TensorSpec> specs(const TeacherCacheKey& key) {
             {"log_p", {tokens, key.top_k}, DType::f32, {"token", "rank"}}};
 }
 
-std::string prepared(Session& session, const std::string& folder) {
-    if (session.root()) {
-        if (!std::filesystem::is_directory(folder)) io::check_output(folder, false);
+/// Collective. Makes the folder, which goes again with the result; nothing where it is there already.
+std::unique_ptr<io::Temporary> make_cache_folder(const Session& session, const std::string& folder) {
+    std::unique_ptr<io::Temporary> made;
+    io::on_root(session.world().handle(), [&] {
+        if (std::filesystem::is_directory(folder)) return std::string();
+        io::check_output(folder, false);
+        made = std::make_unique<io::Temporary>(folder);
         io::make_folder(folder);
-        io::check_output(file_of(folder), session.common().force);
-    }
-    session.world().barrier();
-    return file_of(folder);
+        return std::string();
+    });
+    return made;
 }
 
 TeacherCacheKey read_key(const io::TensorFileReader& reader) {
@@ -87,7 +91,8 @@ std::string samples_hash(const Session& session, const data::Samples& samples) {
 TeacherCacheWriter::TeacherCacheWriter(Session& session, const std::string& folder,
                                        const TeacherCacheKey& key, const data::Samples& samples)
     : key_(key),
-      writer_(prepared(session, folder), session.world().handle(), specs(key), session.common().force) {
+      made_(make_cache_folder(session, folder)),
+      writer_(file_of(folder), session.world().handle(), specs(key), session.common().force) {
     writer_.attribute("format", teacher_cache_format);
     writer_.attribute("format_version", format_version);
     writer_.attribute("teacher_sha256", key.teacher_sha256);
@@ -138,6 +143,7 @@ void TeacherCacheWriter::write(Context& ctx, const comm::Communicator& tensor, i
 void TeacherCacheWriter::publish(const nlohmann::ordered_json& provenance) {
     writer_.attribute("provenance", provenance.dump());
     writer_.publish();
+    if (made_) made_->keep();
 }
 
 TeacherCache::TeacherCache(Session& session, const std::string& folder, const TeacherCacheKey& wanted)

@@ -4,6 +4,7 @@
 
 #include <memory>
 
+#include "io/temporary.hpp"
 #include "io/tensor_file.hpp"
 #include "jobs/session.hpp"
 #include "jobs/tokens.hpp"
@@ -29,7 +30,8 @@ std::string samples_hash(const Session& session, const data::Samples& samples);
 
 class TeacherCacheWriter {
 public:
-    /// Collective; makes the folder. `samples`: those of the key, whose hash goes with them.
+    /// Collective; makes the folder, which goes again unless publish() comes. `samples`: those of the key,
+    /// whose hash goes with them.
     TeacherCacheWriter(Session& session, const std::string& folder, const TeacherCacheKey& key,
                        const data::Samples& samples);
 
@@ -43,6 +45,7 @@ public:
 
 private:
     TeacherCacheKey key_;
+    std::unique_ptr<io::Temporary> made_;
     io::TensorFileWriter writer_;
 };
 

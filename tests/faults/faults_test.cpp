@@ -59,6 +59,9 @@ TEST(Faults, AFullDiskIsTheUsersErrorAndLeavesNothing) {
     expect_refused({"prune", "--model", world.path("model.h5"), "--importance", world.path("scores.h5"),
                     "--hidden", "23"},
                    "s.h5");
+    expect_refused({"teacher-cache", "--teacher", world.path("model.h5"), "--data", world.path("tokens"),
+                    "--samples", "4", "--seq-len", "16"},
+                   "cache");
 }
 
 }  // namespace

@@ -72,6 +72,7 @@ TEST_F(FullDisk, CannotTakeSpaceThatIsReserved) {
         const ReservedSpace space(path(), 3 * mebibyte);
         EXPECT_THROW(write_file(*disk_ / "other", std::string(2 * mebibyte, 'x')), UserError);
         EXPECT_THROW(ReservedSpace(*disk_ / "more", 2 * mebibyte), UserError);
+        EXPECT_TRUE(disk_->is_empty()) << "a killed process would leave what has a name";
     }
     EXPECT_TRUE(disk_->is_empty());
 }

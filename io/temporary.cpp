@@ -1,0 +1,50 @@
+#include "io/temporary.hpp"
+
+#include <algorithm>
+#include <filesystem>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+namespace espalier::io {
+namespace {
+
+// Who ends the process knows no object of it.
+std::mutex mutex;  // also held while one is removed: what comes next may want the name
+std::vector<const Temporary*> living;
+
+}  // namespace
+
+Temporary::Temporary(std::string path, Inside inside) : path_(std::move(path)), inside_(inside) {
+    const std::lock_guard lock(mutex);
+    living.push_back(this);
+}
+
+Temporary::~Temporary() {
+    const std::lock_guard lock(mutex);
+    if (!kept_) remove();
+    living.erase(std::find(living.begin(), living.end(), this));
+}
+
+void Temporary::keep() {
+    const std::lock_guard lock(mutex);
+    kept_ = true;
+}
+
+void Temporary::remove() const {
+    std::error_code ignored;
+    if (inside_ == Inside::goes) {
+        std::filesystem::remove_all(path_, ignored);
+    } else {
+        std::filesystem::remove(path_, ignored);
+    }
+}
+
+void remove_temporaries() {
+    mutex.lock();  // for good
+    std::for_each(living.rbegin(), living.rend(), [](const Temporary* one) {
+        if (!one->kept_) one->remove();
+    });
+}
+
+}  // namespace espalier::io

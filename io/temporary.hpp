@@ -1,0 +1,37 @@
+// What is on the disk only while something is made.
+#pragma once
+
+#include <string>
+
+namespace espalier::io {
+
+/// What becomes of what is in a folder: it stays, and the folder with it; or it goes with the folder.
+enum class Inside { stays, goes };
+
+/// A file or folder that goes when this does, also while an exception unwinds and where a signal ends the
+/// process (remove_temporaries()), unless it was kept. Others make it and write into it.
+class Temporary {
+public:
+    explicit Temporary(std::string path, Inside inside = Inside::stays);
+    ~Temporary();
+    Temporary(const Temporary&) = delete;
+    Temporary& operator=(const Temporary&) = delete;
+
+    const std::string& path() const { return path_; }
+    /// It stays, or has another name by now.
+    void keep();
+
+private:
+    void remove() const;
+    friend void remove_temporaries();
+
+    std::string path_;
+    Inside inside_;
+    bool kept_ = false;
+};
+
+/// Removes all there are, the youngest first. For the last moment of a process: no Temporary begins or ends
+/// from then on, who tries waits for the end.
+void remove_temporaries();
+
+}  // namespace espalier::io
