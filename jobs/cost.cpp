@@ -1,9 +1,8 @@
 // cost: what a family of models costs, trained from scratch and pruned and distilled.
-#include <fmt/core.h>
-
 #include "jobs/job.hpp"
 #include "jobs/json_file.hpp"
 #include "jobs/session.hpp"
+#include "jobs/standard_output.hpp"
 #include "src/core/error.hpp"
 #include "src/plan/family.hpp"
 #include "src/plan/system.hpp"
@@ -36,13 +35,13 @@ nlohmann::ordered_json line_json(const Rates& rates, double flops) {
 }
 
 void print_line(const Rates& rates, const char* what, double flops) {
-    fmt::print("{:<42}{:>12.3e}", what, flops);
+    print_out("{:<42}{:>12.3e}", what, flops);
     if (rates.system) {
-        fmt::print("{:>14.0f}", rates.hours(flops));
-        if (rates.system->watts > 0) fmt::print("{:>12.1f}", rates.megawatt_hours(flops));
-        if (rates.price_per_hour > 0) fmt::print("{:>16.0f}", rates.hours(flops) * rates.price_per_hour);
+        print_out("{:>14.0f}", rates.hours(flops));
+        if (rates.system->watts > 0) print_out("{:>12.1f}", rates.megawatt_hours(flops));
+        if (rates.price_per_hour > 0) print_out("{:>16.0f}", rates.hours(flops) * rates.price_per_hour);
     }
-    fmt::print("\n");
+    print_out("\n");
 }
 
 }  // namespace
@@ -87,13 +86,14 @@ int cost(const std::vector<std::string>& arguments, comm::Mpi&) {
             {"full", "= pruned and distilled, all counted", cost.full()}};
         for (const auto& [key, text, flops] : lines) results[key] = line_json(rates, flops);
         if (!session.talks()) return exit_code::done;
-        fmt::print("{:<42}{:>12}{}{}{}\n", "", "FLOP", rates.system ? "     GPU hours" : "",
-                   rates.system && rates.system->watts > 0 ? "         MWh" : "",
-                   rates.price_per_hour > 0 ? "           price" : "");
+        print_out("{:<42}{:>12}{}{}{}\n", "", "FLOP", rates.system ? "     GPU hours" : "",
+                  rates.system && rates.system->watts > 0 ? "         MWh" : "",
+                  rates.price_per_hour > 0 ? "           price" : "");
         for (const auto& [key, text, flops] : lines) print_line(rates, text, flops);
-        fmt::print(
+        print_out(
             "\nfrom scratch costs {:.3f} times as much by the paper's count, {:.3f} times with all counted\n",
             cost.ratio_paper(), cost.ratio_full());
+        finish_printing();
         return exit_code::done;
     });
 }

@@ -13,6 +13,7 @@
 
 #include "jobs/ending.hpp"
 #include "jobs/job.hpp"
+#include "jobs/standard_output.hpp"
 #include "src/core/error.hpp"
 #include "src/core/log.hpp"
 
@@ -85,17 +86,16 @@ int run(const jobs::Job& job, const std::vector<std::string>& arguments, comm::M
     return code;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-    open_standard_streams();
-    const std::string name = argc > 1 ? argv[1] : "--help";
+/// `name`: the first word of the command line.
+int start(const std::string& name, int argc, char** argv) {
     if (name == "--help" || name == "-h" || name == "help") {
-        fmt::print("{}", overview());
+        jobs::print_text(overview());
+        jobs::finish_printing();
         return argc > 1 ? jobs::exit_code::done : jobs::exit_code::bad_input;
     }
     if (name == "--version") {
-        fmt::print("espalier {}\n", ESPALIER_VERSION);
+        jobs::print_out("espalier {}\n", ESPALIER_VERSION);
+        jobs::finish_printing();
         return jobs::exit_code::done;
     }
     const jobs::Job* job = jobs::find_job(name);
@@ -107,10 +107,18 @@ int main(int argc, char** argv) {
         Log({"espalier"}).error("this build needs a processor with AVX2 and FMA (x86-64-v3)");
         return jobs::exit_code::bad_input;
     }
+    const jobs::OrderlyEnding ending;
+    comm::Mpi mpi(argc, argv);
+    return run(*job, {argv + 2, argv + argc}, mpi);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    open_standard_streams();
+    const std::string name = argc > 1 ? argv[1] : "--help";
     try {
-        const jobs::OrderlyEnding ending;
-        comm::Mpi mpi(argc, argv);
-        return run(*job, {argv + 2, argv + argc}, mpi);
+        return start(name, argc, argv);
     } catch (const UserError& e) {
         Log({"espalier " + name}).error("{}", e.what());
         return jobs::exit_code::bad_input;

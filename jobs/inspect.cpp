@@ -1,6 +1,4 @@
 // inspect: what a file is.
-#include <fmt/core.h>
-
 #include <filesystem>
 
 #include "io/indexed_dataset.hpp"
@@ -8,6 +6,7 @@
 #include "jobs/foreign_model.hpp"
 #include "jobs/job.hpp"
 #include "jobs/model_file.hpp"
+#include "jobs/standard_output.hpp"
 #include "src/core/error.hpp"
 
 namespace espalier::jobs {
@@ -76,18 +75,18 @@ void print(const ordered_json& facts) {
     for (const auto& [key, value] : facts.items()) {
         if (key == "tensors") continue;
         if (value.is_object()) {
-            fmt::print("{}:\n", key);
+            print_out("{}:\n", key);
             for (const auto& [name, inner] : value.items())
-                fmt::print("  {:<22}{}\n", name, inner.is_string() ? inner.get<std::string>() : inner.dump());
+                print_out("  {:<22}{}\n", name, inner.is_string() ? inner.get<std::string>() : inner.dump());
         } else {
-            fmt::print("{:<24}{}\n", key, value.is_string() ? value.get<std::string>() : value.dump());
+            print_out("{:<24}{}\n", key, value.is_string() ? value.get<std::string>() : value.dump());
         }
     }
     if (!facts.contains("tensors")) return;
-    fmt::print("tensors:\n");
+    print_out("tensors:\n");
     for (const auto& t : facts["tensors"])
-        fmt::print("  {:<40} {:<6} {}\n", t["name"].get<std::string>(), t["dtype"].get<std::string>(),
-                   t["shape"].dump());
+        print_out("  {:<40} {:<6} {}\n", t["name"].get<std::string>(), t["dtype"].get<std::string>(),
+                  t["shape"].dump());
 }
 
 bool is_token_prefix(const std::string& path) {
@@ -116,10 +115,11 @@ int inspect(const std::vector<std::string>& arguments, comm::Mpi&) {
                                                            : inspect_foreign(path);
         session.results["facts"] = facts;
         if (json) {
-            fmt::print("{}\n", facts.dump(1));
+            print_out("{}\n", facts.dump(1));
         } else {
             print(facts);
         }
+        finish_printing();
         return exit_code::done;
     };
     return run_job("inspect", arguments, declare, body, "path");

@@ -1,11 +1,11 @@
 #include "jobs/options.hpp"
 
 #include <algorithm>
-#include <iostream>
 #include <sstream>
 
 #include "jobs/config_file.hpp"
 #include "jobs/job.hpp"
+#include "jobs/standard_output.hpp"
 #include "src/core/error.hpp"
 
 namespace espalier::jobs {
@@ -42,6 +42,11 @@ std::string escaped(const std::string& text) {
 /// What only a command line can ask for.
 bool is_request(const std::string& option) {
     return option == "help" || option == "version" || option == "config" || option == "dump-config";
+}
+
+void print(const std::string& text) {
+    print_text(text);
+    finish_printing();
 }
 
 std::string text_of(const nlohmann::ordered_json& value) {
@@ -93,11 +98,11 @@ bool Options::parse(const std::vector<std::string>& arguments, bool root) {
         po::store(po::command_line_parser(arguments).options(all).positional(positional).style(style).run(),
                   values_);
         if (values_.count("help")) {
-            if (root) std::cout << help();
+            if (root) print(help());
             return false;
         }
         if (values_.count("version")) {
-            if (root) std::cout << "espalier " ESPALIER_VERSION "\n";
+            if (root) print("espalier " ESPALIER_VERSION "\n");
             return false;
         }
         if (values_.count("config")) read_config_file(values_["config"].as<std::string>(), all);
@@ -109,7 +114,7 @@ bool Options::parse(const std::vector<std::string>& arguments, bool root) {
         fail("{}; see `espalier {} --help`", e.what(), job_);
     }
     if (!values_["dump-config"].as<bool>()) return true;
-    if (root) std::cout << config();
+    if (root) print(config());
     return false;
 }
 

@@ -1,13 +1,12 @@
 // plan: how long a training or distillation step would take on a cluster, for every way to lay it out on the
 // GPUs.
-#include <fmt/core.h>
-
 #include "io/publish.hpp"
 #include "jobs/calibrate.hpp"
 #include "jobs/job.hpp"
 #include "jobs/json_file.hpp"
 #include "jobs/model_file.hpp"
 #include "jobs/plan_table.hpp"
+#include "jobs/standard_output.hpp"
 #include "src/core/error.hpp"
 
 namespace espalier::jobs {
@@ -124,9 +123,9 @@ void make_plan(Session& session, const PlanOptions& o, const CommonOptions& comm
                                       .dump(1) +
                                   "\n");
     if (session.talks())
-        fmt::print("{} x {}, {} x {} tokens a step, {:.3g} FLOP; {} of {} legal layouts fit\n\n{}", o.gpus,
-                   system.name, o.global_batch, o.seq_len, step.flops(), plan.layouts.size(), plan.tried,
-                   table(plan.layouts, static_cast<size_t>(o.top)));
+        print_out("{} x {}, {} x {} tokens a step, {:.3g} FLOP; {} of {} legal layouts fit\n\n{}", o.gpus,
+                  system.name, o.global_batch, o.seq_len, step.flops(), plan.layouts.size(), plan.tried,
+                  table(plan.layouts, static_cast<size_t>(o.top)));
 }
 
 void describe_machine(Session& session, const PlanOptions& o) {
@@ -135,7 +134,7 @@ void describe_machine(Session& session, const PlanOptions& o) {
     session.results["system"] = system;
     if (!session.root()) return;
     io::write_file(o.out, system.dump(1) + "\n");
-    if (session.talks()) fmt::print("{}\n", system.dump(1));
+    if (session.talks()) print_out("{}\n", system.dump(1));
 }
 
 }  // namespace
@@ -157,6 +156,7 @@ int plan(const std::vector<std::string>& arguments, comm::Mpi& mpi) {
     } else if (session.root()) {
         make_plan(session, o, common, options);
     }
+    finish_printing();
     session.finish();
     return exit_code::done;
 }

@@ -13,6 +13,7 @@
 #include "jobs/json_file.hpp"
 #include "jobs/progress.hpp"
 #include "jobs/search_results.hpp"
+#include "jobs/standard_output.hpp"
 #include "jobs/stop.hpp"
 #include "jobs/tokens.hpp"
 #include "src/core/error.hpp"
@@ -205,14 +206,14 @@ private:
 
 void print_table(const Session& session, const ordered_json& candidates) {
     if (!session.talks()) return;
-    fmt::print("{:>4} {:>15} {:>7} {:>7} {:>6} {:>4} {:>7}  {:<9} {}\n", "", "parameters", "layers", "hidden",
-               "heads", "kv", "ffn", "loads as", "loss");
+    print_out("{:>4} {:>15} {:>7} {:>7} {:>6} {:>4} {:>7}  {:<9} {}\n", "", "parameters", "layers", "hidden",
+              "heads", "kv", "ffn", "loads as", "loss");
     for (const auto& c : candidates) {
-        fmt::print("{:>4} {:>15} {:>7} {:>7} {:>6} {:>4} {:>7}  {:<9} {}\n", c["candidate"].get<int64_t>(),
-                   c["parameters"].get<int64_t>(), c["layers"].get<int64_t>(), c["hidden"].get<int64_t>(),
-                   c["heads"].get<int64_t>(), c["kv_heads"].get<int64_t>(), c["ffn"].get<int64_t>(),
-                   c["loads_as"].is_null() ? "-" : c["loads_as"].get<std::string>(),
-                   c.contains("loss") ? fmt::format("{:.4f}", as_loss(c["loss"])) : "");
+        print_out("{:>4} {:>15} {:>7} {:>7} {:>6} {:>4} {:>7}  {:<9} {}\n", c["candidate"].get<int64_t>(),
+                  c["parameters"].get<int64_t>(), c["layers"].get<int64_t>(), c["hidden"].get<int64_t>(),
+                  c["heads"].get<int64_t>(), c["kv_heads"].get<int64_t>(), c["ffn"].get<int64_t>(),
+                  c["loads_as"].is_null() ? "-" : c["loads_as"].get<std::string>(),
+                  c.contains("loss") ? fmt::format("{:.4f}", as_loss(c["loss"])) : "");
     }
 }
 

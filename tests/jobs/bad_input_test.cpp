@@ -375,6 +375,21 @@ TEST_F(BadInput, NobodyWhoReadsStandardErrorIsNoMatterOfTheJob) {
         EXPECT_EQ(run_process({"sh", "-c", command + broken}).exit_code, 0) << broken;
 }
 
+TEST_F(BadInput, WhatWasAskedForAndCannotBePrinted) {
+    const std::string inspect = "inspect " + path("model.h5");
+    for (const std::string& words :
+         {std::string("--help"), std::string("--version"), std::string("prune --help"),
+          std::string("prune --version"), inspect, inspect + " --json", inspect + " --dump-config"}) {
+        const std::string command = std::string(ESPALIER_PROGRAM) + " " + words;
+        ASSERT_EQ(run_process({"sh", "-c", command + " >/dev/null"}).exit_code, 0) << words;
+
+        const auto result = run_process({"sh", "-c", command + " >/dev/full"});
+
+        EXPECT_EQ(result.exit_code, 2) << words;
+        EXPECT_NE(result.err.find("standard output cannot be written"), std::string::npos) << words;
+    }
+}
+
 TEST_F(BadInput, TasksOfALauncherThatDidNotFindEachOther) {
     const auto result =
         run_process({ESPALIER_PROGRAM, "inspect", path("model.h5")},
