@@ -98,6 +98,7 @@ private:
 };
 
 /// Collective. A model in training as M.h5, in the dtypes and with the tokenizer of the file it came from.
+/// Throws UserError where its weights are not finite.
 void write_trained(Session& session, const std::string& path, const ModelFile& from,
                    const model::Transformer& model, train::Optimizer& optimizer,
                    const nlohmann::ordered_json& history);

@@ -41,6 +41,7 @@ public:
           objective_(distill::parse_loss_terms(o.loss, o.temperature, o.top_k)) {
         check(o);
         auto states = state_terms(o, objective_.terms());
+        check_weights(o, objective_.terms(), states);
         check_run_folder(session, o.out, o.resume == "auto");
         lock_.emplace(session, o.out);
         student_file_ = std::make_unique<ModelFile>(o.student, session.world().handle());

@@ -2,6 +2,8 @@
 #pragma once
 
 #include "jobs/documents.hpp"
+#include "src/distill/loss_terms.hpp"
+#include "src/distill/state_terms.hpp"
 #include "src/train/optimizer.hpp"
 
 namespace espalier::jobs {
@@ -28,6 +30,10 @@ void declare_training(Options& options, TrainingOptions& o);
 
 /// Throws UserError for what cannot be.
 void check(const TrainingOptions& o);
+
+/// Throws UserError where no part of the loss has a weight.
+void check_weights(const TrainingOptions& o, const distill::LossTerms& loss,
+                   const distill::StateTerms& states);
 
 train::OptimizerOptions optimizer_options(const TrainingOptions& o);
 

@@ -87,6 +87,14 @@ void check(const TrainingOptions& o) {
                      o.resume);
 }
 
+void check_weights(const TrainingOptions& o, const distill::LossTerms& loss,
+                   const distill::StateTerms& states) {
+    // auto: as much as the divergence.
+    const bool of_states = !states.pairs.empty() && states.weight.value_or(0) > 0;
+    ESPALIER_REQUIRE(loss.divergence_weight > 0 || loss.label_weight > 0 || of_states,
+                     "--loss {}: every weight is 0, and there would be nothing to learn", o.loss);
+}
+
 train::OptimizerOptions optimizer_options(const TrainingOptions& o) {
     return {static_cast<float>(o.beta1), static_cast<float>(o.beta2), static_cast<float>(o.eps),
             static_cast<float>(o.weight_decay)};

@@ -211,6 +211,15 @@ TEST_F(Distill, ACacheOfSomethingElseIsRefused) {
     refused({"--top-k", "5"}, "teacher.h5");
 }
 
+TEST_F(Distill, ALossWithoutAnyWeightIsRefused) {
+    for (const std::string& loss : {"kl=0", "ce=0", "reverse-kl=0,ce=0"}) {
+        const auto result = run_with_teacher("refused", {"--loss", loss});
+        EXPECT_EQ(result.exit_code, 2);
+        EXPECT_NE(result.err.find("--loss " + loss + ": every weight is 0"), std::string::npos) << result.err;
+        EXPECT_FALSE(world.exists("refused"));
+    }
+}
+
 TEST_F(Distill, ACorrectedTeacherLearnsAsAloneAndComesBackAfterAStop) {
     const Words corrected{"--correct-teacher", "--teacher-lr", "1e-2"};
     ASSERT_EQ(run_with_teacher("whole", corrected).exit_code, 0);

@@ -169,6 +169,13 @@ TEST_F(HiddenStates, StartFromTheChannelsThatAStudentWasCutFrom) {
     EXPECT_GT(others, 0.5);
 }
 
+TEST_F(HiddenStates, AloneAreAnObjective) {
+    done(run("run", {"--hidden-map", "1:0", "--hidden-weight", "2", "--loss", "kl=0"}));
+
+    for (const auto& line : lines("run"))
+        EXPECT_DOUBLE_EQ(line.at("loss"), 2 * line.at("hidden_loss").get<double>());
+}
+
 TEST_F(HiddenStates, WhatCannotBeIsRefused) {
     const auto refused = [&](const Words& words, const Words& says) {
         const auto result = run("refused", words);
@@ -188,6 +195,7 @@ TEST_F(HiddenStates, WhatCannotBeIsRefused) {
     refused({"--hidden-map", "1:0", "--hidden-weight", "much"}, {"--hidden-weight much", "auto"});
     refused({"--hidden-map", "1:0", "--hidden-weight", "-1"}, {"--hidden-weight -1"});
     refused({"--hidden-map", "1:0", "--loss", "ce"}, {"--hidden-weight auto", "--loss ce"});
+    refused({"--hidden-map", "1:0", "--loss", "kl=0"}, {"--loss kl=0", "every weight is 0"});
     refused({"--hidden-loss", "mse"}, {"--hidden-loss", "--hidden-map"});
     refused({"--hidden-weight", "1"}, {"--hidden-weight", "--hidden-map"});
     refused({"--hidden-map", "1:0", "--teacher-cache", world.path("cache")},

@@ -265,6 +265,38 @@ TEST(Run, KeepsAsManyCheckpointsAsAsked) {
     EXPECT_TRUE(world.exists("run/model.h5"));
 }
 
+TEST(Run, PublishesNoModelOfWeightsThatAreNotFinite) {
+    const TinyWorld world;
+    for (const int ranks : {1, 2}) {  // replicas
+        const auto result = espalier({"train",
+                                      "--model",
+                                      world.path("model.h5"),
+                                      "--data",
+                                      world.path("tokens"),
+                                      "--out",
+                                      world.path("run"),
+                                      "--tokens",
+                                      "64",
+                                      "--seq-len",
+                                      "16",
+                                      "--global-batch",
+                                      "4",
+                                      "--lr",
+                                      "1e39",
+                                      "--min-lr",
+                                      "1e39",
+                                      "--dtype",
+                                      "f32",
+                                      "--quiet"},
+                                     ranks);
+
+        EXPECT_EQ(result.exit_code, 2) << ranks;
+        EXPECT_NE(result.err.find("run/model.h5: not written"), std::string::npos) << result.err;
+        EXPECT_NE(result.err.find("lower --lr"), std::string::npos) << result.err;
+        EXPECT_FALSE(world.exists("run/model.h5"));
+    }
+}
+
 TEST(Run, ScoresHeldOutTextAndWritesItsConfig) {
     const TinyWorld world;
 
