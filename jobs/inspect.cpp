@@ -1,4 +1,5 @@
 // inspect: what a file is.
+#include <cmath>
 #include <filesystem>
 
 #include "io/indexed_dataset.hpp"
@@ -25,6 +26,13 @@ ordered_json tensor_list(const std::vector<io::TensorSpec>& tensors) {
     return out;
 }
 
+/// An integer, where a damaged file does not say otherwise.
+ordered_json as_count(double number) {
+    constexpr double exact = 0x1p53;
+    if (std::abs(number) <= exact && number == std::trunc(number)) return static_cast<int64_t>(number);
+    return number;
+}
+
 ordered_json inspect_own(const std::string& path, bool verify) {
     io::TensorFileReader reader(path, MPI_COMM_SELF, "");
     ordered_json out{
@@ -33,9 +41,10 @@ ordered_json inspect_own(const std::string& path, bool verify) {
         if (reader.has_attribute(json_attribute))
             out[json_attribute] = ordered_json::parse(reader.text(json_attribute));
     }
-    for (const char* number : {"format_version", "step", "samples", "seq_len", "loss", "depth_block"}) {
-        if (reader.has_attribute(number)) out[number] = reader.number(number);
+    for (const char* count : {"format_version", "step", "samples", "seq_len", "depth_block"}) {
+        if (reader.has_attribute(count)) out[count] = as_count(reader.number(count));
     }
+    if (reader.has_attribute("loss")) out["loss"] = reader.number("loss");
     if (reader.has_attribute("model_sha256")) out["model_sha256"] = reader.text("model_sha256");
     if (out["format"] == model_format)
         out["parameters"] = model::parameter_count(model::architecture_from_json(out["architecture"], path));

@@ -47,10 +47,13 @@ ModelFile::ModelFile(const std::string& path, MPI_Comm comm)
     }
 }
 
+void check_seq_len(int64_t seq_len, const model::Architecture& a, const std::string& source) {
+    ESPALIER_REQUIRE(seq_len <= a.max_positions, "--seq-len {}: {} has {} positions; choose --seq-len <= {}",
+                     seq_len, source, a.max_positions, a.max_positions);
+}
+
 void check_seq_len(int64_t seq_len, const ModelFile& model) {
-    const int64_t positions = model.architecture().max_positions;
-    ESPALIER_REQUIRE(seq_len <= positions, "--seq-len {}: {} has {} positions; choose --seq-len <= {}",
-                     seq_len, model.path(), positions, positions);
+    check_seq_len(seq_len, model.architecture(), model.path());
 }
 
 ordered_json ModelFile::provenance() const {

@@ -36,7 +36,8 @@ private:
     model::Architecture architecture_;
 };
 
-/// Throws UserError where a sample is longer than the model's context.
+/// Throws UserError where a sample is longer than the model's context; `source` is the model's file.
+void check_seq_len(int64_t seq_len, const model::Architecture& a, const std::string& source);
 void check_seq_len(int64_t seq_len, const ModelFile& model);
 
 /// A model file in the making; tensors come in any order, publish() ends it.

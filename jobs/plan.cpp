@@ -36,8 +36,11 @@ void declare(Options& options, PlanOptions& o) {
                 "measure this machine on these ranks, and write its system to --out");
 }
 
-model::Architecture architecture(const std::string& model, const std::string& arch) {
-    return model.empty() ? read_architecture(arch) : ModelFile(model, MPI_COMM_SELF).architecture();
+/// Of a model that can take samples of `seq_len` tokens.
+model::Architecture architecture(const std::string& model, const std::string& arch, int64_t seq_len) {
+    const auto out = model.empty() ? read_architecture(arch) : ModelFile(model, MPI_COMM_SELF).architecture();
+    check_seq_len(seq_len, out, model.empty() ? arch : model);
+    return out;
 }
 
 std::string compute_dtype(const plan::System& system, const CommonOptions& common) {
@@ -47,9 +50,9 @@ std::string compute_dtype(const plan::System& system, const CommonOptions& commo
 
 plan::Step read_step(const PlanOptions& o, const plan::System& system, const CommonOptions& common) {
     plan::Step step;
-    step.model = architecture(o.model, o.arch);
+    step.model = architecture(o.model, o.arch, o.seq_len);
     if (!o.teacher.empty() || !o.teacher_arch.empty()) {
-        step.teacher = architecture(o.teacher, o.teacher_arch);
+        step.teacher = architecture(o.teacher, o.teacher_arch, o.seq_len);
         ESPALIER_REQUIRE(step.teacher->vocab == step.model.vocab,
                          "the teacher's vocabulary has {} tokens, the student's {}; they must be the same",
                          step.teacher->vocab, step.model.vocab);

@@ -15,7 +15,7 @@ namespace espalier::jobs {
 struct StepReport {
     int64_t step = 0, steps = 0;
     int64_t consumed_samples = 0, global_batch = 0;
-    double tokens = 0;  ///< so far
+    int64_t tokens = 0;  ///< so far
     double loss = 0, learning_rate = 0, grad_norm = 0, seconds = 0, tokens_per_second = 0,
            flops_per_second = 0;
     std::optional<double> lm_loss, kd_loss, valid_loss, teacher_loss;

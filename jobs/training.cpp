@@ -295,7 +295,7 @@ private:
         r.steps = steps_;
         r.global_batch = o_.global_batch;
         r.consumed_samples = step * o_.global_batch;
-        r.tokens = static_cast<double>(step) * tokens;
+        r.tokens = r.consumed_samples * o_.seq_len;
         r.loss = shared.sums.objective(objective_.terms()) + shared.hidden_loss / scored;
         r.lm_loss = shared.sums.label / scored;
         if (objective_.terms().divergence) r.kd_loss = shared.sums.divergence / scored;

@@ -90,6 +90,16 @@ TEST_F(PlanJob, SaysWhatIsMissingOrWrong) {
     expect_refused({"--gpus", "8", "--recompute", "some"}, {"some", "selective"});
     expect_refused({"--gpus", "8", "--model", "m.h5"}, {"--model", "--arch"});
     expect_refused({"--calibrate"}, {"--out"});
+    // As `train` and `distill` would.
+    std::ofstream(path("short.json"))
+        << R"({"architectures": ["LlamaForCausalLM"], "vocab_size": 97, "hidden_size": 24, "intermediate_size": 40,
+        "num_hidden_layers": 4, "num_attention_heads": 6, "max_position_embeddings": 64})";
+    const auto long_samples =
+        espalier({"plan", "--arch", path("short.json"), "--system", share + "/systems/h100-sxm.json",
+                  "--gpus", "1", "--global-batch", "4", "--seq-len", "65"});
+    EXPECT_EQ(long_samples.exit_code, 2);
+    EXPECT_NE(long_samples.err.find("short.json has 64 positions; choose --seq-len <= 64"), std::string::npos)
+        << long_samples.err;
     const auto result =
         espalier({"plan", "--arch", share + "/architectures/minitron-8b.json", "--gpus", "8"});
     EXPECT_EQ(result.exit_code, 2);

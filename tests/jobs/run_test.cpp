@@ -307,6 +307,8 @@ TEST(Run, ScoresHeldOutTextAndWritesItsConfig) {
               0);
 
     const auto lines = metrics(world, "run");
+    EXPECT_TRUE(lines[2].at("tokens").is_number_integer());
+    EXPECT_EQ(lines[2].at("tokens"), 3 * 4 * 16);
     EXPECT_TRUE(lines[2].contains("valid_loss"));
     EXPECT_FALSE(lines[3].contains("valid_loss"));
     const json summary = json::parse(world.read("s.json"));
