@@ -35,13 +35,15 @@ ncclDataType_t type_of(DType dtype) {
     throw InternalError("unknown dtype");
 }
 
-/// A communicator and the stream that its operations run on.
+/// A communicator and the stream that its operations run on, before what else waits for the device: other
+/// ranks wait for them.
 class Channel {
 public:
-    Channel(const ncclUniqueId& id, int size, int rank) : stream_(device::make_stream()) {
-        const ncclResult_t code = ncclCommInitRank(&comm_, size, id, rank);
+    Channel(const ncclUniqueId& id, int size, int rank, ncclConfig_t config)
+        : stream_(device::make_stream(device::Priority::first)) {
+        const ncclResult_t code = ncclCommInitRankConfig(&comm_, size, id, rank, &config);
         if (code != ncclSuccess) device::destroy(stream_);
-        check_nccl(code, "ncclCommInitRank");
+        check_nccl(code, "ncclCommInitRankConfig");
     }
     ~Channel() {
         // While an exception unwinds the other ranks are elsewhere, and destroying waits for them.
@@ -57,6 +59,29 @@ private:
     device::Stream stream_;
     ncclComm_t comm_ = nullptr;
 };
+
+/// A message waits on the device for the other end, and takes from compute as many multiprocessors as it has
+/// blocks: on an H100 8 of 132.
+ncclConfig_t for_messages() {
+    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+    config.maxCTAs = 8;
+    return config;
+}
+
+/// The first message of a communicator connects its ends, and keeps the host of each until the other has one,
+/// too. Later ones do not, so that ranks may put theirs in any order.
+void connect_ends(const Channel& channel, bool sends) {
+    constexpr size_t bytes = 16;
+    const auto free = [](std::byte* memory) { device::release(memory); };
+    const std::unique_ptr<std::byte, decltype(free)> memory(device::allocate(bytes), free);
+    if (sends) {
+        device::set_bytes(memory.get(), 0, bytes, channel.stream());
+        CHECK_NCCL(ncclSend(memory.get(), bytes, ncclUint8, 1, channel.comm(), channel.stream()));
+    } else {
+        CHECK_NCCL(ncclRecv(memory.get(), bytes, ncclUint8, 0, channel.comm(), channel.stream()));
+    }
+    device::wait(channel.stream());
+}
 
 size_t count_of(std::span<const int64_t> offsets, int rank) {
     return static_cast<size_t>(offsets[rank + 1] - offsets[rank]);
@@ -92,13 +117,14 @@ struct DeviceGroup::State {
     std::map<std::array<int, 3>, std::unique_ptr<Channel>> messages;  // by sender, receiver and tag
 
     /// Collective over all ranks; those outside of members get nothing.
-    std::unique_ptr<Channel> connect(const std::vector<int>& members) const {
+    std::unique_ptr<Channel> connect(const std::vector<int>& members, const ncclConfig_t& config) const {
         ncclUniqueId id{};
         if (rank == members[0]) CHECK_NCCL(ncclGetUniqueId(&id));
         CHECK_MPI(MPI_Bcast(&id, sizeof id, MPI_BYTE, members[0], mpi));
         for (size_t i = 0; i < members.size(); ++i) {
             if (members[i] == rank)
-                return std::make_unique<Channel>(id, static_cast<int>(members.size()), static_cast<int>(i));
+                return std::make_unique<Channel>(id, static_cast<int>(members.size()), static_cast<int>(i),
+                                                 config);
         }
         return nullptr;
     }
@@ -128,11 +154,14 @@ DeviceGroup::DeviceGroup(MPI_Comm comm, device::Stream compute, std::span<const 
     CHECK_MPI(MPI_Comm_size(comm, &s.size));
     std::vector<int> everybody;
     for (int r = 0; r < s.size; ++r) everybody.push_back(r);
-    s.all = s.connect(everybody);
+    s.all = s.connect(everybody, NCCL_CONFIG_INITIALIZER);
     for (const Lane& lane : lanes) {
         for (int from = 0; from < s.size; ++from) {
             const int to = (from + lane.step + s.size) % s.size;
-            if (auto channel = s.connect({from, to})) s.messages[{from, to, lane.tag}] = std::move(channel);
+            auto channel = s.connect({from, to}, for_messages());
+            if (!channel) continue;
+            connect_ends(*channel, s.rank == from);
+            s.messages[{from, to, lane.tag}] = std::move(channel);
         }
     }
 }
@@ -187,7 +216,7 @@ Request DeviceGroup::send(const Tensor& x, int to, int tag) {
     device::order(state_->compute, channel.stream());
     CHECK_NCCL(ncclSend(x.raw(), static_cast<size_t>(x.size()), type_of(x.dtype()), 1, channel.comm(),
                         channel.stream()));
-    return {x, channel.stream(), state_->compute};
+    return {x, device::record(channel.stream()), state_->compute};
 }
 
 Request DeviceGroup::receive(Tensor& x, int from, int tag) {
@@ -195,7 +224,7 @@ Request DeviceGroup::receive(Tensor& x, int from, int tag) {
     device::order(state_->compute, channel.stream());
     CHECK_NCCL(ncclRecv(x.raw(), static_cast<size_t>(x.size()), type_of(x.dtype()), 0, channel.comm(),
                         channel.stream()));
-    return {x, channel.stream(), state_->compute};
+    return {x, device::record(channel.stream()), state_->compute};
 }
 
 }  // namespace espalier::comm

@@ -36,7 +36,7 @@ void Request::cancel() {
 void Request::swap(Request& other) noexcept {
     std::swap(tensor_, other.tensor_);
     std::swap(pieces_, other.pieces_);
-    std::swap(on_, other.on_);
+    std::swap(done_, other.done_);
     std::swap(compute_, other.compute_);
     std::swap(watch_, other.watch_);
 }
@@ -44,7 +44,7 @@ void Request::swap(Request& other) noexcept {
 int Request::finish() {
     const Timed timed(watch_.get());
     if constexpr (has_cuda) {
-        if (on_) device::order(std::exchange(on_, nullptr), compute_);
+        if (done_) device::order(std::exchange(done_, nullptr), compute_);
     }
     std::vector<MPI_Request> pieces = std::exchange(pieces_, {});
     if (pieces.empty()) return MPI_SUCCESS;

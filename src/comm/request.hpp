@@ -20,9 +20,9 @@ public:
     /// A message of MPI, in pieces.
     Request(Tensor tensor, std::vector<MPI_Request> pieces)
         : tensor_(std::move(tensor)), pieces_(std::move(pieces)) {}
-    /// A message of a device, on the stream `on`.
-    Request(Tensor tensor, device::Stream on, device::Stream compute)
-        : tensor_(std::move(tensor)), on_(on), compute_(compute) {}
+    /// A message of a device, which has passed when `done` has.
+    Request(Tensor tensor, device::Event done, device::Stream compute)
+        : tensor_(std::move(tensor)), done_(std::move(done)), compute_(compute) {}
     Request(Request&& other) noexcept { swap(other); }
     Request& operator=(Request&& other) noexcept {
         swap(other);
@@ -43,7 +43,7 @@ private:
 
     Tensor tensor_;
     std::vector<MPI_Request> pieces_;
-    device::Stream on_ = nullptr;
+    device::Event done_;  ///< of this message, whatever its stream was given after it
     device::Stream compute_ = nullptr;
     std::shared_ptr<Stopwatch> watch_;
 };

@@ -37,7 +37,9 @@ void release(std::byte* memory) noexcept;
 std::byte* allocate_pinned(size_t bytes);
 void release_pinned(std::byte* memory) noexcept;
 
-Stream make_stream();
+/// Of the kernels that wait for multiprocessors those on a stream of priority `first` go first.
+enum class Priority { normal, first };
+Stream make_stream(Priority priority = Priority::normal);
 void destroy(Stream stream) noexcept;
 /// Waits until everything put on the stream is done; errors of kernels surface here.
 void wait(Stream stream);

@@ -15,8 +15,13 @@ void check_cuda(cudaError_t code, const char* call) {
 namespace device {
 namespace {
 
-/// bf16 tensor cores and everything the kernels use begin with Ampere.
-constexpr int oldest_major = 8;
+/// Compute capability, as 10 x major + minor: the kernels need Ampere's bf16 tensor cores, and are compiled
+/// for no card older than the build's oldest.
+#ifdef ESPALIER_OLDEST_CARD
+constexpr int oldest = ESPALIER_OLDEST_CARD;
+#else
+constexpr int oldest = 80;
+#endif
 
 }  // namespace
 
@@ -49,10 +54,12 @@ void select(int index) {
     ESPALIER_REQUIRE(index < devices, "--device cuda: device {} of {}; start at most {} ranks a node", index,
                      devices, devices);
     const Facts found = facts(index);
-    ESPALIER_REQUIRE(found.major >= oldest_major,
-                     "--device cuda: {} has compute capability {}.{}; the kernels need {}.0 (A100) or newer: "
-                     "use --device cpu",
-                     found.name, found.major, found.minor, oldest_major);
+    ESPALIER_REQUIRE(
+        10 * found.major + found.minor >= oldest,
+        "--device cuda: {} has compute capability {}.{}; this build needs {}.{} or newer, and 8.0 "
+        "(A100) is the least it can be made for, with -DESPALIER_CUDA_ARCHITECTURES=80: use "
+        "--device cpu",
+        found.name, found.major, found.minor, oldest / 10, oldest % 10);
     CHECK_CUDA(cudaSetDevice(index));
 }
 
@@ -95,9 +102,12 @@ void release_pinned(std::byte* memory) noexcept {
     cudaFreeHost(memory);
 }
 
-Stream make_stream() {
+Stream make_stream(Priority priority) {
+    int least = 0, greatest = 0;
+    CHECK_CUDA(cudaDeviceGetStreamPriorityRange(&least, &greatest));
     cudaStream_t stream = nullptr;
-    CHECK_CUDA(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+    CHECK_CUDA(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking,
+                                            priority == Priority::first ? greatest : least));
     return stream;
 }
 
@@ -127,8 +137,12 @@ Event record(Stream stream) {
 
 bool passed(const Event& event) {
     const cudaError_t code = cudaEventQuery(event.get());
-    if (code != cudaErrorNotReady) CHECK_CUDA(code);
-    return code == cudaSuccess;
+    if (code == cudaErrorNotReady) {
+        cudaGetLastError();  // or the next launch reports it
+        return false;
+    }
+    CHECK_CUDA(code);
+    return true;
 }
 
 void wait(const Event& event) {

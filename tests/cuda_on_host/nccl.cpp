@@ -6,6 +6,7 @@
 
 #include <cstdlib>
 #include <deque>
+#include <set>
 #include <vector>
 
 #include "src/core/bfloat16.hpp"
@@ -14,6 +15,7 @@
 struct ncclComm {
     int rank = 0, tag = 0;
     std::vector<int> world;  // ranks in MPI_COMM_WORLD
+    std::set<int> peers;     // whom messages have gone to or come from
     int size() const { return static_cast<int>(world.size()); }
 };
 
@@ -122,6 +124,15 @@ void broadcast(const ncclComm& comm, const void* from, void* to, size_t bytes, i
     if (to != from) std::memcpy(to, from, bytes);
 }
 
+/// As NCCL does, the first message between two ranks keeps the host until both have put it.
+void meet(ncclComm& comm, int peer) {
+    if (!comm.peers.insert(peer).second) return;
+    const int who = comm.world[static_cast<size_t>(peer)];
+    char mine = 0, theirs = 0;
+    MPI_Sendrecv(&mine, 1, MPI_CHAR, who, comm.tag, &theirs, 1, MPI_CHAR, who, comm.tag, MPI_COMM_WORLD,
+                 MPI_STATUS_IGNORE);
+}
+
 template <class F>
 ncclResult_t run(cudaStream_t stream, F f) {
     submit(stream, f);
@@ -148,7 +159,7 @@ ncclResult_t ncclGetUniqueId(ncclUniqueId* id) {
 }
 
 // ESPALIER_RIG_NCCL_FAILS_ON = a rank of MPI_COMM_WORLD that does not find the others, which go on waiting.
-ncclResult_t ncclCommInitRank(ncclComm_t* out, int ranks, ncclUniqueId id, int rank) {
+ncclResult_t ncclCommInitRankConfig(ncclComm_t* out, int ranks, ncclUniqueId id, int rank, ncclConfig_t*) {
     Meeting meeting;
     std::memcpy(&meeting, id.internal, sizeof meeting);
     int me = 0;
@@ -231,10 +242,12 @@ ncclResult_t ncclAllGather(const void* from, void* to, size_t count, ncclDataTyp
 
 ncclResult_t ncclSend(const void* from, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
                       cudaStream_t stream) {
+    meet(*comm, peer);
     return run(stream, [=] { send(*comm, peer, from, count * size_of(type)); });
 }
 
 ncclResult_t ncclRecv(void* to, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
                       cudaStream_t stream) {
+    meet(*comm, peer);
     return run(stream, [=] { receive(*comm, peer, to, count * size_of(type)); });
 }

@@ -10,10 +10,16 @@ using ncclComm_t = struct ncclComm*;
 struct ncclUniqueId {
     char internal[128];
 };
+struct ncclConfig_t {
+    int maxCTAs;
+};
+#define NCCL_CONFIG_INITIALIZER \
+    { 0 }
 
 const char* ncclGetErrorString(ncclResult_t code);
 ncclResult_t ncclGetUniqueId(ncclUniqueId* id);
-ncclResult_t ncclCommInitRank(ncclComm_t* comm, int ranks, ncclUniqueId id, int rank);
+ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int ranks, ncclUniqueId id, int rank,
+                                    ncclConfig_t* config);
 ncclResult_t ncclCommDestroy(ncclComm_t comm);
 ncclResult_t ncclCommAbort(ncclComm_t comm);
 ncclResult_t ncclGroupStart();
