@@ -15,7 +15,7 @@
 struct ncclComm {
     int rank = 0, tag = 0;
     std::vector<int> world;  // ranks in MPI_COMM_WORLD
-    std::set<int> peers;     // whom messages have gone to or come from
+    std::set<int> peers{};   // whom messages have gone to or come from
     int size() const { return static_cast<int>(world.size()); }
 };
 

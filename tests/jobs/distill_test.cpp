@@ -212,10 +212,11 @@ TEST_F(Distill, ACacheOfSomethingElseIsRefused) {
 }
 
 TEST_F(Distill, ALossWithoutAnyWeightIsRefused) {
-    for (const std::string& loss : {"kl=0", "ce=0", "reverse-kl=0,ce=0"}) {
+    for (const auto* loss : {"kl=0", "ce=0", "reverse-kl=0,ce=0"}) {
         const auto result = run_with_teacher("refused", {"--loss", loss});
         EXPECT_EQ(result.exit_code, 2);
-        EXPECT_NE(result.err.find("--loss " + loss + ": every weight is 0"), std::string::npos) << result.err;
+        EXPECT_NE(result.err.find(std::string("--loss ") + loss + ": every weight is 0"), std::string::npos)
+            << result.err;
         EXPECT_FALSE(world.exists("refused"));
     }
 }
