@@ -116,7 +116,9 @@ std::string sentencepiece_model(const GgufVocabulary& v) {
 }
 
 std::string sentencepiece_config(const GgufVocabulary& v) {
-    nlohmann::json out = {{"add_bos_token", v.add_bos},
+    // AutoTokenizer puts no space before a text where no class is named.
+    nlohmann::json out = {{"tokenizer_class", "LlamaTokenizer"},
+                          {"add_bos_token", v.add_bos},
                           {"add_eos_token", v.add_eos},
                           {"add_prefix_space", v.add_space_prefix},
                           {"clean_up_tokenization_spaces", false},

@@ -121,6 +121,7 @@ TEST(SentencePieceModel, IsWrittenWithTheConfigThatSaysTheSame) {
     EXPECT_EQ(files.size(), 2u);
     EXPECT_EQ(again.encode("the end", Special::add),
               Tokenizer::from_gguf(vocabulary).encode("the end", Special::add));
+    EXPECT_EQ(config["tokenizer_class"], "LlamaTokenizer");
     EXPECT_EQ(config["add_bos_token"], true);
     EXPECT_EQ(config["add_eos_token"], false);
     EXPECT_EQ(config["eos_token"], "</s>");

@@ -2,7 +2,7 @@
 //   encode_lines TOKENIZER(.json .gguf .model) add|none [EXPORT_FOLDER] < lines, each a JSON string > lines
 //   of
 //   {"ids": [...], "text": decoded}
-// With EXPORT_FOLDER it also writes tokenizer.json and tokenizer_config.json there.
+// With EXPORT_FOLDER it also writes there the files that a Hugging Face folder has of the same tokenizer.
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -22,7 +22,7 @@ std::string contents(const std::filesystem::path& path) {
     return {std::istreambuf_iterator<char>(in), {}};
 }
 
-Tokenizer from_gguf(const std::string& path) {
+tokenizer::GgufVocabulary gguf_vocabulary(const std::string& path) {
     const auto file = io::open_gguf(path);
     const std::string prefix = "tokenizer.ggml.";
     tokenizer::GgufVocabulary vocabulary;
@@ -35,16 +35,25 @@ Tokenizer from_gguf(const std::string& path) {
     vocabulary.eos = file->integer(prefix + "eos_token_id");
     vocabulary.unk = file->integer(prefix + "unknown_token_id");
     vocabulary.pad = file->integer(prefix + "padding_token_id");
+    vocabulary.scores = file->reals(prefix + "scores").value_or(std::vector<double>());
+    vocabulary.add_space_prefix = file->boolean(prefix + "add_space_prefix").value_or(true);
     vocabulary.add_bos = file->boolean(prefix + "add_bos_token").value_or(false);
     vocabulary.add_eos = file->boolean(prefix + "add_eos_token").value_or(false);
     vocabulary.chat_template = file->text("tokenizer.chat_template");
-    return Tokenizer::from_gguf(vocabulary);
+    return vocabulary;
 }
 
 Tokenizer open(const std::filesystem::path& path) {
-    if (path.extension() == ".gguf") return from_gguf(path);
-    if (path.extension() == ".model") return Tokenizer::from_sentencepiece(contents(path));
-    return Tokenizer::from_json(contents(path), contents(path.parent_path() / "tokenizer_config.json"));
+    if (path.extension() == ".gguf") return Tokenizer::from_gguf(gguf_vocabulary(path));
+    const std::string config = contents(path.parent_path() / "tokenizer_config.json");
+    if (path.extension() == ".model") return Tokenizer::from_sentencepiece(contents(path), config);
+    return Tokenizer::from_json(contents(path), config);
+}
+
+/// What a Hugging Face folder has of the same tokenizer.
+std::map<std::string, std::string> files_of(const std::filesystem::path& path, const Tokenizer& tokenizer) {
+    if (path.extension() == ".gguf") return tokenizer::files_of(gguf_vocabulary(path));
+    return {{"tokenizer.json", tokenizer.to_json()}, {"tokenizer_config.json", tokenizer.config_json()}};
 }
 
 }  // namespace
@@ -59,8 +68,8 @@ int main(int argc, char** argv) try {
         std::string_view(argv[2]) == "add" ? tokenizer::Special::add : tokenizer::Special::none;
     if (argc > 3) {
         const std::filesystem::path folder = argv[3];
-        std::ofstream(folder / "tokenizer.json") << tokenizer.to_json();
-        std::ofstream(folder / "tokenizer_config.json") << tokenizer.config_json();
+        for (const auto& [name, content] : files_of(argv[1], tokenizer))
+            std::ofstream(folder / name, std::ios::binary) << content;
     }
     for (std::string line; std::getline(std::cin, line);) {
         const auto ids = tokenizer.encode(nlohmann::json::parse(line).get<std::string>(), special);
