@@ -102,10 +102,9 @@ prepare_environment() {
     # A single job whose command line says nothing of cores has the node's for its ranks.
     [[ -n $cpus ]] || cpus=$((${SLURM_CPUS_ON_NODE:-1} / ${ranks:-1}))
     [[ $cpus -gt 0 ]] || cpus=1
-    # Since 22.05 srun no longer takes --cpus-per-task from the batch script; after `sbatch --export=NONE` ranks would have nothing of
-    # what is set here.
-    export SRUN_CPUS_PER_TASK=$cpus SLURM_EXPORT_ENV=ALL
-    export OMP_NUM_THREADS=$cpus HDF5_USE_FILE_LOCKING=FALSE
+    rank_cpus=$cpus
+    # After `sbatch --export=NONE` ranks would have nothing of what is set here.
+    export SLURM_EXPORT_ENV=ALL OMP_NUM_THREADS=$cpus HDF5_USE_FILE_LOCKING=FALSE
     # Ranks that share cores take turns anyway; a node without TaskPlugin hands out more tasks than it has cores.
     if [[ -n $ranks && -n ${SLURM_CPUS_ON_NODE:-} && $((ranks * cpus)) -gt $SLURM_CPUS_ON_NODE ]]; then
         refuse "$ranks ranks x $cpus cores per node, but this job has $SLURM_CPUS_ON_NODE; lower ranks-per-node or cpus-per-rank"
@@ -148,11 +147,12 @@ check_shared() {
 }
 
 # launch COMMAND...: on every rank of the job. slurm/lib/rank.sh is what runs there first. The first rank that ends well with 3
-# must not end the others (--kill-on-bad-exit); one that dies takes the rest with it through MPI, at the latest after --wait.
+# must not end the others (--kill-on-bad-exit); one that dies takes the rest with it through MPI, at the latest after --wait. Which
+# variable would tell srun of a rank's cores differs between versions (22.05, 23.11).
 launch() {
     local binding=()
     if was_cancelled "$home_folder" "$batch_id"; then return 3; fi
     [[ ${SLURM_GPUS_ON_NODE:-0} -eq 0 ]] || binding=(--gpu-bind=none)
-    srun --mpi="$mpi" --kill-on-bad-exit=0 --wait=30 "${binding[@]}" "${srun_options[@]}" \
-        "$slurm_folder/lib/rank.sh" "$cluster_file" "$@" --threads "$SRUN_CPUS_PER_TASK"
+    srun --mpi="$mpi" --cpus-per-task="$rank_cpus" --kill-on-bad-exit=0 --wait=30 "${binding[@]}" "${srun_options[@]}" \
+        "$slurm_folder/lib/rank.sh" "$cluster_file" "$@" --threads "$rank_cpus"
 }

@@ -11,7 +11,7 @@ load_cluster() {
     cluster_file=""
     [[ -n ${1:-} ]] || return 0
     cluster_file=$1
-    [[ -e $cluster_file ]] || cluster_file=$slurm_folder/clusters/$1.env
+    [[ -f $cluster_file ]] || cluster_file=$slurm_folder/clusters/$1.env
     [[ -r $cluster_file ]] || refuse "cluster $1: there is no $cluster_file; known: $(known_clusters) (or a path to an .env file)"
     cluster_file=$(realpath "$cluster_file") # ranks start in another folder
     check_cluster_file "$cluster_file"

@@ -20,7 +20,9 @@ load_pipeline() {
     check_pipeline
     run_folder=$(path_of "${ini[pipeline.out]}")
     find_program
-    load_cluster "${ini[pipeline.cluster]:-}"
+    cluster=${ini[pipeline.cluster]:-}
+    [[ $cluster != *.env ]] || cluster=$(path_of "$cluster")
+    load_cluster "$cluster"
     list_stages
     local name
     for name in "${stages[@]}"; do stage_hash[$name]=$(hash_stage "$name"); done

@@ -212,6 +212,7 @@ test_a_single_job() {
     ends_with 0 "${job[@]}" "$project/slurm/distill.sbatch" "$FAKE_SLURM/single.ini"
     grep -q '^espalier distill .*--threads 4$' calls || complain "cores lie idle: $(tail -n 1 calls)"
     ends_with 0 "${job[@]}" SLURM_CPUS_PER_TASK=2 "$project/slurm/distill.sbatch" "$FAKE_SLURM/single.ini"
+    [[ $(grep -o '^srun .*--cpus-per-task=[0-9]*' calls | sed 's/.*=//' | xargs) == "4 2" ]] || complain "srun: $(grep '^srun' calls)"
     grep -q '^espalier distill .*--threads 2$' calls || complain "other cores than --cpus-per-task: $(tail -n 1 calls)"
 }
 

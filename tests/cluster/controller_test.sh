@@ -168,7 +168,23 @@ test_requests() {
     edit 's/^sbatch = .*/sbatch = --mem=64G -M other/'
     refuses "sbatch = -M: the pipeline sets this itself" pipeline --dry-run "$ini"
     edit '/^sbatch = /d; s/^time = 60/&\nrequeue = no/'
-    refuses "distill: with requeue = no nothing goes on" pipeline --dry-run "$ini"
+    refuses "distill: with requeue = no nothing goes on" pipeline "$ini"
+    [[ $(calls_of sbatch) -eq 0 ]] || complain "stages were submitted before one was refused"
+}
+
+test_where_a_cluster_is() {
+    new_run where
+    echo 'ranks_per_node=3' > site.env
+    # A file counts from the pipeline's; a folder is none.
+    mkdir -p alps elsewhere
+    cd elsewhere
+    edit 's/^model = .*/&\ncluster = site.env/'
+    ends_with 0 pipeline --dry-run "$ini"
+    says "--ntasks-per-node=3"
+    cd ..
+    edit 's/^cluster = .*/cluster = alps/'
+    ends_with 0 pipeline --dry-run "$ini"
+    says "--ntasks-per-node=4"
 }
 
 test_options() {
