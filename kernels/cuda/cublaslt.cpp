@@ -20,6 +20,12 @@ unsigned alignment_of(const Tensor& x) {
     return static_cast<unsigned>(address & -address);
 }
 
+/// How an algorithm that splits the depth may add its parts up: in f32, in place only where c is f32.
+uint32_t reductions_of(DType c) {
+    constexpr uint32_t in_f32 = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+    return c == DType::f32 ? in_f32 | CUBLASLT_REDUCTION_SCHEME_INPLACE : in_f32;
+}
+
 /// One handle of the library: made by create(handle*), given back by destroy.
 template <class Handle, cublasStatus_t (*destroy)(Handle)>
 class Owned {
@@ -98,6 +104,7 @@ void CublasLt::run(const Product& p, const Tensor& a, const Tensor& b, const Ten
     if (found == algorithms_.end()) {
         const Preference preference([](auto* out) { return cublasLtMatmulPreferenceCreate(out); });
         set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<uint64_t>(workspace_bytes));
+        set(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, reductions_of(c.dtype()));
         set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, key.alignment_a);
         set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, key.alignment_b);
         set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, key.alignment_c);

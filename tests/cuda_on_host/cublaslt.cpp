@@ -19,6 +19,7 @@ struct cublasLtLayout {
 };
 struct cublasLtPreference {
     unsigned alignment[4] = {256, 256, 256, 256};
+    uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_MASK;
 };
 
 namespace espalier::rig {
@@ -42,27 +43,37 @@ std::vector<float> unpack(const void* data, const cublasLtLayout& layout, int32_
     return out;
 }
 
-/// Sums in 16 parts, as hardware keeps partial sums too.
-float dot(const float* a, const float* b, int64_t n, int64_t b_stride) {
+/// Sums in 16 parts, as hardware keeps partial sums too; added up in bf16 where the algorithm may.
+float dot(const float* a, const float* b, int64_t n, int64_t b_stride, bool in_bf16) {
     constexpr int parts = 16;
     float sums[parts] = {};
     for (int64_t k = 0; k < n; ++k) sums[k % parts] += a[k] * b[k * b_stride];
     double sum = 0;
-    for (const float part : sums) sum += double{part};
+    for (const float part : sums) {
+        sum += double{part};
+        if (in_bf16) sum = static_cast<double>(static_cast<float>(bfloat16(static_cast<float>(sum))));
+    }
     return static_cast<float>(sum);
+}
+
+/// Whether parts of a split depth may meet in the result's type, which then costs digits.
+bool may_reduce_in_bf16(const cublasLtLayout& d, uint32_t reductions) {
+    constexpr uint32_t in_output = CUBLASLT_REDUCTION_SCHEME_INPLACE | CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE;
+    return d.type == CUDA_R_16BF && (reductions & in_output) != 0;
 }
 
 void multiply(const cublasLtDescription& what, float alpha, const void* a, const cublasLtLayout& a_layout,
               const void* b, const cublasLtLayout& b_layout, float beta, const void* c, void* d,
-              const cublasLtLayout& d_layout) {
+              const cublasLtLayout& d_layout, uint32_t reductions) {
+    const bool in_bf16 = may_reduce_in_bf16(d_layout, reductions);
     const auto left = unpack(a, a_layout, what.operation_a), right = unpack(b, b_layout, what.operation_b);
     const int64_t m = d_layout.rows, n = d_layout.columns;
     const int64_t depth = static_cast<int64_t>(left.size()) / m;
     for (int64_t i = 0; i < m; ++i) {
         for (int64_t j = 0; j < n; ++j) {
             const int64_t at = i + j * d_layout.stride;
-            float value =
-                alpha * dot(&left[static_cast<size_t>(i * depth)], &right[static_cast<size_t>(j)], depth, n);
+            float value = alpha * dot(&left[static_cast<size_t>(i * depth)], &right[static_cast<size_t>(j)],
+                                      depth, n, in_bf16);
             if (beta != 0) value += beta * element(c, d_layout.type, at);
             if (what.epilogue == CUBLASLT_EPILOGUE_BIAS) value += element(what.bias, what.bias_type, i);
             if (d_layout.type == CUDA_R_32F) {
@@ -153,9 +164,11 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p
                                                     cublasLtMatmulPreferenceAttributes_t which,
                                                     const void* value, size_t bytes) {
     if (which == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES) return CUBLAS_STATUS_SUCCESS;
-    unsigned& alignment = preference->alignment[which - CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES];
-    if (bytes != sizeof alignment) return CUBLAS_STATUS_INVALID_VALUE;
-    std::memcpy(&alignment, value, bytes);
+    uint32_t& attribute = which == CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK
+                              ? preference->reductions
+                              : preference->alignment[which - CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES];
+    if (bytes != sizeof attribute) return CUBLAS_STATUS_INVALID_VALUE;
+    std::memcpy(&attribute, value, bytes);
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -166,6 +179,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
                                               cublasLtMatmulHeuristicResult_t* results, int* found) {
     *found = espalier::rig::fits(*description, *a, *b, *d) ? 1 : 0;
     std::memcpy(results->algo.alignment, preference->alignment, sizeof preference->alignment);
+    results->algo.reductions = preference->reductions;
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -183,8 +197,9 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t description
     }
     espalier::rig::submit(
         stream, [=, what = *description, al = *a_layout, bl = *b_layout, dl = *d_layout,
-                 factor = *static_cast<const float*>(alpha), kept = *static_cast<const float*>(beta)] {
-            espalier::rig::multiply(what, factor, a, al, b, bl, kept, c, d, dl);
+                 factor = *static_cast<const float*>(alpha), kept = *static_cast<const float*>(beta),
+                 reductions = algorithm->reductions] {
+            espalier::rig::multiply(what, factor, a, al, b, bl, kept, c, d, dl, reductions);
         });
     return CUBLAS_STATUS_SUCCESS;
 }
