@@ -103,9 +103,7 @@ bool compile(Graph& graph, cudnnHandle_t handle) {
         return false;
     }
     graph.deselect_workspace_greater_than(most_workspace);
-    if (graph.check_support().is_bad()) return false;
-    CHECK_CUDNN(graph.build_plans());
-    return true;
+    return graph.check_support().is_good() && graph.build_plans().is_good();
 }
 
 /// The library's handle and the graphs of a context, each compiled when it is first wanted.
