@@ -11,11 +11,12 @@
 
 namespace espalier::cuda {
 
-/// The one way to start a kernel. A grid without blocks is no work.
+/// The one way to start a kernel. A grid without blocks is no work. Without asking a block has 48 KiB of shared
+/// memory, static and dynamic together; ours have up to 16 KiB of the first.
 template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream,
             Arguments&&... arguments) {
-    constexpr size_t without_asking = 48 << 10;
+    constexpr size_t without_asking = 32 << 10;
     if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
     if (shared_bytes > without_asking) {
         CHECK_CUDA(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
