@@ -14,5 +14,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/run.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/search.sh"
 # shellcheck source=slurm/lib/stages.sh
 source "$(dirname "${BASH_SOURCE[0]}")/stages.sh"
+# shellcheck source=slurm/lib/checks.sh
+source "$(dirname "${BASH_SOURCE[0]}")/checks.sh"
 # shellcheck source=slurm/lib/status.sh
 source "$(dirname "${BASH_SOURCE[0]}")/status.sh"

@@ -162,7 +162,7 @@ test_requests() {
     grep -q '^prune=.*--constraint=cpu' said.txt || complain "no other nodes for prune"
     ! grep '^prune=' said.txt | grep -q gpu: || complain "GPUs for prune"
     grep -q '^distill=.*--gres=gpu:2' said.txt || complain "not two GPUs: $(grep '^distill' said.txt)"
-    grep -q '^distill=.*--output=[^ ]*/half%%/stages' said.txt || complain "a folder's % is sbatch's: $(grep '^distill' said.txt)"
+    grep -q '^distill=.*--output=.*/half%%/stages' said.txt || complain "a folder's % is sbatch's: $(grep '^distill' said.txt)"
     ! grep '^distill=' said.txt | grep -q gpu:4 || complain "two requests for GPUs"
     grep -q '^evaluate_student=.*--nodes=3' said.txt || complain "a stage's name is no section of resources"
     edit 's/^sbatch = .*/sbatch = --mem=64G -M other/'
@@ -185,6 +185,11 @@ test_where_a_cluster_is() {
     edit 's/^cluster = .*/cluster = alps/'
     ends_with 0 pipeline --dry-run "$ini"
     says "--ntasks-per-node=4"
+    # What a dry run prints, a shell can run.
+    edit 's/^out = run/out = a run/'
+    ends_with 0 pipeline --dry-run "$ini"
+    bash -c 'sbatch() { echo "${!#}"; }; source ./said.txt; echo "$importance"' > heard.txt
+    grep -q '/where/a run/stages/importance/job.ini$' heard.txt || complain "a dry run's command: $(head -n 1 said.txt)"
 }
 
 test_options() {

@@ -1,0 +1,65 @@
+# For sourcing: what is wrong with a pipeline, before anything of it is started.
+# shellcheck shell=bash disable=SC2154
+
+# Asks the program itself whether it understands the options of the stages that are not done. Prints what is wrong.
+check_options() {
+    local name job message code file
+    file=$(mktemp)
+    for name in "${stages[@]}"; do
+        job=${stage_job[$name]} code=0
+        if [[ $job == candidate || $job == choose ]] || stage_done "$name"; then continue; fi
+        { echo "[$job]"; echo "${stage_options[$name]}"; } > "$file"
+        message=$("$espalier" "$job" --dump-config --config "$file" 2>&1 > /dev/null) || code=$?
+        # Another code than 2: it cannot run on this machine; the job itself will say what it thinks.
+        [[ $code -ne 2 ]] || sed -n "s|$file\(, line [0-9]*\)\?: ||; s/^espalier[^:]*: /[${stage_section[$name]}] /p" <<< "$message" | head -n 3
+    done
+    rm -f "$file"
+}
+
+# Whatever ends a run without asking costs it all that it learned since a checkpoint.
+warn_of_lost_work() {
+    local name every
+    for name in "${stages[@]}"; do
+        case ${stage_job[$name]} in train | distill) ;; *) continue ;; esac
+        every=$(option_of "$name" checkpoint-every)
+        [[ ${every:-0} != 0 ]] || stage_done "$name" ||
+            say "$name: checkpoint-every is 0: a node that dies takes with it all since the last stop; set it in [${stage_section[$name]}]"
+    done
+}
+
+# check_layout NAME RANKS: the ranks fill whole replicas.
+check_layout() {
+    local tp pp
+    tp=$(option_of "$1" tp) pp=$(option_of "$1" pp)
+    [[ $(($2 % (${tp:-1} * ${pp:-1}))) -eq 0 ]] ||
+        refuse "$1: $2 ranks cannot form replicas of tp ${tp:-1} x pp ${pp:-1}; change them in [${stage_section[$1]}], or nodes and ranks-per-node in [resources.${stage_section[$1]}]"
+}
+
+# A run in training cannot change what it learns from half way, and neither can those of a search's candidates.
+check_started() {
+    local name folder
+    for name in "${stages[@]}"; do
+        folder=$(stage_folder_of "$name")
+        case ${stage_job[$name]} in
+            train | distill)
+                begun_otherwise "$folder" "$(dirname "${stage_output[$name]}")" "${stage_hash[$name]}" || continue
+                refuse "$name: $(dirname "${stage_output[$name]}") was begun with other settings or inputs; choose another [pipeline] out, or remove that folder and $folder to begin it anew"
+                ;;
+            candidate) check_candidates "$folder" "${stage_hash[$name]}" ;;
+        esac
+    done
+}
+
+check_candidates() {
+    local element
+    for element in "$1"/[0-9]*; do
+        if begun_otherwise "$element/distill" "$element/run" "$2"; then
+            refuse "candidates: $element was begun with other settings or inputs; choose another [pipeline] out, or remove $1 to rank all of them anew"
+        fi
+    done
+}
+
+# begun_otherwise FOLDER RUN HASH: a start that learned nothing holds nobody to its settings.
+begun_otherwise() {
+    [[ -e $1/started && $(< "$1/started") != "$3" ]] && [[ -e $2/latest || -s $2/metrics.jsonl || -e $2/model.h5 ]]
+}
