@@ -26,9 +26,9 @@ using benchmarks::Scoring;
 using benchmarks::Setup;
 namespace po = boost::program_options;
 
-model::Architecture smollm2(int64_t hidden, int64_t ffn) {
+model::Architecture smollm2(int64_t vocab, int64_t hidden, int64_t ffn) {
     model::Architecture a;
-    a.vocab = 49152;
+    a.vocab = vocab;
     a.hidden = hidden;
     a.head_dim = a.rotary_dim = 64;
     a.layers.assign(30, {9, 3, ffn});
@@ -79,7 +79,7 @@ double head_memory(const Setup& s, const Probe& head, const model::Transformer& 
 
 struct Options {
     int tp = 1, pp = 1, rounds = 4;
-    int64_t batch = 4, micro_batch = 1, seq_len = 512;
+    int64_t vocab = 49152, batch = 4, micro_batch = 1, seq_len = 512;
     std::string dtype = "f32", only;
 };
 
@@ -88,7 +88,7 @@ int run(const Options& o) {
     const Setup s{
         ctx,      comm::make_topology(o.tp, o.pp), dtype_from_string(o.dtype).value(), o.batch, o.micro_batch,
         o.seq_len};
-    const auto teacher_shape = smollm2(576, 1536), student_shape = smollm2(384, 1024);
+    const auto teacher_shape = smollm2(o.vocab, 576, 1536), student_shape = smollm2(o.vocab, 384, 1024);
     const double forward = model::forward_flops_per_token(teacher_shape, o.seq_len),
                  step = forward + 3 * model::forward_flops_per_token(student_shape, o.seq_len);
     model::Transformer teacher(ctx, teacher_shape, s.topology, s.dtype, model::Gradients::none);
@@ -105,10 +105,16 @@ int run(const Options& o) {
     if (!o.only.empty()) std::erase_if(probes, [&](const Probe& p) { return !p.name.starts_with(o.only); });
     const double g = time_in_turn(s, o.rounds, probes);
 
-    nlohmann::ordered_json out{
-        {"ranks", s.topology.world.size()}, {"tp", o.tp},           {"pp", o.pp},
-        {"threads", ctx.threads()},         {"dtype", o.dtype},     {"batch", o.batch},
-        {"micro_batch", o.micro_batch},     {"seq_len", o.seq_len}, {"gemm_gflops", g}};
+    nlohmann::ordered_json out{{"ranks", s.topology.world.size()},
+                               {"tp", o.tp},
+                               {"pp", o.pp},
+                               {"threads", ctx.threads()},
+                               {"dtype", o.dtype},
+                               {"vocab", o.vocab},
+                               {"batch", o.batch},
+                               {"micro_batch", o.micro_batch},
+                               {"seq_len", o.seq_len},
+                               {"gemm_gflops", g}};
     for (const auto& p : probes) {
         if (p.flops_per_token == 0) continue;
         const double rate = static_cast<double>(o.batch * o.seq_len) / p.fastest();
@@ -144,6 +150,7 @@ int main(int argc, char** argv) {
     all.add_options()("help", "this text")("tp", po::value(&o.tp)->default_value(o.tp),
                                            "tensor parallel ranks")(
         "pp", po::value(&o.pp)->default_value(o.pp), "pipeline stages")(
+        "vocab", po::value(&o.vocab)->default_value(o.vocab), "tokens of both models")(
         "batch", po::value(&o.batch)->default_value(o.batch), "samples of a step")(
         "micro-batch", po::value(&o.micro_batch)->default_value(o.micro_batch), "samples at a time")(
         "seq-len", po::value(&o.seq_len)->default_value(o.seq_len), "tokens of a sample")(
