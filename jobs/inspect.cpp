@@ -79,16 +79,30 @@ ordered_json inspect_tokens(const std::string& prefix) {
             {"tokens", dataset.tokens()}};
 }
 
+/// In place of lists too long to read, such as the channels that a cut kept, how many they have; --json has
+/// them.
+ordered_json shortened(const ordered_json& value) {
+    constexpr size_t longest = 64;
+    if (value.is_array() && value.size() > longest) return fmt::format("{} values", value.size());
+    if (!value.is_structured()) return value;
+    ordered_json out = value;
+    for (auto& inner : out) inner = shortened(inner);
+    return out;
+}
+
+std::string line_of(const ordered_json& value) {
+    return value.is_string() ? value.get<std::string>() : shortened(value).dump();
+}
+
 /// Lines a person reads: the scalars, then a line a tensor.
 void print(const ordered_json& facts) {
     for (const auto& [key, value] : facts.items()) {
         if (key == "tensors") continue;
         if (value.is_object()) {
             print_out("{}:\n", key);
-            for (const auto& [name, inner] : value.items())
-                print_out("  {:<22}{}\n", name, inner.is_string() ? inner.get<std::string>() : inner.dump());
+            for (const auto& [name, inner] : value.items()) print_out("  {:<22}{}\n", name, line_of(inner));
         } else {
-            print_out("{:<24}{}\n", key, value.is_string() ? value.get<std::string>() : value.dump());
+            print_out("{:<24}{}\n", key, line_of(value));
         }
     }
     if (!facts.contains("tensors")) return;
