@@ -20,7 +20,8 @@ namespace espalier::io::hdf5 {
 /// it is.
 class Error : public InternalError {
 public:
-    explicit Error(const std::string& what, int system_error = 0) : InternalError(what), system_error_(system_error) {}
+    explicit Error(const std::string& what, int system_error = 0)
+        : InternalError(what), system_error_(system_error) {}
     /// errno of the system call that failed below HDF5, ENOMEM where it found no memory; 0: neither.
     int system_error() const { return system_error_; }
 

@@ -7,7 +7,7 @@ import lab
 
 
 def main():
-    o = lab.arguments(__doc__, tokens=30720, layers=23, ffn=1024, hidden=528, points=6)
+    o = lab.arguments(__doc__, tokens=30720, layers=23, ffn=1248, hidden=528, points=6)
     here = lab.Lab(o)
     for text in here.texts:
         scores = here.importance(text)

@@ -11,8 +11,8 @@
 
 namespace espalier::cuda {
 
-/// The one way to start a kernel. A grid without blocks is no work. Without asking a block has 48 KiB of shared
-/// memory, static and dynamic together; ours have up to 16 KiB of the first.
+/// The one way to start a kernel. A grid without blocks is no work. Without asking a block has 48 KiB of
+/// shared memory, static and dynamic together; ours have up to 16 KiB of the first.
 template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream,
             Arguments&&... arguments) {

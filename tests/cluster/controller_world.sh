@@ -68,9 +68,8 @@ new_search() {
     new_run "$1"
     edit 's/^\[prune\]/[search]\narray = 3\nretrain-tokens = 64/; /^hidden/d'
     ends_with 0 pipeline "$ini"
-    mkdir -p run
-    echo '{"candidates": [{}, {}]}' > run/candidates.json
     run_to_end search importance
+    echo '{"candidates": [{}, {}]}' > run/candidates.json
 }
 element() { start candidates "$2" "SLURM_ARRAY_JOB_ID=$(job_of candidates)" "SLURM_ARRAY_TASK_ID=$1"; }
 # rank K LOSS: what the program writes
