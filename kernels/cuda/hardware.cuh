@@ -27,6 +27,17 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_
     CHECK_CUDA(cudaGetLastError());
 }
 
+/// Bytes of dynamic shared memory that a block of this kernel can have on the current device.
+template <class... Parameters>
+size_t most_shared_bytes(void (*kernel)(Parameters...)) {
+    int device = 0, most = 0;
+    cudaFuncAttributes has{};
+    CHECK_CUDA(cudaGetDevice(&device));
+    CHECK_CUDA(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
+    CHECK_CUDA(cudaFuncGetAttributes(&has, reinterpret_cast<const void*>(kernel)));
+    return static_cast<size_t>(most) - has.sharedSizeBytes;
+}
+
 /// The block's dynamic shared memory, aligned to 16 bytes.
 template <class T>
 __device__ T* dynamic_shared() {

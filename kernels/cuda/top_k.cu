@@ -4,6 +4,8 @@
 // share few values of their first digit, whose counts in shared memory then cost as much as the reads.
 #include "kernels/cuda/top_k.hpp"
 
+#include <bit>
+
 #include "kernels/cuda/element.cuh"
 #include "kernels/cuda/reduce.cuh"
 #include "src/core/error.hpp"
@@ -40,6 +42,7 @@ struct Logits {
     const float* values;  // [rows, n]
     int64_t n, first_id;
     __device__ int64_t count() const { return n; }
+    __device__ int64_t present(int64_t) const { return n; }
     __device__ Key operator()(int64_t row, int64_t j) const {
         return key_of(values[row * n + j], static_cast<int32_t>(first_id + j));
     }
@@ -54,6 +57,12 @@ struct Gathered {
     __device__ Key operator()(int64_t row, int64_t j) const {
         const int64_t at = (j / k * rows + row) * k + j % k;
         return ids[at] < 0 ? 0 : key_of(values[at], ids[at]);
+    }
+    /// All threads of the block call it.
+    __device__ int64_t present(int64_t row) const {
+        int64_t mine = 0;
+        for (int64_t j = threadIdx.x; j < count(); j += threads) mine += (*this)(row, j) != 0 ? 1 : 0;
+        return reduce_block<Sum, threads>(mine);
     }
 };
 
@@ -101,10 +110,7 @@ __global__ void best_of_rows(Candidates candidates, int k, int size, float* valu
     __shared__ Selection selection;
     __shared__ int collected;
     Key* const best = dynamic_shared<Key>();
-    const int64_t row = blockIdx.x, n = candidates.count();
-    int64_t present = 0;
-    for (int64_t j = threadIdx.x; j < n; j += threads) present += candidates(row, j) != 0 ? 1 : 0;
-    present = reduce_block<Sum, threads>(present);
+    const int64_t row = blockIdx.x, n = candidates.count(), present = candidates.present(row);
     const int wanted = present < k ? static_cast<int>(present) : k;
 
     Selection s{0, wanted, static_cast<int>(present)};
@@ -142,10 +148,11 @@ __global__ void best_of_rows(Candidates candidates, int k, int size, float* valu
 
 template <class Candidates>
 void best(Context& ctx, const Candidates& candidates, int64_t rows, Tensor& values, Tensor& ids) {
-    constexpr int64_t most = 16384;  // keys in shared memory
+    const auto most =
+        static_cast<int64_t>(std::bit_floor(most_shared_bytes(best_of_rows<Candidates>) / sizeof(Key)));
     const int64_t k = values.dim(1);
-    ESPALIER_REQUIRE(k <= most, "--top-k {}: on a device at most {}; use --device cpu, or --top-k 0 for all",
-                     k, most);
+    ESPALIER_REQUIRE(
+        k <= most, "--top-k {}: on this device at most {}; use --device cpu, or --top-k 0 for all", k, most);
     int size = 1;
     while (size < k) size *= 2;
     launch(best_of_rows<Candidates>, narrow<unsigned>(rows), threads, static_cast<size_t>(size) * sizeof(Key),

@@ -103,9 +103,8 @@ void finish(cudaStream_t stream) {
 
 void expect_launchable(Index grid, Index block, size_t shared_bytes) {
     constexpr unsigned most_threads = 1024, most_rows = 65535;
-    constexpr size_t most_shared = 227 << 10;
     if (block.x * block.y * block.z > most_threads || block.z > 64 || grid.x > 0x7fffffffU ||
-        grid.y > most_rows || grid.z > most_rows || shared_bytes > most_shared) {
+        grid.y > most_rows || grid.z > most_rows || shared_bytes > most_shared_bytes) {
         throw std::runtime_error("a launch that no device takes: grid " + std::to_string(grid.x) + " x " +
                                  std::to_string(grid.y) + " x " + std::to_string(grid.z) +
                                  ", shared memory " + std::to_string(shared_bytes));

@@ -22,6 +22,8 @@ public:
     Reach& operator=(const Reach&) = delete;
 };
 
+/// What a block can have, on an H100.
+constexpr size_t most_shared_bytes = size_t{227} << 10;
 /// Throws where a grid, block or shared memory is larger than an H100's.
 void expect_launchable(Index grid, Index block, size_t shared_bytes);
 

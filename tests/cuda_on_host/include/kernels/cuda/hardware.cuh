@@ -22,6 +22,11 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_
     });
 }
 
+template <class... Parameters>
+size_t most_shared_bytes(void (*)(Parameters...)) {
+    return rig::most_shared_bytes;
+}
+
 template <class T>
 T* dynamic_shared() {
     return reinterpret_cast<T*>(rig::dynamic_shared());
