@@ -53,6 +53,11 @@ struct Inputs {
     }
 };
 
+/// Which block of queries is this block's: late ones see most keys, and the longest are to begin first.
+__device__ inline int64_t latest_first() {
+    return int64_t{gridDim.x - 1 - blockIdx.x};
+}
+
 /// part = scale * part, capped. A branch for a tile, so that models without a cap pay nothing for theirs.
 template <int N>
 __device__ void scale_scores(const AttentionShape& s, Rows<N>& scores) {
@@ -84,7 +89,7 @@ __global__ void forward(Inputs in, bf16* o, float* lse) {
     bf16* const queries = dynamic_shared<bf16>();
     bf16* const keys = queries + block_rows * (D + gap);
     bf16* const values = keys + tile_rows<D> * (D + gap);
-    const int64_t begin = int64_t{blockIdx.x} * block_rows, head = blockIdx.y, batch = blockIdx.z;
+    const int64_t begin = latest_first() * block_rows, head = blockIdx.y, batch = blockIdx.z;
     const int64_t mine = begin + warp_index() * warp_rows, key_head = in.key_head(head);
     load_tile<D, block_rows>(queries, in.qkv + in.at(batch, begin, head), in.stride(), s.seq - begin,
                              in.width());
@@ -147,7 +152,7 @@ __global__ void backward_queries(Inputs in, bf16* dqkv) {
     bf16* const d_out = queries + block_rows * (D + gap);
     bf16* const keys = d_out + block_rows * (D + gap);
     bf16* const values = keys + tile_rows<D> * (D + gap);
-    const int64_t begin = int64_t{blockIdx.x} * block_rows, head = blockIdx.y, batch = blockIdx.z;
+    const int64_t begin = latest_first() * block_rows, head = blockIdx.y, batch = blockIdx.z;
     const int first = warp_index() * warp_rows * (D + gap);
     const int64_t mine = begin + warp_index() * warp_rows, key_head = in.key_head(head);
     load_tile<D, block_rows>(queries, in.qkv + in.at(batch, begin, head), in.stride(), s.seq - begin,
