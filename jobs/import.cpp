@@ -111,8 +111,7 @@ void tell_tokenizer(Session& session, const ForeignModel& source, const std::str
     if (trouble.empty()) return;
     session.log().warning(
         "{}: no tokenizer that can be used: {}\n  {} holds the weights, and no job can read text with it "
-        "alone; "
-        "give import --tokenizer DIR, a folder with the model's tokenizer.json or tokenizer.model, or give "
+        "alone; give import --tokenizer DIR, a folder with the model's tokenizer.json or tokenizer.model, or "
         "tokenize and generate --tokenizer PATH",
         source.path, trouble, out);
     session.results["tokenizer_trouble"] = trouble;

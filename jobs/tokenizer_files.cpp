@@ -56,8 +56,7 @@ Tokenizer from_model_file(const std::string& path) {
     }
     fail(
         "{}: {}\n  import --tokenizer DIR puts one into the model; tokenize and generate take --tokenizer "
-        "PATH, a "
-        "tokenizer.json, tokenizer.model or .gguf",
+        "PATH, a tokenizer.json, tokenizer.model or .gguf",
         path, why);
 }
 
@@ -117,9 +116,18 @@ tokenizer::GgufVocabulary gguf_vocabulary(const io::GgufFile& file) {
 
 namespace {
 
+Tokenizer from_gguf_file(const std::string& path) {
+    const auto file = io::open_gguf(path);
+    try {
+        return Tokenizer::from_gguf(gguf_vocabulary(*file));
+    } catch (const UserError& e) {
+        fail("{}\n  give the model's tokenizer.json or tokenizer.model instead", e.what());
+    }
+}
+
 Tokenizer open_any(const std::string& path) {
     if (fs::is_directory(path)) return from_folder(path);
-    if (path.ends_with(".gguf")) return Tokenizer::from_gguf(gguf_vocabulary(*io::open_gguf(path)));
+    if (path.ends_with(".gguf")) return from_gguf_file(path);
     if (path.ends_with(".h5")) return from_model_file(path);
     const auto config = [&] {
         const fs::path beside = fs::path(path).parent_path() / "tokenizer_config.json";

@@ -162,7 +162,11 @@ TEST_F(Import, LeavesJobsThatReadTextToAnotherTokenizer) {
     const auto refused = generate();
     const auto tokenized = espalier({"tokenize", "--tokenizer", path("m.h5"), "--input", path("text.txt"),
                                      "--out", path("text"), "--quiet"});
+    const auto from_gguf = espalier({"tokenize", "--tokenizer", path("none.gguf"), "--input",
+                                     path("text.txt"), "--out", path("text"), "--quiet"});
 
+    EXPECT_EQ(from_gguf.exit_code, 2);
+    EXPECT_THAT(from_gguf.err, AllOf(HasSubstr("names no tokenizer"), HasSubstr("tokenizer.json")));
     for (const auto& result : {refused, tokenized}) {
         EXPECT_EQ(result.exit_code, 2);
         EXPECT_THAT(result.err, AllOf(HasSubstr("m.h5"), HasSubstr("carries no tokenizer"),
