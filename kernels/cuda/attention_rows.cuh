@@ -19,7 +19,6 @@ struct Heads {
 /// Places [begin, end) of the other side that a row of attention has to do with.
 struct Span {
     int64_t begin, end;
-    __device__ bool contains(int64_t i) const { return i >= begin && i < end; }
 };
 
 /// Where a sequence's documents start: [seq], or nullptr.
