@@ -77,6 +77,8 @@ release() { ranks_of "$1" | xargs -r kill -CONT 2> /dev/null || true; }
 # Slurm's warning waits for a stopped rank (SIGUSR1 is the tenth bit), or has let it run on to its end already.
 saw_sigterm() { ranks_have_signal "$1" 0x4000 || has_started "$1" 5; }
 warned() { ranks_have_signal "$1" || has_started "$1" "$2"; }
+# It may come while ranks start, and has ended them before they could be held.
+element_warned() { ranks_have_signal "$1" || grep -q 'queued again' "$world/runs/$1/stages/candidates/log"; }
 ranks_have_signal() {
     local pid bits=${2:-0x200}
     for pid in $(ranks_of "$1"); do
@@ -199,7 +201,7 @@ test_array_limit() {
     printf '\n[resources.search]\nnodes = 2\n[resources.candidates]\nnodes = 2\ntime = 1\nsignal = 20\n' >> "$world/array_limit.ini"
     pipeline "$world/array_limit.ini" > array_limit.txt
     hold array_limit
-    wait_until "the time limit is announced" ranks_have_signal array_limit
+    wait_until "the time limit is announced" element_warned array_limit
     release array_limit
     wait_until "the search's pipeline is done" all_done array_limit
     requeued=$(grep -c 'queued again' "$log")
