@@ -45,6 +45,12 @@ bool lock(const Descriptor& file, int command, const std::string& path) {
     return true;
 }
 
+bool has_name(const Descriptor& file, const std::string& path) {
+    struct stat opened = {}, named = {};
+    return ::fstat(file.get(), &opened) == 0 && ::stat(path.c_str(), &named) == 0 &&
+           opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
+}
+
 std::vector<std::string> whole_lines(const std::string& content) {
     std::vector<std::string> out;
     for (size_t begin = 0, end; (end = content.find('\n', begin)) != std::string::npos; begin = end + 1)
@@ -88,9 +94,12 @@ bool append_line(const std::string& path, const std::string& line,
 }
 
 std::optional<Descriptor> try_lock(const std::string& path) {
-    Descriptor file = open_shared(path);
-    if (!lock(file, F_SETLK, path)) return std::nullopt;
-    return file;
+    while (true) {
+        Descriptor file = open_shared(path);
+        if (!lock(file, F_SETLK, path)) return std::nullopt;
+        if (has_name(file, path)) return file;
+        // A holder removed it since it was opened: others would lock the next file of this name.
+    }
 }
 
 bool has_locks(const Descriptor& held) {

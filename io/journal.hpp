@@ -22,8 +22,8 @@ bool append_line(const std::string& path, const std::string& line,
                  const std::function<bool(const std::string&)>& same);
 
 /// Makes this process the only holder of `path` until the result is destroyed or the process ends, however it
-/// does. Nothing while another process holds it. Where a file system has no locks, everybody gets one:
-/// has_locks() tells.
+/// does. Nothing while another process holds it. Its holder may remove the file. Where a file system has no
+/// locks, everybody gets one: has_locks() tells.
 std::optional<Descriptor> try_lock(const std::string& path);
 bool has_locks(const Descriptor& held);
 

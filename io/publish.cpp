@@ -110,7 +110,7 @@ void check_input(const std::string& path) {
                      error ? error.message() : "no such file or folder");
 }
 
-void check_output(const std::string& path, bool replace, Output kind) {
+void check_place(const std::string& path) {
     ESPALIER_REQUIRE(!path.empty(), "an output has an empty name");
     const std::string folder = folder_of(path);
     struct stat status = {};
@@ -118,6 +118,11 @@ void check_output(const std::string& path, bool replace, Output kind) {
                      "cannot write {}: there is no folder {}; create it first", path, folder);
     ESPALIER_REQUIRE(::access(folder.c_str(), W_OK | X_OK) == 0,
                      "cannot write {}: no permission to write in {}", path, folder);
+}
+
+void check_output(const std::string& path, bool replace, Output kind) {
+    check_place(path);
+    struct stat status = {};
     if (::lstat(path.c_str(), &status) != 0) return;
     ESPALIER_REQUIRE(replace, "{} exists; give --force to replace it, or another --out", path);
     ESPALIER_REQUIRE(S_ISREG(status.st_mode) || S_ISDIR(status.st_mode) || S_ISLNK(status.st_mode),

@@ -35,9 +35,10 @@ private:
 void make_folder(const std::string& path);
 /// Throws UserError saying why when `path` cannot be followed to a file or folder.
 void check_input(const std::string& path);
+/// Throws UserError when the folder that is to hold `path` does not exist or cannot be written to.
+void check_place(const std::string& path);
 enum class Output { file, folder };
-/// Throws UserError when `path` exists and may not be replaced or is the other kind, or the folder that is to
-/// hold it does not exist or cannot be written to.
+/// The same, and when `path` exists and may not be replaced or is the other kind.
 void check_output(const std::string& path, bool replace, Output kind = Output::file);
 
 }  // namespace espalier::io

@@ -8,6 +8,7 @@
 #include "jobs/foreign_model.hpp"
 #include "jobs/job.hpp"
 #include "jobs/model_file.hpp"
+#include "jobs/output_lock.hpp"
 #include "jobs/progress.hpp"
 #include "jobs/tokenizer_files.hpp"
 #include "kernels/elementwise.hpp"
@@ -217,6 +218,7 @@ int export_model(const std::vector<std::string>& arguments, comm::Mpi&) {
     return run_job("export", arguments, declare, [&](Session& session, const Options&) {
         const int64_t shard_bytes = parse_bytes(shard_size, "--shard-size");
         const auto as = parse_store_dtype(store_dtype);
+        const OutputLock lock(session, out);
         io::check_output(out, session.common().force, io::Output::folder);
         check_replaced(out);
         ModelFile file(path, session.world().handle());

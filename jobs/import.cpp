@@ -6,6 +6,7 @@
 #include "jobs/foreign_model.hpp"
 #include "jobs/job.hpp"
 #include "jobs/model_file.hpp"
+#include "jobs/output_lock.hpp"
 #include "jobs/progress.hpp"
 #include "kernels/elementwise.hpp"
 #include "src/core/error.hpp"
@@ -130,6 +131,7 @@ int import_model(const std::vector<std::string>& arguments, comm::Mpi&) {
                     "a folder whose tokenizer files are taken in place of the source's own");
     };
     return run_job("import", arguments, declare, [&](Session& session, const Options&) {
+        const OutputLock lock(session, out);
         io::check_output(out, session.common().force);
         const auto stored = parse_store_dtype(store_dtype);
         ForeignModel source = open_foreign_model(from);

@@ -6,6 +6,7 @@
 #include "jobs/depth_task.hpp"
 #include "jobs/job.hpp"
 #include "jobs/model_file.hpp"
+#include "jobs/output_lock.hpp"
 #include "jobs/scores_file.hpp"
 #include "jobs/scoring.hpp"
 #include "src/core/error.hpp"
@@ -80,6 +81,7 @@ int importance(const std::vector<std::string>& arguments, comm::Mpi&) {
                     "without each block of --depth-block");
     };
     return run_job("importance", arguments, declare, [&](Session& session, const Options&) {
+        const OutputLock lock(session, o.out);
         io::check_output(o.out, session.common().force);
         ModelFile file(o.model, session.world().handle());
         const auto& a = file.architecture();

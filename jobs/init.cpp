@@ -6,6 +6,7 @@
 #include "jobs/job.hpp"
 #include "jobs/json_file.hpp"
 #include "jobs/model_file.hpp"
+#include "jobs/output_lock.hpp"
 #include "jobs/progress.hpp"
 #include "kernels/elementwise.hpp"
 #include "src/core/error.hpp"
@@ -50,6 +51,7 @@ int init(const std::vector<std::string>& arguments, comm::Mpi&) {
         options.add("store-dtype", store_dtype, "f32 or bf16");
     };
     return run_job("init", arguments, declare, [&](Session& session, const Options&) {
+        const OutputLock lock(session, out);
         io::check_output(out, session.common().force);
         const auto a = read_architecture(arch);
         const DType dtype = parse_store_dtype(store_dtype).value_or(DType::f32);

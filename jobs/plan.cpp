@@ -5,6 +5,7 @@
 #include "jobs/job.hpp"
 #include "jobs/json_file.hpp"
 #include "jobs/model_file.hpp"
+#include "jobs/output_lock.hpp"
 #include "jobs/plan_table.hpp"
 #include "jobs/standard_output.hpp"
 #include "src/core/error.hpp"
@@ -153,7 +154,11 @@ int plan(const std::vector<std::string>& arguments, comm::Mpi& mpi) {
     CommonOptions here = common;
     here.tp = here.pp = here.virtual_stages = 1;
     Session session("plan", options, here);
-    if (!o.out.empty()) io::check_output(o.out, common.force);
+    std::optional<OutputLock> lock;
+    if (!o.out.empty()) {
+        lock.emplace(session, o.out);
+        io::check_output(o.out, common.force);
+    }
     if (o.calibrate) {
         describe_machine(session, o);
     } else if (session.root()) {

@@ -3,6 +3,7 @@
 #include "io/temporary.hpp"
 #include "jobs/check_cut.hpp"
 #include "jobs/job.hpp"
+#include "jobs/output_lock.hpp"
 #include "jobs/prune_options.hpp"
 #include "jobs/scores_file.hpp"
 #include "jobs/tokens.hpp"
@@ -85,6 +86,7 @@ int prune(const std::vector<std::string>& arguments, comm::Mpi&) {
     return run_job(
         "prune", arguments, [&](Options& options) { declare(o, options); },
         [&](Session& session, const Options& options) {
+            const OutputLock lock(session, o.out);
             io::check_output(o.out, session.common().force);
             ESPALIER_REQUIRE(o.check_tolerance >= 0, "--check-tolerance {}: it cannot be negative",
                              o.check_tolerance);

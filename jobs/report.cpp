@@ -1,6 +1,7 @@
 // report: one HTML page from the folders of training runs.
 #include "io/publish.hpp"
 #include "jobs/job.hpp"
+#include "jobs/output_lock.hpp"
 #include "jobs/report/page.hpp"
 #include "jobs/session.hpp"
 
@@ -14,6 +15,7 @@ int report(const std::vector<std::string>& arguments, comm::Mpi&) {
         options.required("out", out, "FILE.html");
     };
     const auto body = [&](Session& session, const Options&) {
+        const OutputLock lock(session, out);
         if (!session.root()) return exit_code::done;
         io::check_output(out, session.common().force);
         std::vector<RunRecord> runs;

@@ -1,18 +1,12 @@
 #include "jobs/run_folder.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <chrono>
 #include <filesystem>
 #include <fstream>
-#include <span>
-#include <thread>
 
-#include "io/journal.hpp"
-#include "io/positioned.hpp"
 #include "io/publish.hpp"
 #include "jobs/checkpoint.hpp"
+#include "jobs/output_lock.hpp"
 #include "src/core/error.hpp"
 
 namespace espalier::jobs {
@@ -35,24 +29,6 @@ bool is_unused(const std::string& folder) {
         const fs::path name = entry.path().filename();
         return name == "stop" || name == "lock" || name == "config.ini.partial";
     });
-}
-
-/// A killed process lets go of its files after its memory, which may be large: the start that follows it
-/// gives it a moment.
-std::optional<io::Descriptor> lock_soon(const std::string& path) {
-    constexpr std::chrono::seconds moment(3);
-    const auto end = std::chrono::steady_clock::now() + moment;
-    while (true) {
-        auto lock = io::try_lock(path);
-        if (lock || std::chrono::steady_clock::now() > end) return lock;
-        std::this_thread::sleep_for(std::chrono::milliseconds(100));
-    }
-}
-
-std::string this_process() {
-    char host[256] = "";
-    gethostname(host, sizeof host - 1);
-    return fmt::format("process {} on {}", getpid(), host);
 }
 
 }  // namespace
@@ -79,21 +55,8 @@ RunLock::RunLock(const Session& session, const std::string& folder)
 
 void RunLock::take() {
     if (!session_.root() || held_) return;
-    auto lock = lock_soon(path_);
-    ESPALIER_REQUIRE(
-        lock,
-        "{}: another run is at work in it ({}); wait for its end, or choose another --out. Where "
-        "that process is gone for certain, remove {}",
-        folder_, io::read_file(path_), path_);
-    if (!io::has_locks(*lock))
-        session_.log().warning(
-            "{}: the file system has no locks; nothing would keep a second run of this folder from starting",
-            folder_);
-    // Through the descriptor that has the lock: closing another one of the file would end it.
-    const std::string holder = this_process();
-    ESPALIER_REQUIRE(ftruncate(lock->get(), 0) == 0, "cannot write {}", path_);
-    io::write_at(lock->get(), 0, std::as_bytes(std::span(holder)), path_);
-    held_.emplace(std::move(*lock));
+    held_.emplace(take_lock(path_, folder_ + ": another run is at work in it"));
+    sign_lock(session_, *held_, path_, folder_);
 }
 
 void open_run_folder(const Session& session, const std::string& folder, RunLock& lock, bool over) {

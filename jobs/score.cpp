@@ -4,6 +4,7 @@
 #include "io/publish.hpp"
 #include "jobs/job.hpp"
 #include "jobs/model_file.hpp"
+#include "jobs/output_lock.hpp"
 #include "jobs/progress.hpp"
 #include "jobs/requests.hpp"
 #include "src/core/error.hpp"
@@ -23,6 +24,7 @@ int score(const std::vector<std::string>& arguments, comm::Mpi&) {
     };
     return run_job("score", arguments, declare, [&](Session& session, const Options&) {
         ESPALIER_REQUIRE(micro_batch >= 1, "--micro-batch {}: it must be at least 1", micro_batch);
+        const OutputLock lock(session, out);
         io::check_output(out, session.common().force);
         ModelFile file(model_path, session.world().handle());
         const auto requests = read_requests(requests_path, file.architecture());

@@ -11,6 +11,7 @@
 #include "jobs/candidates_file.hpp"
 #include "jobs/job.hpp"
 #include "jobs/json_file.hpp"
+#include "jobs/output_lock.hpp"
 #include "jobs/progress.hpp"
 #include "jobs/search_results.hpp"
 #include "jobs/standard_output.hpp"
@@ -221,6 +222,7 @@ void print_table(const Session& session, const ordered_json& candidates) {
 void write(Session& session, const std::string& out, const ordered_json& candidates, ordered_json settings) {
     session.results["candidates"] = candidates;
     print_table(session, candidates);
+    const OutputLock lock(session, out);  // jobs that share a search may end at the same time
     if (!session.root()) return;
     ordered_json file{
         {"format", "espalier-candidates"}, {"candidates", candidates}, {"settings", std::move(settings)}};

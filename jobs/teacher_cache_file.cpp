@@ -92,6 +92,7 @@ TeacherCacheWriter::TeacherCacheWriter(Session& session, const std::string& fold
                                        const TeacherCacheKey& key, const data::Samples& samples)
     : key_(key),
       made_(make_cache_folder(session, folder)),
+      lock_(session, file_of(folder)),
       writer_(file_of(folder), session.world().handle(), specs(key), session.common().force) {
     writer_.attribute("format", teacher_cache_format);
     writer_.attribute("format_version", format_version);

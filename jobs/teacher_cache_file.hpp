@@ -6,6 +6,7 @@
 
 #include "io/temporary.hpp"
 #include "io/tensor_file.hpp"
+#include "jobs/output_lock.hpp"
 #include "jobs/session.hpp"
 #include "jobs/tokens.hpp"
 #include "src/data/samples.hpp"
@@ -46,6 +47,7 @@ public:
 private:
     TeacherCacheKey key_;
     std::unique_ptr<io::Temporary> made_;
+    OutputLock lock_;
     io::TensorFileWriter writer_;
 };
 

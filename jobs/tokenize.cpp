@@ -7,6 +7,7 @@
 #include "io/publish.hpp"
 #include "jobs/job.hpp"
 #include "jobs/json_file.hpp"
+#include "jobs/output_lock.hpp"
 #include "jobs/progress.hpp"
 #include "jobs/tokenizer_files.hpp"
 #include "src/core/error.hpp"
@@ -102,6 +103,7 @@ int tokenize(const std::vector<std::string>& arguments, comm::Mpi&) {
                     "end each document that has tokens with the end-of-text token");
     };
     return run_job("tokenize", arguments, declare, [&](Session& session, const Options&) {
+        const OutputLock lock(session, o.out);
         if (session.root()) tokenize_all(session, o);
         session.world().barrier();
         return exit_code::done;
