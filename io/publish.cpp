@@ -132,4 +132,9 @@ void check_output(const std::string& path, bool replace, Output kind) {
                      kind == Output::folder ? "no folder" : "a folder");
 }
 
+void try_output(const std::string& path) {
+    const Temporary partial(path + ".partial");
+    open_new(partial.path(), path);
+}
+
 }  // namespace espalier::io

@@ -40,5 +40,8 @@ void check_place(const std::string& path);
 enum class Output { file, folder };
 /// The same, and when `path` exists and may not be replaced or is the other kind.
 void check_output(const std::string& path, bool replace, Output kind = Output::file);
+/// Throws UserError when write_file() could not begin, also for what only an attempt tells: a read-only file
+/// system, a quota, a name that is too long. Leaves nothing.
+void try_output(const std::string& path);
 
 }  // namespace espalier::io

@@ -45,8 +45,14 @@ nlohmann::ordered_json comparable(nlohmann::ordered_json options) {
     return options;
 }
 
-/// A summary replaces a summary, and nothing else.
-void check_summary(const std::string& path, const nlohmann::ordered_json& options) {
+/// Whether --out is a folder that the job makes.
+bool makes_folder(const std::string& job) {
+    return job == "export" || job == "teacher-cache" || job == "distill" || job == "train";
+}
+
+/// A summary replaces a summary, and nothing else; that it cannot be written is known before the work is
+/// done.
+void check_summary(const std::string& path, const std::string& job, const nlohmann::ordered_json& options) {
     if (path.empty()) return;
     const auto absolute = [](const std::string& p) {
         return std::filesystem::absolute(p).lexically_normal().string();
@@ -58,14 +64,14 @@ void check_summary(const std::string& path, const nlohmann::ordered_json& option
                              "--summary {}: --{} is the same file", path, key);
         }
     }
-    // The job itself may make the folder that is to hold it.
     const auto parent = std::filesystem::path(absolute(path)).parent_path();
     const bool inside_output = options.contains("out") &&
                                absolute(options["out"].get<std::string>() + "/") == (parent / "").string();
-    if (inside_output && !std::filesystem::exists(parent)) return;
+    if (inside_output && makes_folder(job) && !std::filesystem::exists(parent)) return;
     io::check_output(path, true);
     ESPALIER_REQUIRE(!std::filesystem::exists(path) || is_summary(path),
                      "--summary {}: the file exists and is no summary; choose another name", path);
+    io::try_output(path);
 }
 
 constexpr const char* different_options =
@@ -107,7 +113,6 @@ int64_t peak_memory() {
 
 Session::Session(std::string job, const Options& options, const CommonOptions& common)
     : job_(std::move(job)), common_(common), resolved_(options.resolved()), log_(log_of(job_, common)) {
-    check_summary(common.summary, resolved_);
     check_device(common, job_);
     const int most_threads = 16 * std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
     ESPALIER_REQUIRE(common.threads >= 0 && common.threads <= most_threads,
@@ -126,6 +131,7 @@ Session::Session(std::string job, const Options& options, const CommonOptions& c
                      "--virtual-stages {}: they divide the stages of a pipeline; give --pp 2 or more",
                      common.virtual_stages);
     topology_ = comm::make_topology(common.tp, common.pp);
+    if (root()) check_summary(common.summary, job_, resolved_);
 
     const auto hash = static_cast<int64_t>(hash_name(comparable(resolved_).dump() + job_) >> 2);
     const int64_t largest = world().all_reduce(hash, comm::Reduction::max),

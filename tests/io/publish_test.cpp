@@ -76,6 +76,19 @@ TEST(Publish, ReadingStopsAtTheLimit) {
     EXPECT_THAT([&] { read_file(folder / "none"); }, ThrowsMessage<UserError>(HasSubstr("No such file")));
 }
 
+TEST(Publish, AnAttemptTellsWhetherAFileCanBeWritten) {
+    const test::TemporaryFolder folder;
+    write_file(folder / "file", "content");
+
+    EXPECT_NO_THROW(try_output(folder / "new"));
+    EXPECT_NO_THROW(try_output(folder / "file"));
+    EXPECT_THAT([&] { try_output(folder / std::string(251, 'x')); },  // no room for .partial
+                ThrowsMessage<UserError>(HasSubstr("File name too long")));
+
+    EXPECT_EQ(read_file(folder / "file"), "content");
+    EXPECT_EQ(files_in(folder.path()), 1U);
+}
+
 TEST(Publish, AnOutputMayNotExistUnlessItIsToBeReplaced) {
     const test::TemporaryFolder folder;
     write_file(folder / "file", "");

@@ -218,6 +218,10 @@ TEST_F(BadInput, SummariesInPlaceOfOtherFiles) {
     expect_refused(with_summary("model.h5"), {"--summary", "--model is the same file"});
     expect_refused(with_summary("tokens.idx"), {"tokens.idx", "is no summary"});
     expect_refused(with_summary("nowhere/s.json"), {"there is no folder"});
+    expect_refused(with_summary(std::string(251, 's')), {"File name too long"});
+    expect_refused(
+        {"init", "--arch", path("arch.json"), "--out", path("i.h5"), "--summary", path("i.h5/s.json")},
+        {"there is no folder"});
 
     EXPECT_EQ(world().read("model.h5"), model);
     ASSERT_EQ(espalier(with_summary("s.json")).exit_code, 0);
