@@ -39,7 +39,7 @@ void declare(Options& options, PlanOptions& o) {
 
 /// Of a model that can take samples of `seq_len` tokens.
 model::Architecture architecture(const std::string& model, const std::string& arch, int64_t seq_len) {
-    const auto out = model.empty() ? read_architecture(arch) : ModelFile(model, MPI_COMM_SELF).architecture();
+    auto out = model.empty() ? read_architecture(arch) : ModelFile(model, MPI_COMM_SELF).architecture();
     check_seq_len(seq_len, out, model.empty() ? arch : model);
     return out;
 }
