@@ -101,7 +101,12 @@ Accuracy choice_accuracy(const std::vector<Question>& questions,
     size_t at = 0;
     for (const auto& q : questions) {
         size_t plain = 0, normalised = 0;
-        const auto value = [&](size_t i) { return results[at + i].log_likelihood; };
+        // Equal choices, scored in batches of unlike company, may differ by a rounding.
+        const auto value = [&](size_t i) {
+            size_t first = 0;
+            while (q.choices[first].ids != q.choices[i].ids) ++first;
+            return results[at + first].log_likelihood;
+        };
         for (size_t i = 1; i < q.choices.size(); ++i) {
             if (value(i) > value(plain)) plain = i;
             if (value(i) / q.choices[i].length > value(normalised) / q.choices[normalised].length)

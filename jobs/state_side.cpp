@@ -1,6 +1,7 @@
 #include "jobs/state_side.hpp"
 
 #include <algorithm>
+#include <numeric>
 #include <set>
 
 #include "kernels/elementwise.hpp"
@@ -30,25 +31,33 @@ distill::StateTerms state_terms(const TrainingOptions& o, const distill::LossTer
 }
 
 std::optional<std::vector<int64_t>> kept_channels(const ModelFile& student, const ModelFile& teacher) {
-    constexpr const char* key = "kept_channels";
+    constexpr const char *key = "kept_channels", *input = "input_sha256";
     const auto jobs_of = [](const ModelFile& file) {
         return file.provenance().value("jobs", nlohmann::ordered_json::array());
     };
     // The teacher, and what it was before trainings that left its channels as they are.
     std::set<std::string> same_channels{teacher.sha256()};
     const auto taught = jobs_of(teacher);
-    for (auto job = taught.rbegin(); job != taught.rend() && !job->contains(key); ++job)
-        same_channels.insert(job->value("input_sha256", ""));
+    for (auto job = taught.rbegin(); job != taught.rend() && !job->contains(key); ++job) {
+        if (job->contains(input)) same_channels.insert(job->at(input));
+    }
+    std::vector<int64_t> kept(static_cast<size_t>(student.architecture().hidden));
+    std::iota(kept.begin(), kept.end(), 0);
+    const auto all_below = [&](int64_t count) {
+        return std::all_of(kept.begin(), kept.end(), [&](int64_t c) { return 0 <= c && c < count; });
+    };
+    // From cut to cut back to the teacher.
     const auto learned = jobs_of(student);
-    const auto cut =
-        std::find_if(learned.rbegin(), learned.rend(), [&](const auto& job) { return job.contains(key); });
-    if (cut == learned.rend() || !same_channels.contains(cut->value("input_sha256", ""))) return std::nullopt;
-    auto kept = cut->at(key).get<std::vector<int64_t>>();
-    const bool fits = narrow<int64_t>(kept.size()) == student.architecture().hidden &&
-                      std::all_of(kept.begin(), kept.end(), [&](int64_t channel) {
-                          return channel >= 0 && channel < teacher.architecture().hidden;
-                      });
-    return fits ? std::optional(kept) : std::nullopt;
+    for (auto job = learned.rbegin(); job != learned.rend(); ++job) {
+        if (job->contains(key)) {
+            const auto before = job->at(key).get<std::vector<int64_t>>();
+            if (!all_below(std::ssize(before))) return std::nullopt;
+            for (int64_t& channel : kept) channel = before[static_cast<size_t>(channel)];
+        }
+        if (same_channels.contains(job->value(input, "")))
+            return all_below(teacher.architecture().hidden) ? std::optional(kept) : std::nullopt;
+    }
+    return std::nullopt;
 }
 
 StateSide::StateSide(Session& session, const TrainingOptions& o, distill::StateTerms terms,

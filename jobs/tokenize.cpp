@@ -53,7 +53,6 @@ void check_prefix(const std::string& prefix) {
 }
 
 void tokenize_all(Session& session, const TokenizeOptions& o) {
-    check_prefix(o.out);
     const auto tokenizer = open_tokenizer(o.tokenizer);
     ESPALIER_REQUIRE(!o.append_eod || tokenizer.eos(),
                      "--append-eod: {} names no end-of-text token; that of a tokenizer.json is the eos_token "
@@ -103,6 +102,7 @@ int tokenize(const std::vector<std::string>& arguments, comm::Mpi&) {
                     "end each document that has tokens with the end-of-text token");
     };
     return run_job("tokenize", arguments, declare, [&](Session& session, const Options&) {
+        check_prefix(o.out);
         const OutputLock lock(session, o.out);
         if (session.root()) tokenize_all(session, o);
         session.world().barrier();

@@ -61,7 +61,7 @@ std::string hf_class(Family family) {
 }
 
 /// The rotary fields, which transformers 5 gathers in rope_parameters and 4 spreads over rope_theta and
-/// rope_scaling.
+/// rope_scaling. a.max_positions is there already.
 void read_rotary(const JsonField& in, Architecture& a) {
     const bool nemotron = a.family == Family::nemotron;
     a.rotary_base = in.number("rope_theta", 10000.0);
@@ -89,7 +89,8 @@ void read_rotary(const JsonField& in, Architecture& a) {
         if (s.kind == RotaryScaling::Kind::llama3) {
             s.low_frequency_factor = r.number("low_freq_factor");
             s.high_frequency_factor = r.number("high_freq_factor");
-            s.original_positions = r.integer("original_max_position_embeddings");
+            s.original_positions = r.integer("original_max_position_embeddings",
+                                             in.integer("original_max_position_embeddings", a.max_positions));
             ESPALIER_REQUIRE(s.high_frequency_factor > s.low_frequency_factor,
                              "{}: \"high_freq_factor\" must exceed \"low_freq_factor\"", r.place());
         }
@@ -181,11 +182,11 @@ Architecture from_hugging_face(const json& config, const std::string& source) {
     a.qkv_bias = a.attention_out_bias = a.family != Family::mistral && in.flag("attention_bias", false);
     a.mlp_bias = a.family != Family::mistral && in.flag("mlp_bias", false);
     a.tied = in.flag("tie_word_embeddings", false);
-    read_rotary(in, a);
-    if (a.family == Family::mistral) a.window = read_window(in);
     a.max_positions = in.integer("max_position_embeddings", nemotron                      ? 4096
                                                             : a.family == Family::mistral ? 131072
                                                                                           : 2048);
+    read_rotary(in, a);
+    if (a.family == Family::mistral) a.window = read_window(in);
     if (a.window >= a.max_positions) a.window = 0;  // a window that holds the whole context is none
     a.conventions.init_std = in.number("initializer_range", nemotron ? 0.0134 : 0.02);
     a.conventions.bos = first_id(in, "bos_token_id");

@@ -22,6 +22,8 @@ protected:
         "num_attention_heads": 6, "num_key_value_heads": 3, "head_dim": 8, "max_position_embeddings": 64, "rms_norm_eps": 1e-5})");
         done(espalier({"init", "--arch", world.path("wide.json"), "--out", world.path("teacher.h5"), "--seed",
                        "5", "--quiet"}));
+        done(espalier({"init", "--arch", world.path("arch.json"), "--out", world.path("other.h5"), "--seed",
+                       "9", "--quiet"}));
     }
 
     static void done(const ProcessResult& result) { ASSERT_EQ(result.exit_code, 0) << result.err; }
@@ -40,6 +42,23 @@ protected:
         return espalier(words, ranks);
     }
     std::vector<json> lines(const std::string& out) const { return metrics(world, out); }
+    void cut(const std::string& from, const std::string& to, const Words& target) const {
+        const std::string scores = world.path("scores-" + from);
+        done(espalier({"importance", "--model", world.path(from), "--data", world.path("tokens"), "--samples",
+                       "8", "--seq-len", "16", "--out", scores, "--quiet"}));
+        Words words{"prune", "--model", world.path(from), "--importance",
+                    scores,  "--out",   world.path(to),   "--quiet"};
+        words.insert(words.end(), target.begin(), target.end());
+        done(espalier(words));
+    }
+    /// Of the embeddings, before anything is learned.
+    double first_loss(const std::string& student, const std::string& teacher) const {
+        const std::string out = student + "-" + teacher;
+        const auto result = run(out, {"--student", world.path(student), "--teacher", world.path(teacher),
+                                      "--hidden-map", "embedding", "--exit-after-steps", "1"});
+        EXPECT_EQ(result.exit_code, 3) << result.err;
+        return lines(out).front().at("hidden_loss");
+    }
     void expect_same(const std::string& got, const std::string& expected, double relative) const {
         const auto a = lines(got), b = lines(expected);
         ASSERT_EQ(a.size(), b.size());
@@ -151,22 +170,21 @@ TEST_F(HiddenStates, AnotherMicroBatchIsAnotherRunWhereItBalances) {
 }
 
 TEST_F(HiddenStates, StartFromTheChannelsThatAStudentWasCutFrom) {
-    done(espalier({"prune", "--model", world.path("model.h5"), "--importance", world.path("scores.h5"),
-                   "--hidden", "23", "--out", world.path("cut.h5"), "--quiet"}));
-    const auto first_loss = [&](const std::string& out, const std::string& teacher) {
-        const auto result = run(out, {"--student", world.path("cut.h5"), "--teacher", world.path(teacher),
-                                      "--hidden-map", "embedding", "--exit-after-steps", "1"});
-        EXPECT_EQ(result.exit_code, 3) << result.err;
-        return lines(out).front().at("hidden_loss").get<double>();
-    };
-    done(espalier({"init", "--arch", world.path("arch.json"), "--out", world.path("other.h5"), "--seed", "9",
-                   "--quiet"}));
-
-    const double own = first_loss("own", "model.h5"), others = first_loss("others", "other.h5");
+    cut("model.h5", "cut.h5", {"--hidden", "23"});
 
     // One channel of 24 is missing: 1 - sqrt(23 / 24) on average.
-    EXPECT_LT(own, 0.06);
-    EXPECT_GT(others, 0.5);
+    EXPECT_LT(first_loss("cut.h5", "model.h5"), 0.06);
+    EXPECT_GT(first_loss("cut.h5", "other.h5"), 0.5);
+}
+
+TEST_F(HiddenStates, StartFromTheChannelsThatSeveralCutsLeft) {
+    cut("model.h5", "narrow.h5", {"--hidden", "23"});
+    cut("narrow.h5", "narrower.h5", {"--hidden", "22", "--layers", "3"});
+    cut("narrower.h5", "thin.h5", {"--ffn", "16"});
+
+    EXPECT_LT(first_loss("thin.h5", "model.h5"), 0.12);
+    EXPECT_LT(first_loss("thin.h5", "narrow.h5"), 0.06);
+    EXPECT_GT(first_loss("thin.h5", "other.h5"), 0.5);
 }
 
 TEST_F(HiddenStates, AloneAreAnObjective) {

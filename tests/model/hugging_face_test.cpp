@@ -58,6 +58,13 @@ TEST(HuggingFace, BothSpellingsOfRotaryScalingMeanTheSame) {
 
     EXPECT_EQ(from_hugging_face(v4, "c"), from_hugging_face(v5, "c"));
     EXPECT_EQ(from_hugging_face(v4, "c").rotary_scaling.kind, RotaryScaling::Kind::llama3);
+
+    // As transformers 5.23 looks for it.
+    v5["rope_parameters"].erase("original_max_position_embeddings");
+    v5["max_position_embeddings"] = 300;
+    EXPECT_EQ(from_hugging_face(v5, "c").rotary_scaling.original_positions, 300);
+    v5["original_max_position_embeddings"] = 200;
+    EXPECT_EQ(from_hugging_face(v5, "c").rotary_scaling.original_positions, 200);
 }
 
 TEST(HuggingFace, WhatIsUnsupportedIsNamed) {
