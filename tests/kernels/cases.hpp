@@ -46,6 +46,8 @@ inline constexpr std::array rotary_cases{
     RotaryCase{"by_hand", 3, 2, 6, 2, 5},
     RotaryCase{"smollm2", 2048, 12, 64, 32, 192},  // query and key heads turn, value heads are spare
     RotaryCase{"half_turned", 37, 3, 10, 3, 7},
+    RotaryCase{"half_turned_in_packs", 37, 3, 40, 16, 8},
+    RotaryCase{"packs_at_odd_places", 9, 2, 16, 8, 3},
     RotaryCase{"no_heads", 5, 0, 64, 32, 64},
     RotaryCase{"no_tokens", 0, 2, 8, 4, 0},
 };
