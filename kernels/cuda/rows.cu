@@ -1,62 +1,72 @@
-// Moving rows and columns: every element is read and written once, neighbouring threads have neighbouring
-// elements.
+// Moving rows and columns: every byte is read and written once, neighbouring threads have neighbouring ones,
+// up to 16 bytes each where rows and their places are multiples of that.
 #include "kernels/cuda/rows.hpp"
+
+#include <algorithm>
 
 #include "kernels/cuda/element.cuh"
 
 namespace espalier::cuda {
 namespace {
 
-constexpr int threads = 256;
+constexpr int threads = 128;
 
-/// Elements as they are, whatever they mean.
+/// Row i of `to` = row index[i] of `from`, or row i without an index: `columns` of rows that stand
+/// `from_width` and `to_width` apart, all in bytes, whatever they mean.
+struct Copy {
+    const std::byte* from;
+    int64_t from_width;
+    const int32_t* index;
+    std::byte* to;
+    int64_t to_width, columns;
+};
+
+/// A block has a part of a row; widths and columns are in units.
+template <class Unit>
+__global__ void copy_rows(const Unit* from, int64_t from_width, const int32_t* index, Unit* to,
+                          int64_t to_width, int columns) {
+    const int64_t row = blockIdx.x, source = index ? index[row] : row;
+    const int first = static_cast<int>(blockIdx.y * threads + threadIdx.x);
+    for (int j = first; j < columns; j += static_cast<int>(gridDim.y) * threads)
+        to[row * to_width + j] = from[source * from_width + j];
+}
+
+/// Calls f with the widest unit in which the copy can be counted.
 template <class F>
-void visit_size(DType dtype, F&& f) {
-    switch (size_of(dtype)) {
-        case 1:
-            return f(uint8_t{});
-        case 2:
-            return f(uint16_t{});
-        case 4:
-            return f(uint32_t{});
-        default:
-            return f(uint64_t{});
-    }
+void visit_unit(const Copy& c, F&& f) {
+    const auto bits = reinterpret_cast<uintptr_t>(c.from) | reinterpret_cast<uintptr_t>(c.to) |
+                      static_cast<uintptr_t>(c.from_width | c.to_width | c.columns);
+    if (bits % 16 == 0) return f(uint4{});
+    if (bits % 8 == 0) return f(uint64_t{});
+    if (bits % 4 == 0) return f(uint32_t{});
+    if (bits % 2 == 0) return f(uint16_t{});
+    return f(uint8_t{});
 }
 
-template <class T>
-__global__ void copy_band(int64_t count, int64_t columns, const T* from, int64_t from_width, T* to,
-                          int64_t to_width) {
-    const int64_t i = int64_t{blockIdx.x} * threads + threadIdx.x;
-    if (i >= count) return;
-    const int64_t row = i / columns, column = i % columns;
-    to[row * to_width + column] = from[row * from_width + column];
-}
-
-template <class T>
-__global__ void take_rows(int64_t count, int64_t n, const T* x, const int32_t* index, T* out) {
-    const int64_t i = int64_t{blockIdx.x} * threads + threadIdx.x;
-    if (i >= count) return;
-    out[i] = x[index[i / n] * n + i % n];
+void run(Context& ctx, int64_t rows, const Copy& c) {
+    constexpr unsigned most_parts = 65535;
+    visit_unit(c, [&]<class Unit>(Unit) {
+        constexpr int64_t size = sizeof(Unit);
+        const unsigned parts = std::min(blocks_for(c.columns / size, threads), most_parts);
+        launch(copy_rows<Unit>, {narrow<unsigned>(rows), parts}, threads, 0, ctx.stream(),
+               reinterpret_cast<const Unit*>(c.from), c.from_width / size, c.index,
+               reinterpret_cast<Unit*>(c.to), c.to_width / size, narrow<int>(c.columns / size));
+    });
 }
 
 }  // namespace
 
 void copy_columns(Context& ctx, const Tensor& from, int64_t from_column, Tensor& to, int64_t to_column,
                   int64_t columns) {
-    const int64_t count = from.dim(0) * columns;
-    visit_size(from.dtype(), [&]<class T>(T) {
-        launch(copy_band<T>, blocks_for(count, threads), threads, 0, ctx.stream(), count, columns,
-               data<T>(from) + from_column, from.dim(1), data<T>(to) + to_column, to.dim(1));
-    });
+    const auto size = static_cast<int64_t>(size_of(from.dtype()));
+    run(ctx, from.dim(0),
+        {from.raw() + from_column * size, from.dim(1) * size, nullptr, to.raw() + to_column * size,
+         to.dim(1) * size, columns * size});
 }
 
 void gather_rows(Context& ctx, const Tensor& x, const Tensor& index, Tensor& out) {
-    const int64_t count = out.size();
-    visit_size(x.dtype(), [&]<class T>(T) {
-        launch(take_rows<T>, blocks_for(count, threads), threads, 0, ctx.stream(), count, x.dim(1),
-               data<T>(x), data<int32_t>(index), data<T>(out));
-    });
+    const int64_t width = x.dim(1) * static_cast<int64_t>(size_of(x.dtype()));
+    run(ctx, index.size(), {x.raw(), width, data<int32_t>(index), out.raw(), width, width});
 }
 
 }  // namespace espalier::cuda
