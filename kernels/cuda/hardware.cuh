@@ -6,6 +6,7 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <cstring>
 
 #include "src/core/cuda_check.hpp"
 
@@ -50,9 +51,12 @@ template <class T>
 __device__ uint4 load_16_bytes(const T* p) {
     return *reinterpret_cast<const uint4*>(p);
 }
+/// As one number: the four of a uint4 the compiler may store one by one.
 template <class T>
 __device__ void store_16_bytes(T* p, uint4 value) {
-    *reinterpret_cast<uint4*>(p) = value;
+    unsigned __int128 bits;
+    memcpy(&bits, &value, sizeof bits);
+    *reinterpret_cast<unsigned __int128*>(p) = bits;
 }
 
 /// d [16, 8] += a [16, 16] b [16, 8] of a warp: bf16 factors, f32 sums (PTX mma.m16n8k16). With g = lane / 4
