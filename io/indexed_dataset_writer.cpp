@@ -41,10 +41,7 @@ public:
         written_ += std::ssize(buffer_);
         buffer_.clear();
     }
-    void publish_as(const std::string& path) {
-        publish(partial_.path(), path);
-        partial_.keep();
-    }
+    void publish_as(const std::string& path) { partial_.publish_as(path); }
 
 private:
     Temporary partial_;

@@ -47,7 +47,7 @@ bool lock(const Descriptor& file, int command, const std::string& path) {
 
 bool has_name(const Descriptor& file, const std::string& path) {
     struct stat opened = {}, named = {};
-    return ::fstat(file.get(), &opened) == 0 && ::stat(path.c_str(), &named) == 0 &&
+    return ::fstat(file.get(), &opened) == 0 && opened.st_nlink > 0 && ::stat(path.c_str(), &named) == 0 &&
            opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
 }
 
@@ -94,12 +94,11 @@ bool append_line(const std::string& path, const std::string& line,
 }
 
 std::optional<Descriptor> try_lock(const std::string& path) {
-    while (true) {
-        Descriptor file = open_shared(path);
-        if (!lock(file, F_SETLK, path)) return std::nullopt;
-        if (has_name(file, path)) return file;
-        // A holder removed it since it was opened: others would lock the next file of this name.
-    }
+    Descriptor file = open_shared(path);
+    if (!lock(file, F_SETLK, path)) return std::nullopt;
+    // A holder may have removed it since it was opened: others would lock the next file of this name.
+    if (!has_name(file, path)) return std::nullopt;
+    return file;
 }
 
 bool has_locks(const Descriptor& held) {

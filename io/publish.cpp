@@ -41,8 +41,7 @@ void write_file(const std::string& path, const std::string& content) {
     Temporary partial(path + ".partial");
     const Descriptor file = open_new(partial.path(), path);
     write_at(file.get(), 0, std::as_bytes(std::span(content)), path);
-    publish(partial.path(), path);
-    partial.keep();
+    partial.publish_as(path);
 }
 
 std::string read_file(const std::string& path, size_t limit) {

@@ -6,11 +6,13 @@
 #include <utility>
 #include <vector>
 
+#include "io/publish.hpp"
+
 namespace espalier::io {
 namespace {
 
 // Who ends the process knows no object of it.
-std::mutex mutex;  // also held while one is removed: what comes next may want the name
+std::mutex mutex;  // also held while one is removed or takes its name: what comes next may want the name
 std::vector<const Temporary*> living;
 
 }  // namespace
@@ -28,6 +30,18 @@ Temporary::~Temporary() {
 
 void Temporary::keep() {
     const std::lock_guard lock(mutex);
+    kept_ = true;
+}
+
+void Temporary::publish_as(const std::string& to) {
+    const std::lock_guard lock(mutex);
+    io::publish(path_, to);
+    kept_ = true;
+}
+
+void Temporary::publish_over(const std::string& to) {
+    const std::lock_guard lock(mutex);
+    io::publish_over(path_, to);
     kept_ = true;
 }
 

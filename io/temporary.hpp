@@ -18,8 +18,11 @@ public:
     Temporary& operator=(const Temporary&) = delete;
 
     const std::string& path() const { return path_; }
-    /// It stays, or has another name by now.
+    /// It stays.
     void keep();
+    /// It becomes `to` (publish() or publish_over() of io/publish.hpp) and stays: at once for who removes.
+    void publish_as(const std::string& to);
+    void publish_over(const std::string& to);
 
 private:
     void remove() const;

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstring>
 #include <exception>
+#include <optional>
 #include <unordered_map>
 
 #include "io/checksum.hpp"
@@ -78,7 +79,7 @@ int64_t offset_of(const hdf5::Dataset& dataset) {
 }  // namespace
 
 struct TensorFileWriter::State {
-    State(std::string p, MPI_Comm c) : path(std::move(p)), partial(path + ".partial"), comm(c) {}
+    State(std::string p, MPI_Comm c) : path(std::move(p)), partial_path(path + ".partial"), comm(c) {}
 
     void create_file(bool replace);
     void reserve_space(int64_t beyond_end);
@@ -87,8 +88,9 @@ struct TensorFileWriter::State {
     void store_metadata();
     std::string sealed();
 
-    std::string path;
-    Temporary partial;
+    std::string path, partial_path;
+    std::optional<Temporary>
+        partial;  ///< on rank 0, which alone knows that no other job has one of this name
     MPI_Comm comm;
     Catalogue catalogue;  ///< checksums are those of what this rank wrote, until publish()
     std::unordered_map<std::string, size_t> index;
@@ -103,8 +105,9 @@ struct TensorFileWriter::State {
 
 void TensorFileWriter::State::create_file(bool replace) {
     check_output(path, replace);
-    ::unlink(partial.path().c_str());  // what a killed run left may be a link or belong to a reader
-    file = hdf5::create_file(partial.path());
+    ::unlink(partial_path.c_str());  // what a killed run left may be a link or belong to a reader
+    partial.emplace(partial_path);
+    file = hdf5::create_file(partial_path);
     Groups groups(file);
     uint64_t position = 0;
     for (auto& [spec, offset, checksum] : catalogue.tensors) {
@@ -145,8 +148,6 @@ TensorFileWriter::TensorFileWriter(std::string path, MPI_Comm comm, std::vector<
         s.catalogue.tensors.push_back({std::move(spec), 0, 0});
     }
     s.written.resize(tensors.size());
-    // Nobody may still be removing a partial file of this name when rank 0 makes the new one.
-    on_all(comm, [] {});
     const std::string places = on_root(comm, [&] {
         return blaming_the_disk(s.path, [&] {
             s.create_file(replace);
@@ -155,11 +156,11 @@ TensorFileWriter::TensorFileWriter(std::string path, MPI_Comm comm, std::vector<
     });
     s.catalogue = deserialised(places);
     on_all(comm, [&] {
-        s.data.emplace(::open(s.partial.path().c_str(), O_WRONLY | O_CLOEXEC));
-        ESPALIER_REQUIRE(*s.data, "cannot write {}: {}", s.partial.path(), std::strerror(errno));
+        s.data.emplace(::open(s.partial_path.c_str(), O_WRONLY | O_CLOEXEC));
+        ESPALIER_REQUIRE(*s.data, "cannot write {}: {}", s.partial_path, std::strerror(errno));
         if (rank_in(comm) == 0) s.reserve_space(reserved_metadata);
         if (through == Through::device)
-            s.direct = std::make_unique<DirectWriter>(s.partial.path(), s.data->get(), s.path);
+            s.direct = std::make_unique<DirectWriter>(s.partial_path, s.data->get(), s.path);
     });
 }
 
@@ -251,7 +252,7 @@ std::string TensorFileWriter::State::sealed() {
         // Cutting a file to its own length gives back what was reserved beyond it.
         ESPALIER_REQUIRE(::fstat(data->get(), &status) == 0 && ::ftruncate(data->get(), status.st_size) == 0,
                          "cannot write {}: {}", path, std::strerror(errno));
-        io::publish(partial.path(), path);
+        partial->publish_as(path);
         return std::get<std::string>(catalogue.attributes.at("content_sha256"));
     });
 }
@@ -295,7 +296,6 @@ std::string TensorFileWriter::conclude() {
         if (s.failure) std::rethrow_exception(s.failure);
         return s.hash;
     });
-    s.partial.keep();
     s.direct.reset();
     s.data.reset();
     return hash;

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "io/publish.hpp"
+#include "jobs/diverged_run.hpp"
 #include "jobs/search_results.hpp"
 #include "jobs/tokens.hpp"
 #include "src/core/error.hpp"
@@ -133,7 +134,12 @@ std::optional<double> CandidateRun::train_to(int64_t step) {
     add_documents(t.documents, arguments);
     arguments.emplace_back("--data");
     arguments.insert(arguments.end(), t.data.begin(), t.data.end());
-    call_job(session_, mpi_, "distill", arguments, path("summary.json"));
+    try {
+        call_job(session_, mpi_, "distill", arguments, path("summary.json"));
+    } catch (const DivergedRun& e) {
+        session_.log().warning("{}", e.what());
+        return std::numeric_limits<double>::quiet_NaN();  // the worst of all candidates, not the end of them
+    }
     return loss_on_record(step);
 }
 
@@ -162,7 +168,7 @@ std::optional<double> CandidateRun::loss_on_record(int64_t step) const {
 
 void CandidateRun::drop_state() {
     if (session_.root()) {
-        for (const char* name : {"cut.h5", "valid.bin", "valid.idx", "run/checkpoints", "run/latest"})
+        for (const char* name : {"cut.h5", "valid.bin", "valid.idx", "run/latest", "run/checkpoints"})
             fs::remove_all(path(name));
     }
     session_.world().barrier();

@@ -12,6 +12,7 @@
 
 #include "io/damage.hpp"
 #include "io/publish.hpp"
+#include "jobs/diverged_run.hpp"
 #include "kernels/elementwise.hpp"
 #include "src/core/error.hpp"
 
@@ -348,27 +349,22 @@ std::optional<RunState> Checkpoints::read(const std::string& path, std::string& 
     return state;
 }
 
-namespace {
-
-/// The loss before an update says nothing of what the update made.
 void check_finite(Session& session, const std::string& path, const model::Transformer& model,
                   train::Optimizer& optimizer) {
     Context& ctx = session.context();
     double sum = square_sum(ctx, optimizer.master(),
                             train::runs_of_share(ctx, model.parameters(), optimizer.shards()));
     session.world().all_reduce({&sum, 1});
-    ESPALIER_REQUIRE(std::isfinite(sum),
-                     "{}: not written, the last update left weights that are not finite; lower --lr, or look "
-                     "at the data",
-                     path);
+    if (!std::isfinite(sum))
+        throw DivergedRun(fmt::format(
+            "{}: not written, the last update left weights that are not finite; begin anew (--force, or "
+            "another --out) with a lower --lr, or look at the data",
+            path));
 }
-
-}  // namespace
 
 void write_trained(Session& session, const std::string& path, const ModelFile& from,
                    const model::Transformer& model, train::Optimizer& optimizer,
                    const nlohmann::ordered_json& history) {
-    check_finite(session, path, model, optimizer);
     const auto stored = [&](const model::Parameter& p) { return from.stored_dtype(p); };
     std::vector<DType> dtypes;
     for (const auto& p : model::parameters(model.architecture())) dtypes.push_back(stored(p));

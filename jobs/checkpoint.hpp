@@ -97,8 +97,11 @@ private:
     CheckpointTimes times_;
 };
 
+/// Collective. Throws DivergedRun where the weights are not finite, of which `path` would be made: the loss
+/// before an update says nothing of what the update made.
+void check_finite(Session& session, const std::string& path, const model::Transformer& model,
+                  train::Optimizer& optimizer);
 /// Collective. A model in training as M.h5, in the dtypes and with the tokenizer of the file it came from.
-/// Throws UserError where its weights are not finite.
 void write_trained(Session& session, const std::string& path, const ModelFile& from,
                    const model::Transformer& model, train::Optimizer& optimizer,
                    const nlohmann::ordered_json& history);

@@ -1,6 +1,7 @@
 #include "jobs/ending.hpp"
 
 #include <semaphore.h>
+#include <unistd.h>
 
 #include <array>
 #include <csignal>
@@ -18,6 +19,7 @@ sem_t wanted;
 
 extern "C" void want_end(int signal) {
     received = signal;
+    std::signal(signal, SIG_DFL);  // a second one does not wait for a slow disk
     sem_post(&wanted);
 }
 
@@ -28,6 +30,7 @@ void remove_and_end() {
     io::remove_temporaries();
     std::signal(received, SIG_DFL);
     std::raise(received);
+    _exit(128 + received);  // the first process of a container is not ended by its own signals
 }
 
 }  // namespace

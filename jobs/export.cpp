@@ -1,6 +1,7 @@
 // export: M.h5 -> a Hugging Face folder, tensor by tensor, every rank its own rows.
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 
 #include "io/publish.hpp"
 #include "io/safetensors_writer.hpp"
@@ -67,33 +68,32 @@ std::string without_slash(const std::string& folder) {
 class PartialFolder {
 public:
     PartialFolder(std::string target, bool creates)
-        : target_(std::move(target)), folder_(target_ + ".partial", io::Inside::goes), owner_(creates) {
-        if (!owner_) return;
+        : target_(std::move(target)), path_(target_ + ".partial") {
+        if (!creates) return;
+        folder_.emplace(path_, io::Inside::goes);
         std::error_code error;
         fs::remove_all(path(), error);  // what a killed job left
         ESPALIER_REQUIRE(fs::create_directory(path(), error) && !error, "{}: cannot be created: {}", path(),
                          error.message());
     }
 
-    const std::string& path() const { return folder_.path(); }
+    const std::string& path() const { return path_; }
     /// Collective: every rank has finished writing, and rank 0 gives the folder its name.
     void publish(const comm::Communicator& world, bool replace) {
         world.barrier();
-        if (owner_) {
+        if (folder_) {
             if (replace) {
-                io::publish_over(path(), target_);
+                folder_->publish_over(target_);
             } else {
-                io::publish(path(), target_);
+                folder_->publish_as(target_);
             }
         }
         world.barrier();
-        folder_.keep();
     }
 
 private:
-    std::string target_;
-    io::Temporary folder_;
-    bool owner_;
+    std::string target_, path_;
+    std::optional<io::Temporary> folder_;  // of rank 0
 };
 
 struct Exported {

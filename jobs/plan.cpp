@@ -120,16 +120,17 @@ void make_plan(Session& session, const PlanOptions& o, const CommonOptions& comm
     session.results["flops_per_step"] = step.flops();
     session.results["tried"] = plan.tried;
     session.results["layouts"] = to_json(plan.layouts);
+    if (session.talks())
+        print_out("{} x {}, {} x {} tokens a step, {:.3g} FLOP; {} of {} legal layouts fit\n\n{}", o.gpus,
+                  system.name, o.global_batch, o.seq_len, step.flops(), plan.layouts.size(), plan.tried,
+                  table(plan.layouts, static_cast<size_t>(o.top)));
+    finish_printing();
     if (!o.out.empty())
         io::write_file(o.out, nlohmann::ordered_json{{"system", plan::to_json(system)},
                                                      {"options", session.options()},
                                                      {"layouts", session.results["layouts"]}}
                                       .dump(1) +
                                   "\n");
-    if (session.talks())
-        print_out("{} x {}, {} x {} tokens a step, {:.3g} FLOP; {} of {} legal layouts fit\n\n{}", o.gpus,
-                  system.name, o.global_batch, o.seq_len, step.flops(), plan.layouts.size(), plan.tried,
-                  table(plan.layouts, static_cast<size_t>(o.top)));
 }
 
 void describe_machine(Session& session, const PlanOptions& o) {
@@ -137,8 +138,9 @@ void describe_machine(Session& session, const PlanOptions& o) {
     const auto system = plan::to_json(calibrate(session));
     session.results["system"] = system;
     if (!session.root()) return;
-    io::write_file(o.out, system.dump(1) + "\n");
     if (session.talks()) print_out("{}\n", system.dump(1));
+    finish_printing();
+    io::write_file(o.out, system.dump(1) + "\n");
 }
 
 }  // namespace
@@ -164,7 +166,6 @@ int plan(const std::vector<std::string>& arguments, comm::Mpi& mpi) {
     } else if (session.root()) {
         make_plan(session, o, common, options);
     }
-    finish_printing();
     session.finish();
     return exit_code::done;
 }

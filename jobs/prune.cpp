@@ -1,4 +1,6 @@
 // prune: cut a model to a target shape, tensor by tensor, every rank its own rows.
+#include <optional>
+
 #include "io/publish.hpp"
 #include "io/temporary.hpp"
 #include "jobs/check_cut.hpp"
@@ -98,13 +100,14 @@ int prune(const std::vector<std::string>& arguments, comm::Mpi&) {
             const auto dtypes = cut_dtypes(source, chosen.kept, result);
 
             // What is to be checked takes its name after that.
+            const bool checks = !o.check.empty();
+            const std::string written = o.out + (checks ? ".unchecked" : "");
             std::optional<io::Temporary> unchecked;
-            if (!o.check.empty()) unchecked.emplace(o.out + ".unchecked");
-            const std::string written = unchecked ? unchecked->path() : o.out;
+            if (checks && session.root()) unchecked.emplace(written);
             const double begin = session.seconds();
             {
                 ModelWriter writer(written, session.world().handle(), result, dtypes,
-                                   unchecked || session.common().force);
+                                   checks || session.common().force);
                 Progress progress(session, "prune", static_cast<double>(model::parameter_count(result)),
                                   "weights");
                 write_cut(session, source, chosen.kept, result, writer,
@@ -126,11 +129,10 @@ int prune(const std::vector<std::string>& arguments, comm::Mpi&) {
             session.results["parameters"] = model::parameter_count(result);
             session.results["architecture"] = model::to_json(result);
             session.results["kept"] = to_json(chosen.kept, a);
-            if (unchecked) {
+            if (checks) {
                 check_result(session, source, chosen, o, written);
-                if (session.root()) io::publish(written, o.out);
+                if (unchecked) unchecked->publish_as(o.out);
                 session.world().barrier();
-                unchecked->keep();
             }
             session.log().result("{}: {} of {} parameters", o.out, model::parameter_count(result),
                                  model::parameter_count(a));

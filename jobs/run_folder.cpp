@@ -63,7 +63,7 @@ void open_run_folder(const Session& session, const std::string& folder, RunLock&
     if (session.root()) {
         io::make_folder(folder);
         lock.take();
-        for (const char* name : {"model.h5", "teacher.h5", "metrics.jsonl", "checkpoints", "latest"}) {
+        for (const char* name : {"model.h5", "teacher.h5", "metrics.jsonl", "latest", "checkpoints"}) {
             if (over) fs::remove_all(folder + "/" + name);
         }
         fs::remove(folder + "/stop");  // of the stop that this start ends

@@ -9,6 +9,7 @@
 #include <thread>
 #include <utility>
 
+#include "io/collective.hpp"
 #include "io/publish.hpp"
 #include "jobs/device.hpp"
 #include "kernels/matmul.hpp"
@@ -131,7 +132,10 @@ Session::Session(std::string job, const Options& options, const CommonOptions& c
                      "--virtual-stages {}: they divide the stages of a pipeline; give --pp 2 or more",
                      common.virtual_stages);
     topology_ = comm::make_topology(common.tp, common.pp);
-    if (root()) check_summary(common.summary, job_, resolved_);
+    io::on_root(world().handle(), [&] {
+        check_summary(common.summary, job_, resolved_);
+        return std::string();
+    });
 
     const auto hash = static_cast<int64_t>(hash_name(comparable(resolved_).dump() + job_) >> 2);
     const int64_t largest = world().all_reduce(hash, comm::Reduction::max),

@@ -208,6 +208,7 @@ void TeacherSide::update(Context& ctx, int64_t updates, double share, double nor
 
 void TeacherSide::write_model(const std::string& path) {
     if (!correction_) return;
+    check_finite(session_, path, *model_, correction_->optimizer);
     write_trained(session_, path, *file_, *model_, correction_->optimizer, extend_history(*file_, session_));
 }
 

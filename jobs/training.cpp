@@ -10,6 +10,7 @@
 #include "io/publish.hpp"
 #include "jobs/breakdown.hpp"
 #include "jobs/checkpoint.hpp"
+#include "jobs/diverged_run.hpp"
 #include "jobs/job.hpp"
 #include "jobs/memory_report.hpp"
 #include "jobs/run_folder.hpp"
@@ -148,11 +149,11 @@ private:
     }
 
     int finished(const StepReport& report) {
-        ESPALIER_REQUIRE(
-            skipped_ < steps_ && std::isfinite(report.loss),
-            "{}: {} of {} steps had no finite gradient and the last loss is {}: nothing was learned that "
-            "is worth a model.h5; lower --lr, or look at the model and the data",
-            o_.out, skipped_, steps_, report.loss);
+        if (skipped_ == steps_ || !std::isfinite(report.loss))
+            throw DivergedRun(fmt::format(
+                "{}: {} of {} steps had no finite gradient and the last loss is {}: nothing was learned that "
+                "is worth a model.h5; begin anew with a lower --lr, or look at the model and the data",
+                o_.out, skipped_, steps_, report.loss));
         write_model();
         return exit_code::done;
     }
@@ -253,9 +254,10 @@ private:
                 session_.log().warning("step {}: the {} gradient is not finite; the step is skipped", step,
                                        std::isfinite(norm) ? "teacher's" : "student's");
         }
-        ESPALIER_REQUIRE(skipped_in_a_row_ < most_skips_in_a_row,
-                         "step {}: {} steps in a row had no finite gradient; lower --lr, or look at the data",
-                         step, most_skips_in_a_row);
+        if (skipped_in_a_row_ == most_skips_in_a_row)
+            throw DivergedRun(fmt::format(
+                "step {}: {} steps in a row had no finite gradient; lower --lr, or look at the data", step,
+                most_skips_in_a_row));
         return {rate, norm};
     }
 
@@ -362,6 +364,7 @@ private:
         const std::string path = o_.out + "/model.h5";
         auto history = extend_history(*student_file_, session_);
         if (!teacher_->sha256().empty()) history["jobs"].back()["teacher_sha256"] = teacher_->sha256();
+        check_finite(session_, path, *student_, *optimizer_);
         teacher_->write_model(o_.out + "/teacher.h5");
         write_trained(session_, path, *student_file_, *student_, *optimizer_, history);
         session_.log().result("{}", path);
