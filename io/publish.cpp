@@ -96,6 +96,11 @@ ReservedSpace::ReservedSpace(const std::string& path, int64_t bytes)
     reserve(file_.get(), bytes, path);
 }
 
+std::string without_slash(const std::string& folder) {
+    const std::string out = std::filesystem::path(folder).lexically_normal().string();
+    return out.size() > 1 && out.ends_with('/') ? out.substr(0, out.size() - 1) : out;
+}
+
 void make_folder(const std::string& path) {
     std::error_code error;
     std::filesystem::create_directories(path, error);

@@ -30,6 +30,8 @@ private:
     Descriptor file_;
 };
 
+/// The name of a folder without the slash, `.` or `..` that it may have been given with.
+std::string without_slash(const std::string& folder);
 /// Makes a folder and those that hold it, where they are not there. Throws UserError (no permission, a file
 /// of that name).
 void make_folder(const std::string& path);

@@ -114,11 +114,9 @@ ContextOptions place_rank(const CommonOptions& common, const std::string& job, i
                           const comm::Communicator& world, const Log& log) {
     const ContextOptions on_cpu{Device::cpu, threads, 0};
     if (!has_cuda || common.device == "cpu" || !computes(job)) return on_cpu;
-    // Before the first call to CUDA, which reads them. Of the 8 queues that it has by default, streams that
-    // share one wait for each other, and a lane of messages must never wait for another; a kernel loaded at
-    // its first launch may wait for all streams, those too that wait for a message.
-    setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0);
-    setenv("CUDA_MODULE_LOADING", "EAGER", 0);
+    // A kernel loaded at its first launch may wait for all streams, those too that wait for a message of
+    // another stage. Loading all of them at once takes memory.
+    if (common.pp > 1) setenv("CUDA_MODULE_LOADING", "EAGER", 0);
     // NCCL asks for its own word on this.
     if (common.share_device) setenv("NCCL_MULTI_RANK_GPU_ENABLE", "1", 0);
     const Found found = find(common.share_device);

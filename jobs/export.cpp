@@ -59,11 +59,6 @@ void check_replaced(const std::string& folder) {
     }
 }
 
-std::string without_slash(const std::string& folder) {
-    const std::string out = fs::path(folder).lexically_normal().string();
-    return out.ends_with('/') ? out.substr(0, out.size() - 1) : out;
-}
-
 /// A folder beside the final one, gone again unless it is published; made by rank 0, known to all.
 class PartialFolder {
 public:
@@ -227,7 +222,7 @@ int export_model(const std::vector<std::string>& arguments, comm::Mpi&) {
         const auto tensors = exported_tensors(file, as);
         const auto config = config_of(a, tensors);
         const auto layout = layout_of(tensors, shard_bytes);
-        PartialFolder folder(without_slash(out), session.root());
+        PartialFolder folder(io::without_slash(out), session.root());
 
         const double begin = session.seconds();
         const double bytes = write_tensors(session, file, tensors, layout, folder.path());

@@ -63,7 +63,7 @@ void sign_lock(const Session& session, const io::Descriptor& held, const std::st
 }
 
 OutputLock::OutputLock(const Session& session, std::string path) {
-    while (path.size() > 1 && path.ends_with('/')) path.pop_back();
+    path = io::without_slash(path);
     io::on_root(session.world().handle(), [&] {
         io::check_place(path);
         const std::string lock = path + ".partial.lock";

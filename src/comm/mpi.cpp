@@ -4,6 +4,7 @@
 #include <exception>
 
 #include "src/core/error.hpp"
+#include "src/core/has_cuda.hpp"
 
 namespace espalier::comm {
 namespace {
@@ -33,6 +34,10 @@ void check_mpi(int code, const char* call) {
 
 Mpi::Mpi(int& argc, char**& argv) {
     setenv("OMPI_MCA_io", "romio321", 0);
+    // Streams that share one of the device's queues wait for each other, and messages must never wait for
+    // another lane's. CUDA has 8 queues where nobody asks for more, and 1 in many an environment made for
+    // other programs; it reads this once, which may be in MPI_Init.
+    if constexpr (has_cuda) setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 1);
     // One rank started by hand needs no runtime daemon beside it.
     if (!launched_by_mpirun() && launched_tasks() == 0) setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
     int provided = 0;

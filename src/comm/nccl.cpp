@@ -9,6 +9,10 @@
 #include "src/comm/mpi.hpp"
 #include "src/core/error.hpp"
 
+#if defined(NCCL_VERSION_CODE) && NCCL_VERSION_CODE < 21700
+#error "NCCL 2.17 or newer is needed, for the blocks that a communicator may take"
+#endif
+
 namespace espalier::comm {
 namespace {
 
