@@ -186,6 +186,19 @@ TEST(Search, DistilsTheLastSurvivorAsOneUninterruptedRunWould) {
     EXPECT_FALSE(world.exists(survivor + "/checkpoints"));
 }
 
+TEST(Search, GoesOnWhereCandidatesDiverge) {
+    const TinyWorld world;
+
+    const auto result = espalier(ranking_arguments(
+        world, "c.json", {"--retrain-tokens", "64", "--rungs", "1", "--lr", "1e39", "--min-lr", "1e39"}));
+
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_THAT(result.err, HasSubstr("weights that are not finite"));
+    const json list = candidates(world, "c.json");
+    EXPECT_EQ(list.size(), 4U);
+    for (const auto& c : list) EXPECT_TRUE(c.at("loss").is_null()) << c;
+}
+
 TEST(Search, GivesTheSameRankingOnAnotherLayout) {
     const TinyWorld world;
 
