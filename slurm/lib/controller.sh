@@ -82,6 +82,12 @@ queued_ids() {
 }
 in_queue() { [[ -n $(live_ids "$1") ]]; }
 
+# Of a stage in the queue: no job of it has begun.
+only_waits() {
+    local id
+    while read -r id; do [[ ${queue_state[$id]} == PENDING:* ]] || return 1; done < <(live_ids "$1")
+}
+
 # The job that ends a stage: the last link of its chain.
 last_job_of() {
     local id

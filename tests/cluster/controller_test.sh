@@ -81,13 +81,55 @@ test_a_job_that_failed_and_lingers() {
     run_to_end importance prune
     echo 3 > codes
     ends_with 3 start distill 103
-    queue_is "103 COMPLETING:None"
+    queue_is "103 COMPLETING:None" "104 PENDING:Priority" "105 PENDING:Dependency" "106 PENDING:Dependency"
     ends_with 0 pipeline --resume "$ini"
     says "distill: job 103 is in the queue"
     echo 2 > codes
     ends_with 2 start distill 103
+    # What waits for it would go with it; what does not wait for it stays.
+    ends_with 0 pipeline --dry-run --resume "$ini"
+    says "scancel 105"
+    says 'evaluate_student=$(sbatch --parsable --dependency=afterok:$distill'
+    not_called "^scancel"
     ends_with 0 pipeline --resume "$ini"
-    says "distill: job 110, afterany:103"
+    says "distill: job 107, afterany:103"
+    says "evaluate-teacher: job 104 is in the queue"
+    says "evaluate-student: job 108, afterok:107"
+    says "export: job 109, afterok:107"
+    called "scancel 105"
+    called "scancel 106"
+    not_called "^scancel.* 104"
+    ends_with 0 pipeline --resume "$ini"
+    says "export: job 109 is in the queue"
+    # The same where it has left and they have not yet, but for what runs.
+    echo 2 > codes
+    ends_with 2 start distill 107
+    queue_is "104 PENDING:Priority" "108 PENDING:Dependency" "109 RUNNING:None"
+    ends_with 0 pipeline --resume "$ini"
+    says "distill: job 110"
+    says "evaluate-student: job 111, afterok:110"
+    says "export: job 109 is in the queue"
+}
+
+# Of two that a stage waits for one runs, as a chain, which then has the new job to let go, not the one that was withdrawn.
+test_a_chain_and_a_job_that_failed() {
+    new_run chain
+    edit 's/^\[distill\]/[correct]\ntokens = 64\n&/; s/^time = 60/&\n[resources.correct]\nlinks = 2/'
+    ends_with 0 pipeline "$ini" # importance 101, correct 102 and 103, prune 104, distill 105
+    run_to_end importance
+    echo 2 > codes
+    ends_with 2 start prune 104
+    queue_is "102 RUNNING:None" "103 PENDING:Dependency" "104 COMPLETING:None" "105 PENDING:Dependency"
+    echo always > fails.scancel
+    ends_with 0 pipeline --resume "$ini"
+    says "distill: scancel failed for 105"
+    says "distill: job 110, afterok:109:103"
+    [[ $(grep -cE '^(105|110) ' run/stages/correct/dependents) -eq 1 ]] || complain "correct lets go: $(cat run/stages/correct/dependents)"
+    # It does nothing, should it start.
+    run_to_end prune
+    ends_with 3 start distill 105
+    says "not queued again"
+    not_called '^espalier distill'
 }
 
 test_cancel() {
