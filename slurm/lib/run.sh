@@ -32,14 +32,21 @@ run_of() {
     esac
 }
 
-# How far a run is: the name of its newest whole checkpoint, or how many losses a search has.
+# How far a run is, in one word: the name of its newest whole checkpoint, or how many losses a search has, with a checksum of its
+# candidates' checkpoints.
 progress_mark() {
+    local losses=0 checkpoints=""
     if [[ -n ${1:-} && -e $1/latest ]]; then
         head -n 1 "$1/latest"
-    elif [[ -n ${1:-} && -s $1/results.jsonl ]]; then
-        wc -l < "$1/results.jsonl"
-    else
+        return
+    elif [[ -n ${1:-} ]]; then
+        [[ ! -e $1/results.jsonl ]] || losses=$(wc -l < "$1/results.jsonl")
+        checkpoints=$(cksum "$1"/candidate-*/run/latest 2> /dev/null) || true
+    fi
+    if [[ $losses -eq 0 && -z $checkpoints ]]; then
         echo start
+    else
+        echo "$losses-$(cksum <<< "$checkpoints" | cut -d ' ' -f 1)"
     fi
 }
 

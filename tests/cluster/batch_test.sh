@@ -52,6 +52,21 @@ test_a_search() {
         echo '{"loss": 2.5}' >> $measured
     done
     [[ $(wc -l < $measured) -eq 4 ]] || complain "a start forgot what was measured"
+    # And from a candidate's last checkpoint on, before it has a loss as well.
+    local step
+    rm $measured
+    for step in 8 16 24 32; do
+        mkdir -p run/candidates.json.runs/candidate-3/run
+        echo "step-$step" > run/candidates.json.runs/candidate-3/run/latest
+        echo 1 > codes
+        ends_with 3 start search 102
+    done
+    echo '{"loss": 2.5}' > $measured
+    printf '%s\n' 1 1 1 > codes
+    ends_with 3 start search 102
+    ends_with 3 start search 102
+    ends_with 1 start search 102
+    says "not started again"
     called "scontrol requeue 102"
     ends_with 0 pipeline cancel "$ini"
     called "scancel --signal=USR1 102"
@@ -63,7 +78,7 @@ test_a_search() {
     # Its list comes last, by rename.
     rm run/stages/search/done
     ends_with 0 start search "$(job_of search)"
-    [[ $(calls_of 'espalier search') -eq 5 ]] || complain "a search that was done ran again"
+    [[ $(calls_of 'espalier search') -eq 12 ]] || complain "a search that was done ran again"
 }
 
 test_deaths() {
