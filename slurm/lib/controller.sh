@@ -25,7 +25,7 @@ read_queue() {
     lines=$(ask squeue --noheader --me --format='%i|%T:%r|%k') ||
         refuse "squeue does not answer, so nobody knows what is in the queue; try again when \`scontrol ping\` says UP"
     while IFS='|' read -r id state comment; do
-        [[ -n $id ]] || continue
+        [[ $id =~ ^[0-9] ]] || continue # else a line of somebody's comment
         queue_state[$id]=$state
         queue_ids[${id%%_*}]+="${queue_ids[${id%%_*}]:+ }$id"
         queue_comment[${id%%_*}]=$comment

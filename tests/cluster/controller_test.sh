@@ -35,6 +35,8 @@ test_a_lost_answer() {
     [[ $(calls_of sbatch) -eq 6 ]] || complain "a job that nobody wrote down was submitted again"
     [[ $(job_of distill) == 103 ]] || complain "it is written down as $(job_of distill)"
     sed -i '$d' run/stages/export/jobs
+    # Others' comments may have lines of their own.
+    echo "_a note, the second line" >> queue
     ends_with 0 pipeline cancel "$ini"
     called "scancel 106"
     # A request that is refused in earnest is no job of the stage before, nor of another run.
@@ -328,13 +330,15 @@ test_file_systems() {
 
 test_preflight() {
     new_run preflight
-    edit 's/^time = 60/&\ngpus-per-node = 1\nsbatch = --reservation=ours/'
+    edit 's/^out = run/out = half%/; s/^time = 60/&\ngpus-per-node = 1\nsbatch = --reservation=ours/'
     refuses "the program was built without CUDA" "$project/slurm/preflight" "$ini" --qos=debug
     says "ok     1 ranks on 1 nodes"
     says "ok     $(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc) cores for each rank, 1 asked for"
     says "ok     MPI joins all 1 ranks"
     grep -q '^sbatch .*--gpus-per-node=1.*--reservation=ours.*--time=5 .*--qos=debug' calls || complain "another job: $(grep '^sbatch' calls)"
     not_called '^sbatch .*--signal'
+    grep -q '^sbatch .*--output=.*/half%%.preflight/log.txt' calls || complain "a folder's % is sbatch's: $(grep '^sbatch' calls)"
+    ! grep '^srun ' calls | grep -vE -- '--mpi=list|--cpus-per-task=1 ' || complain "srun is not told of a rank's cores"
     edit '/^gpus-per-node/d'
     ends_with 0 "$project/slurm/preflight" "$ini"
     # A probe that fails, the second here, leaves the rest to be looked at.
