@@ -183,7 +183,8 @@ std::string Options::config() const {
 std::string config_text(const std::string& job, const nlohmann::ordered_json& resolved) {
     std::string out = "[" + job + "]\n";
     for (const auto& [key, value] : resolved.items()) {
-        if (value == nlohmann::json("")) continue;  // the default, see check_empty
+        if (value.is_string() && value.get_ref<const std::string&>().empty())
+            continue;  // the default, see check_empty
         for (const auto& word : value.is_array() ? value : nlohmann::ordered_json::array({value}))
             out += fmt::format("{} = {}\n", key, text_of(word));
     }
