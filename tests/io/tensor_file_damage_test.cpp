@@ -19,6 +19,7 @@ namespace {
 
 using testing::AllOf;
 using testing::HasSubstr;
+using testing::Not;
 using testing::ThrowsMessage;
 
 /// All that a file says, as one text.
@@ -157,14 +158,14 @@ TEST_F(Damage, OfTheRestIsRefusedWhenTheFileIsSomethingElse) {
 }
 
 TEST_F(Damage, IsNotWhatTheSystemRefuses) {
-    const auto expect_refused = [&](const char* reason) {
+    const auto refusal = [&]() -> std::string {
         try {
             content_of(path());
-            ADD_FAILURE() << "the file was read";
+            return "the file was read";
         } catch (const DamagedFile& error) {
-            ADD_FAILURE() << error.what();
+            return std::string("damage: ") + error.what();
         } catch (const UserError& error) {
-            EXPECT_THAT(error.what(), AllOf(HasSubstr(path()), HasSubstr(reason)));
+            return error.what();
         }
     };
     rlimit files{};
@@ -172,12 +173,14 @@ TEST_F(Damage, IsNotWhatTheSystemRefuses) {
     const rlimit none{0, files.rlim_max};
 
     ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
-    expect_refused("Too many open files");
-    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &files), 0);
+    const std::string without_descriptors = refusal();
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &files), 0);  // before the sanitizer looks at a matcher through a pipe
 
+    EXPECT_THAT(without_descriptors,
+                AllOf(HasSubstr(path()), HasSubstr("Too many open files"), Not(HasSubstr("damage: "))));
     EXPECT_EQ(content_of(path()), content_);
     std::filesystem::remove(path());
-    expect_refused("No such file");
+    EXPECT_THAT(refusal(), AllOf(HasSubstr(path()), HasSubstr("No such file"), Not(HasSubstr("damage: "))));
 }
 
 }  // namespace
