@@ -11,8 +11,12 @@ espalier=$(realpath "$1") folder=$(realpath -m "$2")
 world=$folder/world
 unset "${!SLURM_@}" 2> /dev/null || true
 rm -rf "$folder"
-mkdir -p "$folder"
+mkdir -p "$folder/bin"
 cd "$folder"
+# An empty queue, also where Slurm is installed and no controller answers.
+printf '#!/bin/sh\n' > bin/squeue
+chmod +x bin/squeue
+PATH=$folder/bin:$PATH
 
 # with EDIT: a pipeline's file, changed by sed
 with() {
