@@ -18,11 +18,10 @@
 #include "jobs/state_side.hpp"
 #include "jobs/stop.hpp"
 #include "jobs/teacher_side.hpp"
-#include "jobs/tokens.hpp"
+#include "jobs/training_data.hpp"
 #include "kernels/elementwise.hpp"
 #include "src/core/error.hpp"
 #include "src/distill/objective.hpp"
-#include "src/evaluate/perplexity.hpp"
 #include "src/train/gradient_sync.hpp"
 #include "src/train/pipeline.hpp"
 #include "src/train/schedule.hpp"
@@ -53,16 +52,9 @@ public:
         if (!states.pairs.empty())
             states = distill::resolved(std::move(states), teacher_->file()->architecture(), o.teacher,
                                        student_file_->architecture(), o.student);
-        const int64_t vocab = student_file_->architecture().vocab;
-        samples_ = std::make_unique<data::Samples>(open_data(session.world(), o.data, vocab),
-                                                   steps_ * o.global_batch, o.seq_len,
-                                                   static_cast<uint32_t>(session.common().seed));
-        teacher_->check_samples(*samples_);
-        if (!o.valid.empty()) {
-            valid_ = std::make_unique<TokenStream>(o.valid, vocab);
-            ESPALIER_REQUIRE(valid_->tokens() >= 2, "--valid {}: {} tokens; a loss needs at least 2", o.valid,
-                             valid_->tokens());
-        }
+        data_ =
+            std::make_unique<TrainingData>(session, o, masks_, student_file_->architecture().vocab, steps_);
+        teacher_->check_samples(data_->samples());
         student_ = load_transformer(session, *student_file_, model::Gradients::keep,
                                     session.common().virtual_stages);
         teacher_->load(objective_.terms(), states);
@@ -77,11 +69,11 @@ public:
         std::vector<Trained> all{trained("", *student_, *optimizer_)};
         if (const auto corrected = teacher_->trained()) all.push_back(*corrected);
         if (const auto projection = states_ ? states_->trained() : std::nullopt) all.push_back(*projection);
-        checkpoints_ =
-            std::make_unique<Checkpoints>(session, o.out, student_->architecture(), std::move(all),
-                                          configuration(session, *student_file_, teacher_->sha256(), masks_,
-                                                        data_identity(session.world(), o.data, *samples_)),
-                                          o.keep);
+        checkpoints_ = std::make_unique<Checkpoints>(
+            session, o.out, student_->architecture(), std::move(all),
+            configuration(session, *student_file_, teacher_->sha256(), masks_,
+                          data_identity(session.world(), o.data, data_->samples())),
+            o.keep);
         ctx_.trim();  // of what reading took
         flops_per_token_ = 3 * model::forward_flops_per_token(student_->architecture(), o.seq_len) +
                            teacher_->forward_flops_per_token(o.seq_len) +
@@ -111,9 +103,9 @@ public:
             report = train_step(
                 step, [&] { return stop_requests_.wanted(session_, limits, step); }, stop);
             stop = stop && step < steps_;
-            const bool validate =
-                valid_ && (step == steps_ || (o_.valid_every > 0 && step % o_.valid_every == 0));
-            if (validate) report.valid_loss = validation_loss();
+            const bool validate = data_->has_held_out() &&
+                                  (step == steps_ || (o_.valid_every > 0 && step % o_.valid_every == 0));
+            if (validate) report.valid_loss = data_->held_out_loss(*student_);
             breakdown_->io([&] { log.step(report); });
             const bool due = o_.checkpoint_every > 0 && step % o_.checkpoint_every == 0 && step < steps_;
             breakdown_->io([&] {
@@ -133,7 +125,7 @@ public:
             checkpoints_->finish();
         });
         session_.world().barrier();
-        summarise(report, step, static_cast<double>(step - first) * tokens_of_a_step(),
+        summarise(report, step, static_cast<double>(step - first) * data_->tokens_of_a_step(),
                   breakdown_->seconds());
         memory.finish();
         return step < steps_ ? stopped(step, saved) : finished(report);
@@ -174,38 +166,6 @@ private:
         return session_.world().all_reduce(stop_requests_.signalled() ? 1 : 0, comm::Reduction::max) == 1;
     }
 
-    /// The micro-batches of a step that a replica of a grid has; micro-batches, not samples, are dealt out,
-    /// so that they are the same on any dp.
-    std::vector<train::MicroBatch> read_step(int64_t step, const comm::Topology& grid) {
-        const int64_t all = div_ceil(o_.global_batch, o_.micro_batch);
-        const Range mine = split_evenly(all, grid.layout.dp, grid.data.rank());
-        std::vector<train::MicroBatch> out;
-        for (int64_t m = mine.begin; m < mine.end; ++m) {
-            const int64_t first = m * o_.micro_batch,
-                          count = std::min(o_.micro_batch, o_.global_batch - first);
-            out.push_back(
-                read_micro_batch(ctx_, *samples_, masks_, (step - 1) * o_.global_batch + first, count));
-        }
-        return out;
-    }
-
-    /// What was read ahead, and reads what comes after it: a teacher may begin with that.
-    std::vector<train::MicroBatch> take_step(int64_t step) {
-        auto now = next_step_.empty() ? read_step(step, topology_) : std::exchange(next_step_, {});
-        if (step < steps_) next_step_ = read_step(step + 1, topology_);
-        return now;
-    }
-
-    double tokens_of_a_step() const { return static_cast<double>(o_.global_batch * o_.seq_len); }
-
-    /// Of which so many count in the loss, over all replicas. Where none does, 1: sums over none are 0.
-    double scored_tokens(std::span<const train::MicroBatch> mine) const {
-        if (!masks_.loss) return tokens_of_a_step();
-        int64_t count = 0;
-        for (const auto& batch : mine) count += batch.scored;
-        return std::max(1.0, static_cast<double>(topology_.data.all_reduce(count, comm::Reduction::sum)));
-    }
-
     /// The head's part of a micro-batch's backward pass.
     Tensor loss(const train::MicroBatch& batch, const Tensor& hidden, const Tensor& teacher_hidden,
                 double token_weight) {
@@ -224,13 +184,13 @@ private:
     };
     Update update(int64_t step, std::span<const train::MicroBatch> now) {
         objective_.reset();
-        const double scored = scored_tokens(now);
+        const double scored = data_->scored_tokens(now);
         if (states_) states_->begin_step(1.0 / scored);
         fill(ctx_, 0.0f, student_->gradients());
         teacher_->begin_step(
-            ctx_, [&](const comm::Topology& grid) { return read_step(step, grid); }, scored);
+            ctx_, [&](const comm::Topology& grid) { return data_->read(step, grid); }, scored);
         pipeline_->step(
-            ctx_, now, next_step_,
+            ctx_, now, data_->ahead(),
             [&](const train::MicroBatch& batch, int64_t, const Tensor& hidden, const Tensor& teacher_hidden) {
                 return loss(batch, hidden, teacher_hidden, 1.0 / scored);
             });
@@ -290,7 +250,7 @@ private:
     }
 
     StepReport report(int64_t step, const Update& update, const Shared& shared, double seconds) const {
-        const double tokens = tokens_of_a_step(), scored = std::max(1.0, shared.sums.tokens);
+        const double tokens = data_->tokens_of_a_step(), scored = std::max(1.0, shared.sums.tokens);
         StepReport r;
         r.checkpoint_written = shared.checkpoint_written;
         r.step = step;
@@ -319,19 +279,11 @@ private:
     template <class StopWanted>
     StepReport train_step(int64_t step, StopWanted stop_wanted, bool& stop) {
         const double begin = session_.seconds();
-        const auto now = breakdown_->io([&] { return take_step(step); });
+        const auto now = breakdown_->io([&] { return data_->take(step); });
         const auto made = update(step, now);
         const auto shared = share(stop_wanted());
         stop = shared.stop;
         return report(step, made, shared, session_.seconds() - begin);
-    }
-
-    double validation_loss() {
-        const auto windows = evaluate::windows(valid_->tokens(), o_.seq_len, o_.seq_len);
-        const auto loss = evaluate::stream_loss(
-            ctx_, *student_, topology_, windows, o_.micro_batch, masks_,
-            [&](int64_t at, std::span<int32_t> out) { valid_->read(at, out); }, [](int64_t) {});
-        return loss.mean();
     }
 
     void summarise(const StepReport& last, int64_t step, double tokens, double seconds) {
@@ -379,14 +331,12 @@ private:
     std::optional<RunLock> lock_;  // until everything below is done
     std::unique_ptr<ModelFile> student_file_;
     data::DocumentMasks masks_;
-    std::unique_ptr<data::Samples> samples_;
-    std::unique_ptr<TokenStream> valid_;
+    std::unique_ptr<TrainingData> data_;
     std::unique_ptr<model::Transformer> student_;
     std::unique_ptr<TeacherSide> teacher_;
     std::unique_ptr<StateSide> states_;
     std::unique_ptr<train::Optimizer> optimizer_;
     std::unique_ptr<train::Pipeline> pipeline_;
-    std::vector<train::MicroBatch> next_step_;  // read ahead: a teacher may begin with it
     std::unique_ptr<Checkpoints> checkpoints_;
     std::vector<io::ReservedSpace> reserved_;  // for what write_model() writes
     int64_t steps_ = 0, skipped_ = 0;
