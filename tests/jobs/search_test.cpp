@@ -9,7 +9,7 @@
 #include <set>
 #include <sstream>
 
-#include "tests/jobs/program.hpp"
+#include "tests/jobs/bad_input.hpp"
 
 namespace espalier::test {
 namespace {
@@ -272,26 +272,7 @@ TEST(Search, RanksOnTheEndOfTheDataWithoutHeldOutText) {
     EXPECT_EQ(candidates(world, "c.json").size(), 4U);
 }
 
-class BadSearch : public testing::Test {
-protected:
-    static void SetUpTestSuite() { world_ = std::make_unique<TinyWorld>(); }
-    static void TearDownTestSuite() { world_.reset(); }
-    static TinyWorld& world() { return *world_; }
-
-    static void expect_refused(const std::vector<std::string>& arguments,
-                               const std::vector<std::string>& says) {
-        const auto before = world().names();
-
-        const auto result = espalier(arguments);
-
-        EXPECT_EQ(result.exit_code, 2) << result.err;
-        for (const auto& word : says) EXPECT_THAT(result.err, HasSubstr(word));
-        EXPECT_EQ(world().names(), before);
-    }
-
-private:
-    static inline std::unique_ptr<TinyWorld> world_;
-};
+using BadSearch = BadInput;
 
 TEST_F(BadSearch, NamesTheNearestShapeOfABudgetThatNoneMeets) {
     expect_refused(
