@@ -16,9 +16,8 @@ namespace espalier::io {
 namespace {
 
 /// That a name stands in; "new/" names "new" in the working folder.
-std::string folder_of(std::string path) {
-    while (path.size() > 1 && path.ends_with('/')) path.pop_back();
-    const auto parent = std::filesystem::path(path).parent_path();
+std::string folder_of(const std::string& path) {
+    const auto parent = (std::filesystem::path(path) / "").parent_path().parent_path();
     return parent.empty() ? "." : parent.string();
 }
 
