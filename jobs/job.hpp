@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "io/publish.hpp"
 #include "src/comm/mpi.hpp"
 
 namespace espalier::jobs {
@@ -24,6 +25,7 @@ struct Job {
     /// Runs on every rank; arguments are those after the job's name. Returns an exit code; throws UserError
     /// for bad input.
     int (*run)(const std::vector<std::string>& arguments, comm::Mpi& mpi);
+    io::Output out = io::Output::file;  ///< what its --out is, where it has one
 };
 
 std::span<const Job> jobs();

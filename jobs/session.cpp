@@ -12,6 +12,7 @@
 #include "io/collective.hpp"
 #include "io/publish.hpp"
 #include "jobs/device.hpp"
+#include "jobs/job.hpp"
 #include "kernels/matmul.hpp"
 #include "src/core/error.hpp"
 #include "src/core/has_cuda.hpp"
@@ -46,11 +47,6 @@ nlohmann::ordered_json comparable(nlohmann::ordered_json options) {
     return options;
 }
 
-/// Whether --out is a folder that the job makes.
-bool makes_folder(const std::string& job) {
-    return job == "export" || job == "teacher-cache" || job == "distill" || job == "train";
-}
-
 /// A summary replaces a summary, and nothing else; that it cannot be written is known before the work is
 /// done.
 void check_summary(const std::string& path, const std::string& job, const nlohmann::ordered_json& options) {
@@ -68,7 +64,8 @@ void check_summary(const std::string& path, const std::string& job, const nlohma
     const auto parent = std::filesystem::path(absolute(path)).parent_path();
     const bool inside_output = options.contains("out") &&
                                absolute(options["out"].get<std::string>() + "/") == (parent / "").string();
-    if (inside_output && makes_folder(job) && !std::filesystem::exists(parent)) return;
+    const bool makes_folder = find_job(job)->out == io::Output::folder;
+    if (inside_output && makes_folder && !std::filesystem::exists(parent)) return;
     io::check_output(path, true);
     ESPALIER_REQUIRE(!std::filesystem::exists(path) || is_summary(path),
                      "--summary {}: the file exists and is no summary; choose another name", path);
