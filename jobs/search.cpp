@@ -222,7 +222,6 @@ void print_table(const Session& session, const ordered_json& candidates) {
 void write(Session& session, const std::string& out, const ordered_json& candidates, ordered_json settings) {
     session.results["candidates"] = candidates;
     print_table(session, candidates);
-    const OutputLock lock(session, out);  // jobs that share a search may end at the same time
     if (!session.root()) return;
     ordered_json file{
         {"format", "espalier-candidates"}, {"candidates", candidates}, {"settings", std::move(settings)}};
@@ -299,6 +298,8 @@ int search(const std::vector<std::string>& arguments, comm::Mpi& mpi) {
         "search", arguments, [&](Options& options) { declare(o, options); },
         [&](Session& session, const Options& options) {
             check(o, options);
+            std::optional<OutputLock> lock;
+            if (o.candidate < 0) lock.emplace(session, o.training.out);  // the others write no list
             io::check_output(o.training.out, session.common().force);
             const auto space = space_of(o);
             const auto budget = budget_of(o, options);

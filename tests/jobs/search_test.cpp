@@ -9,6 +9,7 @@
 #include <set>
 #include <sstream>
 
+#include "io/journal.hpp"
 #include "tests/jobs/bad_input.hpp"
 
 namespace espalier::test {
@@ -250,6 +251,21 @@ TEST(Search, LosesAndDoublesNothingWhenJobsShareIt) {
     expect_done(espalier(retraining_arguments(world, "shared.json")));
 
     EXPECT_EQ(world.read("shared.json"), world.read("whole.json"));
+}
+
+TEST(Search, LeavesTheListToOneJobAndItsCandidatesToAll) {
+    const TinyWorld world;
+    const auto lock = io::try_lock(world.path("c.json.partial.lock"));
+    ASSERT_TRUE(lock);
+    const auto before = world.names();
+
+    const auto second = espalier(ranking_arguments(world, "c.json"));
+
+    EXPECT_EQ(second.exit_code, 2);
+    EXPECT_THAT(second.err, HasSubstr("another job is writing it"));
+    EXPECT_EQ(world.names(), before);
+    expect_done(espalier(ranking_arguments(world, "c.json", {"--candidate", "1"})));
+    EXPECT_EQ(lines_of(world, "c.json.runs/results.jsonl").size(), 1U);
 }
 
 TEST(Search, MeasuresAgainWhatATornLineHeld) {
