@@ -40,37 +40,6 @@ struct TensorValue {
 using Value = std::variant<None, Mark, bool, int64_t, std::string_view, Global, StorageType, Storage, Tuple,
                            Dict, TensorValue>;
 
-/// Opcodes by their names in Lib/pickle.py: those that torch.save writes for a dictionary of tensors.
-enum class Op : char {
-    PROTO = '\x80',
-    STOP = '.',
-    MARK = '(',
-    NONE = 'N',
-    NEWTRUE = '\x88',
-    NEWFALSE = '\x89',
-    BININT1 = 'K',
-    BININT2 = 'M',
-    BININT = 'J',
-    LONG1 = '\x8a',
-    BINUNICODE = 'X',
-    GLOBAL = 'c',
-    EMPTY_TUPLE = ')',
-    TUPLE1 = '\x85',
-    TUPLE2 = '\x86',
-    TUPLE3 = '\x87',
-    TUPLE = 't',
-    EMPTY_DICT = '}',
-    SETITEM = 's',
-    SETITEMS = 'u',
-    BINPUT = 'q',
-    LONG_BINPUT = 'r',
-    BINGET = 'h',
-    LONG_BINGET = 'j',
-    BINPERSID = 'Q',
-    REDUCE = 'R',
-    BUILD = 'b',
-};
-
 class Machine {
 public:
     Machine(std::string_view pickle, const std::string& what) : in_(pickle), what_(what) {}
@@ -104,6 +73,12 @@ public:
     }
 
 private:
+    struct Opcode {
+        char code;
+        void (*run)(Machine&);
+    };
+    /// nullptr for an opcode that is not run.
+    static const Opcode* find(char code);
     bool step();
     void push(Value value) {
         values_.push_back(std::move(value));
@@ -120,11 +95,14 @@ private:
     }
     std::vector<Id> pop_to_mark();
     void push_tuple(size_t size);
+    void set_item();
     void set_items(const std::vector<Id>& flat);
+    void set_attributes();
     void push_global();
     void push_long();
     void load_storage();
     void reduce();
+    void check_protocol();
     Value rebuild(Global global, const std::vector<Id>& arguments);
 
     std::string_view take(size_t bytes) {
@@ -168,99 +146,57 @@ Id Machine::run() {
 }
 
 bool Machine::step() {
-    const char opcode = take(1)[0];
-    switch (static_cast<Op>(opcode)) {
-        case Op::PROTO: {
-            const int version = number<uint8_t>();
-            if (version != 2)
-                error("protocol {}, expected 2; save it with torch.save's default protocol", version);
-            break;
-        }
-        case Op::STOP:
-            return false;
-        case Op::MARK:
-            push(Mark{});
-            break;
-        case Op::NONE:
-            push(None{});
-            break;
-        case Op::NEWTRUE:
-            push(true);
-            break;
-        case Op::NEWFALSE:
-            push(false);
-            break;
-        case Op::BININT1:
-            push(int64_t{number<uint8_t>()});
-            break;
-        case Op::BININT2:
-            push(int64_t{number<uint16_t>()});
-            break;
-        case Op::BININT:
-            push(int64_t{number<int32_t>()});
-            break;
-        case Op::LONG1:
-            push_long();
-            break;
-        case Op::BINUNICODE:
-            push(take(number<uint32_t>()));
-            break;
-        case Op::GLOBAL:
-            push_global();
-            break;
-        case Op::EMPTY_TUPLE:
-            push(Tuple{});
-            break;
-        case Op::TUPLE1:
-            push_tuple(1);
-            break;
-        case Op::TUPLE2:
-            push_tuple(2);
-            break;
-        case Op::TUPLE3:
-            push_tuple(3);
-            break;
-        case Op::TUPLE:
-            push(Tuple{pop_to_mark()});
-            break;
-        case Op::EMPTY_DICT:
-            push(Dict{});
-            break;
-        case Op::SETITEM: {
-            const Id value = pop(), key = pop();
-            set_items({key, value});
-            break;
-        }
-        case Op::SETITEMS:
-            set_items(pop_to_mark());
-            break;
-        case Op::BINPUT:
-            remember(number<uint8_t>());
-            break;
-        case Op::LONG_BINPUT:
-            remember(number<uint32_t>());
-            break;
-        case Op::BINGET:
-            recall(number<uint8_t>());
-            break;
-        case Op::LONG_BINGET:
-            recall(number<uint32_t>());
-            break;
-        case Op::BINPERSID:
-            load_storage();
-            break;
-        case Op::REDUCE:
-            reduce();
-            break;
-        case Op::BUILD:  // attributes of the dictionary, such as _metadata, which no tensor is in
-            pop();
-            get<Dict>(top(), "attributes of a dictionary");
-            break;
-        default:
-            error("opcode 0x{:02x} is not one that torch.save writes for a dictionary of tensors",
-                  static_cast<unsigned char>(opcode));
-    }
+    const char code = take(1)[0];
+    if (code == '.') return false;  // STOP
+    const Opcode* opcode = find(code);
+    if (!opcode)
+        error("opcode 0x{:02x} is not one that torch.save writes for a dictionary of tensors",
+              static_cast<unsigned char>(code));
+    opcode->run(*this);
     return true;
+}
+
+// All that torch.save writes for a dictionary of tensors, by the names of Lib/pickle.py; STOP aside.
+const Machine::Opcode* Machine::find(char code) {
+    static constexpr std::array opcodes{
+        Opcode{'\x80', [](Machine& m) { m.check_protocol(); }},  // PROTO
+        // What goes on the stack as it is.
+        Opcode{'(', [](Machine& m) { m.push(Mark{}); }},                         // MARK
+        Opcode{'N', [](Machine& m) { m.push(None{}); }},                         // NONE
+        Opcode{'\x88', [](Machine& m) { m.push(true); }},                        // NEWTRUE
+        Opcode{'\x89', [](Machine& m) { m.push(false); }},                       // NEWFALSE
+        Opcode{'K', [](Machine& m) { m.push(int64_t{m.number<uint8_t>()}); }},   // BININT1
+        Opcode{'M', [](Machine& m) { m.push(int64_t{m.number<uint16_t>()}); }},  // BININT2
+        Opcode{'J', [](Machine& m) { m.push(int64_t{m.number<int32_t>()}); }},   // BININT
+        Opcode{'\x8a', [](Machine& m) { m.push_long(); }},                       // LONG1
+        Opcode{'X', [](Machine& m) { m.push(m.take(m.number<uint32_t>())); }},   // BINUNICODE
+        // Tuples and dictionaries.
+        Opcode{')', [](Machine& m) { m.push(Tuple{}); }},                 // EMPTY_TUPLE
+        Opcode{'\x85', [](Machine& m) { m.push_tuple(1); }},              // TUPLE1
+        Opcode{'\x86', [](Machine& m) { m.push_tuple(2); }},              // TUPLE2
+        Opcode{'\x87', [](Machine& m) { m.push_tuple(3); }},              // TUPLE3
+        Opcode{'t', [](Machine& m) { m.push(Tuple{m.pop_to_mark()}); }},  // TUPLE
+        Opcode{'}', [](Machine& m) { m.push(Dict{}); }},                  // EMPTY_DICT
+        Opcode{'s', [](Machine& m) { m.set_item(); }},                    // SETITEM
+        Opcode{'u', [](Machine& m) { m.set_items(m.pop_to_mark()); }},    // SETITEMS
+        Opcode{'b', [](Machine& m) { m.set_attributes(); }},              // BUILD
+        // The memo.
+        Opcode{'q', [](Machine& m) { m.remember(m.number<uint8_t>()); }},   // BINPUT
+        Opcode{'r', [](Machine& m) { m.remember(m.number<uint32_t>()); }},  // LONG_BINPUT
+        Opcode{'h', [](Machine& m) { m.recall(m.number<uint8_t>()); }},     // BINGET
+        Opcode{'j', [](Machine& m) { m.recall(m.number<uint32_t>()); }},    // LONG_BINGET
+        // Storages, and the calls of three functions.
+        Opcode{'c', [](Machine& m) { m.push_global(); }},   // GLOBAL
+        Opcode{'Q', [](Machine& m) { m.load_storage(); }},  // BINPERSID
+        Opcode{'R', [](Machine& m) { m.reduce(); }},        // REDUCE
+    };
+    const auto* found = std::ranges::find(opcodes, code, &Opcode::code);
+    return found == opcodes.end() ? nullptr : found;
+}
+
+void Machine::check_protocol() {
+    const int version = number<uint8_t>();
+    if (version != 2) error("protocol {}, expected 2; save it with torch.save's default protocol", version);
 }
 
 std::vector<Id> Machine::pop_to_mark() {
@@ -279,11 +215,21 @@ void Machine::push_tuple(size_t size) {
     push(std::move(tuple));
 }
 
+void Machine::set_item() {
+    const Id value = pop(), key = pop();
+    set_items({key, value});
+}
+
 void Machine::set_items(const std::vector<Id>& flat) {
     if (flat.size() % 2 != 0) error("a key without a value");
     get<Dict>(top(), "a dictionary");
     auto& items = std::get<Dict>(values_[top()]).items;
     for (size_t i = 0; i < flat.size(); i += 2) items.emplace_back(flat[i], flat[i + 1]);
+}
+
+void Machine::set_attributes() {  // of a dictionary, such as _metadata, which no tensor is in
+    pop();
+    get<Dict>(top(), "attributes of a dictionary");
 }
 
 void Machine::push_long() {  // little-endian two's complement
