@@ -8,6 +8,7 @@
 #include "kernels/matmul.hpp"
 #include "src/core/random.hpp"
 #include "src/distill/objective.hpp"
+#include "src/model/logits.hpp"
 #include "src/prune/scoring_pass.hpp"
 #include "src/train/gradient_sync.hpp"
 #include "src/train/optimizer.hpp"
@@ -50,12 +51,10 @@ Work forward(const Setup& s, model::Transformer& model, Scoring scoring) {
         State(const Setup& s, model::Transformer& model)
             : batches(micro_batches(s, model.architecture().vocab)),
               sums(model.architecture(), 0),
-              scorer(model, prune::NeuronSite::after_activation, sums),
-              loss(distill::parse_loss_terms("ce", 1)) {}
+              scorer(model, prune::NeuronSite::after_activation, sums) {}
         std::vector<train::MicroBatch> batches;
         prune::ScoreSums sums;
         prune::Scorer scorer;
-        distill::Objective loss;
     };
     auto state = std::make_shared<State>(s, model);
     return [=, &s, &model] {
@@ -66,11 +65,10 @@ Work forward(const Setup& s, model::Transformer& model, Scoring scoring) {
                                     state->sums, outbox);
             } else if (const Tensor hidden =
                            model::forward_pipeline(s.ctx, model, s.topology, b.tokens, outbox)) {
-                state->loss.forward(s.ctx, model, hidden, {}, b.labels);
+                model::token_losses(s.ctx, model, hidden, b.labels);
             }
         }
         outbox.drain();
-        state->loss.sums(s.ctx);
     };
 }
 

@@ -3,18 +3,36 @@
 #include <algorithm>
 
 #include "kernels/divergence.hpp"
+#include "kernels/elementwise.hpp"
 #include "kernels/matmul.hpp"
 
 namespace espalier::model {
 
+namespace {
+
+/// What logits may take at a time.
+struct Budget {
+    int64_t bytes, most_rows;
+};
+
+Budget budget_of(Device device) {
+    return device == Device::cuda ? Budget{int64_t{1} << 30, 8192} : Budget{int64_t{32} << 20, 2048};
+}
+
+/// [0, total) in parts of nearly equal size, of at most `most`.
+std::vector<Range> parts_of(int64_t total, int64_t most) {
+    const int64_t count = div_ceil(total, most);
+    std::vector<Range> parts;
+    for (int64_t i = 0; i < count; ++i) parts.push_back(split_evenly(total, count, i));
+    return parts;
+}
+
+}  // namespace
+
 std::vector<Range> logit_blocks(const Architecture& a, Device device, int tp, int64_t tokens) {
-    const int64_t block_bytes = device == Device::cuda ? int64_t{1} << 30 : int64_t{32} << 20;
-    const int64_t most_rows = device == Device::cuda ? 8192 : 2048;
+    const Budget budget = budget_of(device);
     const int64_t row_bytes = 4 * div_ceil<int64_t>(a.vocab, tp);
-    const int64_t count = div_ceil(tokens, std::clamp<int64_t>(block_bytes / row_bytes, 128, most_rows));
-    std::vector<Range> blocks;
-    for (int64_t i = 0; i < count; ++i) blocks.push_back(split_evenly(tokens, count, i));
-    return blocks;
+    return parts_of(tokens, std::clamp<int64_t>(budget.bytes / row_bytes, 128, budget.most_rows));
 }
 
 Tensor logits(Context& ctx, const Transformer& model, const Tensor& hidden) {
@@ -40,17 +58,16 @@ Tensor labelled_logits(Context& ctx, const comm::Communicator& tensor, const Ten
     return out;
 }
 
-std::vector<int64_t> argmax(Context& ctx, const comm::Communicator& tensor, const Tensor& logits,
-                            int64_t first_id) {
-    const int64_t rows = logits.dim(0);
-    Tensor mine = ctx.empty({rows, 2}, DType::f32);
-    row_argmax(ctx, logits, first_id, mine);
-    const Tensor all = ctx.to_host(tensor.gather_equal(ctx, mine));
+namespace {
+
+/// Joins parts of the vocabulary in the order of their ids: all [parts, rows, 2] of row_argmax, on the host.
+std::vector<int64_t> best_ids(const Tensor& all) {
+    const auto [parts, rows, two] = all.dims<3>();
     std::vector<int64_t> best;
     for (int64_t row = 0; row < rows; ++row) {
         float value = 0, id = -1;
-        for (int64_t part = 0; part < all.dim(0); ++part) {
-            const float* candidate = all.data<float>() + (part * rows + row) * 2;
+        for (int64_t part = 0; part < parts; ++part) {
+            const float* candidate = all.data<float>() + (part * rows + row) * two;
             if (candidate[1] >= 0 && (id < 0 || candidate[0] > value)) {
                 value = candidate[0];
                 id = candidate[1];
@@ -61,7 +78,56 @@ std::vector<int64_t> argmax(Context& ctx, const comm::Communicator& tensor, cons
     return best;
 }
 
+}  // namespace
+
+std::vector<int64_t> argmax(Context& ctx, const comm::Communicator& tensor, const Tensor& logits,
+                            int64_t first_id) {
+    Tensor mine = ctx.empty({logits.dim(0), 2}, DType::f32);
+    row_argmax(ctx, logits, first_id, mine);
+    return best_ids(ctx.to_host(tensor.gather_equal(ctx, mine)));
+}
+
 namespace {
+
+/// What is read off the logits of a block of tokens, of which few exist at a time: those of one part of this
+/// rank's vocabulary after another, so that the head is packed once for all of the tokens.
+struct Readings {
+    Tensor stats;     // [parts, rows, 2]  of softmax_statistics
+    Tensor best;      // [parts, rows, 2]  of row_argmax; only where asked for
+    Tensor at_label;  // [rows]  this rank's part
+};
+
+Readings read_logits(Context& ctx, const Transformer& model, const Tensor& hidden, const Tensor& labels,
+                     bool wants_best) {
+    const int64_t rows = hidden.dim(0),
+                  most = div_ceil<int64_t>(model.architecture().vocab, model.tensor().size()),
+                  columns = std::max<int64_t>(budget_of(ctx.device()).bytes / (4 * rows), 1),
+                  parts = div_ceil(most, columns);  // on every rank of the tensor group
+    const Range ids = model.vocabulary();
+    Readings read{ctx.empty({parts, rows, 2}, DType::f32),
+                  wants_best ? ctx.empty({parts, rows, 2}, DType::f32) : Tensor(),
+                  ctx.zeros({rows}, DType::f32)};
+    Tensor labelled = ctx.empty({rows}, DType::f32);
+    for (int64_t i = 0; i < parts; ++i) {
+        const Range part = split_evenly(ids.size(), parts, i);
+        const int64_t first_id = ids.begin + part.begin;
+        Tensor z = ctx.empty({rows, part.size()}, DType::f32);
+        matmul(ctx, hidden, model.head().rows(part.begin, part.size()), {}, z);
+        Tensor stats = read.stats.rows(i, 1).view({rows, 2});
+        softmax_statistics(ctx, z, 1.0f, stats);
+        label_logits(ctx, z, labels, first_id, labelled);
+        accumulate(ctx, labelled, read.at_label);
+        if (!wants_best) continue;
+        Tensor best = read.best.rows(i, 1).view({rows, 2});
+        row_argmax(ctx, z, first_id, best);
+    }
+    return read;
+}
+
+/// Each rank's [parts, rows, 2] -> [all parts, rows, 2].
+Tensor gather_parts(Context& ctx, const comm::Communicator& tensor, const Tensor& parts) {
+    return tensor.gather_equal(ctx, parts).view({tensor.size() * parts.dim(0), parts.dim(1), 2});
+}
 
 /// All [rows], on the host.
 void append_losses(const Tensor& lse, const Tensor& at_label, const Tensor& labels,
@@ -78,17 +144,19 @@ void append_losses(const Tensor& lse, const Tensor& at_label, const Tensor& labe
 
 std::vector<double> token_losses(Context& ctx, const Transformer& model, const Tensor& hidden,
                                  const Tensor& labels, std::vector<int64_t>* best) {
-    const int64_t total = hidden.dim(0), first_id = model.vocabulary().begin;
+    const auto& tensor = model.tensor();
     std::vector<double> losses;
-    losses.reserve(static_cast<size_t>(total));
-    for (const Range block : logit_blocks(model.architecture(), ctx.device(), model.tensor().size(), total)) {
-        const Tensor z = logits(ctx, model, hidden.rows(block.begin, block.size())),
-                     label = labels.rows(block.begin, block.size());
-        const Tensor lse = log_sum_exp(ctx, model.tensor(), z, 1.0f);
-        const Tensor at_label = labelled_logits(ctx, model.tensor(), z, label, first_id);
-        append_losses(ctx.to_host(lse), ctx.to_host(at_label), ctx.to_host(label), losses);
+    losses.reserve(static_cast<size_t>(hidden.dim(0)));
+    for (const Range block : parts_of(hidden.dim(0), budget_of(ctx.device()).most_rows)) {
+        const Tensor label = labels.rows(block.begin, block.size());
+        Readings read =
+            read_logits(ctx, model, hidden.rows(block.begin, block.size()), label, best != nullptr);
+        Tensor lse = ctx.empty({block.size()}, DType::f32);
+        softmax_combine(ctx, gather_parts(ctx, tensor, read.stats), lse);
+        tensor.all_reduce(ctx, read.at_label);
+        append_losses(ctx.to_host(lse), ctx.to_host(read.at_label), ctx.to_host(label), losses);
         if (best) {
-            const auto ids = argmax(ctx, model.tensor(), z, first_id);
+            const auto ids = best_ids(ctx.to_host(gather_parts(ctx, tensor, read.best)));
             best->insert(best->end(), ids.begin(), ids.end());
         }
     }

@@ -27,7 +27,9 @@ std::vector<int64_t> argmax(Context& ctx, const comm::Communicator& tensor, cons
                             int64_t first_id);
 
 /// -log p(label) of each row of hidden [T, H], in double; 0 where the label is negative. All ranks of the
-/// tensor group get the same. `best`, where given, becomes each row's most likely id.
+/// tensor group get the same. `best`, where given, becomes each row's most likely id. Logits exist for up to
+/// 2048 tokens (8192 on a GPU) and as much of the vocabulary as makes 32 MiB (1 GiB): a product of 170 tokens
+/// with a head of 49152 x 576 runs at 0.8 of the rate of one of 2048 tokens with 4096 rows of it.
 std::vector<double> token_losses(Context& ctx, const Transformer& model, const Tensor& hidden,
                                  const Tensor& labels, std::vector<int64_t>* best = nullptr);
 
