@@ -2,7 +2,6 @@
 
 #include <sched.h>
 
-#include <algorithm>
 #include <utility>
 
 namespace espalier::train {
@@ -98,16 +97,21 @@ void TeacherPasses::drain() {
     outbox_.drain(4 * static_cast<size_t>(shape_.stages));
 }
 
+bool TeacherPasses::begins_group(size_t pass) const {
+    if (pass == 0) return true;
+    return passes_[pass].virtual_stage == 0 && passes_[pass - 1].virtual_stage == shape_.virtual_stages - 1;
+}
+
 void TeacherPasses::finish(Context& ctx) {
     if (shape_.stages == 1) return;
-    const auto furthest = static_cast<size_t>(
+    auto last = static_cast<size_t>(
         topology_.pipeline.all_reduce(static_cast<int64_t>(taught_), comm::Reduction::max));
-    // What goes round the ring to a later virtual stage is for a pass of the same group of micro-batches.
-    const size_t group = static_cast<size_t>(shape_.stages) * static_cast<size_t>(shape_.virtual_stages);
-    const size_t last =
-        shape_.virtual_stages == 1 ? furthest : std::min(div_ceil(furthest, group) * group, passes_.size());
+    // What goes round the ring to a later virtual stage is for a pass of the same group of micro-batches,
+    // which must come, or nobody takes the message.
+    while (last < passes_.size() && !begins_group(last)) ++last;
     while (taught_ < last) teach(ctx);
     message_.cancel();
+    input_ = {};
     outbox_.drain();
 }
 

@@ -53,6 +53,8 @@ private:
     void teach(Context& ctx);
     /// Starts to receive the input of the next pass, where it comes from another stage.
     void expect_input(Context& ctx);
+    /// Whether all micro-batches that begin before a pass are through all virtual stages by then.
+    bool begins_group(size_t pass) const;
     const Pass& next_pass() const { return passes_[taught_ % passes_.size()]; }
     const MicroBatch& next_batch() const;
 
