@@ -45,6 +45,19 @@ double weights(const Architecture& a) {
     return flops / 2;
 }
 
+/// With another factor, or bounds that do not lie apart, angles would be infinite or no numbers.
+void check_scaling(const RotaryScaling& s, const std::string& source) {
+    ESPALIER_REQUIRE(s.factor > 0, "{}: the factor of rotary scaling is {}; it must be positive", source,
+                     s.factor);
+    if (s.kind != RotaryScaling::Kind::llama3) return;
+    ESPALIER_REQUIRE(
+        s.low_frequency_factor > 0 && s.high_frequency_factor > s.low_frequency_factor &&
+            s.original_positions > 0,
+        "{}: rotary scaling between frequency factors {} and {} of {} original positions; all must "
+        "be positive, and the second above the first",
+        source, s.low_frequency_factor, s.high_frequency_factor, s.original_positions);
+}
+
 }  // namespace
 
 void check_depth(int64_t depth, const std::string& source, std::string_view field) {
@@ -81,6 +94,7 @@ void check(const Architecture& a, const std::string& source) {
     ESPALIER_REQUIRE(a.rotary_base > 0 && a.norm.eps > 0,
                      "{}: rotary base {} and norm epsilon {} must be positive", source, a.rotary_base,
                      a.norm.eps);
+    check_scaling(a.rotary_scaling, source);
     ESPALIER_REQUIRE(a.window >= 0, "{}: attention window {} must not be negative", source, a.window);
     ESPALIER_REQUIRE(a.conventions.init_std >= 0,
                      "{}: init_std, in a config.json initializer_range, is {}; it must not be negative",

@@ -1,11 +1,15 @@
 #include "src/model/architecture.hpp"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "tests/model/tiny_models.hpp"
 
 namespace espalier::model {
 namespace {
+
+using testing::HasSubstr;
+using testing::ThrowsMessage;
 
 TEST(Architecture, IsTheSameFunctionWhateverItsConventions) {
     const Architecture a = test::tiny_llama();
@@ -16,6 +20,25 @@ TEST(Architecture, IsTheSameFunctionWhateverItsConventions) {
     EXPECT_NE(renamed, a);
     EXPECT_TRUE(same_function(renamed, a));
     EXPECT_FALSE(same_function(other, a));
+}
+
+TEST(Architecture, WhoseRotaryScalingGivesNoAnglesIsRefused) {
+    using Kind = RotaryScaling::Kind;
+    const auto checks = [](RotaryScaling scaling) {
+        return [scaling] {
+            Architecture a = test::tiny_llama();
+            a.rotary_scaling = scaling;
+            check(a, "a.json");
+        };
+    };
+    const auto is_refused = ThrowsMessage<UserError>(HasSubstr("a.json: "));
+
+    EXPECT_NO_THROW(checks({Kind::linear, 2})());
+    EXPECT_NO_THROW(checks({Kind::llama3, 8, 1, 4, 8192})());
+    EXPECT_THAT(checks({Kind::linear, 0}), is_refused);
+    EXPECT_THAT(checks({Kind::llama3, 8, 4, 4, 8192}), is_refused);
+    EXPECT_THAT(checks({Kind::llama3, 8, 0, 4, 8192}), is_refused);
+    EXPECT_THAT(checks({Kind::llama3, 8, 1, 4, 0}), is_refused);
 }
 
 }  // namespace
