@@ -90,6 +90,9 @@ Tensor Objective::compare(Context& ctx, const Transformer& student, TeacherBlock
         divergence_loss(ctx, *terms_.divergence, block.sums, loss);
     } else {
         const int64_t first_id = student.vocabulary().begin, k = terms_.top_k;
+        const int64_t vocab = student.architecture().vocab;
+        ESPALIER_REQUIRE(
+            k < vocab, "--top-k {}: the student has {} tokens; choose fewer, or 0 for all of them", k, vocab);
         if (teacher.logits) teacher = top_tokens(ctx, tensor, teacher.logits, first_id, k);
         block.ids = teacher.top_ids;
         block.slopes = ctx.empty({rows, k + 1}, DType::f32);

@@ -28,7 +28,8 @@ public:
     ///   student_hidden [T, H of the student]
     ///   teacher        empty without a divergence
     ///   labels [T] i32, < 0: the token does not count; all tensors on ctx's device
-    /// Returns d_hidden [T, H] =, this rank's part of the sum over tensor parallel ranks.
+    /// Returns d_hidden [T, H] =, this rank's part of the sum over tensor parallel ranks. Throws UserError
+    /// where top_k tokens leave none for the tail.
     Tensor backward(Context& ctx, const model::Transformer& student, const Tensor& student_hidden,
                     const Teacher& teacher, const Tensor& labels, double token_weight);
 

@@ -182,5 +182,20 @@ TEST(Gradient, AddsUpOverMicroBatches) {
         ASSERT_NEAR(s.model.gradients().data<float>()[i], 2 * once[i], 1e-5f + 1e-5f * std::abs(once[i]));
 }
 
+TEST(Objective, OverAsManyTopTokensAsThereAreIsRefused) {
+    OneBatch s(test::tiny_llama());
+    const Tensor x = s.model.forward(s.ctx, s.model.embed(s.ctx, s.batch.tokens), s.batch.tokens);
+    const Tensor hidden = s.model.final_hidden(s.ctx, x, s.batch.tokens);
+    const auto teacher = distill::live_teacher(s.model, hidden);
+    const auto loss_over = [&](int64_t top_k) {
+        distill::Objective objective(distill::parse_loss_terms("kl", 1, top_k));
+        objective.forward(s.ctx, s.model, hidden, teacher, s.batch.labels);
+    };
+    const int64_t vocab = s.model.architecture().vocab;
+
+    EXPECT_NO_THROW(loss_over(vocab - 1));
+    EXPECT_THROW(loss_over(vocab), UserError);
+}
+
 }  // namespace
 }  // namespace espalier::train
