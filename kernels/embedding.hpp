@@ -12,8 +12,8 @@ namespace espalier {
 ///   out    dtype of table
 void embed(Context& ctx, const Tensor& ids, const Tensor& table, int64_t first_id, Tensor& out);
 
-/// dtable [vocab of this rank, n] f32 += dout rows of the ids it holds. Same result whatever the thread
-/// count.
+/// dtable [vocab of this rank, n] f32 += the rows of dout [tokens, n], f32 or bf16, of the ids it holds. Same
+/// result whatever the thread count.
 void embed_backward(Context& ctx, const Tensor& dout, const Tensor& ids, int64_t first_id, Tensor& dtable);
 
 }  // namespace espalier

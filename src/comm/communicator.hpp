@@ -45,13 +45,13 @@ public:
     /// `whole` itself.
     Tensor reduce_scatter(Context& ctx, const Tensor& whole) const;
     /// The same in place on a flat [n] tensor, of which rank r has elements offsets[r] .. offsets[r + 1]:
-    /// sums this rank's elements over ranks (the others are left undefined); gets every rank's elements.
+    /// sums this rank's elements (f32) over ranks, and leaves the others undefined; gets every rank's.
     void reduce_scatter(Context& ctx, Tensor& flat, std::span<const int64_t> offsets) const;
     void all_gather(Context& ctx, Tensor& flat, std::span<const int64_t> offsets) const;
     /// Equal parts one after another: part [n, ...] -> [size, n, ...].
     Tensor gather_equal(Context& ctx, const Tensor& part) const;
 
-    /// Starts sending to / receiving from a rank of this communicator.
+    /// Starts sending to / receiving from a rank of this communicator; serial: itself, tensors of the host.
     Request send(const Tensor& x, int to, int tag) const;
     Request receive(Tensor& x, int from, int tag) const;
 

@@ -45,7 +45,7 @@ enum class Traffic { forward, training };
 /// Makes the grid's communicators ready for tensors of ctx's device. Collective; nothing on a CPU.
 void attach(const Topology& topology, Context& ctx, Traffic traffic);
 
-/// Ranks of this program on this node, and this one's place among them.
+/// Ranks of this program on this node, and this one's place among them. Collective over all ranks.
 int node_ranks();
 int node_rank();
 

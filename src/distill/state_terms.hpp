@@ -26,8 +26,7 @@ struct StateTerms {
 
 /// map: a list of pairs between commas; numbers are layers from 0.
 ///   embedding      the embeddings' outputs
-///   T:S            what comes out of the teacher's layer T and the student's S, after the norm that reads
-///   it:
+///   T:S            outputs of the teacher's layer T and the student's S after the norm that reads them:
 ///                  the next layer's, or the final one (the papers' states are always after the norm)
 ///   block:T:S      the same before the norm, the residual stream
 ///   mlp:T:S        the inputs of their MLPs, which are outputs of norms

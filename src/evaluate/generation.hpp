@@ -17,8 +17,9 @@ struct GenerationOptions {
     std::vector<int32_t> stop;  ///< ids that end the text; not part of it
 };
 
-/// Collective; every rank gets the new tokens. `emit` is called with each of them as it comes. Ends at a stop
-/// id, at max_tokens, or where the model's positions end. Throws UserError where logits are no numbers.
+/// Collective; every rank gets the new tokens. `prompt` has at least one. `emit` is called with each of them
+/// as it comes. Ends at a stop id, at max_tokens, or where the model's positions end. Throws UserError where
+/// logits are no numbers.
 std::vector<int32_t> generate(Context& ctx, model::Transformer& model, const comm::Topology& topology,
                               const std::vector<int32_t>& prompt, const GenerationOptions& options,
                               const std::function<void(int32_t)>& emit);

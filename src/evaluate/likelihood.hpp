@@ -20,8 +20,9 @@ struct Likelihood {
 };
 
 /// Collective; the same results, in the order of the requests, on every rank. Where context and continuation
-/// exceed max_positions + 1 tokens, the context loses its beginning. Requests of similar length share a
-/// micro-batch, padded on the right, which causal attention does not see.
+/// exceed max_positions + 1 tokens, the context loses its beginning, and where it is gone the continuation,
+/// of which the rest is scored. Requests of similar length share a micro-batch, padded on the right, which
+/// causal attention does not see.
 std::vector<Likelihood> likelihoods(Context& ctx, model::Transformer& model, const comm::Topology& topology,
                                     const std::vector<LikelihoodRequest>& requests, int64_t micro_batch,
                                     const std::function<void(int64_t done)>& progress);

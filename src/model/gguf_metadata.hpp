@@ -9,9 +9,10 @@
 
 namespace espalier::model {
 
-/// metadata: GGUF's scalars (and short lists of numbers) as a JSON object; has_tensor tells which tensors the
-/// file holds (a missing output.weight means tied); rope_factors: the values of rope_freqs.weight where the
-/// file has it, else empty.
+/// metadata: GGUF's scalars (and short lists of numbers) as a JSON object; tensors: the names of those that
+/// the file holds (a missing output.weight means tied); rope_factors: the values of rope_freqs.weight where
+/// the file has it, else empty. Throws UserError naming `source`, the field and the way out for what is
+/// unsupported.
 Architecture from_gguf(const nlohmann::json& metadata, const std::vector<std::string>& tensors,
                        const std::vector<float>& rope_factors, const std::string& source);
 

@@ -22,7 +22,7 @@ Tensor log_sum_exp(Context& ctx, const comm::Communicator& tensor, const Tensor&
 Tensor labelled_logits(Context& ctx, const comm::Communicator& tensor, const Tensor& logits,
                        const Tensor& labels, int64_t first_id);
 
-/// best [rows] = the vocabulary id with the largest logit, the lowest on a tie.
+/// best [rows] = the vocabulary id with the largest logit, the lowest on a tie; -1 where none is a number.
 std::vector<int64_t> argmax(Context& ctx, const comm::Communicator& tensor, const Tensor& logits,
                             int64_t first_id);
 

@@ -19,7 +19,7 @@ std::vector<int64_t> even_runs(const std::vector<double>& work, double last, int
         const double own = before[end] - before[begin] + (stage == stages - 1 ? last : 0.0);
         return own * own;
     };
-    // best[s][end]: the least sum for stages s .. stages - 1 that share the layers from `begin` on.
+    // best[s][begin]: the least sum for stages s .. stages - 1 that share the layers from `begin` on.
     const auto columns = static_cast<size_t>(n + 1);
     constexpr double impossible = std::numeric_limits<double>::infinity();
     std::vector<std::vector<double>> best(static_cast<size_t>(stages) + 1,
