@@ -24,14 +24,6 @@ Tensor append(Context& ctx, const Tensor& qkv, const AttentionShape& shape, cons
     return queries;
 }
 
-/// x itself, or where the gathered `full` is the very same tensor, a copy that may be changed.
-Tensor own_copy(Context& ctx, const Tensor& x, const Tensor& full) {
-    if (full.raw() != x.raw()) return x;
-    Tensor own = ctx.empty(x.shape(), x.dtype());
-    copy(ctx, x, own);
-    return own;
-}
-
 }  // namespace
 
 Layer::Layer(const Architecture& a, int64_t index, TensorPart part, const ParameterSet& set,
@@ -169,11 +161,13 @@ Tensor Layer::backward(Context& ctx, const Tensor& d_out, const TokenBatch& toke
     const int64_t T = tokens.tokens(), Tl = d_out.dim(0), H = hidden_, D = shape_.head_dim;
     const DType dtype = d_out.dtype();
     Tensor stats = ctx.empty({Tl, 2}, DType::f32);  // of recomputed norms; the saved ones are the same
+    // The residual stream's gradient stays in d_out's memory from step to step: what is gathered, on one rank
+    // the very same tensor, has been used before the norm's gradient is added.
 
     // 15 dh = d_out, and the MLP's output gets the same
+    Tensor dh = d_out;
     // 14 d_full [T, H]
     Tensor d_full = tensor_.all_gather(ctx, d_out, T);
-    Tensor dh = own_copy(ctx, d_out, d_full);
     // 13 d down +=, d down_bias +=, d_act =
     Tensor act = saved.mlp_activated, d_act = ctx.empty({T, ffn_}, dtype);
     if (!act) {
@@ -208,9 +202,9 @@ Tensor Layer::backward(Context& ctx, const Tensor& d_out, const TokenBatch& toke
                   g_.mlp_norm_bias);
 
     // 8  dx = dh, and attention's output gets the same
+    Tensor dx = dh;
     // 7  d_full [T, H]
     d_full = tensor_.all_gather(ctx, dh, T);
-    Tensor dx = own_copy(ctx, dh, d_full);
     // 6  d attention_out +=, d attention_out_bias +=, d_o =
     matmul_backward_weight(ctx, d_full, saved.attended, g_.attention_out);
     if (g_.attention_out_bias && adds_output_bias()) bias_backward(ctx, d_full, g_.attention_out_bias);

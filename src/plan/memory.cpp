@@ -132,8 +132,9 @@ double backward_bytes(const Step& step, const Layout& l, const model::Architectu
     if (practice.selective == Practice::Selective::attention)
         return full ? kept_bytes(practice, w, Recomputation::selective) : 0;
     const double gathered = l.tp > 1 ? 4 : 3;  // d_out, two norms' outputs, and a gradient's partial sums
+    const double mine = l.tp > 1 ? 4 : 2;      // the residual stream's gradient, and what is added to it
     const double neurons = l.recompute == Recomputation::selective ? 2 : 1;  // and their gradient
-    return gathered * w.all + 4 * w.mine + neurons * w.after + w.before + w.heads + w.qkv +
+    return gathered * w.all + mine * w.mine + neurons * w.after + w.before + w.heads + w.qkv +
            (full ? kept_bytes(practice, w, Recomputation::none) : 0);
 }
 

@@ -64,7 +64,7 @@ int64_t saved_bytes(const Architecture& a, int64_t layer, TensorPart tensor, con
 }
 
 // The steps of Layer::forward and Layer::backward, from the top: where one rank has all tokens, gathering and
-// scattering make no copies, and the first two partial sums are h and out.
+// scattering make no copies: the first two partial sums are h and out, and two of d_full are db and da.
 
 int64_t forward_bytes(const Architecture& a, int64_t layer, TensorPart tensor, const StepShape& step) {
     const Widths w = widths(a, layer, tensor, step);
@@ -74,9 +74,10 @@ int64_t forward_bytes(const Architecture& a, int64_t layer, TensorPart tensor, c
 
 int64_t backward_bytes(const Architecture& a, int64_t layer, TensorPart tensor, const StepShape& step) {
     const Widths w = widths(a, layer, tensor, step);
-    const int64_t gathered = tensor.size > 1 ? 4 : 3;                        // d_full, a and b
+    const int64_t gathered = tensor.size > 1 ? 4 : 3;  // d_full, a and b
+    const int64_t mine = tensor.size > 1 ? 4 : 2;      // d_out, db; da and a norm's part
     const int64_t neurons = step.recompute == Recompute::selective ? 2 : 1;  // act, d_act
-    return gathered * w.all + 4 * w.mine + neurons * w.neurons + w.before + w.heads + w.qkv;
+    return gathered * w.all + mine * w.mine + neurons * w.neurons + w.before + w.heads + w.qkv;
 }
 
 int64_t activation_bytes(const Architecture& a, const model::Placement& placement, const StepShape& step) {

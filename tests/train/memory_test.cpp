@@ -81,7 +81,7 @@ TEST(Memory, OfALayerIsWhatAForwardPassLeaves) {
 TEST(Memory, OfAStageGrowsWithMicroBatchesInFlight) {
     const auto a = small();
     const auto all = layers(0, 4), first = layers(0, 2), last = layers(2, 4);
-    const int64_t layer = (3 + 4) * 512 + 2 * 1024 + 2048 + 1024 + 2048, messages = 3 * 512;
+    const int64_t layer = (3 + 2) * 512 + 2 * 1024 + 2048 + 1024 + 2048, messages = 3 * 512;
 
     EXPECT_EQ(activation_bytes(a, all, step()), 4 * 6656 + layer);
     EXPECT_EQ(activation_bytes(a, first, stage_of_two(0)), 2 * 2 * 6656 + layer + messages);
@@ -89,7 +89,7 @@ TEST(Memory, OfAStageGrowsWithMicroBatchesInFlight) {
 }
 
 TEST(Memory, OfRecomputedLayersIsThatOfOneAtATime) {
-    const int64_t layer = (3 + 4) * 512 + 1024 + 2048 + 1024 + 2048;
+    const int64_t layer = (3 + 2) * 512 + 1024 + 2048 + 1024 + 2048;
 
     EXPECT_EQ(activation_bytes(small(), layers(0, 4), step(Recompute::full)), 4 * 512 + 8704 + layer);
 }
