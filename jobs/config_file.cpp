@@ -33,7 +33,7 @@ size_t end_of_quotes(std::string_view text, size_t begin, const std::string& whe
             return i + 1;
         }
     }
-    fail("{}: the quote before {} is not closed; a value with a \" in it stands in quotes, with \\\" for it",
+    fail("{}: the quote before {} is not closed; put a value that contains a \" in quotes, with \\\" for it",
          where, text.substr(begin + 1));
 }
 
@@ -55,7 +55,7 @@ std::string unquoted(std::string_view word, const std::string& where) {
     const auto value = nlohmann::json::parse(word, nullptr, false);
     ESPALIER_REQUIRE(
         value.is_string(),
-        "{}: {} is no text in quotes; all of it stands in them, with \\\" for \" and \\\\ for \\", where,
+        "{}: {} is not a text in quotes; put all of it in quotes, with \\\" for \" and \\\\ for \\", where,
         word);
     return value.get<std::string>();
 }
@@ -65,7 +65,8 @@ std::string section_name(std::string_view line, const std::string& where) {
     ESPALIER_REQUIRE(end != std::string_view::npos && is_comment(trimmed(line.substr(end + 1))),
                      "{}: expected [job], found {}", where, line);
     std::string name(trimmed(line.substr(1, end - 1)));
-    ESPALIER_REQUIRE(find_job(name), "{}: section [{}] is no job; `espalier --help` lists them", where, name);
+    ESPALIER_REQUIRE(find_job(name), "{}: section [{}] is not a job; `espalier --help` lists them", where,
+                     name);
     return name;
 }
 

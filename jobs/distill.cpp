@@ -9,7 +9,7 @@ int distill(const std::vector<std::string>& arguments, comm::Mpi&) {
     const auto declare = [&](Options& options) {
         options.add("teacher", o.teacher, "T.h5; not needed with --teacher-cache");
         options.add("teacher-cache", o.teacher_cache,
-                    "folder that `espalier teacher-cache` made for this run's samples, in place of a teacher "
+                    "folder that `espalier teacher-cache` made for this run's samples, instead of a teacher "
                     "that runs");
         options.add("teacher-tp", o.teacher_tp, "tensor parallel ranks of the teacher; 0: as the student");
         options.add("teacher-pp", o.teacher_pp, "pipeline stages of the teacher; 0: as the student");
@@ -25,10 +25,11 @@ int distill(const std::vector<std::string>& arguments, comm::Mpi&) {
         options.add("top-k", o.top_k,
                     "K: the divergence over the teacher's K most likely tokens and one bucket for the rest; "
                     "0: over all");
-        options.add("hidden-map", o.hidden_map,
-                    "hidden states that should be alike too: embedding, T:S (outputs of teacher layer T and "
-                    "student layer S, from 0, after the next norm), block:T:S (before it), mlp:T:S, "
-                    "attention:T:S (their inputs), with commas between");
+        options.add(
+            "hidden-map", o.hidden_map,
+            "hidden states to pull towards the teacher's: embedding, T:S (outputs of teacher layer T and "
+            "student layer S, from 0, after the next norm), block:T:S (before it), mlp:T:S, "
+            "attention:T:S (their inputs), with commas between");
         options.add("hidden-loss", o.hidden_loss, "of them: cosine or mse");
         options.add("hidden-weight", o.hidden_weight,
                     "a number, or auto: divergence / hidden loss, of each micro-batch");

@@ -25,7 +25,8 @@ int64_t end_named_by(const ModelFile& model, const DocumentOptions& o) {
 }  // namespace
 
 void declare_reset_attention(Options& options, DocumentOptions& o) {
-    options.add("reset-attention", o.reset_attention, "tokens see only their own document, which --eod ends");
+    options.add("reset-attention", o.reset_attention,
+                "tokens see only their own document; --eod names what ends one");
     options.add(
         "eod", o.eod,
         "ID of the token that ends a document; -1: that of the model's tokenizer, or the model's own");
@@ -33,7 +34,7 @@ void declare_reset_attention(Options& options, DocumentOptions& o) {
 
 void declare_documents(Options& options, DocumentOptions& o) {
     declare_reset_attention(options, o);
-    options.add("mask-eod", o.mask_eod, "what comes after a document's end is no part of the loss");
+    options.add("mask-eod", o.mask_eod, "predictions made at the end of a document do not count in the loss");
 }
 
 data::DocumentMasks document_masks(const Session& session, const DocumentOptions& o, const ModelFile& model) {

@@ -37,7 +37,7 @@ void evaluate_stream(Session& session, const EvaluateOptions& o, const data::Doc
         session.context(), model, session.topology(), windows, o.micro_batch, masks,
         [&](int64_t at, std::span<int32_t> out) { stream.read(at, out); },
         [&](int64_t done) { progress.show(static_cast<double>(done)); });
-    ESPALIER_REQUIRE(std::isfinite(loss.mean()), "{}: its loss is no number; are its weights whole?",
+    ESPALIER_REQUIRE(std::isfinite(loss.mean()), "{}: its loss is not a number; are its weights damaged?",
                      o.model);
     session.results["loss"] = loss.mean();
     session.results["perplexity"] = std::exp(loss.mean());

@@ -53,7 +53,7 @@ void check_replaced(const std::string& folder) {
                           (name.starts_with("model") && name.ends_with(".safetensors")) ||
                           is_side_file(name) || (name.ends_with(".json") && is_summary(entry.path()));
         ESPALIER_REQUIRE(ours && entry.is_regular_file(),
-                         "{}: holds {}, which is no part of an exported model; choose another --out, or "
+                         "{}: holds {}, which is not part of an exported model; choose another --out, or "
                          "remove the folder",
                          folder, name);
     }

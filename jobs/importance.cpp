@@ -96,7 +96,7 @@ int importance(const std::vector<std::string>& arguments, comm::Mpi&) {
         const double begin = session.seconds();
         const auto sums = score_samples(session, *model, data, calibration, scoring);
         const double seconds = session.seconds() - begin;
-        ESPALIER_REQUIRE(std::isfinite(sums.loss), "{}: its loss is no number; are its weights whole?",
+        ESPALIER_REQUIRE(std::isfinite(sums.loss), "{}: its loss is not a number; are its weights damaged?",
                          o.model);
         ScoresHeader header{calibration.seq_len, file.sha256(), scoring.site, scoring.pass, {}};
         if (!o.depth_task.empty())

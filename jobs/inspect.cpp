@@ -123,7 +123,8 @@ int inspect(const std::vector<std::string>& arguments, comm::Mpi&) {
     bool json = false, verify = false;
     const auto declare = [&](Options& options) {
         options.required("path", path,
-                         "M.h5, I.h5, a checkpoint, a Hugging Face folder, .safetensors, .gguf, .bin, or a "
+                         "PATH, with or without --path: M.h5, I.h5, a checkpoint, a Hugging Face folder, "
+                         ".safetensors, .gguf, .bin, or a "
                          "PREFIX of token files");
         options.add("json", json, "as one JSON object");
         options.add("verify", verify,

@@ -52,8 +52,9 @@ prune::Kept choose_in_steps(Session& session, ModelFile& source, const prune::Ta
         } else {
             const auto model = load_cut(session, source, kept, between, session.dtype());
             const auto sums = score_samples(session, *model, data, calibration, scoring);
-            ESPALIER_REQUIRE(std::isfinite(sums.loss), "{}: its loss is no number{}; are its weights whole?",
-                             source.path(), step == 1 ? "" : fmt::format(" after {} cuts", step - 1));
+            ESPALIER_REQUIRE(std::isfinite(sums.loss),
+                             "{}: its loss is not a number{}; are its weights damaged?", source.path(),
+                             step == 1 ? "" : fmt::format(" after {} cuts", step - 1));
             scores = prune::scores_of(sums, scoring.pass, between, options.pair);
             prune::check(scores, between, source.path());
             session.model_flops += sums.tokens * model::forward_flops_per_token(between, calibration.seq_len);

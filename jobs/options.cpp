@@ -61,33 +61,32 @@ std::string text_of(const nlohmann::ordered_json& value) {
 Options::Options(std::string job, CommonOptions& common, std::string positional)
     : job_(std::move(job)), positional_(std::move(positional)) {
     common_.add_options()("help", "what this job does and its options");
-    common_.add_options()("version", "the program's");
+    common_.add_options()("version", "print the program's version");
     common_.add_options()("config", po::value(&config_file_),
-                          "FILE with key = value lines, and sections [job]");
+                          "FILE of key = value lines, with a section [job] for each job");
     common_.add_options()("dump-config", po::bool_switch(),
-                          "print the resolved options as such a file, and end");
+                          "print the resolved options as such a file, and exit");
     const auto add = [&](const char* name, auto& value, const char* help) {
         add_to(common_, name, value, help);
     };
     add("device", common.device,
-        "auto, cpu or cuda; auto: a GPU for each rank where there are as many, else the CPU");
+        "auto, cpu or cuda; auto: a GPU for each rank if there are as many, else the CPU");
     add("share-device", common.share_device, "allow several ranks on one GPU");
-    add("dtype", common.dtype, "compute type, f32 or bf16 (default: bf16 where the CPU or GPU has it)");
+    add("dtype", common.dtype, "compute type, f32 or bf16 (default: bf16 if the CPU or GPU has it)");
     add("tp", common.tp, "tensor parallel ranks");
-    add("pp", common.pp, "pipeline parallel ranks; data parallel is what is left");
+    add("pp", common.pp, "pipeline parallel ranks; the ranks left over are data parallel");
     add("virtual-stages", common.virtual_stages, "virtual stages of each pipeline rank");
-    add("threads", common.threads, "per rank; 0: the node's cores / its ranks");
-    add("seed", common.seed, "of sample order and random weights");
-    add("quiet", common.quiet, "no progress, no log; warnings stay");
-    add("log-level", common.log_level, "debug, info, warning or error: the least serious of what is told");
+    add("threads", common.threads, "threads of each rank; 0: the node's cores / its ranks");
+    add("seed", common.seed, "for sample order and random weights");
+    add("quiet", common.quiet, "no progress, no log, only warnings and errors");
+    add("log-level", common.log_level, "debug, info, warning or error: the least serious messages to show");
     add("force", common.force, "replace outputs that exist");
     add("summary", common.summary, "FILE.json for results and facts of the run");
 }
 
 bool Options::parse(const std::vector<std::string>& arguments, bool root) {
     for (const auto& argument : arguments)
-        ESPALIER_REQUIRE(is_utf8(argument),
-                         "\"{}\" is not UTF-8, in which files keep what a job was asked for",
+        ESPALIER_REQUIRE(is_utf8(argument), "\"{}\" is not UTF-8, the encoding in which files keep options",
                          escaped(argument));
     po::options_description all;
     all.add(own_).add(common_);
@@ -131,9 +130,8 @@ void Options::read_config_file(const std::string& path, const po::options_descri
         ESPALIER_REQUIRE(!values.empty() && (most == 1 || !s.text.empty()), "{}: {} has no value", s.where,
                          s.key);
         for (const auto& value : values)
-            ESPALIER_REQUIRE(is_utf8(value),
-                             "{}: {} is not UTF-8, in which files keep what a job was asked for", s.where,
-                             s.key);
+            ESPALIER_REQUIRE(is_utf8(value), "{}: {} is not UTF-8, the encoding in which files keep options",
+                             s.where, s.key);
         parsed.options.emplace_back(s.key, values);
     }
     try {

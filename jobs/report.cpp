@@ -11,7 +11,8 @@ int report(const std::vector<std::string>& arguments, comm::Mpi&) {
     std::vector<std::string> folders;
     std::string out;
     const auto declare = [&](Options& options) {
-        options.required("runs", folders, "RUNDIR...: folders of `distill` and `train`");
+        options.required("runs", folders,
+                         "RUNDIR..., with or without --runs: folders of `distill` and `train`");
         options.required("out", out, "FILE.html");
     };
     const auto body = [&](Session& session, const Options&) {

@@ -18,7 +18,7 @@ std::vector<int32_t> read_ids(const json& list, const char* field, const std::st
     std::vector<int32_t> out;
     for (const json& id : list) {
         ESPALIER_REQUIRE(id.is_number_integer() && id.get<int64_t>() >= 0 && id.get<int64_t>() < vocab,
-                         "{}: \"{}\" holds {}, which is no id of the model's vocabulary (0 to {})", where,
+                         "{}: \"{}\" holds {}, which is not an id of the model's vocabulary (0 to {})", where,
                          field, id.dump(), vocab - 1);
         out.push_back(id.get<int32_t>());
     }
@@ -96,7 +96,8 @@ Accuracy choice_accuracy(const std::vector<Question>& questions,
                          const std::vector<evaluate::Likelihood>& results, const std::string& model) {
     for (const auto& result : results)
         ESPALIER_REQUIRE(std::isfinite(result.log_likelihood),
-                         "{}: the log-likelihood of a choice is no number; are its weights whole?", model);
+                         "{}: the log-likelihood of a choice is not a number; are its weights damaged?",
+                         model);
     Accuracy out;
     size_t at = 0;
     for (const auto& q : questions) {

@@ -35,7 +35,7 @@ bool is_unused(const std::string& folder) {
 
 void check_run_folder(const Session& session, const std::string& folder, bool resumes) {
     if (!fs::exists(folder)) return io::check_output(folder, false);
-    ESPALIER_REQUIRE(fs::is_directory(folder), "{}: exists and is no folder", folder);
+    ESPALIER_REQUIRE(fs::is_directory(folder), "{}: exists and is not a folder", folder);
     ESPALIER_REQUIRE(is_run(folder) || is_unused(folder),
                      "{}: holds files that are no run's; choose another --out, or an empty folder", folder);
     if (session.common().force) return;

@@ -61,7 +61,7 @@ RunLog::~RunLog() {
 void RunLog::flush() {
     if (!metrics_) return;
     ESPALIER_REQUIRE(std::fflush(metrics_) == 0 && fsync(fileno(metrics_)) == 0,
-                     "metrics.jsonl cannot be brought to the disk: {}", std::strerror(errno));
+                     "metrics.jsonl cannot be written to the disk: {}", std::strerror(errno));
     events_->flush();
 }
 

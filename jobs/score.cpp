@@ -37,9 +37,10 @@ int score(const std::vector<std::string>& arguments, comm::Mpi&) {
         double tokens = 0, flops = 0;
         std::string lines;
         for (size_t i = 0; i < results.size(); ++i) {
-            ESPALIER_REQUIRE(std::isfinite(results[i].log_likelihood),
-                             "{}, line {}: its log-likelihood is no number; are the model's weights whole?",
-                             requests_path, i + 1);
+            ESPALIER_REQUIRE(
+                std::isfinite(results[i].log_likelihood),
+                "{}, line {}: its log-likelihood is not a number; are the model's weights damaged?",
+                requests_path, i + 1);
             const size_t length = requests[i].context.size() + requests[i].continuation.size() - 1;
             tokens += static_cast<double>(length);
             flops += static_cast<double>(length) *

@@ -17,7 +17,7 @@ std::vector<double> numbers(const std::string& text, const char* option) {
     for (std::string part; std::getline(parts, part, ',');) {
         const auto value = parse_number(part);
         ESPALIER_REQUIRE(value,
-                         "{} {}: \"{}\" is no number; give numbers with commas between, as in {} 24,32",
+                         "{} {}: \"{}\" is not a number; give numbers with commas between, as in {} 24,32",
                          option, text, part, option);
         out.push_back(*value);
     }
@@ -27,7 +27,7 @@ std::vector<double> numbers(const std::string& text, const char* option) {
 std::vector<int64_t> integers(const std::string& text, const char* option) {
     std::vector<int64_t> out;
     for (const double v : numbers(text, option)) {
-        ESPALIER_REQUIRE(v == std::floor(v) && std::abs(v) < 1e15, "{} {}: {} is no whole number", option,
+        ESPALIER_REQUIRE(v == std::floor(v) && std::abs(v) < 1e15, "{} {}: {} is not a whole number", option,
                          text, v);
         out.push_back(static_cast<int64_t>(v));
     }

@@ -20,7 +20,7 @@ Measured parse(const std::string& line, const std::string& path) {
                       object["step"].is_number_integer() && object.contains("loss") &&
                       (object["loss"].is_number() || object["loss"].is_null());
     ESPALIER_REQUIRE(good,
-                     "{}: \"{}\" is no line of a search; remove it, and the candidate is measured again",
+                     "{}: \"{}\" is not a line of a search; remove it, and the candidate is measured again",
                      path, line);
     return {object["candidate"], object["step"], as_loss(object["loss"])};
 }

@@ -116,7 +116,7 @@ void TeacherCacheWriter::write(Context& ctx, const comm::Communicator& tensor, i
     const Tensor lse = ctx.to_host(model::log_sum_exp(ctx, tensor, logits, tau));
     for (const float value : lse.span<float>()) {
         ESPALIER_REQUIRE(std::isfinite(value),
-                         "the teacher's logits for sample {} are no numbers; are its weights whole?",
+                         "the teacher's logits for sample {} are not numbers; are its weights damaged?",
                          first_sample + begin / key_.seq_len);
     }
     if (key_.top_k == 0) {

@@ -27,8 +27,8 @@ void declare_training(Options& options, TrainingOptions& o) {
     options.add("warmup-steps", o.warmup_steps, "linear warm-up");
     options.add("weight-decay", o.weight_decay, "of matrices and embeddings");
     options.add("adam-beta1", o.beta1, "decay of the gradients' mean");
-    options.add("adam-beta2", o.beta2, "decay of their squares' mean");
-    options.add("adam-eps", o.eps, "added to the root of the latter");
+    options.add("adam-beta2", o.beta2, "decay of the mean of their squares");
+    options.add("adam-eps", o.eps, "added to the root of the second");
     options.add("clip-grad", o.clip_grad, "largest gradient norm; 0: no clipping");
     options.add("checkpoint-every", o.checkpoint_every, "steps; 0: only when stopped");
     options.add("keep", o.keep, "checkpoints to keep");
@@ -37,7 +37,7 @@ void declare_training(Options& options, TrainingOptions& o) {
     options.add(
         "recompute", o.recompute,
         "in the backward pass: none; selective: norms and activations; full: each layer from its input");
-    options.add("resume", o.resume, "auto: go on from the newest checkpoint of the folder; never");
+    options.add("resume", o.resume, "auto: go on from the newest checkpoint in the folder; never: do not");
     options.add("exit-after-minutes", o.exit_after_minutes, "checkpoint and exit with code 3; 0: never");
     options.add("exit-after-steps", o.exit_after_steps, "the same after this step; 0: never");
     declare_documents(options, o.documents);

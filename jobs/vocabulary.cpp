@@ -26,7 +26,7 @@ std::optional<tokenizer::VocabularyCut> tokenizer_of(const ModelFile& source) {
         return tokenizer::VocabularyCut(source.reader().read_bytes("tokenizer/tokenizer.json"));
     ESPALIER_REQUIRE(
         names.empty() || (!has("tokenizer.model") && !has("vocab.json")),
-        "{}: its tokenizer is no tokenizer.json, the one kind whose vocabulary can be cut; export "
+        "{}: its tokenizer is not a tokenizer.json, the one kind whose vocabulary can be cut; export "
         "the model, put a tokenizer.json beside it, and import it again",
         source.path());
     return std::nullopt;
@@ -69,7 +69,8 @@ std::vector<int64_t> read_ids(const std::string& path, int64_t vocab) {
     for (std::string word; in >> word;) {
         const bool number = word.size() < 10 && word.find_first_not_of("0123456789") == std::string::npos;
         ESPALIER_REQUIRE(number && std::stoll(word) < vocab,
-                         "{}: \"{}\" is no id of the model's vocabulary (0 to {})", path, word, vocab - 1);
+                         "{}: \"{}\" is not an id of the model's vocabulary (0 to {})", path, word,
+                         vocab - 1);
         out.push_back(std::stoll(word));
     }
     std::sort(out.begin(), out.end());

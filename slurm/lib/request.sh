@@ -34,8 +34,8 @@ size_of_request() {
         choose) ranks=1 nodes=1 cpus=1 ;;
         candidate) [[ -n ${ini[resources.candidates.nodes]:-${ini[resources.search.nodes]:-}} ]] || nodes=1 ;;
     esac
-    for key in nodes ranks cpus; do [[ ${!key} =~ ^[1-9][0-9]*$ ]] || refuse "[resources] of $name: $key = ${!key} is no number"; done
-    [[ $gpus =~ ^[0-9]+$ ]] || refuse "[resources] of $name: gpus-per-node = $gpus is no number"
+    for key in nodes ranks cpus; do [[ ${!key} =~ ^[1-9][0-9]*$ ]] || refuse "[resources] of $name: $key = ${!key} is not a number"; done
+    [[ $gpus =~ ^[0-9]+$ ]] || refuse "[resources] of $name: gpus-per-node = $gpus is not a number"
     if [[ $gpus -gt 0 && $ranks -gt $gpus ]]; then refuse "$name: $ranks ranks-per-node share $gpus GPUs; choose ranks-per-node <= $gpus"; fi
     check_layout "$name" $((nodes * ranks))
 }
@@ -107,7 +107,7 @@ warning_of() {
         value=300
         [[ -z $limit || $limit -ge 1200 ]] || value=$((limit / 4))
     fi
-    [[ -z $limit || $value -lt $limit ]] || refuse "$1: signal = $value s is no shorter than its time limit of $limit s: the ranks would be told to stop at once"
+    [[ -z $limit || $value -lt $limit ]] || refuse "$1: signal = $value s is not shorter than its time limit of $limit s: the ranks would be told to stop at once"
     echo "$value"
 }
 

@@ -37,7 +37,8 @@ find_program() {
         espalier=${ESPALIER:-$project/build/release/espalier}
         [[ $espalier != */* ]] || espalier=$(realpath -m "$espalier")
     fi
-    espalier=$(command -v "$espalier") || refuse "the program $espalier is not there; scripts/build makes it, or name it as [pipeline] espalier"
+    local program=$espalier
+    espalier=$(command -v "$program") || refuse "the program $program is not there; scripts/build makes it, or name it as [pipeline] espalier"
 }
 
 missing_input() {

@@ -39,8 +39,8 @@ StatePair parse_pair(const std::string& map, const std::string& word) {
     }
     const auto teacher = layer_of(parts.empty() ? "" : parts[0]),
                student = layer_of(parts.size() == 2 ? parts[1] : "");
-    ESPALIER_REQUIRE(teacher && student && word.back() != ':', "--hidden-map {}: \"{}\" is no pair; {}", map,
-                     word, known);
+    ESPALIER_REQUIRE(teacher && student && word.back() != ':', "--hidden-map {}: \"{}\" is not a pair; {}",
+                     map, word, known);
     return {{site, *teacher}, {site, *student}, normed};
 }
 

@@ -109,7 +109,8 @@ std::vector<int32_t> generate(Context& ctx, model::Transformer& model, const com
         }
         topology.world.all_reduce({&chosen, 1});
         const auto id = static_cast<int32_t>(chosen);
-        ESPALIER_REQUIRE(id >= 0, "the model's logits are no numbers after {} tokens; are its weights whole?",
+        ESPALIER_REQUIRE(id >= 0,
+                         "the model's logits are not numbers after {} tokens; are its weights damaged?",
                          narrow<int64_t>(prompt.size()) + std::ssize(out));
         if (std::find(options.stop.begin(), options.stop.end(), id) != options.stop.end()) break;
         out.push_back(id);

@@ -164,7 +164,7 @@ Architecture from_hugging_face(const json& config, const std::string& source) {
         a.head_dim = in.integer("kv_channels");
     } else {
         ESPALIER_REQUIRE(shape.query_heads > 0 && a.hidden % shape.query_heads == 0,
-                         "{}: no \"head_dim\", and \"hidden_size\" {} is no multiple of "
+                         "{}: no \"head_dim\", and \"hidden_size\" {} is not a multiple of "
                          "\"num_attention_heads\" {}; write head_dim into the file",
                          source, a.hidden, shape.query_heads);
         a.head_dim = a.hidden / shape.query_heads;
@@ -227,7 +227,8 @@ Family loadable_family(const Architecture& a) {
     ESPALIER_REQUIRE(a.window == 0, "transformers loads no Llama with biases and a sliding window");
     const int64_t below = a.hidden / l.query_heads * l.query_heads;
     fail(
-        "transformers loads no Llama with biases whose hidden size {} is no multiple of its {} query heads; "
+        "transformers loads no Llama with biases whose hidden size {} is not a multiple of its {} query "
+        "heads; "
         "the nearest that load have hidden {} or {}",
         a.hidden, l.query_heads, below, below + l.query_heads);
 }

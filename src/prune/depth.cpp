@@ -103,7 +103,7 @@ std::vector<int64_t> parse_layers(const std::string& text, int64_t depth) {
             const bool ok = !digits.empty() && digits.size() < 9 &&
                             digits.find_first_not_of("0123456789") == std::string::npos;
             ESPALIER_REQUIRE(ok,
-                             "--drop-layers {}: \"{}\" is no layer number or range; for example "
+                             "--drop-layers {}: \"{}\" is not a layer number or range; for example "
                              "--drop-layers 16-31 or 3,7,8",
                              text, part);
             return static_cast<int64_t>(std::stoll(digits));

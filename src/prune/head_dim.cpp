@@ -22,7 +22,7 @@ int64_t rotary_dim_of(const model::Architecture& a, int64_t head_dim, const std:
     fail(
         "--head-dim {}: {} turns {} of {} dims of a head by their position, in pairs; of {} dims the same "
         "part "
-        "is no even number.\n  choose --head-dim {}{}",
+        "is not an even number.\n  choose --head-dim {}{}",
         head_dim, source, a.rotary_dim, a.head_dim, head_dim, below > 0 ? fmt::format("{} or ", below) : "",
         above);
 }
