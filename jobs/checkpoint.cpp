@@ -338,9 +338,8 @@ std::optional<RunState> Checkpoints::read(const std::string& path, std::string& 
         return std::nullopt;
     } catch (const UserError& e) {
         fail(
-            "{}\n  it may be whole and is left as it is: start again once it can be read, or move it away to "
-            "go "
-            "on from the checkpoint before it",
+            "{}\n  it may be whole and is left as it is: start again once it can be read, or move it away "
+            "to go on from the checkpoint before it",
             e.what());
     }
     ESPALIER_REQUIRE(then == configuration_,
