@@ -29,13 +29,21 @@ tokens=$(($(sed -n 's/^global-batch = //p' "$config") + 0))
 case $folder in
     */distill-*)
         mkdir -p "$folder/run"
-        echo "{\"loss\": 2.0, \"steps\": $(< steps), \"tokens_per_second\": $((tokens * 8)), \"breakdown\": {\"compute\": $(< steps)}}" > "$folder/summary.json"
+        echo "{\"loss\": 2.0, \"dtype\": \"f32\", \"steps\": $(< steps), \"tokens_per_second\": $((tokens * 8)), \"breakdown\": {\"compute\": $(< steps)}}" > "$folder/summary.json"
         for ((i = 0; i < $(< steps); ++i)); do echo '{"seconds": 1.0, "loss": 2.0}'; done > "$folder/run/metrics.jsonl"
         ;;
+    */system-*) echo "{}" > "$folder/system.json" ;;
 esac
 echo 7
 END
-chmod +x programs/sbatch
+# The planner: half a second for every step.
+cat > programs/espalier << 'END'
+#!/usr/bin/env bash
+echo "$*" >> planned.log
+while [[ $1 != --summary ]]; do shift; done
+echo '{"layouts": [{"seconds": 0.5}]}' > "$2"
+END
+chmod +x programs/sbatch programs/espalier
 export PATH=$world/programs:$PATH
 cat > mine.env << 'END'
 ranks_per_node=2
@@ -46,7 +54,7 @@ END
 
 scaling() { # OPTION...
     "$project/benchmarks/scaling" --cluster "$world/mine.env" --jobs distill --model m --student s --data d --seq-len 8 --batch 4 --steps 3 \
-        --time 8 --sbatch=--account=mine --out out "$@" > said 2>&1
+        --time 8 --sbatch=--account=mine --espalier espalier --out out "$@" > said 2>&1
 }
 
 scaling --nodes 1 && echo "failed: sbatch's refusal went unseen" && failed=1
@@ -73,6 +81,14 @@ check "all four runs and the one that waits" test "$(wc -l < sbatch.log)" -eq 5
 rm sbatch.log
 check "finished runs are not submitted again" scaling --nodes 2,3
 check "finished runs are not submitted again" test ! -e sbatch.log
+
+check "nodes are measured for the planner" scaling --nodes 2,3 --system here
+check "nodes are measured once for each count" test "$(grep -c plan.sbatch sbatch.log)" -eq 2
+head -n 1 sbatch.log > first
+check "on the same nodes" says "--nodes=2 --ntasks-per-node=2" first
+check "the planner is asked about the run's own layout" says "--system $world/out/system-3/system.json --gpus 6 --global-batch 6" planned.log
+check "what it expects stands beside what was measured" says "planned 0.500 s/step" said
+check "and in the table" says "planned_seconds_a_step" out/scaling.csv
 
 code=0
 scaling --nodes 3,4 || code=$?
