@@ -89,9 +89,9 @@ result_of() {
     echo "${text:-done}|$(if [[ -n $value ]]; then printf '%.0f tokens/s' "$value"; else echo -; fi)|$(if [[ -n $wall ]]; then echo "took $(duration "$wall")"; else echo -; fi)"
 }
 
+# With what is known of the queue: nothing, under a launcher that has none.
 print_status() {
     local name state detail progress rate eta
-    read_queue
     printf '%-18s %-22s %-34s %-16s %-12s %s\n' STAGE STATE PROGRESS RATE ETA "LOG (in $run_folder/stages)"
     for name in "${stages[@]}"; do
         state=$(state_of "$name")

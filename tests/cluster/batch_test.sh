@@ -238,6 +238,9 @@ test_an_interrupt() {
     interrupt_at importance hang
     interrupt_at distill 0 0 hang # after importance and prune
     ends_with 0 "$project/scripts/pipeline" --ranks 1 --resume "$ini"
+    ends_with 0 "$project/scripts/pipeline" status "$ini"
+    [[ $(grep -c ' done ' said.txt) -eq 6 ]] || complain "not all is done: $(cat said.txt)"
+    not_called '^(s(batch|queue|cancel|control|info|run)) '
 }
 interrupt_at() {
     local stage=$1 ranks code=0 resume=("$project/scripts/pipeline" --ranks 1 --resume "$ini")

@@ -13,7 +13,7 @@ unset "${!SLURM_@}" 2> /dev/null || true
 rm -rf "$folder"
 mkdir -p "$folder/bin"
 cd "$folder"
-# An empty queue, also where Slurm is installed and no controller answers.
+# An empty queue, whatever is installed here.
 printf '#!/bin/sh\n' > bin/squeue
 chmod +x bin/squeue
 PATH=$folder/bin:$PATH
@@ -75,7 +75,8 @@ grep -q '^distill=.*afterok:$choose' said.txt || complain "distillation does not
 dry "$(with 's/^\[correct\]/[resources.distill]\nlinks = 3\n[correct]/')" > said.txt
 [[ $(grep -c '^distill=' said.txt) -eq 3 ]] || complain "three links are not three jobs"
 
-# The same file under mpirun.
+# The same file under mpirun, also where Slurm's client is installed and no controller answers.
+printf '#!/bin/sh\nexit 1\n' > bin/squeue
 local_pipeline() { "$project/scripts/pipeline" --ranks 4 "$@"; }
 local_pipeline "$world/tiny.ini" > run.txt 2>&1 || complain "scripts/pipeline failed: $(tail -n 5 run.txt)"
 [[ -e $world/runs/tiny/export/config.json ]] || complain "nothing was exported"
