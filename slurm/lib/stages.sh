@@ -179,12 +179,14 @@ list_stages() {
         {
             [[ -n ${ini[correct.lr]:-} ]] || fifth_of lr
             [[ -n ${ini[correct.min-lr]:-} ]] || fifth_of min-lr
-            inherit correct seq-len global-batch micro-batch warmup-steps recompute dtype checkpoint-every
+            inherit correct seq-len global-batch micro-batch warmup-steps recompute dtype checkpoint-every valid-every
             # A layout is one thing: whose tp is named has a pp of its own too.
             [[ -n ${ini[correct.tp]:-}${ini[correct.pp]:-}${ini[correct.virtual-stages]:-} ]] || inherit correct tp pp virtual-stages
             options_of correct
-            echo "model = $model"; echo "$train"; echo "out = $run/teacher"
-        } | add_stage correct correct train "$need_model $tokens" "$run/teacher/model.h5"
+            echo "model = $model"; echo "$train"
+            [[ -z $valid || -n ${ini[correct.valid]:-} ]] || echo "valid = $valid"
+            echo "out = $run/teacher"
+        } | add_stage correct correct train "$need_model $tokens $held" "$run/teacher/model.h5"
         teacher=$run/teacher/model.h5 need_teacher=correct
     fi
 
@@ -272,20 +274,23 @@ stops_at_checkpoint() {
 # What a stage is made from: its options but for layout and limits, its inputs from outside, and its needs' hashes. The
 # run's own place is no part of it: a folder that was moved is as done as before.
 hash_stage() {
-    local name=$1 need path
+    local name=$1 need path counted held=""
     # What the program lets a run change (configuration() in jobs/training_options.cpp).
     local limits='tp|pp|virtual-stages|teacher-tp|teacher-pp|device|share-device|micro-batch|recompute'
     limits+='|checkpoint-every|keep|log-every|log-level|valid-every|exit-after-[a-z]+'
     # settings() in jobs/search.cpp: candidates are ranked at every valid-every.
     [[ ${stage_job[$name]} != search ]] || limits='tp|pp|virtual-stages|device|micro-batch|recompute|checkpoint-every|log-level|exit-after-minutes'
+    # On held-out text a teacher is only measured: what it learned stays, whichever that is.
+    [[ ${stage_job[$name]} != train ]] || limits+='|valid' held=tokenize-valid
+    counted=$(grep -vE "^($limits) = " <<< "${stage_options[$name]}")
     {
         echo "${stage_job[$name]}"
-        grep -vE "^($limits) = " <<< "${stage_options[$name]//"$run_folder"/RUN}"
-        for need in ${stage_needs[$name]}; do echo "${stage_hash[$need]}"; done
+        echo "${counted//"$run_folder"/RUN}"
+        for need in ${stage_needs[$name]}; do [[ $need == "$held" ]] || echo "${stage_hash[$need]}"; done
         while IFS= read -r path; do
             [[ $path != "$run_folder"/* ]] || continue
             find "$path" "$path.bin" "$path.idx" -maxdepth 1 -type f -printf '%p %s %T@\n' 2> /dev/null | LC_ALL=C sort || true
-        done < <(sed -n 's/^\(from\|model\|input\|data\|valid\|tokenizer\|requests\) = "\?\(\/[^"]*\)"\?$/\2/p' <<< "${stage_options[$name]}")
+        done < <(sed -n 's/^\(from\|model\|input\|data\|valid\|tokenizer\|requests\) = "\?\(\/[^"]*\)"\?$/\2/p' <<< "$counted")
     } | sha256sum | cut -c 1-16
 }
 

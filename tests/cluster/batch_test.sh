@@ -81,6 +81,32 @@ test_a_search() {
     [[ $(calls_of 'espalier search') -eq 12 ]] || complain "a search that was done ran again"
 }
 
+test_a_corrected_teacher() {
+    new_run corrected
+    edit 's/^\[distill\]/[correct]\ntokens = 64\n&\nvalid-every = 2/'
+    mkdir tokens
+    touch tokens/{valid,other}.idx
+    ends_with 0 pipeline "$ini"
+    is_measured_on correct "$FAKE_SLURM/tokens/valid"
+    is_measured_on distill "$FAKE_SLURM/tokens/valid"
+    grep -qx 'valid-every = 2' run/stages/correct/job.ini || complain "a corrected teacher is measured at its end only"
+    run_to_end importance correct prune
+    # What it learned does not depend on that.
+    queue_is ""
+    edit 's|tokens/valid|tokens/other|'
+    ends_with 0 pipeline --resume "$ini"
+    says "correct: done"
+    is_measured_on distill "$FAKE_SLURM/tokens/other"
+    queue_is ""
+    rm run/stages/correct/done
+    edit 's|^tokens = 64|&\nvalid = /own|'
+    ends_with 0 pipeline --resume "$ini"
+    is_measured_on correct /own
+}
+is_measured_on() { # STAGE PREFIX
+    [[ $(sed -n 's/^valid = //p' "run/stages/$1/job.ini") == "$2" ]] || complain "$1: $(grep '^valid = ' "run/stages/$1/job.ini")"
+}
+
 test_deaths() {
     new_run deaths
     ends_with 0 pipeline "$ini"

@@ -80,6 +80,9 @@ printf '#!/bin/sh\nexit 1\n' > bin/squeue
 local_pipeline() { "$project/scripts/pipeline" --ranks 4 "$@"; }
 local_pipeline "$world/tiny.ini" > run.txt 2>&1 || complain "scripts/pipeline failed: $(tail -n 5 run.txt)"
 [[ -e $world/runs/tiny/export/config.json ]] || complain "nothing was exported"
+for run in teacher student; do
+    grep -q '"valid_loss"' "$world/runs/tiny/$run/metrics.jsonl" || complain "the $run was not measured on held-out text"
+done
 refuses "holds a pipeline already" local_pipeline "$world/tiny.ini"
 local_pipeline --resume "$world/tiny.ini" > run.txt 2>&1
 [[ $(grep -c ': done$' run.txt) -eq 10 ]] || complain "going on ran what was done: $(cat run.txt)"
