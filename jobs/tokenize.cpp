@@ -1,7 +1,10 @@
 // tokenize: text or JSONL -> Megatron .bin and .idx.
 #include <fmt/core.h>
 
+#include <array>
 #include <filesystem>
+#include <fstream>
+#include <string_view>
 
 #include "io/indexed_dataset.hpp"
 #include "io/publish.hpp"
@@ -45,6 +48,27 @@ int64_t bytes_of(const std::string& path) {
     return narrow<int64_t>(bytes);
 }
 
+struct Compressor {
+    std::string_view program, first_bytes;
+};
+using namespace std::string_view_literals;
+constexpr std::array compressors{Compressor{"gzip", "\x1f\x8b"sv}, Compressor{"zstd", "\x28\xb5\x2f\xfd"sv},
+                                 Compressor{"xz", "\xfd\x37zXZ\0"sv},
+                                 Compressor{"bzip2", "BZh91AY&SY"sv}};  // at its default level
+
+/// Throws UserError where the name or the first bytes of a file say that it is not to be read as it stands.
+void check_kind(const std::string& path) {
+    ESPALIER_REQUIRE(!path.ends_with(".json"),
+                     "{}: a .json file could be lines, a list or a text; name it .jsonl if each line is an "
+                     "object, or .txt if all of it is one text (`jq -c '.[]'` makes lines of a list)",
+                     path);
+    std::array<char, 10> head{};
+    std::ifstream(path, std::ios::binary).read(head.data(), std::ssize(head));
+    for (const auto& [program, first_bytes] : compressors)
+        ESPALIER_REQUIRE(!std::string_view(head.data(), head.size()).starts_with(first_bytes),
+                         "{}: compressed; unpack it first: {} -dk {}", path, program, path);
+}
+
 void check_prefix(const std::string& prefix) {
     const auto name = std::filesystem::path(prefix).filename();
     ESPALIER_REQUIRE(!name.empty() && name != "." && name != "..",
@@ -59,7 +83,10 @@ void tokenize_all(Session& session, const TokenizeOptions& o) {
                      "of the tokenizer_config.json beside it",
                      o.tokenizer);
     int64_t total = 0, done = 0;
-    for (const auto& path : o.input) total += bytes_of(path);
+    for (const auto& path : o.input) {
+        total += bytes_of(path);
+        check_kind(path);
+    }
     io::IndexedDatasetWriter writer(o.out, tokenizer.vocab_size(), session.common().force);
     Progress progress(session, "tokenize", static_cast<double>(total), "bytes");
     const auto add = [&](const std::string& text, const std::string& where) {
@@ -95,7 +122,8 @@ int tokenize(const std::vector<std::string>& arguments, comm::Mpi&) {
     const auto declare = [&](Options& options) {
         options.required("tokenizer", o.tokenizer,
                          "tokenizer.json, tokenizer.model, .gguf, M.h5, or a folder");
-        options.required("input", o.input, "FILE...: each is one document, a .jsonl one of each line");
+        options.required("input", o.input,
+                         "FILE...: each is one document, a .jsonl one of each line; not compressed");
         options.required("out", o.out, "PREFIX of .bin and .idx");
         options.add("json-key", o.json_key, "where a line of JSONL keeps its text");
         options.add("append-eod", o.append_eod,

@@ -76,6 +76,24 @@ TEST_F(Tokenize, SaysWhatIsWrongWithALine) {
     expect_refused({}, {"lines.jsonl, line 1", "expected a JSON object"});
 }
 
+TEST_F(Tokenize, SaysHowToUnpackCompressedText) {
+    using namespace std::string_literals;
+    for (const auto& [program, bytes] :
+         {std::pair{"gzip"s, "\x1f\x8b\x08"s}, std::pair{"zstd"s, "\x28\xb5\x2f\xfd\x04"s},
+          std::pair{"xz"s, "\xfd\x37\x7a\x58\x5a\0\0"s}, std::pair{"bzip2"s, "BZh91AY&SY\xc1"s}}) {
+        write("lines.jsonl", bytes);
+        expect_refused({}, {program + " -dk " + path("lines.jsonl")});
+    }
+    EXPECT_FALSE(std::filesystem::exists(path("tokens.idx")));
+}
+
+TEST_F(Tokenize, DoesNotGuessWhatJsonIs) {
+    write("lines.jsonl", R"({"text": "in"})");
+    write("list.json", R"([{"text": "in"}])");
+
+    expect_refused({"--input", path("list.json")}, {"list.json", ".jsonl", ".txt"});
+}
+
 TEST_F(Tokenize, WantsANameForItsFiles) {
     write("lines.jsonl", R"({"text": "in"})");
     std::filesystem::create_directory(path("folder"));
