@@ -146,7 +146,7 @@ int inspect(const std::vector<std::string>& arguments, comm::Mpi&) {
         finish_printing();
         return exit_code::done;
     };
-    return run_job("inspect", arguments, declare, body, "path");
+    return run_job("inspect", arguments, declare, body, {"path", "PATH"});
 }
 
 }  // namespace espalier::jobs

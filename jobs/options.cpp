@@ -58,7 +58,7 @@ std::string text_of(const nlohmann::ordered_json& value) {
 
 }  // namespace
 
-Options::Options(std::string job, CommonOptions& common, std::string positional)
+Options::Options(std::string job, CommonOptions& common, Positional positional)
     : job_(std::move(job)), positional_(std::move(positional)) {
     common_.add_options()("help", "what this job does and its options");
     common_.add_options()("version", "print the program's version");
@@ -91,7 +91,7 @@ bool Options::parse(const std::vector<std::string>& arguments, bool root) {
     po::options_description all;
     all.add(own_).add(common_);
     po::positional_options_description positional;
-    if (!positional_.empty()) positional.add(positional_.c_str(), -1);
+    if (!positional_.option.empty()) positional.add(positional_.option.c_str(), -1);
     try {
         const auto style = po::command_line_style::unix_style & ~po::command_line_style::allow_guessing;
         po::store(po::command_line_parser(arguments).options(all).positional(positional).style(style).run(),
@@ -156,7 +156,9 @@ void Options::check_empty(const po::options_description& all) const {
 std::string Options::help() const {
     std::ostringstream out;
     const Job* job = find_job(job_);
-    out << "espalier " << job_ << ": " << job->summary << "\n\n" << own_ << "\n" << common_;
+    out << "espalier " << job_ << ": " << job->summary << "\n\nusage: espalier " << job_ << " [options]";
+    if (!positional_.words.empty()) out << " " << positional_.words;
+    out << "\n\n" << own_ << "\n" << common_;
     return out.str();
 }
 

@@ -31,10 +31,15 @@ struct CommonOptions {
     std::string summary;
 };
 
+/// Words without dashes: the option that all of them go to, and what the usage calls them. Empty: none are
+/// allowed.
+struct Positional {
+    std::string option, words;
+};
+
 class Options {
 public:
-    /// `positional` is the option that words without dashes go to, all of them; empty: none are allowed.
-    Options(std::string job, CommonOptions& common, std::string positional = "");
+    Options(std::string job, CommonOptions& common, Positional positional = {});
 
     /// The job's own: what `value` holds is its default. A list takes all words that follow, a bool is a
     /// switch.
@@ -84,8 +89,11 @@ private:
     void read_config_file(const std::string& path, const po::options_description& all);
     void check_empty(const po::options_description& all) const;
 
-    std::string job_, positional_;
-    po::options_description common_{"Common options"}, own_{"Options"};
+    std::string job_;
+    Positional positional_;
+    po::options_description own_{"Options"};
+    po::options_description common_{
+        "Common options (every job takes them; device, dtype and layout matter where a model runs)"};
     po::variables_map values_;
     std::string config_file_;
     std::set<std::string> open_;

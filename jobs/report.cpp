@@ -32,7 +32,7 @@ int report(const std::vector<std::string>& arguments, comm::Mpi&) {
         session.log().result("{}: {} runs", out, runs.size());
         return exit_code::done;
     };
-    return run_job("report", arguments, declare, body, "runs");
+    return run_job("report", arguments, declare, body, {"runs", "RUNDIR..."});
 }
 
 }  // namespace espalier::jobs

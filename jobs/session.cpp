@@ -214,7 +214,7 @@ void Session::finish() {
 
 int run_job(const std::string& job, const std::vector<std::string>& arguments,
             const std::function<void(Options&)>& declare,
-            const std::function<int(Session&, const Options&)>& body, const std::string& positional) {
+            const std::function<int(Session&, const Options&)>& body, const Positional& positional) {
     CommonOptions common;
     Options options(job, common, positional);
     declare(options);

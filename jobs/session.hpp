@@ -60,7 +60,7 @@ private:
 /// frame of all jobs: `declare` adds the job's options.
 int run_job(const std::string& job, const std::vector<std::string>& arguments,
             const std::function<void(Options&)>& declare,
-            const std::function<int(Session&, const Options&)>& body, const std::string& positional = "");
+            const std::function<int(Session&, const Options&)>& body, const Positional& positional = {});
 
 /// Whether a file is what a job wrote for --summary.
 bool is_summary(const std::string& path);

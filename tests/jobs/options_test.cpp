@@ -83,6 +83,16 @@ TEST_F(OptionsFile, ReadsBackWhateverAnOptionMayBe) {
     }
 }
 
+TEST(OptionsHelp, BeginsWithHowTheJobIsCalled) {
+    CommonOptions common;
+
+    const auto without_words = Options("evaluate", common).help();
+    const auto with_words = Options("report", common, {"runs", "RUNDIR..."}).help();
+
+    EXPECT_THAT(without_words, HasSubstr("\n\nusage: espalier evaluate [options]\n\n"));
+    EXPECT_THAT(with_words, HasSubstr("\n\nusage: espalier report [options] RUNDIR...\n\n"));
+}
+
 TEST_F(OptionsFile, ChoicesThatWereLeftOpenStayOpen) {
     write("model = m\ndata = d\n");
 
