@@ -131,15 +131,6 @@ Tensor Layer::forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, c
     Tensor act = ctx.empty({T, ffn_}, dtype);
     activate(ctx, activation_, u, act);
     if (extras.observer) extras.observer->neurons(ctx, index_, tokens, u, act);
-    // 13 partial [T, H]
-    partial = ctx.empty({T, H}, dtype);
-    matmul(ctx, act, w_.down, adds_output_bias() ? w_.down_bias : none, partial);
-    // 14 out [Tl, H]
-    Tensor out = tensor_.reduce_scatter(ctx, partial);
-    // 15 out = h + mlp
-    add(ctx, h, out, out);
-    if (extras.observer) extras.observer->block(ctx, index_, tokens, x, out);
-
     if (extras.saved) {
         *extras.saved = {.x = x,
                          .attention_stats = attention_stats,
@@ -153,6 +144,15 @@ Tensor Layer::forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, c
                          .mlp_input = extras.keep_cheap ? b : none,
                          .mlp_activated = extras.keep_cheap ? act : none};
     }
+    if (!extras.output) return {};
+    // 13 partial [T, H]
+    partial = ctx.empty({T, H}, dtype);
+    matmul(ctx, act, w_.down, adds_output_bias() ? w_.down_bias : none, partial);
+    // 14 out [Tl, H]
+    Tensor out = tensor_.reduce_scatter(ctx, partial);
+    // 15 out = h + mlp
+    add(ctx, h, out, out);
+    if (extras.observer) extras.observer->block(ctx, index_, tokens, x, out);
     return out;
 }
 

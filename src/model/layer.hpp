@@ -94,6 +94,7 @@ struct CacheUse {
 struct ForwardExtras {
     SavedLayer* saved = nullptr;
     bool keep_cheap = false;  ///< whether saved also gets what is cheap to compute again
+    bool output = true;       ///< whether there is to be a result: without, the pass ends with what it saves
     Observer* observer = nullptr;
     const CacheUse* cache = nullptr;
 };
@@ -104,7 +105,7 @@ public:
     Layer(const Architecture& a, int64_t index, TensorPart part, const ParameterSet& set,
           const Tensor& gradients, comm::Communicator tensor);
 
-    /// x [Tl, H] -> [Tl, H]
+    /// x [Tl, H] -> [Tl, H], or empty where extras want no output. Collective over the tensor parallel ranks.
     Tensor forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, const RotaryTable& rotary,
                    const ForwardExtras& extras) const;
     /// d_out [Tl, H], whose elements it may change -> dx [Tl, H]; every weight's gradient +=.

@@ -128,7 +128,8 @@ Tensor Transformer::backward(Context& ctx, Tensor d_out, const TokenBatch& token
     for (int64_t i = run.end; i-- > run.begin;) {
         SavedLayer kept = std::move(saved.layers[static_cast<size_t>(i - run.begin)]);
         if (saved.recompute == Recompute::full)
-            forward_layer(ctx, i, Tensor(kept.x), tokens, {.saved = &kept, .keep_cheap = true});
+            forward_layer(ctx, i, Tensor(kept.x), tokens,
+                          {.saved = &kept, .keep_cheap = true, .output = false});
         if (injector) injector->residual(ctx, i, d_out);
         d_out = layers_[slot_of(i)].backward(ctx, d_out, tokens, table, kept, injector);
     }
