@@ -53,6 +53,7 @@ Practice megatron() {
     Practice p;
     p.stages = Practice::Stages::even;
     p.selective = Practice::Selective::attention;
+    p.full = Practice::Full::whole_layer;
     p.head = Practice::Head::whole;
     p.order = Practice::Order::tp_dp_pp;
     return p;

@@ -12,8 +12,8 @@ namespace {
 
 /// Kernels of a layer's forward pass: two norms, four products with biases, rotation, attention, activation,
 /// two residual sums, and what frameworks put around them; backward starts twice as many. Only their product
-/// with launch_seconds counts.
-constexpr double launches_forward = 24, launches_backward = 48;
+/// with launch_seconds counts. A layer's output: product, bias, residual sum.
+constexpr double launches_forward = 24, launches_backward = 48, launches_output = 3;
 
 /// Bytes that materialised attention moves for each of its s^2 probabilities: products write and read them,
 /// mask and softmax read and write, dropout reads, writes and keeps a mask.
@@ -34,6 +34,9 @@ struct Compute::Parts {
     double elementwise;  // norms, residuals, activation, rotation, seconds
     double cheap;        // norms and activation alone, seconds
     double collective;   // one gather and one scatter of [tokens, hidden], seconds
+    Seconds output;      // of all these, what makes the layer's output: a product, a scatter, a residual sum
+
+    Seconds sum() const { return {products + attention + softmax + elementwise, 2 * collective}; }
 };
 
 model::LayerShape local_shape(const model::Architecture& a, int64_t index, int64_t tp) {
@@ -82,6 +85,7 @@ Compute::Parts Compute::parts(const model::Architecture& a, int64_t index) const
     p.elementwise =
         traffic(local_tokens_ * residual_stream + element_ * tokens_ * ((gates + 1) * ffn + 2 * (q + kv)));
     p.collective = all_reduce_seconds(tensor_, layout_.tp, element_ * tokens_ * h);
+    p.output = {matmul(tokens_, h, ffn) + traffic(local_tokens_ * element_ * 3 * h), p.collective / 2};
     return p;
 }
 
@@ -92,8 +96,7 @@ Seconds Compute::bounded_by_launches(Seconds s, double launches) const {
 }
 
 Seconds Compute::forward(const Parts& p) const {
-    return bounded_by_launches({p.products + p.attention + p.softmax + p.elementwise, 2 * p.collective},
-                               launches_forward);
+    return bounded_by_launches(p.sum(), launches_forward);
 }
 
 Seconds Compute::forward_layer(const model::Architecture& a, int64_t index) const {
@@ -111,12 +114,19 @@ Passes Compute::layer(const model::Architecture& a, int64_t index) const {
         {2 * p.products + (fused ? 2.5 : 2) * p.attention + 2 * p.softmax + 2 * p.elementwise,
          2 * p.collective},
         launches_backward);
-    if (layout_.recompute == Recomputation::full) out.backward += out.forward;
-    if (layout_.recompute == Recomputation::selective) out.backward += again(p);
+    if (layout_.recompute == Recomputation::full) out.backward += full_again(p);
+    if (layout_.recompute == Recomputation::selective) out.backward += selective_again(p);
     return out;
 }
 
-Seconds Compute::again(const Parts& p) const {
+Seconds Compute::full_again(const Parts& p) const {
+    if (step_.practice.full == Practice::Full::whole_layer) return forward(p);
+    const Seconds all = p.sum();
+    return bounded_by_launches({all.compute - p.output.compute, all.tensor - p.output.tensor},
+                               launches_forward - launches_output);
+}
+
+Seconds Compute::selective_again(const Parts& p) const {
     // Two gathers of norms' outputs are what one all-reduce takes.
     if (step_.practice.selective == Practice::Selective::norms_and_activations)
         return {p.cheap, p.collective};

@@ -52,7 +52,8 @@ private:
     struct Parts;  // of a layer's forward pass
     Parts parts(const model::Architecture& a, int64_t index) const;
     Seconds forward(const Parts& p) const;
-    Seconds again(const Parts& p) const;  // of selective recomputation
+    Seconds selective_again(const Parts& p) const;
+    Seconds full_again(const Parts& p) const;
     Seconds bounded_by_launches(Seconds s, double launches) const;
     double head_product(const model::Architecture& a) const;
 

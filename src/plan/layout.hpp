@@ -40,6 +40,8 @@ struct Practice {
     enum class Stages { balanced, even };  ///< by the products of layers and head, or by the number of layers
     /// What selective recomputation computes again. Outputs of split norms are gathered again too.
     enum class Selective { norms_and_activations, attention };
+    /// What full recomputation computes again: what backward reads, or the layer's output too.
+    enum class Full { what_is_read, whole_layer };
     enum class Norms { split_tokens, every_rank };  ///< sequence parallelism or not
     enum class Head { blocks, whole };              ///< when logits exist
     enum class State { sharded, replicated };       ///< ZeRO-1 or not
@@ -49,6 +51,7 @@ struct Practice {
     Attention attention = Attention::fused;
     Stages stages = Stages::balanced;
     Selective selective = Selective::norms_and_activations;
+    Full full = Full::what_is_read;
     Norms norms = Norms::split_tokens;
     Head head = Head::blocks;
     State state = State::sharded;
