@@ -89,7 +89,7 @@ Work training_step(const Setup& s, model::Transformer* teacher, model::Transform
     return [=, &s, &student] {
         fill(s.ctx, 0.0f, student.gradients());
         state->objective.reset();
-        const auto loss = [&](const train::MicroBatch& b, int64_t, const Tensor& hidden, const Tensor& from) {
+        const auto loss = [&](const train::MicroBatch& b, const Tensor& hidden, const Tensor& from) {
             return state->objective.backward(
                 s.ctx, student, hidden, teacher ? distill::live_teacher(*teacher, from) : distill::Teacher{},
                 b.labels, 1.0 / s.tokens());

@@ -96,8 +96,7 @@ TeacherSide::Correction::Correction(Session& session, const TrainingOptions& o, 
                train::stages_of(routes, teacher.architecture(), session.topology().layout.pp,
                                 session.common().virtual_stages)),
       recorder(teacher, routes, exchange),
-      pipeline(session.topology(), teacher, nullptr,
-               {model::recompute_from_string(o.recompute, "--recompute"), false},
+      pipeline(session.topology(), teacher, nullptr, model::recompute_from_string(o.recompute, "--recompute"),
                routes.empty() ? nullptr : &recorder) {}
 
 std::vector<train::StateRoute> TeacherSide::routes(const distill::StateTerms& states) const {
@@ -186,7 +185,7 @@ void TeacherSide::begin_step(Context& ctx, const ReadMicroBatches& read, double 
     c.recorder.begin_step(split_evenly(std::ssize(tokens_of), grid.layout.dp, grid.data.rank()).begin);
     const auto batches = read(grid);
     c.pipeline.step(ctx, batches, {},
-                    [&](const train::MicroBatch& batch, int64_t, const Tensor& hidden, const Tensor&) {
+                    [&](const train::MicroBatch& batch, const Tensor& hidden, const Tensor&) {
                         c.hidden.push_back(hidden);
                         return c.objective.backward(ctx, *model_, hidden, {}, batch.labels, 1.0 / tokens);
                     });

@@ -62,8 +62,7 @@ public:
             states_ = std::make_unique<StateSide>(session, o, states, *student_file_, *student_, *teacher_);
         pipeline_ = std::make_unique<train::Pipeline>(
             topology_, *student_, teacher_->in_pipeline(),
-            train::PipelineOptions{model::recompute_from_string(o.recompute, "--recompute")},
-            states_ ? &states_->loss() : nullptr);
+            model::recompute_from_string(o.recompute, "--recompute"), states_ ? &states_->loss() : nullptr);
         optimizer_ =
             std::make_unique<train::Optimizer>(ctx_, *student_, optimizer_options(o), topology_.data);
         std::vector<Trained> all{trained("", *student_, *optimizer_)};
@@ -191,7 +190,7 @@ private:
             ctx_, [&](const comm::Topology& grid) { return data_->read(step, grid); }, scored);
         pipeline_->step(
             ctx_, now, data_->ahead(),
-            [&](const train::MicroBatch& batch, int64_t, const Tensor& hidden, const Tensor& teacher_hidden) {
+            [&](const train::MicroBatch& batch, const Tensor& hidden, const Tensor& teacher_hidden) {
                 return loss(batch, hidden, teacher_hidden, 1.0 / scored);
             });
         train::synchronise_gradients(ctx_, *student_, topology_, optimizer_->shards());

@@ -10,14 +10,14 @@ using comm::state_sum_tag;
 using comm::state_weight_tag;
 
 Pipeline::Pipeline(const comm::Topology& topology, model::Transformer& model, model::Transformer* teacher,
-                   PipelineOptions options, model::StateHooks* states)
+                   model::Recompute recompute, model::StateHooks* states)
     : topology_(topology),
       model_(model),
-      options_(options),
+      recompute_(recompute),
       states_(states),
       shape_(model::pipeline_shape(topology, model)) {
     in_flight_.resize(static_cast<size_t>(shape_.virtual_stages));
-    if (teacher) teacher_.emplace(topology, shape_, *teacher, options.teacher_ahead, states);
+    if (teacher) teacher_.emplace(topology, shape_, *teacher, states);
 }
 
 void Pipeline::wait(Context& ctx, comm::Request& message) {
@@ -44,10 +44,9 @@ double Pipeline::receive_number(Context& ctx, int from, int tag) const {
     return *message.data<double>();
 }
 
-void Pipeline::forward(Context& ctx, const MicroBatch& batch, int64_t index, int virtual_stage,
-                       const LossFunction& loss) {
+void Pipeline::forward(Context& ctx, const MicroBatch& batch, int virtual_stage, const LossFunction& loss) {
     InFlight& flight = in_flight_[virtual_stage].emplace_back();
-    flight.saved.recompute = options_.recompute;
+    flight.saved.recompute = recompute_;
     Tensor x;
     double states_sum = 0;  // of the virtual stages so far
     if (shape_.is_first(virtual_stage)) {
@@ -71,7 +70,7 @@ void Pipeline::forward(Context& ctx, const MicroBatch& batch, int64_t index, int
     }
     const Tensor teacher_hidden = teacher_ ? teacher_->take_hidden() : Tensor();
     const Tensor hidden = model_.final_hidden(ctx, x, batch.tokens, &flight.saved, observer);
-    flight.d_hidden = loss(batch, index, hidden, teacher_hidden);
+    flight.d_hidden = loss(batch, hidden, teacher_hidden);
     if (states_) {
         states_sum += flight.states->sum(ctx);
         topology_.tensor.all_reduce({&states_sum, 1});
@@ -110,7 +109,7 @@ void Pipeline::step(Context& ctx, std::span<const MicroBatch> now, std::span<con
     for (const auto& [work, pass] : pipeline_schedule(shape_, narrow<int64_t>(now.size()))) {
         const MicroBatch& batch = now[pass.micro_batch];
         if (work == Work::forward) {
-            forward(ctx, batch, pass.micro_batch, pass.virtual_stage, loss);
+            forward(ctx, batch, pass.virtual_stage, loss);
         } else {
             backward(ctx, batch, pass.virtual_stage);
         }

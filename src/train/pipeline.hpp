@@ -17,31 +17,24 @@
 
 namespace espalier::train {
 
-/// On the last stage: from the hidden states of student and teacher [T, H] of micro-batch `index` of the step
-/// (the teacher's empty where the pipeline has none), adds to the head's gradient and gives d_hidden [T, H],
-/// this rank's part of the sum over tensor parallel ranks.
-using LossFunction =
-    std::function<Tensor(const MicroBatch&, int64_t index, const Tensor& student, const Tensor& teacher)>;
+/// On the last stage: from a micro-batch's hidden states of student and teacher [T, H] (the teacher's empty
+/// where the pipeline has none), adds to the head's gradient and gives d_hidden [T, H], this rank's part of
+/// the sum over tensor parallel ranks.
+using LossFunction = std::function<Tensor(const MicroBatch&, const Tensor& student, const Tensor& teacher)>;
 
 /// Messages whose memory a stage may hold at a time.
 constexpr int64_t most_messages = 6;
-
-struct PipelineOptions {
-    model::Recompute recompute = model::Recompute::selective;
-    /// A teacher that does not change between steps may work on the next one's micro-batches.
-    bool teacher_ahead = true;
-};
 
 /// Lives as long as the run: a teacher's forward passes cross the border between steps. Which stage finds
 /// time for which of them may differ from run to run; results do not. On a device, where stages do not know
 /// when they would wait, each does the teacher's pass of a micro-batch just before the student's.
 class Pipeline {
 public:
-    /// The teacher, when there is one, lives on the same grid with as many virtual stages, and runs forward
-    /// only. `states`, where given, is a loss on states on the way: it sees both models' passes. All outlive
-    /// this.
+    /// The teacher, when there is one, lives on the same grid with as many virtual stages, runs forward only
+    /// and does not change. `states`, where given, is a loss on states on the way: it sees both models'
+    /// passes. All outlive this.
     Pipeline(const comm::Topology& topology, model::Transformer& model, model::Transformer* teacher,
-             PipelineOptions options = {}, model::StateHooks* states = nullptr);
+             model::Recompute recompute = model::Recompute::selective, model::StateHooks* states = nullptr);
 
     /// model.gradients() += the gradient of this replica's micro-batches of a step. `next`: those of the step
     /// that follows, empty in a last step; they stay where they are until that step.
@@ -58,8 +51,7 @@ private:
         std::unique_ptr<model::StatePass> states;
         double weight = 0;  // of their gradient; last stage
     };
-    void forward(Context& ctx, const MicroBatch& batch, int64_t index, int virtual_stage,
-                 const LossFunction& loss);
+    void forward(Context& ctx, const MicroBatch& batch, int virtual_stage, const LossFunction& loss);
     void backward(Context& ctx, const MicroBatch& batch, int virtual_stage);
     /// Waits; a teacher works meanwhile.
     void wait(Context& ctx, comm::Request& message);
@@ -70,7 +62,7 @@ private:
 
     const comm::Topology& topology_;
     model::Transformer& model_;
-    PipelineOptions options_;
+    model::Recompute recompute_;
     model::StateHooks* states_;
     model::PipelineShape shape_;
     std::optional<TeacherPasses> teacher_;

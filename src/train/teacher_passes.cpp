@@ -9,8 +9,8 @@ namespace espalier::train {
 using comm::teacher_activation_tag;
 
 TeacherPasses::TeacherPasses(const comm::Topology& topology, const model::PipelineShape& shape,
-                             model::Transformer& teacher, bool may_run_ahead, model::StateHooks* states)
-    : topology_(topology), shape_(shape), teacher_(teacher), may_run_ahead_(may_run_ahead), states_(states) {}
+                             model::Transformer& teacher, model::StateHooks* states)
+    : topology_(topology), shape_(shape), teacher_(teacher), states_(states) {}
 
 void TeacherPasses::begin_step(std::span<const MicroBatch> now, std::span<const MicroBatch> next) {
     now_ = now;
@@ -34,7 +34,7 @@ bool TeacherPasses::may_teach() const {
     const auto most = static_cast<size_t>(most_taught_ahead(shape_.stages));
     if (shape_.stages == 1 || taught_ - asked_for_ >= most) return false;
     const size_t total = passes_.size();
-    return taught_ < total || (may_run_ahead_ && next_.size() == now_.size() && taught_ < 2 * total);
+    return taught_ < total || (next_.size() == now_.size() && taught_ < 2 * total);
 }
 
 void TeacherPasses::expect_input(Context& ctx) {

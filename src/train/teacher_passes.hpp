@@ -26,10 +26,9 @@ constexpr int64_t most_taught_ahead(int stages) {
 /// step's.
 class TeacherPasses {
 public:
-    /// `states`, where given, sees the passes. `may_run_ahead`: the teacher does not change between steps, so
-    /// it may work on the next one's micro-batches. All but `shape` outlive this.
+    /// `states`, where given, sees the passes. All but `shape` outlive this.
     TeacherPasses(const comm::Topology& topology, const model::PipelineShape& shape,
-                  model::Transformer& teacher, bool may_run_ahead, model::StateHooks* states);
+                  model::Transformer& teacher, model::StateHooks* states);
 
     /// `now` and `next` stay where they are until the end of their step; `next` is empty in a last step.
     void begin_step(std::span<const MicroBatch> now, std::span<const MicroBatch> next);
@@ -61,7 +60,6 @@ private:
     const comm::Topology& topology_;
     model::PipelineShape shape_;
     model::Transformer& teacher_;
-    bool may_run_ahead_;
     model::StateHooks* states_;
 
     std::span<const MicroBatch> now_, next_;

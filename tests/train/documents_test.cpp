@@ -92,9 +92,9 @@ Result step(Context& ctx, const model::Architecture& a, const comm::Topology& to
     states.begin_step(1.0 / tokens);
     distill::Objective objective(distill::parse_loss_terms("kl=1,ce=0.3", 1.5));
 
-    Pipeline(topology, student, &teacher, {.recompute = recompute}, &states)
+    Pipeline(topology, student, &teacher, recompute, &states)
         .step(ctx, mine, {},
-              [&](const MicroBatch& batch, int64_t, const Tensor& hidden, const Tensor& teacher_hidden) {
+              [&](const MicroBatch& batch, const Tensor& hidden, const Tensor& teacher_hidden) {
                   return objective.backward(ctx, student, hidden,
                                             distill::live_teacher(teacher, teacher_hidden), batch.labels,
                                             1.0 / tokens);

@@ -31,13 +31,12 @@ struct OneBatch {
         objective.forward(ctx, model, model.final_hidden(ctx, x, batch.tokens), {}, batch.labels);
         return objective.sums(ctx).label / static_cast<double>(2 * seq);
     }
-    void backward(model::Recompute recompute = model::Recompute::selective) {
+    void backward() {
         distill::Objective objective(distill::parse_loss_terms("ce", 1));
-        Pipeline(topology, model, nullptr, {.recompute = recompute})
-            .step(ctx, {&batch, 1}, {},
-                  [&](const MicroBatch& b, int64_t, const Tensor& hidden, const Tensor&) {
-                      return objective.backward(ctx, model, hidden, {}, b.labels, 1.0 / (2 * seq));
-                  });
+        Pipeline(topology, model, nullptr)
+            .step(ctx, {&batch, 1}, {}, [&](const MicroBatch& b, const Tensor& hidden, const Tensor&) {
+                return objective.backward(ctx, model, hidden, {}, b.labels, 1.0 / (2 * seq));
+            });
     }
 
     Context ctx{{Device::cpu, 1}};
@@ -103,9 +102,9 @@ struct OneDistilledBatch {
     double backward() {
         distill::Objective objective(distill::parse_loss_terms("kl=1,ce=0.5", 1.5));
         states.begin_step(1.0 / (2 * seq));
-        Pipeline(one.topology, one.model, &teacher, {}, &states)
+        Pipeline(one.topology, one.model, &teacher, model::Recompute::selective, &states)
             .step(one.ctx, {&one.batch, 1}, {},
-                  [&](const MicroBatch& b, int64_t, const Tensor& hidden, const Tensor& teacher_hidden) {
+                  [&](const MicroBatch& b, const Tensor& hidden, const Tensor& teacher_hidden) {
                       const Tensor d = objective.backward(one.ctx, one.model, hidden,
                                                           distill::live_teacher(teacher, teacher_hidden),
                                                           b.labels, 1.0 / (2 * seq));

@@ -54,13 +54,13 @@ Result step(Context& ctx, const model::Architecture& a, const comm::Topology& to
     test::randomise(teacher, 2);
     distill::Objective objective(distill::parse_loss_terms("kl=1,ce=0.3", 1.5));
     const auto first = read_step(ctx, a, topology, 1), second = read_step(ctx, a, topology, 2);
-    const LossFunction loss = [&](const MicroBatch& batch, int64_t, const Tensor& hidden,
+    const LossFunction loss = [&](const MicroBatch& batch, const Tensor& hidden,
                                   const Tensor& teacher_hidden) {
         return objective.backward(ctx, *out.student, hidden, distill::live_teacher(teacher, teacher_hidden),
                                   batch.labels, 1.0 / (micro_batches * batch_size * seq));
     };
     Optimizer optimizer(ctx, *out.student, {}, topology.data);
-    Pipeline pipeline(topology, *out.student, &teacher, {.recompute = recompute});
+    Pipeline pipeline(topology, *out.student, &teacher, recompute);
 
     pipeline.step(ctx, first, second, loss);
     objective.reset();

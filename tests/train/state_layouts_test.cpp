@@ -107,7 +107,7 @@ Result step(Context& ctx, const Setting& setting, const Grids& grids) {
     if (teacher.grid)
         states.take_from([&](Context& c, size_t pair) { return teacher.grid->next_state(c, pair); });
     distill::Objective objective(distill::parse_loss_terms("kl=1,ce=0.3", 1.5));
-    const LossFunction loss = [&](const MicroBatch& batch, int64_t, const Tensor& hidden,
+    const LossFunction loss = [&](const MicroBatch& batch, const Tensor& hidden,
                                   const Tensor& teacher_hidden) {
         const double before = objective.sums(ctx).divergence;
         const Tensor d_hidden = objective.backward(ctx, student, hidden, teacher.of(ctx, teacher_hidden),
@@ -115,8 +115,8 @@ Result step(Context& ctx, const Setting& setting, const Grids& grids) {
         states.balance_with(objective.sums(ctx).divergence - before);
         return d_hidden;
     };
-    Pipeline pipeline(topology, student, teacher.grid ? nullptr : teacher.whole.get(),
-                      {.recompute = grids.recompute}, &states);
+    Pipeline pipeline(topology, student, teacher.grid ? nullptr : teacher.whole.get(), grids.recompute,
+                      &states);
     const std::vector<int64_t> tokens_of(micro_batches, batch_size * seq);
 
     for (const int64_t number : {1, 2}) {

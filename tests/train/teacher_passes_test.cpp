@@ -39,7 +39,7 @@ void expect_no_message_left(int tp, int virtual_stages, int64_t begun) {
     model::Transformer teacher(ctx, a, topology, DType::f32, model::Gradients::none, virtual_stages);
     test::randomise(teacher, 2);
     const auto batches = read_step(ctx, a);
-    TeacherPasses passes(topology, model::pipeline_shape(topology, teacher), teacher, true, nullptr);
+    TeacherPasses passes(topology, model::pipeline_shape(topology, teacher), teacher, nullptr);
     passes.begin_step(batches, {});
     for (int64_t pass = 0; pass < begun; ++pass) passes.keep_ahead(ctx);
 

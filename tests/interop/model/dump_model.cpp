@@ -39,7 +39,7 @@ int main(int argc, char** argv) {
     const comm::Topology serial;
     train::Pipeline(serial, model, nullptr)
         .step(ctx, {&micro_batch, 1}, {},
-              [&](const train::MicroBatch& b, int64_t, const Tensor& hidden, const Tensor&) {
+              [&](const train::MicroBatch& b, const Tensor& hidden, const Tensor&) {
                   logits = model::logits(ctx, model, hidden);
                   return objective.backward(ctx, model, hidden, {}, b.labels,
                                             1.0 / static_cast<double>(batch * seq));

@@ -48,9 +48,9 @@ int main(int argc, char** argv) {
                               s.hidden == t.hidden ? nullptr : &projection);
     states.begin_step(1 / tokens);
     distill::Objective objective(distill::parse_loss_terms("kl=1,ce=0.3", 1.5));
-    train::Pipeline(serial, student, &teacher, {}, &states)
+    train::Pipeline(serial, student, &teacher, model::Recompute::selective, &states)
         .step(ctx, {&micro_batch, 1}, {},
-              [&](const train::MicroBatch& b, int64_t, const Tensor& hidden, const Tensor& teacher_hidden) {
+              [&](const train::MicroBatch& b, const Tensor& hidden, const Tensor& teacher_hidden) {
                   const Tensor d =
                       objective.backward(ctx, student, hidden, distill::live_teacher(teacher, teacher_hidden),
                                          b.labels, 1 / tokens);
