@@ -127,19 +127,12 @@ Tensor Objective::gradient(Context& ctx, const Transformer& student, Block& bloc
     return d_logits;
 }
 
-namespace {
-
-std::vector<Range> blocks_of(const Context& ctx, const Transformer& student, const Tensor& hidden) {
-    return model::logit_blocks(student.architecture(), ctx.device(), student.tensor().size(), hidden.dim(0));
-}
-
-}  // namespace
-
 Tensor Objective::backward(Context& ctx, const Transformer& student, const Tensor& student_hidden,
                            const Teacher& teacher, const Tensor& labels, double token_weight) {
     Tensor d_hidden = ctx.empty(student_hidden.shape(), student_hidden.dtype());
     Tensor head_gradient = student.head_gradient();
-    for (const Range part : blocks_of(ctx, student, student_hidden)) {
+    for (const Range part : model::logit_blocks(student.architecture(), ctx.device(), student.tensor().size(),
+                                                student_hidden.dim(0))) {
         const int64_t begin = part.begin, rows = part.size();
         const Tensor hidden = student_hidden.rows(begin, rows), label = labels.rows(begin, rows);
         Block block = measure(ctx, student, hidden, label,
@@ -150,15 +143,6 @@ Tensor Objective::backward(Context& ctx, const Transformer& student, const Tenso
         matmul_backward_weight(ctx, d_logits, hidden, head_gradient);   // d head +=
     }
     return d_hidden;
-}
-
-void Objective::forward(Context& ctx, const Transformer& student, const Tensor& student_hidden,
-                        const Teacher& teacher, const Tensor& labels) {
-    for (const Range part : blocks_of(ctx, student, student_hidden)) {
-        const int64_t begin = part.begin, rows = part.size();
-        measure(ctx, student, student_hidden.rows(begin, rows), labels.rows(begin, rows),
-                terms_.divergence ? teacher(ctx, begin, rows) : TeacherBlock{});
-    }
 }
 
 }  // namespace espalier::distill

@@ -33,11 +33,7 @@ public:
     Tensor backward(Context& ctx, const model::Transformer& student, const Tensor& student_hidden,
                     const Teacher& teacher, const Tensor& labels, double token_weight);
 
-    /// The loss alone.
-    void forward(Context& ctx, const model::Transformer& student, const Tensor& student_hidden,
-                 const Teacher& teacher, const Tensor& labels);
-
-    /// Waits for what the device still has to compute of them; backward() and forward() do not.
+    /// Waits for what the device still has to compute of them; backward() does not.
     const LossSums& sums(Context& ctx);
     void reset();
 

@@ -2,9 +2,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <numeric>
 
 #include "src/distill/objective.hpp"
 #include "src/distill/state_loss.hpp"
+#include "src/model/logits.hpp"
 #include "src/train/pipeline.hpp"
 #include "tests/model/tiny_models.hpp"
 
@@ -25,11 +27,13 @@ struct OneBatch {
         batch = {model::make_batch(ctx, ids, 2, seq),
                  test::labels_of(ctx, test::random_ids(2 * seq, a.vocab, 8))};
     }
-    double loss() {
-        distill::Objective objective(distill::parse_loss_terms("ce", 1));
+    Tensor hidden() {
         const Tensor x = model.forward(ctx, model.embed(ctx, batch.tokens), batch.tokens);
-        objective.forward(ctx, model, model.final_hidden(ctx, x, batch.tokens), {}, batch.labels);
-        return objective.sums(ctx).label / static_cast<double>(2 * seq);
+        return model.final_hidden(ctx, x, batch.tokens);
+    }
+    double loss() {
+        const auto losses = model::token_losses(ctx, model, hidden(), batch.labels);
+        return std::accumulate(losses.begin(), losses.end(), 0.0) / static_cast<double>(2 * seq);
     }
     void backward() {
         distill::Objective objective(distill::parse_loss_terms("ce", 1));
@@ -183,12 +187,11 @@ TEST(Gradient, AddsUpOverMicroBatches) {
 
 TEST(Objective, OverAsManyTopTokensAsThereAreIsRefused) {
     OneBatch s(test::tiny_llama());
-    const Tensor x = s.model.forward(s.ctx, s.model.embed(s.ctx, s.batch.tokens), s.batch.tokens);
-    const Tensor hidden = s.model.final_hidden(s.ctx, x, s.batch.tokens);
+    const Tensor hidden = s.hidden();
     const auto teacher = distill::live_teacher(s.model, hidden);
     const auto loss_over = [&](int64_t top_k) {
         distill::Objective objective(distill::parse_loss_terms("kl", 1, top_k));
-        objective.forward(s.ctx, s.model, hidden, teacher, s.batch.labels);
+        objective.backward(s.ctx, s.model, hidden, teacher, s.batch.labels, 1);
     };
     const int64_t vocab = s.model.architecture().vocab;
 
