@@ -27,7 +27,7 @@ LossSums& LossSums::operator+=(const LossSums& other) {
 
 /// Logits of a block of tokens and what their gradient needs; V = vocabulary of this rank.
 struct Objective::Block {
-    Sides sides;         // [rows, V] f32, [rows]  at the temperature
+    Sides sides;         // [rows, V] f32, [rows]  at the temperature; without a divergence logits alone
     Tensor lse_1;        // [rows]  the student's at 1
     Tensor sums;         // [rows, divergence_sum_count]
     Tensor ids, slopes;  // [rows, K], [rows, K + 1]  of the buckets, in place of the teacher and sums
@@ -35,16 +35,14 @@ struct Objective::Block {
 
 Objective::Block Objective::measure(Context& ctx, const Transformer& student, const Tensor& student_hidden,
                                     const Tensor& labels, TeacherBlock teacher) {
-    const auto tau = static_cast<float>(terms_.temperature);
     const auto& tensor = student.tensor();
     Block block;
-    Sides& sides = block.sides;
-    sides.student = model::logits(ctx, student, student_hidden);
-    sides.lse_s = model::log_sum_exp(ctx, tensor, sides.student, tau);
-    block.lse_1 = tau == 1.0f ? sides.lse_s : model::log_sum_exp(ctx, tensor, sides.student, 1.0f);
+    block.sides.student = model::logits(ctx, student, student_hidden);
+    const Tensor& logits = block.sides.student;
+    block.lse_1 = model::log_sum_exp(ctx, tensor, logits, 1.0f);
     measured_.push_back(
-        {block.lse_1, model::labelled_logits(ctx, tensor, sides.student, labels, student.vocabulary().begin),
-         labels, terms_.divergence ? compare(ctx, student, std::move(teacher), block) : Tensor()});
+        {block.lse_1, model::labelled_logits(ctx, tensor, logits, labels, student.vocabulary().begin), labels,
+         terms_.divergence ? compare(ctx, student, std::move(teacher), block) : Tensor()});
     return block;
 }
 
@@ -77,6 +75,7 @@ Tensor Objective::compare(Context& ctx, const Transformer& student, TeacherBlock
     const auto tau = static_cast<float>(terms_.temperature);
     const auto& tensor = student.tensor();
     Tensor loss = ctx.empty({rows}, DType::f32);
+    sides.lse_s = tau == 1.0f ? block.lse_1 : model::log_sum_exp(ctx, tensor, sides.student, tau);
     if (teacher.logits) {
         sides.lse_t = model::log_sum_exp(ctx, tensor, teacher.logits, tau);
     } else {
