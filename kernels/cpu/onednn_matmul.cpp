@@ -50,6 +50,7 @@ OneDnnMatmul::~OneDnnMatmul() = default;
 const OneDnnMatmul::Compiled& OneDnnMatmul::compiled(const Key& key) {
     const auto found = compiled_.find(key);
     if (found != compiled_.end()) return found->second;
+    if (compiled_.size() == most_compiled) compiled_.clear();
 
     const auto& p = key.product;
     const auto a = description(p.rows, p.depth, key.factors, p.a_order);

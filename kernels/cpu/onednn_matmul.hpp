@@ -11,6 +11,10 @@ namespace espalier::cpu {
 
 class OneDnnMatmul {
 public:
+    /// Products of so many kinds are kept compiled, some 85 KB each; the next one begins anew. More than a
+    /// step has: samples of all lengths, as multiple-choice questions are, would have it grow for ever.
+    static constexpr size_t most_compiled = 1024;
+
     explicit OneDnnMatmul(Context&);
     ~OneDnnMatmul();
 
@@ -28,7 +32,7 @@ private:
     };
     struct Library;
     struct Compiled;
-    const Compiled& compiled(const Key& key);
+    const Compiled& compiled(const Key& key);  // until the next call
 
     std::unique_ptr<Library> library_;
     std::map<Key, Compiled> compiled_;

@@ -22,6 +22,10 @@ using cudnn_frontend::graph::Tensor_attributes;
 
 constexpr int64_t most_workspace = int64_t{2} << 30;
 
+/// Compiled graphs that are kept; the next one begins anew. More than a step has: samples of all lengths, as
+/// multiple-choice questions are, would have them grow for ever.
+constexpr size_t most_graphs = 256;
+
 void check_cudnn(cudnnStatus_t code, const char* call) {
     if (code == CUDNN_STATUS_SUCCESS) return;
     throw InternalError(fmt::format("{} failed: {}", call, cudnnGetErrorString(code)));
@@ -131,11 +135,16 @@ public:
 private:
     using Key = std::tuple<Pass, int64_t, int64_t, int64_t, int64_t, int64_t, float, int64_t>;
 
+    /// Null where there is none; until the next call.
     const Graph* find(Pass pass, const AttentionShape& s) {
         const Key key{pass, s.batch, s.seq, s.query_heads, s.kv_heads, s.head_dim, s.scale, s.window};
-        const auto [place, is_new] = graphs_.try_emplace(key);
-        if (is_new) place->second = make(pass, s);
-        return place->second.get();
+        const auto found = graphs_.find(key);
+        if (found != graphs_.end()) return found->second.get();
+        if (graphs_.size() == most_graphs) {
+            ctx_.wait();  // for those that are still to run
+            graphs_.clear();
+        }
+        return graphs_.emplace(key, make(pass, s)).first->second.get();
     }
 
     std::unique_ptr<Graph> make(Pass pass, const AttentionShape& s) {

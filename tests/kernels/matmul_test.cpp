@@ -154,6 +154,20 @@ TEST(OneDnnMatmul, TransposesAccumulatesAndAddsABiasAlsoOnTheSecondCall) {
     EXPECT_TRUE(near_all(c, sum_of(sum_of(once, once), once), tolerance(Device::cpu, DType::f32)));
 }
 
+TEST(OneDnnMatmul, TakesMoreKindsOfProductsThanItKeeps) {
+    Context ctx({Device::cpu, 1});
+    const auto most = static_cast<int64_t>(cpu::OneDnnMatmul::most_compiled);
+    const Tensor b = tensor_of(ctx, {3}, {1, 1}, DType::f32);
+
+    for (int64_t rows = 1; rows <= most + 2; ++rows) {
+        Tensor c = ctx.zeros({rows, 1}, DType::f32);
+        ctx.resource<cpu::OneDnnMatmul>().run(
+            {rows, 1, 1, Order::as_stored, Order::as_stored, Store::overwrite},
+            tensor_of(ctx, Values(static_cast<size_t>(rows), 2), {rows, 1}, DType::f32), b, {}, c);
+        ASSERT_EQ(c.data<float>()[rows - 1], 6) << rows;
+    }
+}
+
 TEST(BiasBackward, SumsAlikeForAnyThreadCount) {
     const auto sum = [&](int threads) {
         Context ctx(on_test_device(threads));
