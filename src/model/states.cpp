@@ -1,6 +1,9 @@
 #include "src/model/states.hpp"
 
 #include <algorithm>
+#include <utility>
+
+#include "kernels/rows.hpp"
 
 namespace espalier::model {
 
@@ -26,8 +29,16 @@ void StateWatch::block(Context& ctx, int64_t layer, const TokenBatch&, const Ten
 }
 
 void StateWatch::norm_output(Context& ctx, StateName name, const TokenBatch&, const Tensor& all) {
+    if (std::find(wanted_.begin(), wanted_.end(), name) == wanted_.end()) return;
     const Range mine = comm::my_rows(tensor_, all.dim(0));
-    report(ctx, name, all.rows(mine.begin, mine.size()));
+    Tensor x = all.rows(mine.begin, mine.size());
+    if (tensor_.size() > 1) {
+        // States wait: a view would keep the other ranks' rows as well.
+        Tensor own = ctx.empty(x.shape(), x.dtype());
+        copy_columns(ctx, x, 0, own, 0, x.dim(1));
+        x = std::move(own);
+    }
+    report(ctx, name, x);
 }
 
 }  // namespace espalier::model

@@ -21,7 +21,8 @@ StatePlace place_of_state(const Architecture& a, int stages, int virtual_stages,
 /// Hands out the wanted states of a forward pass: this rank's tokens, [Tl, H].
 class StateWatch : public Observer {
 public:
-    /// seen(ctx, i, x): x is wanted[i]; the memory is the pass's own, to be read only.
+    /// seen(ctx, i, x): x is wanted[i], to be read only: its memory may be the pass's own. Whoever keeps x
+    /// keeps nothing beside it.
     using Seen = std::function<void(Context&, size_t, const Tensor&)>;
     StateWatch(comm::Communicator tensor, std::vector<StateName> wanted, Seen seen)
         : tensor_(std::move(tensor)), wanted_(std::move(wanted)), seen_(std::move(seen)) {}

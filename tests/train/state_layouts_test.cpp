@@ -252,5 +252,25 @@ TEST(StateLayouts, WhatIsComputedAgainIsTheSame) {
     }
 }
 
+TEST(StateWatch, GivesOfAGatheredNormOutputThisRanksRowsAlone) {
+    Context ctx({Device::cpu, 1});
+    const auto grid = comm::make_topology(world_size(), 1);
+    const model::StateName mlp{model::Site::mlp_input, 1};
+    const int64_t rows = 8, columns = 3;
+    const Tensor all =
+        test::tensor_of(ctx, test::random_values(rows * columns, 1), {rows, columns}, DType::f32);
+    const Range mine = comm::my_rows(grid.tensor, rows);
+    Tensor got;
+    model::StateWatch watch(grid.tensor, {mlp}, [&](Context&, size_t, const Tensor& x) { got = x; });
+
+    watch.norm_output(ctx, {model::Site::attention_input, 1}, {}, all);
+    EXPECT_FALSE(got);
+    watch.norm_output(ctx, mlp, {}, all);
+
+    EXPECT_TRUE(test::same_bits(got, all.rows(mine.begin, mine.size())));
+    const bool inside = got.raw() >= all.raw() && got.raw() < all.raw() + all.bytes();
+    EXPECT_EQ(inside, world_size() == 1);
+}
+
 }  // namespace
 }  // namespace espalier::train
