@@ -62,9 +62,10 @@ Operation add(Context& ctx, RowCase c, DType dtype) {
     return {[=, &ctx]() mutable { espalier::add(ctx, a, b, out); }, total_bytes({a, b, out})};
 }
 
-Operation cosine_sum(Context& ctx, RowCase c, DType dtype) {
+Operation row_cosines(Context& ctx, RowCase c, DType dtype) {
     const Tensor a = numbers(ctx, {c.rows, c.n}, dtype), b = numbers(ctx, a.shape(), dtype);
-    return {[=, &ctx] { espalier::cosine_sum(ctx, a, b); }, total_bytes({a, b})};
+    Tensor cosines = ctx.empty({c.rows}, DType::f64);
+    return {[=, &ctx]() mutable { espalier::row_cosines(ctx, a, b, cosines); }, total_bytes({a, b, cosines})};
 }
 
 Operation adamw(Context& ctx, RowCase c, DType dtype) {

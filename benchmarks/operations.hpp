@@ -24,7 +24,7 @@ enum class Pass { forward, backward };
 Operation norm(Context& ctx, Pass pass, test::RowCase c, DType dtype);
 Operation activation(Context& ctx, Pass pass, Activation kind, test::RowCase c, DType dtype);
 Operation add(Context& ctx, test::RowCase c, DType dtype);
-Operation cosine_sum(Context& ctx, test::RowCase c, DType dtype);
+Operation row_cosines(Context& ctx, test::RowCase c, DType dtype);
 /// Of c.size() weights in `dtype`, with an f32 master where that is another.
 Operation adamw(Context& ctx, test::RowCase c, DType dtype);
 Operation square_sum(Context& ctx, test::RowCase c);

@@ -88,7 +88,7 @@ void enter_row_ops(RowCase c, DType dtype) {
                      [=](Context& ctx, Pass pass) { return activation(ctx, pass, kind, c, dtype); });
     }
     enter("add", c, type, [=](Context& ctx) { return add(ctx, c, dtype); });
-    enter("cosine_sum", c, type, [=](Context& ctx) { return cosine_sum(ctx, c, dtype); });
+    enter("row_cosines", c, type, [=](Context& ctx) { return row_cosines(ctx, c, dtype); });
     enter("adamw", c, type, [=](Context& ctx) { return adamw(ctx, c, dtype); });
 }
 

@@ -35,14 +35,15 @@ void head_norms(Context& ctx, const Tensor& o, int64_t heads, Tensor& norms) {
     cpu::head_norms(ctx, o, heads, norms);
 }
 
-double cosine_sum(Context& ctx, const Tensor& a, const Tensor& b) {
+void row_cosines(Context& ctx, const Tensor& a, const Tensor& b, Tensor& cosines) {
     const auto [rows, n] = a.dims<2>();
     expect_here(ctx, a, "a");
     expect(ctx, b, {rows, n}, a.dtype(), "b");
+    expect(ctx, cosines, {rows}, DType::f64, "cosines");
     if constexpr (has_cuda) {
-        if (ctx.on_gpu()) return cuda::cosine_sum(ctx, a, b);
+        if (ctx.on_gpu()) return cuda::row_cosines(ctx, a, b, cosines);
     }
-    return cpu::cosine_sum(ctx, a, b);
+    cpu::row_cosines(ctx, a, b, cosines);
 }
 
 }  // namespace espalier

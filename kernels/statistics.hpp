@@ -16,8 +16,7 @@ void moments(Context& ctx, const Tensor& x, int64_t samples, Range columns, Tens
 /// norms [rows, heads] f32 = L2 norm over head_dim of each head of o [rows, heads * head_dim].
 void head_norms(Context& ctx, const Tensor& o, int64_t heads, Tensor& norms);
 
-/// Sum over rows of cos(a_row, b_row), in double; a, b [rows, n] of one dtype, f32 or bf16. A zero row counts
-/// as cos = 0. On a device waits once.
-double cosine_sum(Context& ctx, const Tensor& a, const Tensor& b);
+/// cosines [rows] f64 = cos(a_row, b_row); a, b [rows, n] of one dtype, f32 or bf16. A zero row's is 0.
+void row_cosines(Context& ctx, const Tensor& a, const Tensor& b, Tensor& cosines);
 
 }  // namespace espalier

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <vector>
 
 namespace espalier::cpu {
 namespace {
@@ -120,18 +119,13 @@ void head_norms(Context& ctx, const Tensor& o, int64_t heads, Tensor& norms) {
     });
 }
 
-double cosine_sum(Context& ctx, const Tensor& a, const Tensor& b) {
+void row_cosines(Context& ctx, const Tensor& a, const Tensor& b, Tensor& cosines) {
     const int64_t rows = a.dim(0), n = a.dim(1);
-    std::vector<double> cosines(static_cast<size_t>(rows));
     visit_float(a.dtype(), [&]<class T>(T) {
 #pragma omp parallel for num_threads(ctx.threads())
-        for (int64_t i = 0; i < rows; ++i) {
-            cosines[static_cast<size_t>(i)] = row_cosine(a.data<T>() + i * n, b.data<T>() + i * n, n);
-        }
+        for (int64_t i = 0; i < rows; ++i)
+            cosines.data<double>()[i] = row_cosine(a.data<T>() + i * n, b.data<T>() + i * n, n);
     });
-    double sum = 0;  // in the order of the rows, whatever the threads
-    for (const double cosine : cosines) sum += cosine;
-    return sum;
 }
 
 }  // namespace espalier::cpu

@@ -7,6 +7,6 @@ namespace espalier::cpu {
 
 void moments(Context& ctx, const Tensor& x, int64_t samples, Range columns, Tensor& moments);
 void head_norms(Context& ctx, const Tensor& o, int64_t heads, Tensor& norms);
-double cosine_sum(Context& ctx, const Tensor& a, const Tensor& b);
+void row_cosines(Context& ctx, const Tensor& a, const Tensor& b, Tensor& cosines);
 
 }  // namespace espalier::cpu

@@ -63,7 +63,7 @@ __global__ void norms_of_heads(int64_t count, const T* o, int64_t head_dim, floa
 
 /// A block has a row; a thread's share is short enough for f32.
 template <class T>
-__global__ void row_cosines(const T* a, const T* b, int64_t n, double* cosines) {
+__global__ void cosines_of_rows(const T* a, const T* b, int64_t n, double* cosines) {
     const int64_t row = blockIdx.x * n;
     float aa = 0, bb = 0, ab = 0;
     for (int64_t j = threadIdx.x; j < n; j += threads) {
@@ -97,17 +97,11 @@ void head_norms(Context& ctx, const Tensor& o, int64_t heads, Tensor& norms) {
     });
 }
 
-double cosine_sum(Context& ctx, const Tensor& a, const Tensor& b) {
-    const int64_t rows = a.dim(0);
-    const Tensor cosines = ctx.empty({rows}, DType::f64);
+void row_cosines(Context& ctx, const Tensor& a, const Tensor& b, Tensor& cosines) {
     visit_elements(a.dtype(), [&]<class T>(T) {
-        launch(row_cosines<T>, narrow<unsigned>(rows), threads, 0, ctx.stream(), data<T>(a), data<T>(b),
-               a.dim(1), data<double>(cosines));
+        launch(cosines_of_rows<T>, narrow<unsigned>(a.dim(0)), threads, 0, ctx.stream(), data<T>(a),
+               data<T>(b), a.dim(1), data<double>(cosines));
     });
-    const Tensor on_host = ctx.to_host(cosines);
-    double sum = 0;
-    for (const double cosine : on_host.span<double>()) sum += cosine;
-    return sum;
 }
 
 }  // namespace espalier::cuda

@@ -35,8 +35,8 @@ Values head_norms(const Values& o, int64_t head_dim) {
     return out;
 }
 
-double cosine_sum(const Values& a, const Values& b, int64_t n) {
-    double sum = 0;
+Values row_cosines(const Values& a, const Values& b, int64_t n) {
+    Values out;
     for (int64_t row = 0; row < std::ssize(a); row += n) {
         double aa = 0, bb = 0, ab = 0;
         for (int64_t j = row; j < row + n; ++j) {
@@ -44,9 +44,9 @@ double cosine_sum(const Values& a, const Values& b, int64_t n) {
             bb += b[j] * b[j];
             ab += a[j] * b[j];
         }
-        if (aa > 0 && bb > 0) sum += ab / std::sqrt(aa * bb);
+        out.push_back(aa > 0 && bb > 0 ? ab / std::sqrt(aa * bb) : 0.0);
     }
-    return sum;
+    return out;
 }
 
 }  // namespace espalier::reference

@@ -11,6 +11,7 @@ using Values = std::vector<double>;
 Values moments(const Values& x, int64_t n, int64_t samples, Range columns);
 /// [rows, heads] of o [rows, heads * head_dim].
 Values head_norms(const Values& o, int64_t head_dim);
-double cosine_sum(const Values& a, const Values& b, int64_t n);
+/// [rows] of a, b [rows, n].
+Values row_cosines(const Values& a, const Values& b, int64_t n);
 
 }  // namespace espalier::reference

@@ -1,6 +1,7 @@
 #include "src/prune/scoring_pass.hpp"
 
 #include <numeric>
+#include <utility>
 
 #include "kernels/statistics.hpp"
 #include "src/model/logits.hpp"
@@ -38,13 +39,24 @@ public:
         return {};
     }
 
+    /// All are begun before a device is waited for.
     void add_cosines(const PassOptions& options, ScoreSums& sums) {
+        std::vector<std::pair<double*, Tensor>> begun;
+        const auto compare = [&](const Tensor& in, const Tensor& out, double& sum) {
+            Tensor cosines = ctx_.empty({in.dim(0)}, DType::f64);
+            row_cosines(ctx_, in, out, cosines);
+            begun.emplace_back(&sum, cosines);
+        };
         for (int64_t l = layers_.begin; l < layers_.end; ++l) {
             const Tensor& out = l + 1 < layers_.end ? input(l + 1) : output_;
-            if (options.influence) sums.layer_cosine[l] += cosine_sum(ctx_, input(l), out);
+            if (options.influence) compare(input(l), out, sums.layer_cosine[l]);
             const int64_t first = l + 1 - options.block;  // of the block that ends with layer l
-            if (options.block > 0 && first >= 0)
-                sums.block_cosine[first] += cosine_sum(ctx_, input(first), out);
+            if (options.block > 0 && first >= 0) compare(input(first), out, sums.block_cosine[first]);
+        }
+        for (const auto& [sum, cosines] : begun) {
+            const Tensor on_host = ctx_.to_host(cosines);
+            const auto values = on_host.span<double>();
+            *sum += std::accumulate(values.begin(), values.end(), 0.0);
         }
     }
 

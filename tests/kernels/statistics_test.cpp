@@ -105,20 +105,22 @@ TEST_P(RowStatistics, HeadNormsMatchReference) {
     EXPECT_TRUE(near_all(norms, reference::head_norms(o, case_.n), statistics_tolerance));
 }
 
-TEST_P(RowStatistics, CosineSumMatchesReferenceForAnyThreadCount) {
+TEST_P(RowStatistics, RowCosinesMatchReferenceForAnyThreadCount) {
     const Values a = rounded_to(dtype_, random_values(case_.size(), 1));
     const Values b = rounded_to(dtype_, sum_of(a, random_values(case_.size(), 2)));
-    const auto sum = [&](int threads) {
+    const auto cosines = [&](int threads) {
         Context ctx(on_test_device(threads));
         const Shape shape{case_.rows, case_.n};
-        return cosine_sum(ctx, tensor_of(ctx, a, shape, dtype_), tensor_of(ctx, b, shape, dtype_));
+        Tensor out = ctx.empty({case_.rows}, DType::f64);
+        row_cosines(ctx, tensor_of(ctx, a, shape, dtype_), tensor_of(ctx, b, shape, dtype_), out);
+        return values_of(out);
     };
 
-    const double alone = sum(1);
+    const Values alone = cosines(1);
 
-    EXPECT_NEAR(alone, reference::cosine_sum(a, b, case_.n), 5e-6 * static_cast<double>(case_.rows));
-    EXPECT_EQ(sum(2), alone);
-    EXPECT_EQ(sum(5), alone);
+    EXPECT_TRUE(near_all(alone, reference::row_cosines(a, b, case_.n), statistics_tolerance));
+    EXPECT_EQ(cosines(2), alone);
+    EXPECT_EQ(cosines(5), alone);
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, RowStatistics,
@@ -134,12 +136,15 @@ TEST(HeadNormsByHand, AreThreeFourFive) {
     EXPECT_EQ(values_of(norms), (Values{5, 2}));
 }
 
-TEST(CosineSumByHand, CountsAZeroRowAsNothing) {
+TEST(RowCosinesByHand, AreOneNothingForAZeroRowAndMinusOne) {
     Context ctx(on_test_device());
     const Tensor a = tensor_of(ctx, {1, 0, 0, 0, 3, 0}, {3, 2}, DType::f32);
     const Tensor b = tensor_of(ctx, {2, 0, 1, 1, -1, 0}, {3, 2}, DType::f32);
+    Tensor cosines = ctx.empty({3}, DType::f64);
 
-    EXPECT_EQ(cosine_sum(ctx, a, b), 1.0 + 0.0 - 1.0);
+    row_cosines(ctx, a, b, cosines);
+
+    EXPECT_EQ(values_of(cosines), (Values{1, 0, -1}));
 }
 
 }  // namespace
