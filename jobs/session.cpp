@@ -144,7 +144,10 @@ Session::Session(std::string job, const Options& options, const CommonOptions& c
     device_name_ = device_name(place);
     if (root()) warn_once(log_, why_no_gpu(common, job_, has_cuda, has_nvidia_driver()));
     context_ = std::make_unique<Context>(place);
-    comm::attach(topology_, *context_, trains ? comm::Traffic::training : comm::Traffic::forward);
+    const auto traffic = job_ == "distill" ? comm::Traffic::distillation
+                         : trains          ? comm::Traffic::training
+                                           : comm::Traffic::forward;
+    comm::attach(topology_, *context_, traffic, common.virtual_stages);
     if (common.dtype.empty()) {
         dtype_ = has_native_matmul(*context_, DType::bf16) ? DType::bf16 : DType::f32;
         // Mixed machines must agree: the weakest decides.

@@ -161,7 +161,8 @@ DeviceGroup::DeviceGroup(MPI_Comm comm, device::Stream compute, std::span<const 
     s.all = s.connect(everybody, NCCL_CONFIG_INITIALIZER);
     for (const Lane& lane : lanes) {
         for (int from = 0; from < s.size; ++from) {
-            const int to = (from + lane.step + s.size) % s.size;
+            const int next = from + lane.step, to = (next + s.size) % s.size;
+            if (to != next && !lane.ring) continue;
             auto channel = s.connect({from, to}, for_messages());
             if (!channel) continue;
             connect_ends(*channel, s.rank == from);

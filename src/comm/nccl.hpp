@@ -10,10 +10,12 @@
 
 namespace espalier::comm {
 
-/// Messages with this tag, which rank i of a communicator sends to rank i + step (mod its size).
+/// Messages with this tag, which rank i of a communicator sends to rank i + step, in a ring (mod its size)
+/// past the last or first one as well.
 struct Lane {
     int tag;
     int step;
+    bool ring;
 };
 
 /// The ranks of an MPI communicator with a stream of their own, ordered by events after what is on the

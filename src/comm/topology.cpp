@@ -1,6 +1,6 @@
 #include "src/comm/topology.hpp"
 
-#include <array>
+#include <vector>
 
 #include "src/comm/mpi.hpp"
 
@@ -37,12 +37,14 @@ Topology make_topology(int tp, int pp) {
     return t;
 }
 
-void attach(const Topology& t, Context& ctx, Traffic traffic) {
-    constexpr std::array lanes{Lane{activation_tag, 1}, Lane{teacher_activation_tag, 1},
-                               Lane{gradient_tag, -1}};
+void attach(const Topology& t, Context& ctx, Traffic traffic, int virtual_stages) {
+    const bool ring = virtual_stages > 1;
+    std::vector lanes{Lane{activation_tag, 1, ring}};
+    if (traffic != Traffic::forward) lanes.push_back({gradient_tag, -1, ring});
+    if (traffic == Traffic::distillation) lanes.push_back({teacher_activation_tag, 1, ring});
     t.world.attach(ctx);
     t.tensor.attach(ctx);
-    t.pipeline.attach(ctx, std::span(lanes).first(traffic == Traffic::forward ? 1 : lanes.size()));
+    t.pipeline.attach(ctx, lanes);
     t.data.attach(ctx);
     t.ends.attach(ctx);
 }

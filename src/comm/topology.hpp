@@ -39,11 +39,12 @@ enum StageTag : int {
     state_sum_tag,           ///< a number with an activation: the loss on hidden states so far
     state_weight_tag,        ///< a number with a gradient: that loss's weight
 };
-/// Which messages stages will send: activations alone (inference), or gradients too (training).
-enum class Traffic { forward, training };
+/// Which messages stages will send: activations alone, gradients too, a teacher's activations as well.
+enum class Traffic { forward, training, distillation };
 
-/// Makes the grid's communicators ready for tensors of ctx's device. Collective; nothing on a CPU.
-void attach(const Topology& topology, Context& ctx, Traffic traffic);
+/// Makes the grid's communicators ready for tensors of ctx's device; virtual stages send from the last stage
+/// to the first, too. Collective; nothing on a CPU.
+void attach(const Topology& topology, Context& ctx, Traffic traffic, int virtual_stages = 1);
 
 /// Ranks of this program on this node, and this one's place among them. Collective over all ranks.
 int node_ranks();
