@@ -6,12 +6,14 @@
 namespace espalier::comm {
 
 /// Sums of bf16 run in f32. Their order is MPI's, the same from run to run on one layout. What fits MPI's
-/// counts goes in one call, for which libraries know the network's best way; the rest in pieces, and so do
-/// sums in place.
+/// counts goes in one call, for which libraries know the network's best way; the rest goes round a ring in
+/// pieces, and so do sums in place, which add up rank r's part in the order r + 1, r + 2 .. r.
 class MpiTransport : public Transport {
 public:
     /// Elements that go in one call, below what MPI counts in an int.
     static constexpr int64_t longest_piece = int64_t{1} << 28;
+    /// Elements that travel round a ring while those before them are summed.
+    static constexpr int64_t ring_piece = int64_t{1} << 18;
 
     /// `comm` stays the caller's. `longest` is another number of elements for tests.
     explicit MpiTransport(MPI_Comm comm, int64_t longest = longest_piece);
@@ -32,8 +34,10 @@ protected:
 private:
     template <class Start>
     std::vector<MPI_Request> start_pieces(Range all, Start start) const;
-    template <class Start>
-    void for_each_piece_of_ranks(std::span<const int64_t> offsets, Start start) const;
+    template <class Into, class Arrived>
+    void circulate(const Tensor& flat, std::span<const int64_t> offsets, int first, Into into,
+                   Arrived arrived) const;
+    void sum_in_place(Context& ctx, const Tensor& flat, std::span<const int64_t> offsets) const;
 
     MPI_Comm comm_;
     int64_t longest_;
