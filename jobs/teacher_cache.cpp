@@ -102,7 +102,7 @@ int teacher_cache(const std::vector<std::string>& arguments, comm::Mpi&) {
         const double seconds = session.seconds() - begin;
         writer.publish(extend_history(file, session));
         session.results["tokens"] = o.samples * o.seq_len;
-        session.results["bytes_per_token"] = o.top_k > 0 ? 8 * o.top_k : 2 * a.vocab;
+        session.results["bytes_per_token"] = o.top_k > 0 ? 8 * o.top_k + 4 : 2 * a.vocab;
         session.results["tokens_per_second"] = all_tokens / seconds;
         session.model_flops = all_tokens * model::forward_flops_per_token(a, o.seq_len);
         session.log().result("{}: {} samples, {} bytes a token", o.out, o.samples,

@@ -17,8 +17,8 @@ namespace {
 // Log-probabilities in 16 bits, off by at most 2.5e-4 down to -16 (a bf16 of -8 would be off by 3e-2) and by
 // 2e-3 from there to -144: likely enough under a high temperature, and together many. Their dataset is one of
 // 16-bit elements, which in our files is called bf16.
-constexpr int64_t format_version = 2;
-constexpr float fine_steps = 2048, coarse_steps = 256;  // of a nat
+constexpr int64_t format_version = 3, oldest_version = 2;  // 2 has no log_p_tail
+constexpr float fine_steps = 2048, coarse_steps = 256;     // of a nat
 constexpr float coarse_from = 16, first_coarse = coarse_from * fine_steps, most_steps = 65535;
 
 uint16_t encoded(float log_p) {
@@ -41,7 +41,17 @@ std::vector<io::TensorSpec> specs(const TeacherCacheKey& key) {
     const int64_t tokens = key.samples * key.seq_len;
     if (key.top_k == 0) return {{"log_p_steps", {tokens, key.vocab}, DType::bf16, {"token", "vocab"}}};
     return {{"ids", {tokens, key.top_k}, DType::i32, {"token", "rank"}},
-            {"log_p", {tokens, key.top_k}, DType::f32, {"token", "rank"}}};
+            {"log_p", {tokens, key.top_k}, DType::f32, {"token", "rank"}},
+            {"log_p_tail", {tokens}, DType::f32, {"token"}}};
+}
+
+/// Of a cache without log_p_tail, as well as the K tokens tell: what is less than rounding leaves of 1 less
+/// their sum counts as 1e-7.
+float tail_of_rest(const float* log_p, int64_t k) {
+    constexpr double least = 1e-7;
+    double tail = 1;
+    for (int64_t b = 0; b < k; ++b) tail -= std::exp(double{log_p[b]});
+    return static_cast<float>(std::log(std::max(tail, least)));
 }
 
 /// Collective. Makes the folder, which goes again with the result; nothing where it is there already.
@@ -130,15 +140,21 @@ void TeacherCacheWriter::write(Context& ctx, const comm::Communicator& tensor, i
         writer_.write("log_p_steps", {{first_token, first_id}, {rows, width}}, codes);
         return;
     }
-    const auto top = distill::top_tokens(ctx, tensor, logits, first_id, key_.top_k);
+    const auto top = distill::top_tokens(ctx, tensor, logits, first_id, key_.top_k, tau);
     if (tensor.rank() != 0) return;  // all have the same
-    const Tensor values = ctx.to_host(top.top_values), log_p = ctx.empty_on_host(values.shape(), DType::f32);
+    const Tensor values = ctx.to_host(top.top_values), tail = ctx.to_host(top.tail),
+                 log_p = ctx.empty_on_host(values.shape(), DType::f32),
+                 log_p_tail = ctx.empty_on_host(tail.shape(), DType::f32);
     for (int64_t i = 0; i < log_p.size(); ++i) {
         log_p.data<float>()[i] = values.data<float>()[i] / tau - lse.data<float>()[i / key_.top_k];
+    }
+    for (int64_t i = 0; i < rows; ++i) {
+        log_p_tail.data<float>()[i] = tail.data<float>()[i] - lse.data<float>()[i];
     }
     const Box box{{first_token, 0}, {rows, key_.top_k}};
     writer_.write("ids", box, ctx.to_host(top.top_ids));
     writer_.write("log_p", box, log_p);
+    writer_.write("log_p_tail", {{first_token}, {rows}}, log_p_tail);
 }
 
 void TeacherCacheWriter::publish(const nlohmann::ordered_json& provenance) {
@@ -149,8 +165,9 @@ void TeacherCacheWriter::publish(const nlohmann::ordered_json& provenance) {
 
 TeacherCache::TeacherCache(Session& session, const std::string& folder, const TeacherCacheKey& wanted)
     : reader_(file_of(folder), session.world().handle(), teacher_cache_format) {
+    const auto version = static_cast<int64_t>(reader_.number("format_version"));
     ESPALIER_REQUIRE(
-        reader_.number("format_version") == format_version,
+        version >= oldest_version && version <= format_version,
         "{}: was made by another version of espalier; make it anew with `espalier teacher-cache`",
         file_of(folder));
     key_ = read_key(reader_);
@@ -195,12 +212,19 @@ distill::TeacherBlock TeacherCache::read(Context& ctx, int64_t first_token, int6
     if (key_.top_k > 0) {
         const Box box{{first_token, 0}, {rows, key_.top_k}};
         Tensor ids = ctx.empty_on_host(box.count, DType::i32),
-               log_p = ctx.empty_on_host(box.count, DType::f32);
+               log_p = ctx.empty_on_host(box.count, DType::f32), tail = ctx.empty_on_host({rows}, DType::f32);
         reader_.read("ids", box, ids);
         reader_.read("log_p", box, log_p);
+        if (reader_.find("log_p_tail")) {
+            reader_.read("log_p_tail", {{first_token}, {rows}}, tail);
+        } else {
+            for (int64_t i = 0; i < rows; ++i)
+                tail.data<float>()[i] = tail_of_rest(log_p.data<float>() + i * key_.top_k, key_.top_k);
+        }
         for (float& v : log_p.span<float>()) v *= static_cast<float>(key_.temperature);
         out.top_ids = ctx.to_device(ids);
         out.top_values = ctx.to_device(log_p);
+        out.tail = ctx.to_device(tail);
         return out;
     }
     const Box box{{first_token, vocabulary.begin}, {rows, vocabulary.size()}};

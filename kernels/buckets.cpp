@@ -6,29 +6,32 @@
 
 namespace espalier {
 
-void bucket_divergence(Context& ctx, Divergence kind, const Sides& sides, float tau, Tensor& loss,
+void bucket_divergence(Context& ctx, Divergence kind, const Buckets& buckets, float tau, Tensor& loss,
                        Tensor& slopes) {
-    const auto [rows, k] = sides.student.dims<2>();
-    expect_sides(ctx, sides);
+    const auto [rows, k] = buckets.student.dims<2>();
+    expect(ctx, buckets.student, {rows, k}, DType::f32, "student");
+    expect(ctx, buckets.teacher, {rows, k}, DType::f32, "teacher");
+    expect(ctx, buckets.tail_t, {rows}, DType::f32, "tail_t");
+    expect(ctx, buckets.tail_s, {rows}, DType::f32, "tail_s");
     expect(ctx, loss, {rows}, DType::f32, "loss");
     expect(ctx, slopes, {rows, k + 1}, DType::f32, "slopes");
     if constexpr (has_cuda) {
-        if (ctx.on_gpu()) return cuda::bucket_divergence(ctx, kind, sides, tau, loss, slopes);
+        if (ctx.on_gpu()) return cuda::bucket_divergence(ctx, kind, buckets, tau, loss, slopes);
     }
-    cpu::bucket_divergence(ctx, kind, sides, tau, loss, slopes);
+    cpu::bucket_divergence(ctx, kind, buckets, tau, loss, slopes);
 }
 
-void bucket_logit_gradient(Context& ctx, const LossWeights& weights, const LossInputs& in, const Tensor& ids,
-                           const Tensor& slopes, Tensor& d_logits) {
-    const int64_t rows = in.sides.student.dim(0), k = ids.dim(1);
+void bucket_logit_gradient(Context& ctx, const LossWeights& weights, const LossInputs& in,
+                           const Buckets& buckets, const Tensor& slopes, Tensor& d_logits) {
+    const int64_t rows = in.sides.student.dim(0), k = buckets.ids.dim(1);
     expect_gradient(ctx, weights, in, d_logits);
-    expect(ctx, in.sides.lse_s, {rows}, DType::f32, "lse_s");
-    expect(ctx, ids, {rows, k}, DType::i32, "ids");
+    expect(ctx, buckets.ids, {rows, k}, DType::i32, "ids");
+    expect(ctx, buckets.tail_s, {rows}, DType::f32, "tail_s");
     expect(ctx, slopes, {rows, k + 1}, DType::f32, "slopes");
     if constexpr (has_cuda) {
-        if (ctx.on_gpu()) return cuda::bucket_logit_gradient(ctx, weights, in, ids, slopes, d_logits);
+        if (ctx.on_gpu()) return cuda::bucket_logit_gradient(ctx, weights, in, buckets, slopes, d_logits);
     }
-    cpu::bucket_logit_gradient(ctx, weights, in, ids, slopes, d_logits);
+    cpu::bucket_logit_gradient(ctx, weights, in, buckets, slopes, d_logits);
 }
 
 }  // namespace espalier

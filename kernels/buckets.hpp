@@ -6,19 +6,27 @@
 
 namespace espalier {
 
-/// Phase 1, the same on every rank. sides: of the teacher's K tokens, [rows, K], with the log-sum-exps of the
-/// whole vocabulary.
+/// Logits of a row's buckets on both sides; a side's z / tau may be off by a constant of the row.
+struct Buckets {
+    Tensor ids;               ///< [rows, K] i32: vocabulary ids of the K tokens
+    Tensor teacher, student;  ///< [rows, K] f32: their logits
+    Tensor tail_t, tail_s;    ///< [rows] f32: log sum exp(z / tau) of all others over all ranks; -inf: none
+};
+
+/// Phase 1, the same on every rank; in logarithms of probabilities, so that a tail may be of any size. An
+/// empty one has the probability 0.
 ///   loss [rows] f32 = D over K + 1 buckets, whose probabilities sum to 1 on both sides
-///   slopes [rows, K + 1] f32: with g = dD/dp_s of a bucket, less its expectation under p_s,
-///     p_s g of each of the K tokens, which is finite where p_s has become 0 and g has not; g of the tail
-void bucket_divergence(Context& ctx, Divergence kind, const Sides& sides, float tau, Tensor& loss,
+///   slopes [rows, K + 1] f32 = dD / d(z_s / tau) of each of the K tokens, and the sum of all others'
+void bucket_divergence(Context& ctx, Divergence kind, const Buckets& buckets, float tau, Tensor& loss,
                        Tensor& slopes);
 
 /// Phase 2. The gradient as logit_gradient's, in place of its divergence that of bucket_divergence:
-///   d_logits = row_weight * (divergence_weight / tau * (slope of one of the K tokens, or p_s * the tail's)
+///   d_logits = row_weight * (divergence_weight / tau
+///                                * (slope of one of the K tokens, or exp(z_s / tau - tail_s) * the tail's)
 ///                            + label_weight * (softmax(student) - one at the label))
-/// ids [rows, K] i32: vocabulary ids of the K tokens. Of the sides the student's are read; sums is not.
-void bucket_logit_gradient(Context& ctx, const LossWeights& weights, const LossInputs& in, const Tensor& ids,
-                           const Tensor& slopes, Tensor& d_logits);
+/// Of in.sides the student's logits are read, of the buckets ids and tail_s, which must be of these logits'
+/// own z / tau; in.sums is not.
+void bucket_logit_gradient(Context& ctx, const LossWeights& weights, const LossInputs& in,
+                           const Buckets& buckets, const Tensor& slopes, Tensor& d_logits);
 
 }  // namespace espalier

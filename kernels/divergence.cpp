@@ -44,6 +44,18 @@ void softmax_statistics(Context& ctx, const Tensor& logits, float tau, Tensor& s
     cpu::softmax_statistics(ctx, logits, tau, stats);
 }
 
+void tail_statistics(Context& ctx, const Tensor& logits, const Tensor& ids, int64_t first_id, float tau,
+                     Tensor& stats) {
+    const auto [rows, vocab] = logits.dims<2>();
+    expect(ctx, logits, {rows, vocab}, DType::f32, "logits");
+    expect(ctx, ids, {rows, ids.dim(1)}, DType::i32, "ids");
+    expect(ctx, stats, {rows, 2}, DType::f32, "stats");
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu()) return cuda::tail_statistics(ctx, logits, ids, first_id, tau, stats);
+    }
+    cpu::tail_statistics(ctx, logits, ids, first_id, tau, stats);
+}
+
 void softmax_combine(Context& ctx, const Tensor& all, Tensor& lse) {
     const auto [parts, rows, two] = all.dims<3>();
     expect(ctx, all, {parts, rows, 2}, DType::f32, "all");

@@ -24,8 +24,13 @@ std::optional<Divergence> divergence_from_string(std::string_view name);
 ///   max of z / tau, and sum exp(z / tau - max), over this rank's part. No columns: -inf and 0.
 void softmax_statistics(Context& ctx, const Tensor& logits, float tau, Tensor& stats);
 
+/// The same over the tokens that are not among ids [rows, K] i32 (vocabulary ids; < 0: none), by one more
+/// read of the logits: where the K tokens are nearly all, the whole sum less theirs has no digit left.
+void tail_statistics(Context& ctx, const Tensor& logits, const Tensor& ids, int64_t first_id, float tau,
+                     Tensor& stats);
+
 /// Joins the parts of `parts` ranks: all [parts, rows, 2] as gathered -> lse [rows] f32 = log sum exp(z /
-/// tau).
+/// tau), -inf where there are no tokens.
 void softmax_combine(Context& ctx, const Tensor& all, Tensor& lse);
 
 /// labelled [rows] f32 = the logit of the row's label where this rank holds it, else 0. labels [rows] i32

@@ -98,35 +98,46 @@ ESPALIER_HOST_DEVICE float gradient(float a_t, float a_s, RowConstants row) {
     return p_s * (row.second * p_s - row.first * p_t);  // cosine; its expectation is 0
 }
 
-// Over K tokens and a tail, in double: a tail is 1 less the rest.
+// Over K tokens and a tail, in double: a row has few buckets.
 
-/// Smallest probability of a tail: less is what rounding of the log-sum-exp to f32 leaves of 1 less the rest.
-constexpr double least_tail = 1e-7;
-/// And of a token, whose logarithm is wanted.
-constexpr double least_token = 1e-300;
+/// log p of a bucket on both sides, -inf of an empty tail, and p.
+struct Bucket {
+    double log_t, log_s, t, s;
+};
+ESPALIER_HOST_DEVICE Bucket bucket_of(double log_t, double log_s) {
+    return {log_t, log_s, exp(log_t), exp(log_s)};
+}
+
+/// p x, and 0 where p is 0, whatever a logarithm is there.
+ESPALIER_HOST_DEVICE double weighted(double p, double x) {
+    return p == 0 ? 0.0 : p * x;
+}
 
 /// Sums over all buckets of a row, for the cosine.
 struct BucketProducts {
     double ts = 0, tt = 0, ss = 0;
 };
 
-/// dD / ds, up to what is the same for all buckets.
+/// s dD/ds, up to s times what is the same for all buckets.
 template <Divergence kind>
-ESPALIER_HOST_DEVICE double bucket_slope(double t, double s, const BucketProducts& row) {
-    if constexpr (kind == Divergence::kl) return -t / s;
-    if constexpr (kind == Divergence::reverse_kl) return log(s / t);
-    if constexpr (kind == Divergence::jsd) return 0.5 * log(2 * s / (t + s));
-    if constexpr (kind == Divergence::mse) return 2 * (s - t);
-    return (row.ts / row.ss * s - t) / sqrt(row.tt * row.ss);  // cosine
+ESPALIER_HOST_DEVICE double bucket_slope(const Bucket& b, const BucketProducts& row) {
+    if constexpr (kind == Divergence::kl) return -b.t;
+    if constexpr (kind == Divergence::reverse_kl) return weighted(b.s, b.log_s - b.log_t);
+    if constexpr (kind == Divergence::jsd) return weighted(b.s, 0.5 * (b.log_s - log(0.5 * (b.t + b.s))));
+    if constexpr (kind == Divergence::mse) return 2 * b.s * (b.s - b.t);
+    return b.s * (row.ts / row.ss * b.s - b.t) / sqrt(row.tt * row.ss);  // cosine
 }
 
 /// A bucket's part of the loss; of the cosine, whose loss is no sum, nothing.
 template <Divergence kind>
-ESPALIER_HOST_DEVICE double bucket_loss(double t, double s) {
-    if constexpr (kind == Divergence::kl) return t * log(t / s);
-    if constexpr (kind == Divergence::reverse_kl) return s * log(s / t);
-    if constexpr (kind == Divergence::jsd) return 0.5 * (t * log(2 * t / (t + s)) + s * log(2 * s / (t + s)));
-    if constexpr (kind == Divergence::mse) return (s - t) * (s - t);
+ESPALIER_HOST_DEVICE double bucket_loss(const Bucket& b) {
+    if constexpr (kind == Divergence::kl) return weighted(b.t, b.log_t - b.log_s);
+    if constexpr (kind == Divergence::reverse_kl) return weighted(b.s, b.log_s - b.log_t);
+    if constexpr (kind == Divergence::jsd) {
+        const double m = log(0.5 * (b.t + b.s));
+        return 0.5 * (weighted(b.t, b.log_t - m) + weighted(b.s, b.log_s - m));
+    }
+    if constexpr (kind == Divergence::mse) return (b.s - b.t) * (b.s - b.t);
     return 0;
 }
 

@@ -1,8 +1,10 @@
 #include "kernels/cpu/divergence.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include "kernels/cpu/element.hpp"
 #include "kernels/cpu/vector_math.hpp"
@@ -38,19 +40,20 @@ float largest(const float* values, int64_t count) {
 }
 
 /// Max and sum of exponentials in one pass over memory: the sum is rescaled where a chunk raises the max
-/// (Milakov and Gimelshein 2018).
-void row_statistics(const float* z, int64_t n, float inverse_tau, float* stats) {
+/// (Milakov and Gimelshein 2018). part_of(begin, count) gives a chunk of the row; -inf counts for nothing.
+template <class PartOf>
+void row_statistics(int64_t n, float inverse_tau, PartOf part_of, float* stats) {
     float max = -infinity;
     double sum = 0;
     for (int64_t begin = 0; begin < n; begin += chunk) {
-        const float* const part = z + begin;
         const int64_t count = std::min(chunk, n - begin);
+        const float* const part = part_of(begin, count);
         const float part_max = largest(part, count) * inverse_tau;
         if (part_max > max) {
             sum *= std::exp(double{max} - double{part_max});
             max = part_max;
         }
-        const float shift = max;
+        const float shift = max > -infinity ? max : 0.0f;
         float part_sum = 0;
 #pragma omp simd reduction(+ : part_sum)
         for (int64_t j = 0; j < count; ++j) part_sum += fast_exp(part[j] * inverse_tau - shift);
@@ -58,6 +61,16 @@ void row_statistics(const float* z, int64_t n, float inverse_tau, float* stats) 
     }
     stats[0] = max;
     stats[1] = static_cast<float>(sum);
+}
+
+/// A row's columns of given tokens, one after another.
+void find_columns(const int32_t* ids, int64_t k, int64_t first_id, int64_t n, std::vector<int64_t>& columns) {
+    columns.clear();
+    for (int64_t b = 0; b < k; ++b) {
+        const int64_t column = ids[b] - first_id;
+        if (ids[b] >= 0 && column >= 0 && column < n) columns.push_back(column);
+    }
+    std::sort(columns.begin(), columns.end());
 }
 
 template <Divergence kind>
@@ -134,7 +147,32 @@ void softmax_statistics(Context& ctx, const Tensor& logits, float tau, Tensor& s
     const int64_t rows = logits.dim(0), n = logits.dim(1);
 #pragma omp parallel for num_threads(ctx.threads())
     for (int64_t i = 0; i < rows; ++i) {
-        row_statistics(logits.data<float>() + i * n, n, 1.0f / tau, stats.data<float>() + 2 * i);
+        const float* const z = logits.data<float>() + i * n;
+        row_statistics(
+            n, 1.0f / tau, [=](int64_t begin, int64_t) { return z + begin; }, stats.data<float>() + 2 * i);
+    }
+}
+
+void tail_statistics(Context& ctx, const Tensor& logits, const Tensor& ids, int64_t first_id, float tau,
+                     Tensor& stats) {
+    const int64_t rows = logits.dim(0), n = logits.dim(1), k = ids.dim(1);
+#pragma omp parallel num_threads(ctx.threads())
+    {
+        std::vector<int64_t> columns;
+        std::array<float, chunk> part{};
+#pragma omp for
+        for (int64_t i = 0; i < rows; ++i) {
+            const float* const z = logits.data<float>() + i * n;
+            find_columns(ids.data<int32_t>() + i * k, k, first_id, n, columns);
+            auto next = columns.begin();
+            const auto others = [&](int64_t begin, int64_t count) {
+                std::copy_n(z + begin, count, part.begin());
+                for (; next != columns.end() && *next < begin + count; ++next)
+                    part[static_cast<size_t>(*next - begin)] = -infinity;
+                return part.data();
+            };
+            row_statistics(n, 1.0f / tau, others, stats.data<float>() + 2 * i);
+        }
     }
 }
 

@@ -6,6 +6,8 @@
 namespace espalier::cpu {
 
 void softmax_statistics(Context& ctx, const Tensor& logits, float tau, Tensor& stats);
+void tail_statistics(Context& ctx, const Tensor& logits, const Tensor& ids, int64_t first_id, float tau,
+                     Tensor& stats);
 void softmax_combine(Context& ctx, const Tensor& all, Tensor& lse);
 void label_logits(Context& ctx, const Tensor& logits, const Tensor& labels, int64_t first_id,
                   Tensor& labelled);

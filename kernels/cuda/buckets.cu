@@ -1,6 +1,6 @@
 // The divergence over K tokens and a tail. Of bucket_divergence a block has a row of K + 1 buckets and
-// computes in double, since a tail is 1 less the rest: little work, done again where it saves memory. The
-// gradient reads the student's logits once and writes once: 128256 of 8192 rows in 2.5 ms on an H100.
+// computes in double: little work, done again where it saves memory. The gradient reads the student's logits
+// once and writes once: 128256 of 8192 rows in 2.5 ms on an H100.
 #include "kernels/cuda/buckets.hpp"
 
 #include "kernels/cuda/element.cuh"
@@ -13,39 +13,41 @@ namespace {
 constexpr int bucket_threads = 128;
 
 /// One side's distribution over a row's buckets.
-struct Buckets {
+struct Side {
     const float* logits;  // [k] of the row
     int64_t k;
-    double lse, inverse_tau;
-    double tail = 0;
+    double tail, inverse_tau;
+    double lse = 0;
 
-    __device__ double token(int64_t b) const {
-        return fmax(exp(double{logits[b]} * inverse_tau - lse), least_token);
-    }
-    __device__ double operator()(int64_t b) const { return b < k ? token(b) : tail; }
+    __device__ double exponent(int64_t b) const { return b < k ? double{logits[b]} * inverse_tau : tail; }
+    __device__ double log_p(int64_t b) const { return exponent(b) - lse; }
     /// By all threads of the block.
-    __device__ void find_tail() {
-        double sum = 0;
-        for (int64_t b = threadIdx.x; b < k; b += bucket_threads) sum += token(b);
-        tail = fmax(1 - reduce_block<Sum, bucket_threads>(sum), least_tail);
+    __device__ void normalise() {
+        double max = -INFINITY, sum = 0;
+        for (int64_t b = threadIdx.x; b <= k; b += bucket_threads) max = fmax(max, exponent(b));
+        max = reduce_block<Max, bucket_threads>(max);
+        for (int64_t b = threadIdx.x; b <= k; b += bucket_threads) sum += exp(exponent(b) - max);
+        lse = max + log(reduce_block<Sum, bucket_threads>(sum));
     }
 };
 
 template <Divergence kind>
 __global__ void divergence_of_buckets(const float* teacher, const float* student, int64_t k,
-                                      const float* lse_t, const float* lse_s, double inverse_tau, float* loss,
-                                      float* slopes) {
+                                      const float* tail_t, const float* tail_s, double inverse_tau,
+                                      float* loss, float* slopes) {
     const int64_t row = blockIdx.x;
-    Buckets t{teacher + row * k, k, double{lse_t[row]}, inverse_tau},
-        s{student + row * k, k, double{lse_s[row]}, inverse_tau};
-    t.find_tail();
-    s.find_tail();
+    Side t{teacher + row * k, k, double{tail_t[row]}, inverse_tau},
+        s{student + row * k, k, double{tail_s[row]}, inverse_tau};
+    t.normalise();
+    s.normalise();
+    const auto bucket = [&](int64_t b) { return bucket_of(t.log_p(b), s.log_p(b)); };
     BucketProducts products;
     if constexpr (kind == Divergence::cosine) {
         for (int64_t b = threadIdx.x; b <= k; b += bucket_threads) {
-            products.ts += t(b) * s(b);
-            products.tt += t(b) * t(b);
-            products.ss += s(b) * s(b);
+            const Bucket at = bucket(b);
+            products.ts += at.t * at.s;
+            products.tt += at.t * at.t;
+            products.ss += at.s * at.s;
         }
         products.ts = reduce_block<Sum, bucket_threads>(products.ts);
         products.tt = reduce_block<Sum, bucket_threads>(products.tt);
@@ -53,14 +55,15 @@ __global__ void divergence_of_buckets(const float* teacher, const float* student
     }
     double total = 0, expected = 0;
     for (int64_t b = threadIdx.x; b <= k; b += bucket_threads) {
-        total += bucket_loss<kind>(t(b), s(b));
-        expected += s(b) * bucket_slope<kind>(t(b), s(b), products);
+        const Bucket at = bucket(b);
+        total += bucket_loss<kind>(at);
+        expected += bucket_slope<kind>(at, products);
     }
     total = reduce_block<Sum, bucket_threads>(total);
     expected = reduce_block<Sum, bucket_threads>(expected);
     for (int64_t b = threadIdx.x; b <= k; b += bucket_threads) {
-        const double slope = bucket_slope<kind>(t(b), s(b), products) - expected;
-        slopes[row * (k + 1) + b] = static_cast<float>(b < k ? s(b) * slope : slope);
+        const Bucket at = bucket(b);
+        slopes[row * (k + 1) + b] = static_cast<float>(bucket_slope<kind>(at, products) - at.s * expected);
     }
     if (threadIdx.x == 0) loss[row] = static_cast<float>(bucket_row_loss<kind>(total, products));
 }
@@ -69,7 +72,7 @@ constexpr int row_threads = 512;
 
 struct BucketInputs {
     const float* student;
-    const float* lse_s;
+    const float* tail_s;
     const int32_t* ids;
     const float* slopes;
     const float* lse_1;
@@ -80,7 +83,8 @@ struct BucketInputs {
 };
 
 /// Every thread writes the tail's gradient; what is not the tail's, the K tokens in dynamic shared memory and
-/// the label, was read before and is written after, since the gradient may take the student's place.
+/// the label, was read before and is written after, since the gradient may take the student's place, and what
+/// the tail's is there may be no number.
 template <class T>
 __global__ void gradient_of_buckets(BucketInputs in, T* d_logits) {
     __shared__ float at_label;
@@ -93,13 +97,13 @@ __global__ void gradient_of_buckets(BucketInputs in, T* d_logits) {
     const float weight = in.row_weights[i];
     const int32_t label = in.label_weight != 0 ? in.labels[i] : -1;
     const float label_factor = label >= 0 ? weight * in.label_weight : 0.0f;
-    const float factor = weight * in.divergence_weight * in.inverse_tau, lse = in.lse_s[i];
+    const float factor = weight * in.divergence_weight * in.inverse_tau, tail_lse = in.tail_s[i];
     const float label_lse = label_factor != 0 ? in.lse_1[i] : 0.0f;
     const auto of_label = [&](float logit) {
         return label_factor != 0 ? label_factor * expf(logit - label_lse) : 0.0f;
     };
     const auto of_tail = [&](float logit) {
-        const float d = weight != 0 ? factor * slope[in.k] * expf(logit * in.inverse_tau - lse) : 0.0f;
+        const float d = weight != 0 ? factor * slope[in.k] * expf(logit * in.inverse_tau - tail_lse) : 0.0f;
         return d + of_label(logit);
     };
     const auto column_of = [&](int32_t id) {
@@ -127,23 +131,23 @@ __global__ void gradient_of_buckets(BucketInputs in, T* d_logits) {
 
 }  // namespace
 
-void bucket_divergence(Context& ctx, Divergence kind, const Sides& sides, float tau, Tensor& loss,
+void bucket_divergence(Context& ctx, Divergence kind, const Buckets& buckets, float tau, Tensor& loss,
                        Tensor& slopes) {
-    const int64_t rows = sides.student.dim(0), k = sides.student.dim(1);
+    const int64_t rows = buckets.student.dim(0), k = buckets.student.dim(1);
     with_divergence(kind, [&]<Divergence constant>() {
         launch(divergence_of_buckets<constant>, narrow<unsigned>(rows), bucket_threads, 0, ctx.stream(),
-               data<float>(sides.teacher), data<float>(sides.student), k, data<float>(sides.lse_t),
-               data<float>(sides.lse_s), 1.0 / double{tau}, data<float>(loss), data<float>(slopes));
+               data<float>(buckets.teacher), data<float>(buckets.student), k, data<float>(buckets.tail_t),
+               data<float>(buckets.tail_s), 1.0 / double{tau}, data<float>(loss), data<float>(slopes));
     });
 }
 
-void bucket_logit_gradient(Context& ctx, const LossWeights& weights, const LossInputs& in, const Tensor& ids,
-                           const Tensor& slopes, Tensor& d_logits) {
+void bucket_logit_gradient(Context& ctx, const LossWeights& weights, const LossInputs& in,
+                           const Buckets& buckets, const Tensor& slopes, Tensor& d_logits) {
     const Tensor& student = in.sides.student;
-    const int64_t k = ids.dim(1);
+    const int64_t k = buckets.ids.dim(1);
     const BucketInputs of_rows{data<float>(student),
-                               data<float>(in.sides.lse_s),
-                               data<int32_t>(ids),
+                               data<float>(buckets.tail_s),
+                               data<int32_t>(buckets.ids),
                                data<float>(slopes),
                                data<float>(in.lse_1),
                                data<int32_t>(in.labels),

@@ -6,9 +6,9 @@
 
 namespace espalier::cuda {
 
-void bucket_divergence(Context& ctx, Divergence kind, const Sides& sides, float tau, Tensor& loss,
+void bucket_divergence(Context& ctx, Divergence kind, const Buckets& buckets, float tau, Tensor& loss,
                        Tensor& slopes);
-void bucket_logit_gradient(Context& ctx, const LossWeights& weights, const LossInputs& in, const Tensor& ids,
-                           const Tensor& slopes, Tensor& d_logits);
+void bucket_logit_gradient(Context& ctx, const LossWeights& weights, const LossInputs& in,
+                           const Buckets& buckets, const Tensor& slopes, Tensor& d_logits);
 
 }  // namespace espalier::cuda

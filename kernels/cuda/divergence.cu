@@ -14,22 +14,22 @@ constexpr int threads = 512;
 constexpr int64_t run = 16;  // entries that a thread sums in f32 before they join the double
 
 /// Max and sum of exponentials in one pass: a thread rescales its sum where its max rises (Milakov and
-/// Gimelshein 2018).
-__global__ void statistics_of_rows(const float* logits, int64_t n, float inverse_tau, float* stats) {
-    const float* const z = logits + blockIdx.x * n;
+/// Gimelshein 2018). counts(j): whether column j is part of them.
+template <class Counts>
+__device__ void statistics_of_row(const float* z, int64_t n, float inverse_tau, Counts counts, float* stats) {
     float max = -INFINITY;
     double sum = 0;
     for (int64_t begin = threadIdx.x; begin < n; begin += run * threads) {
         float part_max = -INFINITY, part = 0;
         for (int64_t j = begin; j < n && j < begin + run * threads; j += threads) {
-            part_max = fmaxf(part_max, z[j] * inverse_tau);
+            if (counts(j)) part_max = fmaxf(part_max, z[j] * inverse_tau);
         }
         if (part_max > max) {
             sum *= exp(double{max} - double{part_max});
             max = part_max;
         }
         for (int64_t j = begin; j < n && j < begin + run * threads; j += threads) {
-            part += expf(z[j] * inverse_tau - max);
+            if (counts(j)) part += expf(z[j] * inverse_tau - max);
         }
         sum += double{part};
     }
@@ -37,9 +37,30 @@ __global__ void statistics_of_rows(const float* logits, int64_t n, float inverse
     sum = max > -INFINITY ? sum * exp(double{max} - double{largest}) : 0.0;
     sum = reduce_block<Sum, threads>(sum);
     if (threadIdx.x == 0) {
-        stats[2 * blockIdx.x] = largest;
-        stats[2 * blockIdx.x + 1] = static_cast<float>(sum);
+        stats[0] = largest;
+        stats[1] = static_cast<float>(sum);
     }
+}
+
+__global__ void statistics_of_rows(const float* logits, int64_t n, float inverse_tau, float* stats) {
+    const auto all = [](int64_t) { return true; };
+    statistics_of_row(logits + blockIdx.x * n, n, inverse_tau, all, stats + 2 * blockIdx.x);
+}
+
+/// The tokens that do not count have a bit each in dynamic shared memory, 16 KiB of 128256.
+__global__ void statistics_of_tails(const float* logits, int64_t n, const int32_t* ids, int64_t k,
+                                    int64_t first_id, float inverse_tau, float* stats) {
+    uint32_t* const marks = dynamic_shared<uint32_t>();
+    for (int64_t word = threadIdx.x; word * 32 < n; word += threads) marks[word] = 0;
+    __syncthreads();
+    for (int64_t b = threadIdx.x; b < k; b += threads) {
+        const int32_t id = ids[blockIdx.x * k + b];
+        const int64_t column = id - first_id;
+        if (id >= 0 && column >= 0 && column < n) atomicOr(marks + column / 32, 1U << (column % 32));
+    }
+    __syncthreads();
+    const auto of_tail = [=](int64_t j) { return (marks[j / 32] >> (j % 32) & 1U) == 0; };
+    statistics_of_row(logits + blockIdx.x * n, n, inverse_tau, of_tail, stats + 2 * blockIdx.x);
 }
 
 constexpr int row_threads = 128;  // where a thread has a row
@@ -167,6 +188,14 @@ void softmax_statistics(Context& ctx, const Tensor& logits, float tau, Tensor& s
     const auto [rows, n] = logits.dims<2>();
     launch(statistics_of_rows, narrow<unsigned>(rows), threads, 0, ctx.stream(), data<float>(logits), n,
            1.0f / tau, data<float>(stats));
+}
+
+void tail_statistics(Context& ctx, const Tensor& logits, const Tensor& ids, int64_t first_id, float tau,
+                     Tensor& stats) {
+    const auto [rows, n] = logits.dims<2>();
+    launch(statistics_of_tails, narrow<unsigned>(rows), threads,
+           static_cast<size_t>(div_ceil<int64_t>(n, 32)) * sizeof(uint32_t), ctx.stream(),
+           data<float>(logits), n, data<int32_t>(ids), ids.dim(1), first_id, 1.0f / tau, data<float>(stats));
 }
 
 void softmax_combine(Context& ctx, const Tensor& all, Tensor& lse) {

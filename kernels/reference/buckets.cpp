@@ -1,22 +1,18 @@
 #include "kernels/reference/buckets.hpp"
 
-#include <algorithm>
+#include <numeric>
+#include <utility>
 
 #include "kernels/reference/top_k.hpp"
 
 namespace espalier::reference {
 namespace {
 
-/// Probabilities of the tokens `ids`, and of all others together.
-Values buckets(const Values& p, const std::vector<int64_t>& ids) {
+/// Probabilities of the tokens `ids`, and of all others together where there are any.
+Values buckets(Values p, const std::vector<int64_t>& ids) {
     Values out;
-    double tail = 0;
-    for (const double value : p) tail += value;
-    for (const int64_t id : ids) {
-        out.push_back(p[static_cast<size_t>(id)]);
-        tail -= out.back();
-    }
-    out.push_back(tail);
+    for (const int64_t id : ids) out.push_back(std::exchange(p[static_cast<size_t>(id)], 0.0));
+    if (ids.size() < p.size()) out.push_back(std::accumulate(p.begin(), p.end(), 0.0));
     return out;
 }
 
@@ -47,10 +43,11 @@ Values bucket_logit_gradient(const LossWeights& weights, int64_t k, const Values
         const Values slope =
             divergence_slopes(*weights.divergence, buckets(softmax(&teacher[i * n], n, weights.tau), ids), s);
         const double expectation = dot(s, slope);
+        std::vector<size_t> bucket(static_cast<size_t>(n), ids.size());  // the tail is the last
+        for (size_t b = 0; b < ids.size(); ++b) bucket[static_cast<size_t>(ids[b])] = b;
         for (int64_t j = 0; j < n; ++j) {
-            const auto at = std::find(ids.begin(), ids.end(), j);  // the tail is the last bucket
             out[i * n + j] += row_weights[i] * double{weights.divergence_weight} / double{weights.tau} *
-                              p[j] * (slope[static_cast<size_t>(at - ids.begin())] - expectation);
+                              p[j] * (slope[bucket[static_cast<size_t>(j)]] - expectation);
         }
     }
     return out;

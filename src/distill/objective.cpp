@@ -27,10 +27,11 @@ LossSums& LossSums::operator+=(const LossSums& other) {
 
 /// Logits of a block of tokens and what their gradient needs; V = vocabulary of this rank.
 struct Objective::Block {
-    Sides sides;         // [rows, V] f32, [rows]  at the temperature; without a divergence logits alone
-    Tensor lse_1;        // [rows]  the student's at 1
-    Tensor sums;         // [rows, divergence_sum_count]
-    Tensor ids, slopes;  // [rows, K], [rows, K + 1]  of the buckets, in place of the teacher and sums
+    Sides sides;      // [rows, V] f32, [rows]  at the temperature; without a divergence logits alone
+    Tensor lse_1;     // [rows]  the student's at 1
+    Tensor sums;      // [rows, divergence_sum_count]
+    Buckets buckets;  // of the top K tokens, in place of all of sides but the student's logits, and of sums
+    Tensor slopes;    // [rows, K + 1]  theirs
 };
 
 Objective::Block Objective::measure(Context& ctx, const Transformer& student, const Tensor& student_hidden,
@@ -70,37 +71,40 @@ void Objective::reset() {
 
 Tensor Objective::compare(Context& ctx, const Transformer& student, TeacherBlock teacher,
                           Block& block) const {
+    if (terms_.top_k > 0) return compare_buckets(ctx, student, std::move(teacher), block);
     Sides& sides = block.sides;
     const int64_t rows = sides.student.dim(0);
     const auto tau = static_cast<float>(terms_.temperature);
     const auto& tensor = student.tensor();
-    Tensor loss = ctx.empty({rows}, DType::f32);
+    sides.teacher = teacher.logits;
     sides.lse_s = tau == 1.0f ? block.lse_1 : model::log_sum_exp(ctx, tensor, sides.student, tau);
-    if (teacher.logits) {
-        sides.lse_t = model::log_sum_exp(ctx, tensor, teacher.logits, tau);
-    } else {
-        sides.lse_t = ctx.zeros({rows}, DType::f32);  // its values are logarithms of probabilities already
-    }
-    if (terms_.top_k == 0) {
-        sides.teacher = teacher.logits;
-        block.sums = ctx.empty({rows, divergence_sum_count}, DType::f32);
-        divergence_sums(ctx, *terms_.divergence, sides, tau, block.sums);
-        tensor.all_reduce(ctx, block.sums);
-        divergence_loss(ctx, *terms_.divergence, block.sums, loss);
-    } else {
-        const int64_t first_id = student.vocabulary().begin, k = terms_.top_k;
-        const int64_t vocab = student.architecture().vocab;
-        ESPALIER_REQUIRE(
-            k < vocab, "--top-k {}: the student has {} tokens; choose fewer, or 0 for all of them", k, vocab);
-        if (teacher.logits) teacher = top_tokens(ctx, tensor, teacher.logits, first_id, k);
-        block.ids = teacher.top_ids;
-        block.slopes = ctx.empty({rows, k + 1}, DType::f32);
-        Tensor picked = ctx.empty({rows, k}, DType::f32);
-        pick_logits(ctx, sides.student, block.ids, first_id, picked);
-        tensor.all_reduce(ctx, picked);
-        bucket_divergence(ctx, *terms_.divergence, {teacher.top_values, picked, sides.lse_t, sides.lse_s},
-                          tau, loss, block.slopes);
-    }
+    sides.lse_t = model::log_sum_exp(ctx, tensor, sides.teacher, tau);
+    block.sums = ctx.empty({rows, divergence_sum_count}, DType::f32);
+    divergence_sums(ctx, *terms_.divergence, sides, tau, block.sums);
+    tensor.all_reduce(ctx, block.sums);
+    Tensor loss = ctx.empty({rows}, DType::f32);
+    divergence_loss(ctx, *terms_.divergence, block.sums, loss);
+    return loss;
+}
+
+Tensor Objective::compare_buckets(Context& ctx, const Transformer& student, TeacherBlock teacher,
+                                  Block& block) const {
+    const Tensor& logits = block.sides.student;
+    const int64_t rows = logits.dim(0), k = terms_.top_k, first_id = student.vocabulary().begin,
+                  vocab = student.architecture().vocab;
+    const auto tau = static_cast<float>(terms_.temperature);
+    const auto& tensor = student.tensor();
+    ESPALIER_REQUIRE(k < vocab, "--top-k {}: the student has {} tokens; choose fewer, or 0 for all of them",
+                     k, vocab);
+    if (teacher.logits) teacher = top_tokens(ctx, tensor, teacher.logits, first_id, k, tau);
+    Tensor picked = ctx.empty({rows, k}, DType::f32);
+    pick_logits(ctx, logits, teacher.top_ids, first_id, picked);
+    tensor.all_reduce(ctx, picked);
+    block.buckets = {teacher.top_ids, teacher.top_values, picked, teacher.tail,
+                     model::tail_log_sum_exp(ctx, tensor, logits, teacher.top_ids, first_id, tau)};
+    block.slopes = ctx.empty({rows, k + 1}, DType::f32);
+    Tensor loss = ctx.empty({rows}, DType::f32);
+    bucket_divergence(ctx, *terms_.divergence, block.buckets, tau, loss, block.slopes);
     return loss;
 }
 
@@ -119,7 +123,7 @@ Tensor Objective::gradient(Context& ctx, const Transformer& student, Block& bloc
     const LossInputs in{block.sides, block.sums,  block.lse_1,
                         labels,      row_weights, student.vocabulary().begin};
     if (block.slopes) {
-        bucket_logit_gradient(ctx, weights, in, block.ids, block.slopes, d_logits);
+        bucket_logit_gradient(ctx, weights, in, block.buckets, block.slopes, d_logits);
     } else {
         logit_gradient(ctx, weights, in, d_logits);
     }

@@ -41,8 +41,10 @@ private:
     struct Block;
     Block measure(Context& ctx, const model::Transformer& student, const Tensor& student_hidden,
                   const Tensor& labels, TeacherBlock teacher);
-    /// The divergence of each row.
+    /// The divergence of each row, over the whole vocabulary or over the top K tokens and a tail.
     Tensor compare(Context& ctx, const model::Transformer& student, TeacherBlock teacher, Block& block) const;
+    Tensor compare_buckets(Context& ctx, const model::Transformer& student, TeacherBlock teacher,
+                           Block& block) const;
     Tensor gradient(Context& ctx, const model::Transformer& student, Block& block, const Tensor& labels,
                     double token_weight) const;
 

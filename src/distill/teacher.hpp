@@ -11,8 +11,10 @@ namespace espalier::distill {
 /// likely tokens alone. On the student's device.
 struct TeacherBlock {
     Tensor logits;  ///< [rows, vocab of this rank] f32
-    /// Without logits: [rows, K] f32 temperature * log p at the temperature of the loss, and ids i32.
-    Tensor top_values, top_ids;
+    /// Without logits, of the K most likely tokens: logits [rows, K] f32, ids [rows, K] i32, and tail [rows]
+    /// f32 = log sum exp(logit / temperature) of all others at the temperature of the loss; logits /
+    /// temperature up to a constant of the row.
+    Tensor top_values, top_ids, tail;
 };
 
 /// Gives the block of tokens [begin, begin + rows) of a micro-batch; the same call on all tensor parallel
@@ -22,8 +24,8 @@ using Teacher = std::function<TeacherBlock(Context&, int64_t begin, int64_t rows
 /// From a model's head and its hidden states [T, H] of the micro-batch. `model` outlives it.
 Teacher live_teacher(const model::Transformer& model, Tensor hidden);
 
-/// The K most likely tokens of each row over the whole vocabulary: [rows, K] logits f32 and ids i32.
+/// The K most likely tokens of each row over the whole vocabulary, and all others at the temperature tau.
 TeacherBlock top_tokens(Context& ctx, const comm::Communicator& tensor, const Tensor& logits,
-                        int64_t first_id, int64_t k);
+                        int64_t first_id, int64_t k, float tau);
 
 }  // namespace espalier::distill

@@ -42,12 +42,28 @@ Tensor logits(Context& ctx, const Transformer& model, const Tensor& hidden) {
     return out;
 }
 
-Tensor log_sum_exp(Context& ctx, const comm::Communicator& tensor, const Tensor& logits, float tau) {
-    const int64_t rows = logits.dim(0);
-    Tensor stats = ctx.empty({rows, 2}, DType::f32), lse = ctx.empty({rows}, DType::f32);
-    softmax_statistics(ctx, logits, tau, stats);
+namespace {
+
+/// Of each rank's [rows, 2]: lse [rows].
+Tensor joined(Context& ctx, const comm::Communicator& tensor, const Tensor& stats) {
+    Tensor lse = ctx.empty({stats.dim(0)}, DType::f32);
     softmax_combine(ctx, tensor.gather_equal(ctx, stats), lse);
     return lse;
+}
+
+}  // namespace
+
+Tensor log_sum_exp(Context& ctx, const comm::Communicator& tensor, const Tensor& logits, float tau) {
+    Tensor stats = ctx.empty({logits.dim(0), 2}, DType::f32);
+    softmax_statistics(ctx, logits, tau, stats);
+    return joined(ctx, tensor, stats);
+}
+
+Tensor tail_log_sum_exp(Context& ctx, const comm::Communicator& tensor, const Tensor& logits,
+                        const Tensor& ids, int64_t first_id, float tau) {
+    Tensor stats = ctx.empty({logits.dim(0), 2}, DType::f32);
+    tail_statistics(ctx, logits, ids, first_id, tau, stats);
+    return joined(ctx, tensor, stats);
 }
 
 Tensor labelled_logits(Context& ctx, const comm::Communicator& tensor, const Tensor& logits,

@@ -18,6 +18,11 @@ Tensor logits(Context& ctx, const Transformer& model, const Tensor& hidden);
 /// lse [rows] f32 = log sum exp(logits / tau) over the whole vocabulary.
 Tensor log_sum_exp(Context& ctx, const comm::Communicator& tensor, const Tensor& logits, float tau);
 
+/// The same over the tokens that are not among ids [rows, K] i32, -inf where there are none; first_id: of
+/// this rank's part of the vocabulary.
+Tensor tail_log_sum_exp(Context& ctx, const comm::Communicator& tensor, const Tensor& logits,
+                        const Tensor& ids, int64_t first_id, float tau);
+
 /// labelled [rows] f32 = the logit of each row's label, from whichever rank has it; 0 for labels < 0.
 Tensor labelled_logits(Context& ctx, const comm::Communicator& tensor, const Tensor& logits,
                        const Tensor& labels, int64_t first_id);

@@ -193,6 +193,36 @@ TEST(SoftmaxStatistics, SurviveLogitsThatWouldOverflow) {
     EXPECT_EQ(values_of(stats), (Values{2e4, 2}));
 }
 
+TEST(TailStatistics, AreOfTheTokensThatAreNotNamed) {
+    Context ctx(on_test_device());
+    constexpr double infinity = std::numeric_limits<double>::infinity();
+    const Tensor z = tensor_of(ctx, {5, 7, 5}, {1, 3}, DType::f32);
+    Tensor stats = ctx.empty({1, 2}, DType::f32);
+    const auto without = [&](const Values& ids) {
+        tail_statistics(ctx, z, tensor_of(ctx, ids, {1, std::ssize(ids)}, DType::i32), 10, 0.5f, stats);
+        return values_of(stats);
+    };
+
+    EXPECT_EQ(without({11}), (Values{10, 2}));
+    EXPECT_EQ(without({-1, 9, 13, 11, 12}), (Values{10, 1})) << "of which some are not there";
+    EXPECT_EQ(without({12, 10, 11}), (Values{-infinity, 0}));
+}
+
+TEST(TailStatistics, BeginWhereverTheTailDoes) {
+    Context ctx(on_test_device());
+    Values z, named;
+    for (int64_t j = 0; j < 5000; ++j) {  // more than is read at a time
+        z.push_back(j < 3000 ? 100 : -100);
+        if (j < 3000) named.push_back(static_cast<double>(j));
+    }
+    Tensor stats = ctx.empty({1, 2}, DType::f32);
+
+    tail_statistics(ctx, tensor_of(ctx, z, {1, 5000}, DType::f32),
+                    tensor_of(ctx, named, {1, 3000}, DType::i32), 0, 1.0f, stats);
+
+    EXPECT_EQ(values_of(stats), (Values{-100, 2000}));
+}
+
 TEST(RowArgmax, TakesTheLowestIdOnATie) {
     Context ctx(on_test_device());
     Tensor best = ctx.empty({1, 2}, DType::f32);

@@ -133,6 +133,12 @@ T atomicAdd(T* to, T value) {
     *to = before + value;
     return before;
 }
+template <class T>
+T atomicOr(T* to, T value) {
+    const T before = *to;
+    *to = before | value;
+    return before;
+}
 
 inline int __popc(unsigned x) {
     return __builtin_popcount(x);
