@@ -36,10 +36,7 @@ void check(CacheOptions& o, const ModelFile& teacher) {
 int64_t samples_of_one_pass(const std::vector<data::Source>& sources, int64_t seq_len) {
     ESPALIER_REQUIRE(sources.size() == 1,
                      "--samples: of a blend it must be given: the steps of the run x its global batch");
-    const auto& documents = *sources.front().documents;
-    int64_t tokens = 0;
-    for (int64_t d = 0; d < documents.count(); ++d) tokens += documents.length(d);
-    return std::max<int64_t>((tokens - 1) / seq_len, 1);
+    return std::max<int64_t>((data::token_count(*sources.front().documents) - 1) / seq_len, 1);
 }
 
 void write_batch(Context& ctx, const model::Transformer& model, const Tensor& hidden, int64_t first_sample,

@@ -27,7 +27,7 @@ std::shared_ptr<const io::IndexedDataset> open(const comm::Communicator& world, 
 std::vector<data::Source> open_data(const comm::Communicator& world, const std::vector<std::string>& words,
                                     int64_t vocab) {
     ESPALIER_REQUIRE(!words.empty(), "--data is empty; give a PREFIX, or WEIGHT PREFIX pairs");
-    if (words.size() == 1) return {{open(world, words[0], vocab), 1.0}};
+    if (words.size() == 1) return {{open(world, words[0], vocab), 1.0, words[0]}};
     ESPALIER_REQUIRE(words.size() % 2 == 0, "--data takes one PREFIX, or pairs WEIGHT PREFIX; got {} words",
                      words.size());
     std::vector<data::Source> out;
@@ -35,7 +35,7 @@ std::vector<data::Source> open_data(const comm::Communicator& world, const std::
         const auto weight = parse_number(words[i]);
         ESPALIER_REQUIRE(weight && std::isfinite(*weight) && *weight > 0,
                          "--data: \"{}\" stands where a weight > 0 is expected", words[i]);
-        out.push_back({open(world, words[i + 1], vocab), *weight});
+        out.push_back({open(world, words[i + 1], vocab), *weight, words[i + 1]});
     }
     return out;
 }

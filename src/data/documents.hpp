@@ -15,4 +15,10 @@ public:
     virtual void read(int64_t document, int64_t offset, std::span<int32_t> out) const = 0;
 };
 
+inline int64_t token_count(const Documents& documents) {
+    int64_t tokens = 0;
+    for (int64_t d = 0; d < documents.count(); ++d) tokens += documents.length(d);
+    return tokens;
+}
+
 }  // namespace espalier::data

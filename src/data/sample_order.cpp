@@ -43,24 +43,17 @@ void append_shuffled(std::vector<int32_t>& order, int64_t count, int64_t epochs,
 
 }  // namespace
 
-SampleOrder::SampleOrder(std::shared_ptr<const Documents> documents, int64_t count, int64_t seq_len,
-                         uint32_t seed)
-    : documents_(std::move(documents)), seq_len_(seq_len) {
-    const int64_t n = documents_->count();
-    int64_t tokens = 0;
-    for (int64_t d = 0; d < n; ++d) tokens += documents_->length(d);
-    ESPALIER_REQUIRE(n > 0, "the token file has no documents");
-    ESPALIER_REQUIRE(tokens > seq_len,
-                     "the token file has {} tokens in {} documents, fewer than the {} of one sample; "
-                     "choose a shorter --seq-len or more text",
-                     tokens, n, seq_len + 1);
+SampleOrder::SampleOrder(const Source& source, int64_t count, int64_t seq_len, uint32_t seed)
+    : documents_(source.documents), seq_len_(seq_len) {
+    const int64_t n = documents_->count(), tokens = token_count(*documents_);
+    ESPALIER_REQUIRE(tokens > 0, "{} has no tokens; give it text, or leave it out", source.name);
     ESPALIER_REQUIRE(count <= most_indices && tokens / seq_len <= most_indices - count,
-                     "{} tokens make 2^32 samples of {} tokens or more; split the token file", tokens,
-                     seq_len);
+                     "{}: {} tokens make 2^32 samples of {} tokens or more; split the token file",
+                     source.name, tokens, seq_len);
     const Epochs epochs(tokens, count, seq_len);
     ESPALIER_REQUIRE(n <= std::numeric_limits<int32_t>::max() && epochs.number <= most_indices / n,
-                     "{} documents in {} epochs are more than can be ordered; choose fewer samples", n,
-                     epochs.number);
+                     "{}: {} documents in {} epochs are more than can be ordered; choose fewer samples",
+                     source.name, n, epochs.number);
 
     RandomState generator(seed);
     order_.reserve(static_cast<size_t>(n * epochs.number));

@@ -7,15 +7,15 @@
 #include <span>
 #include <vector>
 
-#include "src/data/documents.hpp"
+#include "src/data/source.hpp"
 
 namespace espalier::data {
 
 class SampleOrder {
 public:
-    /// At least `count` samples of seq_len + 1 tokens, of which the last is the first of the next cut.
-    /// Throws UserError when there are no documents, fewer than seq_len + 1 tokens, or 2^32 samples or more.
-    SampleOrder(std::shared_ptr<const Documents> documents, int64_t count, int64_t seq_len, uint32_t seed);
+    /// At least `count` samples of seq_len + 1 tokens, of which the last is the first of the next cut. Throws
+    /// UserError when there are no tokens, or 2^32 samples or more.
+    SampleOrder(const Source& source, int64_t count, int64_t seq_len, uint32_t seed);
 
     int64_t count() const { return static_cast<int64_t>(cuts_.size()); }
     void read(int64_t index, std::span<int32_t> out) const;

@@ -20,37 +20,53 @@ int64_t share(int64_t count, double weight) {
     return static_cast<int64_t>(std::ceil(std::ceil(static_cast<double>(count) * weight) * surplus));
 }
 
+/// A file that is shorter than a sample is repeated, as by Megatron; all of them together must make one.
+void check_tokens(const std::vector<Source>& sources, int64_t seq_len) {
+    int64_t tokens = 0, documents = 0;
+    for (const Source& source : sources) {
+        tokens += token_count(*source.documents);
+        documents += source.documents->count();
+    }
+    const std::string others = sources.size() == 1 ? "" : fmt::format(" and {} more", sources.size() - 1);
+    ESPALIER_REQUIRE(tokens > seq_len,
+                     "{}{}: {} tokens in {} documents, fewer than the {} of one sample; choose a shorter "
+                     "--seq-len or more text",
+                     sources.front().name, others, tokens, documents, seq_len + 1);
+}
+
 }  // namespace
 
 struct Samples::State {
     int64_t count, seq_len;
+    std::vector<Source> sources;
     std::vector<SampleOrder> orders;
     std::optional<Blend> blend;  ///< nothing for one source
 };
 
 Samples::Samples(std::vector<Source> sources, int64_t count, int64_t seq_len, uint32_t seed)
-    : state_(new State{count, seq_len, {}, {}}) {
-    ESPALIER_REQUIRE(!sources.empty() && sources.size() <= most_sources,
-                     "{} token files cannot be blended; give 1 to {}", sources.size(), most_sources);
+    : state_(new State{count, seq_len, std::move(sources), {}, {}}) {
+    State& s = *state_;
+    ESPALIER_REQUIRE(!s.sources.empty() && s.sources.size() <= most_sources,
+                     "{} token files cannot be blended; give 1 to {}", s.sources.size(), most_sources);
     ESPALIER_REQUIRE(count > 0 && count < std::numeric_limits<uint32_t>::max() && seq_len > 0 &&
                          seq_len < std::numeric_limits<int32_t>::max(),
                      "cannot form {} samples of {} tokens", count, seq_len);
-    if (sources.size() == 1) {
-        state_->orders.emplace_back(std::move(sources[0].documents), count, seq_len, seed);
+    check_tokens(s.sources, seq_len);
+    if (s.sources.size() == 1) {
+        s.orders.emplace_back(s.sources[0], count, seq_len, seed);
         return;
     }
     std::vector<double> weights;
-    for (const Source& source : sources) {
+    for (const Source& source : s.sources) {
         ESPALIER_REQUIRE(std::isfinite(source.weight) && source.weight > 0,
-                         "a token file has weight {}; weights must be positive numbers", source.weight);
+                         "{} has weight {}; weights must be positive numbers", source.name, source.weight);
         weights.push_back(source.weight);
     }
     weights = normalised(std::move(weights));
-    for (size_t i = 0; i < sources.size(); ++i) {
-        state_->orders.emplace_back(std::move(sources[i].documents), share(count, weights[i]), seq_len, seed);
-    }
+    for (size_t i = 0; i < weights.size(); ++i)
+        s.orders.emplace_back(s.sources[i], share(count, weights[i]), seq_len, seed);
     // BlendedDataset normalises what its builder has normalised, which can change the last bit and so a tie.
-    state_->blend.emplace(normalised(std::move(weights)), count);
+    s.blend.emplace(normalised(std::move(weights)), count);
 }
 
 Samples::~Samples() = default;
@@ -69,10 +85,11 @@ void Samples::read(int64_t index, std::span<int32_t> out) const {
         throw InternalError(fmt::format("sample {} of {} into {} tokens", index, s.count, out.size()));
     }
     if (!s.blend) return s.orders[0].read(index, out);
-    const SampleOrder& order = s.orders[s.blend->source[index]];
+    const auto source = s.blend->source[index];
+    const SampleOrder& order = s.orders[source];
     const int64_t of_source = s.blend->index[index];
-    ESPALIER_REQUIRE(of_source < order.count(),
-                     "the blend needs more of a token file than its weight gives it");
+    ESPALIER_REQUIRE(of_source < order.count(), "the blend needs more of {} than its weight gives it",
+                     s.sources[source].name);
     order.read(of_source, out);
 }
 

@@ -7,19 +7,14 @@
 #include <span>
 #include <vector>
 
-#include "src/data/documents.hpp"
+#include "src/data/source.hpp"
 
 namespace espalier::data {
 
-struct Source {
-    std::shared_ptr<const Documents> documents;
-    double weight = 1.0;
-};
-
 /// Samples 0 .. count - 1 of seq_len + 1 tokens each. One source: GPTDataset's order for (count, seq_len,
 /// seed). Several: each yields ceil(ceil(count * weight) * 1.005) samples, and sample s comes from the source
-/// that lags its weight most. Throws UserError when a source has no document or fewer than seq_len + 1
-/// tokens.
+/// that lags its weight most. A source that is shorter than a sample is repeated within it. Throws UserError
+/// when a source has no tokens, or all of them together have fewer than seq_len + 1.
 class Samples {
 public:
     Samples(std::vector<Source> sources, int64_t count, int64_t seq_len, uint32_t seed);

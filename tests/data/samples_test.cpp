@@ -47,6 +47,9 @@ std::shared_ptr<const Documents> tiny() {
 std::shared_ptr<const Documents> one_long() {
     return std::make_shared<Counting>(std::vector<int32_t>{6, 6, 40, 1, 1}, 100);
 }
+std::shared_ptr<const Documents> shorter_than_a_sample() {
+    return std::make_shared<Counting>(std::vector<int32_t>{3, 0, 2}, 300);
+}
 std::shared_ptr<const Documents> another() {
     return std::make_shared<Counting>(std::vector<int32_t>{25, 3, 3, 0, 9}, 200);
 }
@@ -133,6 +136,13 @@ std::vector<Case> cases() {
          {232, 128, 53, 215, 237, 136, 201, 37,  228, 144, 202, 230,
           120, 218, 5,  210, 106, 209, 207, 112, 231, 6,   239, 148},
          3709396},
+        {"blend_with_a_file_shorter_than_a_sample_seed_1",
+         {{mixed(), 0.8}, {shorter_than_a_sample(), 0.2}},
+         20,
+         8,
+         1,
+         {61, 302, 53, 7, 74, 60, 303, 78, 11, 44, 4, 302, 0, 19, 52, 15, 301, 37, 35, 45},
+         1417469},
         {"one_epoch_seed_1234", {{mixed()}}, 9, 8, 1234, {29, 61, 77, 45, 69, 8, 37, 53, 35}, 136269},
         {"separate_last_epoch_seed_1234",
          {{mixed()}},
@@ -173,6 +183,13 @@ std::vector<Case> cases() {
          {213, 153, 29, 232, 205, 131, 236, 61,  221, 123, 237, 213,
           115, 221, 77, 205, 139, 226, 212, 107, 228, 45,  204, 113},
          3770284},
+        {"blend_with_a_file_shorter_than_a_sample_seed_1234",
+         {{mixed(), 0.8}, {shorter_than_a_sample(), 0.2}},
+         20,
+         8,
+         1234,
+         {55, 300, 56, 71, 12, 29, 303, 48, 67, 7, 63, 300, 35, 47, 30, 35, 304, 39, 20, 25},
+         1326761},
     };
 }
 
@@ -208,14 +225,35 @@ TEST(Samples, OverlapByTheirLastToken) {
     EXPECT_THAT(b, ElementsAre(8, 9, 10, 11, 12, 13, 14, 15, 16));
 }
 
-TEST(Samples, RefuseASourceWithoutOneWholeSample) {
-    const auto nothing = std::make_shared<Counting>(std::vector<int32_t>{});
-    const auto short_one = std::make_shared<Counting>(std::vector<int32_t>{5, 3});
+TEST(Samples, RefuseDataThatDoNotMakeOneSample) {
+    const auto of = [](std::vector<int32_t> lengths, const char* name) {
+        return Source{std::make_shared<Counting>(std::move(lengths)), 1.0, name};
+    };
+    const auto refusal = [](const char* text) { return ThrowsMessage<UserError>(HasSubstr(text)); };
 
-    EXPECT_THAT([&] { Samples({{nothing}}, 1, 8, 1); }, ThrowsMessage<UserError>(HasSubstr("no documents")));
-    EXPECT_THAT([&] { Samples({{short_one}}, 1, 8, 1); },
-                ThrowsMessage<UserError>(HasSubstr("8 tokens in 2 documents")));
-    EXPECT_NO_THROW(Samples({{short_one}}, 1, 7, 1));
+    EXPECT_THAT(
+        [&] {
+            Samples({of({5, 3}, "a")}, 1, 8, 1);
+        },
+        refusal("a: 8 tokens in 2 documents, fewer than the 9 of one sample"));
+    EXPECT_NO_THROW(Samples({of({5, 3}, "a")}, 1, 7, 1));
+    EXPECT_THAT(
+        [&] {
+            Samples({of({5, 3}, "a"), of({4}, "b")}, 4, 12, 1);
+        },
+        refusal("a and 1 more: 12 tokens in 3 documents, fewer than the 13 of one sample"));
+    EXPECT_NO_THROW(Samples({of({5, 3}, "a"), of({5}, "b")}, 4, 12, 1));
+}
+
+TEST(Samples, RefuseASourceWithoutTokens) {
+    for (const auto& lengths : {std::vector<int32_t>{}, std::vector<int32_t>{0, 0}}) {
+        const Source empty{std::make_shared<Counting>(lengths), 1.0, "empty"};
+        EXPECT_THAT(
+            [&] {
+                Samples({{mixed(), 1.0}, empty}, 4, 8, 1);
+            },
+            ThrowsMessage<UserError>(HasSubstr("empty has no tokens")));
+    }
 }
 
 TEST(Samples, RefuseWeightsThatAreNotPositive) {

@@ -47,7 +47,7 @@ TEST_F(BadFiles, TooFewTokensForASample) {
         0);
     expect_refused({"importance", "--model", path("long.h5"), "--data", path("tokens"), "--samples", "4",
                     "--seq-len", "2048", "--out", path("o.h5")},
-                   {"tokens"});
+                   {path("tokens") + ": 990 tokens in 20 documents", "2049"});
 }
 
 TEST_F(BadFiles, ScoresOfAnotherModel) {
