@@ -34,7 +34,7 @@ void check(CacheOptions& o, const ModelFile& teacher) {
 
 /// As many as a file yields without a token coming twice.
 int64_t samples_of_one_pass(const std::vector<data::Source>& sources, int64_t seq_len) {
-    ESPALIER_REQUIRE(sources.size() == 1,
+    ESPALIER_REQUIRE(sources.size() == 1 && !sources.front().weight,
                      "--samples: of a blend it must be given: the steps of the run x its global batch");
     return std::max<int64_t>((data::token_count(*sources.front().documents) - 1) / seq_len, 1);
 }

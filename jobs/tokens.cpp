@@ -27,7 +27,7 @@ std::shared_ptr<const io::IndexedDataset> open(const comm::Communicator& world, 
 std::vector<data::Source> open_data(const comm::Communicator& world, const std::vector<std::string>& words,
                                     int64_t vocab) {
     ESPALIER_REQUIRE(!words.empty(), "--data is empty; give a PREFIX, or WEIGHT PREFIX pairs");
-    if (words.size() == 1) return {{open(world, words[0], vocab), 1.0, words[0]}};
+    if (words.size() == 1) return {{open(world, words[0], vocab), std::nullopt, words[0]}};
     ESPALIER_REQUIRE(words.size() % 2 == 0, "--data takes one PREFIX, or pairs WEIGHT PREFIX; got {} words",
                      words.size());
     std::vector<data::Source> out;

@@ -11,8 +11,9 @@
 
 namespace espalier::jobs {
 
-/// Collective: each rank looks at a part of the tokens. One prefix, or weight-prefix pairs. Throws UserError
-/// for anything else, for files that do not open, and for a token outside the vocabulary.
+/// Collective: each rank looks at a part of the tokens. One prefix, or weight-prefix pairs, one pair being a
+/// blend of one. Throws UserError for anything else, for files that do not open, and for a token outside the
+/// vocabulary.
 std::vector<data::Source> open_data(const comm::Communicator& world, const std::vector<std::string>& words,
                                     int64_t vocab);
 

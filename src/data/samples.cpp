@@ -40,7 +40,7 @@ struct Samples::State {
     int64_t count, seq_len;
     std::vector<Source> sources;
     std::vector<SampleOrder> orders;
-    std::optional<Blend> blend;  ///< nothing for one source
+    std::optional<Blend> blend;  ///< nothing for one source without a weight
 };
 
 Samples::Samples(std::vector<Source> sources, int64_t count, int64_t seq_len, uint32_t seed)
@@ -52,15 +52,16 @@ Samples::Samples(std::vector<Source> sources, int64_t count, int64_t seq_len, ui
                          seq_len < std::numeric_limits<int32_t>::max(),
                      "cannot form {} samples of {} tokens", count, seq_len);
     check_tokens(s.sources, seq_len);
-    if (s.sources.size() == 1) {
+    if (s.sources.size() == 1 && !s.sources[0].weight) {
         s.orders.emplace_back(s.sources[0], count, seq_len, seed);
         return;
     }
     std::vector<double> weights;
     for (const Source& source : s.sources) {
-        ESPALIER_REQUIRE(std::isfinite(source.weight) && source.weight > 0,
-                         "{} has weight {}; weights must be positive numbers", source.name, source.weight);
-        weights.push_back(source.weight);
+        const double weight = source.weight.value_or(0);
+        ESPALIER_REQUIRE(std::isfinite(weight) && weight > 0,
+                         "{} has weight {}; weights must be positive numbers", source.name, weight);
+        weights.push_back(weight);
     }
     weights = normalised(std::move(weights));
     for (size_t i = 0; i < weights.size(); ++i)

@@ -11,10 +11,11 @@
 
 namespace espalier::data {
 
-/// Samples 0 .. count - 1 of seq_len + 1 tokens each. One source: GPTDataset's order for (count, seq_len,
-/// seed). Several: each yields ceil(ceil(count * weight) * 1.005) samples, and sample s comes from the source
-/// that lags its weight most. A source that is shorter than a sample is repeated within it. Throws UserError
-/// when a source has no tokens, or all of them together have fewer than seq_len + 1.
+/// Samples 0 .. count - 1 of seq_len + 1 tokens each. One source without a weight: GPTDataset's order for
+/// (count, seq_len, seed). One or several with weights, a blend: each yields ceil(ceil(count * weight)
+/// * 1.005) samples, and sample s comes from the source that lags its weight most. A source that is shorter
+/// than a sample is repeated within it. Throws UserError when a source has no tokens, or all of them together
+/// have fewer than seq_len + 1.
 class Samples {
 public:
     Samples(std::vector<Source> sources, int64_t count, int64_t seq_len, uint32_t seed);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "src/data/documents.hpp"
@@ -10,8 +11,8 @@ namespace espalier::data {
 
 struct Source {
     std::shared_ptr<const Documents> documents;
-    double weight = 1.0;
-    std::string name = "the token file";  ///< for messages
+    std::optional<double> weight = std::nullopt;  ///< in a blend, of which it may be the only part
+    std::string name = "the token file";          ///< for messages
 };
 
 }  // namespace espalier::data

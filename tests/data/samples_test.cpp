@@ -128,6 +128,7 @@ std::vector<Case> cases() {
          1,
          {107, 53, 136, 139, 37, 115, 112, 5, 100, 120, 6, 123, 131, 147, 61, 128, 153, 71, 144, 119},
          1708173},
+        {"blend_of_one_seed_1", {{mixed(), 1}}, 9, 8, 1, {53, 5, 37, 61, 6, 45, 14, 71, 22}, 135628},
         {"blend_of_three_seed_1",
          {{mixed(), 1}, {one_long(), 2}, {another(), 4}},
          24,
@@ -175,6 +176,7 @@ std::vector<Case> cases() {
          1234,
          {128, 29, 101, 128, 61, 136, 120, 77, 144, 112, 45, 144, 112, 136, 69, 120, 153, 8, 101, 148},
          1644424},
+        {"blend_of_one_seed_1234", {{mixed(), 1}}, 9, 8, 1234, {29, 45, 35, 77, 8, 69, 61, 37, 53}, 155718},
         {"blend_of_three_seed_1234",
          {{mixed(), 1}, {one_long(), 2}, {another(), 4}},
          24,
@@ -226,8 +228,8 @@ TEST(Samples, OverlapByTheirLastToken) {
 }
 
 TEST(Samples, RefuseDataThatDoNotMakeOneSample) {
-    const auto of = [](std::vector<int32_t> lengths, const char* name) {
-        return Source{std::make_shared<Counting>(std::move(lengths)), 1.0, name};
+    const auto of = [](std::vector<int32_t> lengths, const char* name, std::optional<double> weight = {}) {
+        return Source{std::make_shared<Counting>(std::move(lengths)), weight, name};
     };
     const auto refusal = [](const char* text) { return ThrowsMessage<UserError>(HasSubstr(text)); };
 
@@ -239,10 +241,10 @@ TEST(Samples, RefuseDataThatDoNotMakeOneSample) {
     EXPECT_NO_THROW(Samples({of({5, 3}, "a")}, 1, 7, 1));
     EXPECT_THAT(
         [&] {
-            Samples({of({5, 3}, "a"), of({4}, "b")}, 4, 12, 1);
+            Samples({of({5, 3}, "a", 2), of({4}, "b", 1)}, 4, 12, 1);
         },
         refusal("a and 1 more: 12 tokens in 3 documents, fewer than the 13 of one sample"));
-    EXPECT_NO_THROW(Samples({of({5, 3}, "a"), of({5}, "b")}, 4, 12, 1));
+    EXPECT_NO_THROW(Samples({of({5, 3}, "a", 2), of({5}, "b", 1)}, 4, 12, 1));
 }
 
 TEST(Samples, RefuseASourceWithoutTokens) {
@@ -257,7 +259,9 @@ TEST(Samples, RefuseASourceWithoutTokens) {
 }
 
 TEST(Samples, RefuseWeightsThatAreNotPositive) {
-    for (const double weight : {0.0, -1.0, std::numeric_limits<double>::quiet_NaN()}) {
+    using Weight = std::optional<double>;
+    for (const auto weight :
+         {Weight(0.0), Weight(-1.0), Weight(std::numeric_limits<double>::quiet_NaN()), Weight()}) {
         EXPECT_THAT(
             [&] {
                 Samples({{mixed(), 1.0}, {one_long(), weight}}, 4, 8, 1);

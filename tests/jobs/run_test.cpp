@@ -163,6 +163,19 @@ TEST(Run, KnowsItsDataByWhatIsInTheFiles) {
     EXPECT_EQ(espalier(distill_arguments(world, "run")).exit_code, 0);
 }
 
+// The blend of one file draws 0.5 % more of it, and so orders it otherwise.
+TEST(Run, TellsAFileFromABlendOfIt) {
+    const TinyWorld world;
+    ASSERT_EQ(espalier(distill_arguments(world, "run", {"--exit-after-steps", "2"})).exit_code, 3);
+    auto blend = distill_arguments(world, "run");
+    blend.insert(std::find(blend.begin(), blend.end(), world.path("tokens")), "1.0");
+
+    const auto refused = espalier(blend);
+
+    EXPECT_EQ(refused.exit_code, 2);
+    EXPECT_NE(refused.err.find("--data"), std::string::npos) << refused.err;
+}
+
 TEST(Run, RefusesToGoOnWithOtherOptions) {
     const TinyWorld world;
     ASSERT_EQ(espalier(distill_arguments(world, "run", {"--exit-after-steps", "2"})).exit_code, 3);
