@@ -14,7 +14,7 @@ namespace espalier::jobs {
 namespace {
 
 struct EvaluateOptions {
-    std::string model, data, requests;
+    std::string model, data, requests, split, split_part = "valid";
     int64_t seq_len = 0, stride = 0, micro_batch = 4;
     DocumentOptions documents;
 };
@@ -28,8 +28,13 @@ void evaluate_stream(Session& session, const EvaluateOptions& o, const data::Doc
         stride <= seq,
         "--stride {} exceeds --seq-len {}: tokens between windows would go unscored; choose --stride <= {}",
         stride, seq, seq);
-    const TokenStream stream(o.data, a.vocab);
-    ESPALIER_REQUIRE(stream.tokens() >= 2, "{}: {} tokens; a loss needs at least 2", o.data, stream.tokens());
+    auto text = open_data(session.world(), {o.data}, a.vocab);
+    if (!o.split.empty())
+        text = data::part_of(std::move(text), data::Split(o.split),
+                             data::part_from_string(o.split_part, "--split-part"));
+    const TokenStream stream(text.front().documents);
+    ESPALIER_REQUIRE(stream.tokens() >= 2, "{}: {} tokens; a loss needs at least 2", text.front().name,
+                     stream.tokens());
     const auto windows = evaluate::windows(stream.tokens(), seq, stride);
     Progress progress(session, "evaluate", static_cast<double>(windows.size()), "windows");
     const double begin = session.seconds();
@@ -72,13 +77,17 @@ int evaluate(const std::vector<std::string>& arguments, comm::Mpi&) {
     const auto declare = [&](Options& options) {
         options.required("model", o.model, "M.h5");
         options.add("data", o.data, "PREFIX of token files");
+        options.add("split", o.split,
+                    "A,B,C: shares of the documents of --data that a run trained on, held out, and left for "
+                    "tests; empty: all of them");
+        options.add("split-part", o.split_part, "train, valid or test: which part of --split");
         options.add("requests", o.requests, "FILE.jsonl of multiple-choice questions");
         options.add("seq-len", o.seq_len, "tokens of a window; 0: the model's positions, at most 2048");
         options.add("stride", o.stride, "tokens between windows; 0: seq-len");
         options.add("micro-batch", o.micro_batch, "windows or requests at a time");
         declare_documents(options, o.documents);
     };
-    return run_job("evaluate", arguments, declare, [&](Session& session, const Options&) {
+    return run_job("evaluate", arguments, declare, [&](Session& session, const Options& given) {
         ESPALIER_REQUIRE(o.data.empty() != o.requests.empty(),
                          "give --data PREFIX or --requests FILE.jsonl, one of them");
         ESPALIER_REQUIRE(o.micro_batch >= 1 && o.seq_len >= 0 && o.stride >= 0,
@@ -87,6 +96,10 @@ int evaluate(const std::vector<std::string>& arguments, comm::Mpi&) {
                          "--reset-attention and --mask-eod are for --data; a request is one document");
         ESPALIER_REQUIRE(o.requests.empty() || (o.seq_len == 0 && o.stride == 0),
                          "--seq-len and --stride are for --data; a request has its own length");
+        ESPALIER_REQUIRE(o.requests.empty() || o.split.empty(),
+                         "--split is for --data; of requests all are read");
+        ESPALIER_REQUIRE(!o.split.empty() || !given.given("split-part"),
+                         "--split-part {}: give --split A,B,C, of which it is a part", o.split_part);
         ModelFile file(o.model, session.world().handle());
         check_seq_len(o.seq_len, file);
         const auto masks = document_masks(session, o.documents, file);

@@ -9,6 +9,7 @@
 #include "jobs/output_lock.hpp"
 #include "jobs/scores_file.hpp"
 #include "jobs/scoring.hpp"
+#include "jobs/tokens.hpp"
 #include "src/core/error.hpp"
 
 namespace espalier::jobs {
@@ -62,6 +63,7 @@ int importance(const std::vector<std::string>& arguments, comm::Mpi&) {
     const auto declare = [&](Options& options) {
         options.required("model", o.model, "M.h5");
         options.required("data", o.calibration.data, "PREFIX, or WEIGHT PREFIX pairs");
+        declare_split(options, o.calibration.split);
         options.required("out", o.out, "I.h5");
         options.add("samples", o.calibration.samples, "calibration samples");
         options.add("seq-len", o.calibration.seq_len,

@@ -43,6 +43,9 @@ Chosen choose_kept(Session& session, ModelFile& source, const PruneOptions& o, c
     ESPALIER_REQUIRE(scores_itself || (!documents.reset_attention && documents.eod == -1),
                      "--reset-attention and --eod are for scoring by --data; scores in a file have had "
                      "theirs at `espalier importance`");
+    ESPALIER_REQUIRE(scores_itself || o.iterative.calibration.split.empty(),
+                     "--split {}: it is for scoring by --data, and there is none",
+                     o.iterative.calibration.split);
     out.kept = scores_itself ? choose_in_steps(session, source, target, first, steps)
                              : prune::choose(a, first, target, o.model);
     if (vocabulary.cuts()) out.kept.vocab = choose_vocabulary(session, source, vocabulary);

@@ -1,6 +1,7 @@
 #include "jobs/prune_options.hpp"
 
 #include "jobs/candidates_file.hpp"
+#include "jobs/tokens.hpp"
 #include "src/core/error.hpp"
 
 namespace espalier::jobs {
@@ -41,6 +42,7 @@ void declare(PruneOptions& o, Options& options) {
                 "kept + (kept - dropped); laco, kept + (dropped - kept)");
     options.add("iterations", o.iterative.steps, "T: cut in T equal steps, scoring what is left before each");
     options.add("data", c.data, "PREFIX, or WEIGHT PREFIX pairs, to score by");
+    declare_split(options, c.split);
     options.add("samples", c.samples, "calibration samples");
     options.add("seq-len", c.seq_len, "tokens of a sample; 0: the model's positions, at most 4096");
     options.add("micro-batch", c.micro_batch, "samples at a time");

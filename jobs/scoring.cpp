@@ -15,8 +15,9 @@ void check(Calibration& c, const ModelFile& model) {
 }
 
 CalibrationData open_data(const Session& session, const Calibration& c, const ModelFile& model) {
-    return {{open_data(session.world(), c.data, model.architecture().vocab), c.samples, c.seq_len,
-             static_cast<uint32_t>(session.common().seed)},
+    auto sources = data::part_of(open_data(session.world(), c.data, model.architecture().vocab),
+                                 data::Split(c.split), data::Part::train);
+    return {{std::move(sources), c.samples, c.seq_len, static_cast<uint32_t>(session.common().seed)},
             document_masks(session, c.documents, model)};
 }
 

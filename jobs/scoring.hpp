@@ -10,6 +10,7 @@ namespace espalier::jobs {
 
 struct Calibration {
     std::vector<std::string> data;  ///< as --data
+    std::string split;              ///< as --split
     int64_t samples = 1024;
     int64_t seq_len = 0;  ///< 0: the model's positions, at most 4096
     int64_t micro_batch = 1;

@@ -13,7 +13,7 @@ namespace espalier::jobs {
 namespace {
 
 struct CacheOptions {
-    std::string teacher, out;
+    std::string teacher, out, split;
     std::vector<std::string> data;
     int64_t samples = 0, seq_len = 0, micro_batch = 1, top_k = 0;
     double temperature = 1;
@@ -56,6 +56,7 @@ int teacher_cache(const std::vector<std::string>& arguments, comm::Mpi&) {
     const auto declare = [&](Options& options) {
         options.required("teacher", o.teacher, "T.h5");
         options.required("data", o.data, "PREFIX, or WEIGHT PREFIX pairs");
+        declare_split(options, o.split);
         options.required("out", o.out, "folder of the cache");
         options.add(
             "samples", o.samples,
@@ -74,13 +75,15 @@ int teacher_cache(const std::vector<std::string>& arguments, comm::Mpi&) {
         check(o, file);
         const auto masks = document_masks(session, o.documents, file);
         const auto seed = session.common().seed;
-        const auto sources = open_data(session.world(), o.data, a.vocab);
+        const data::Split split(o.split);
+        const auto sources =
+            data::part_of(open_data(session.world(), o.data, a.vocab), split, data::Part::train);
         if (o.samples == 0) o.samples = samples_of_one_pass(sources, o.seq_len);
         const data::Samples samples(sources, o.samples, o.seq_len, static_cast<uint32_t>(seed));
         const auto model = load_transformer(session, file, model::Gradients::none);
         TeacherCacheWriter writer(session, o.out,
-                                  {file.sha256(), data_fingerprint(o.data), a.vocab, o.seq_len, o.samples,
-                                   seed, o.top_k, o.temperature, masks.attention ? masks.eod : -1},
+                                  {file.sha256(), data_fingerprint(o.data, split), a.vocab, o.seq_len,
+                                   o.samples, seed, o.top_k, o.temperature, masks.attention ? masks.eod : -1},
                                   samples);
         Context& ctx = session.context();
         const auto& topology = session.topology();

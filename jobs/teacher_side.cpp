@@ -17,7 +17,7 @@ TeacherSide::TeacherSide(Session& session, const TrainingOptions& o, const Model
     if (!o.teacher_cache.empty()) {
         cache_ = std::make_unique<TeacherCache>(
             session, o.teacher_cache,
-            TeacherCacheKey{file_ ? file_->sha256() : "", data_fingerprint(o.data),
+            TeacherCacheKey{file_ ? file_->sha256() : "", data_fingerprint(o.data, data::Split(o.split)),
                             student.architecture().vocab, o.seq_len, samples, session.common().seed, o.top_k,
                             o.temperature, masks.attention ? masks.eod : -1});
     }

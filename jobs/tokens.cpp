@@ -22,7 +22,20 @@ std::shared_ptr<const io::IndexedDataset> open(const comm::Communicator& world, 
     return dataset;
 }
 
+std::shared_ptr<const io::IndexedDataset> open(const std::string& prefix, int64_t vocab) {
+    auto dataset = std::make_shared<io::IndexedDataset>(prefix);
+    dataset->check_ids(vocab);
+    return dataset;
+}
+
 }  // namespace
+
+void declare_split(Options& options, std::string& split) {
+    options.add(
+        "split", split,
+        "A,B,C: shares of the documents of each file of --data that train, are held out, and are left "
+        "for tests, as in Megatron-LM; empty: all train");
+}
 
 std::vector<data::Source> open_data(const comm::Communicator& world, const std::vector<std::string>& words,
                                     int64_t vocab) {
@@ -40,7 +53,7 @@ std::vector<data::Source> open_data(const comm::Communicator& world, const std::
     return out;
 }
 
-std::string data_fingerprint(const std::vector<std::string>& data) {
+std::string data_fingerprint(const std::vector<std::string>& data, const data::Split& split) {
     io::Sha256 hash;
     for (size_t i = 0; i < data.size(); ++i) {
         const bool is_weight = data.size() > 1 && i % 2 == 0;
@@ -51,16 +64,18 @@ std::string data_fingerprint(const std::vector<std::string>& data) {
             hash.update(fmt::format(" {}\n", std::filesystem::file_size(data[i] + ".bin")));
         }
     }
+    const double share = split.share(data::Part::train);
+    if (share < 1) hash.update(fmt::format("train {}\n", share));
     return hash.hex();
 }
 
 std::string data_identity(const comm::Communicator& world, const std::vector<std::string>& data,
-                          const data::Samples& samples) {
+                          const data::Split& split, const data::Samples& samples) {
     constexpr int64_t looked_at = 64;
     std::string out;
     if (world.rank() == 0) {
         io::Sha256 hash;
-        hash.update(data_fingerprint(data));
+        hash.update(data_fingerprint(data, split));
         std::vector<int32_t> ids(static_cast<size_t>(samples.seq_len() + 1));
         for (int64_t i = 0; i < std::min(looked_at, samples.count()); ++i) {
             samples.read(i, ids);
@@ -71,23 +86,24 @@ std::string data_identity(const comm::Communicator& world, const std::vector<std
     return world.broadcast(std::move(out));
 }
 
-TokenStream::TokenStream(const std::string& prefix, int64_t vocab) : dataset_(prefix) {
-    dataset_.check_ids(vocab);
-    int64_t at = 0;
-    for (int64_t d = 0; d < dataset_.count(); ++d) {
-        starts_.push_back(at);
-        at += dataset_.length(d);
+TokenStream::TokenStream(std::shared_ptr<const data::Documents> documents)
+    : documents_(std::move(documents)) {
+    for (int64_t d = 0; d < documents_->count(); ++d) {
+        starts_.push_back(tokens_);
+        tokens_ += documents_->length(d);
     }
 }
+
+TokenStream::TokenStream(const std::string& prefix, int64_t vocab) : TokenStream(open(prefix, vocab)) {}
 
 void TokenStream::read(int64_t begin, std::span<int32_t> out) const {
     auto document = std::upper_bound(starts_.begin(), starts_.end(), begin) - starts_.begin() - 1;
     for (size_t done = 0; done < out.size(); ++document) {
         const int64_t offset = begin + static_cast<int64_t>(done) - starts_.at(static_cast<size_t>(document));
         const int64_t take =
-            std::min(dataset_.length(document) - offset, static_cast<int64_t>(out.size() - done));
+            std::min(documents_->length(document) - offset, static_cast<int64_t>(out.size() - done));
         if (take <= 0) continue;
-        dataset_.read(document, offset, out.subspan(done, static_cast<size_t>(take)));
+        documents_->read(document, offset, out.subspan(done, static_cast<size_t>(take)));
         done += static_cast<size_t>(take);
     }
 }

@@ -71,7 +71,7 @@ public:
         checkpoints_ = std::make_unique<Checkpoints>(
             session, o.out, student_->architecture(), std::move(all),
             configuration(session, *student_file_, teacher_->sha256(), masks_,
-                          data_identity(session.world(), o.data, data_->samples())),
+                          data_identity(session.world(), o.data, data::Split(o.split), data_->samples())),
             o.keep);
         ctx_.trim();  // of what reading took
         flops_per_token_ = 3 * model::forward_flops_per_token(student_->architecture(), o.seq_len) +

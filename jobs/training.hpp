@@ -9,8 +9,8 @@
 namespace espalier::jobs {
 
 struct TrainingOptions {
-    std::string teacher, teacher_cache, student, out, valid, loss = "kl", resume = "auto",
-                                                             recompute = "selective";
+    std::string teacher, teacher_cache, student, out, valid, split, loss = "kl", resume = "auto",
+                                                                    recompute = "selective";
     std::vector<std::string> data;
     int64_t tokens = 0, seq_len = 0, global_batch = 0, micro_batch = 1;
     double lr = 1e-4, min_lr = 1e-5, weight_decay = 0.1, beta1 = 0.9, beta2 = 0.95, eps = 1e-8,

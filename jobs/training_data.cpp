@@ -10,17 +10,36 @@ namespace espalier::jobs {
 
 TrainingData::TrainingData(Session& session, const TrainingOptions& o, const data::DocumentMasks& masks,
                            int64_t vocab, int64_t steps)
+    : TrainingData(session, o, masks, vocab, steps, open_data(session.world(), o.data, vocab)) {}
+
+TrainingData::TrainingData(Session& session, const TrainingOptions& o, const data::DocumentMasks& masks,
+                           int64_t vocab, int64_t steps, const std::vector<data::Source>& sources)
     : ctx_(session.context()),
       topology_(session.topology()),
       o_(o),
       masks_(masks),
       steps_(steps),
-      samples_(open_data(session.world(), o.data, vocab), steps * o.global_batch, o.seq_len,
-               static_cast<uint32_t>(session.common().seed)) {
-    if (o.valid.empty()) return;
-    held_out_.emplace(o.valid, vocab);
-    ESPALIER_REQUIRE(held_out_->tokens() >= 2, "--valid {}: {} tokens; a loss needs at least 2", o.valid,
-                     held_out_->tokens());
+      samples_(data::part_of(sources, data::Split(o.split), data::Part::train), steps * o.global_batch,
+               o.seq_len, static_cast<uint32_t>(session.common().seed)) {
+    if (o.valid.empty()) {
+        hold_out(session, sources);
+        return;
+    }
+    held_out_.emplace_back(o.valid, vocab);
+    ESPALIER_REQUIRE(held_out_.front().tokens() >= 2, "--valid {}: {} tokens; a loss needs at least 2",
+                     o.valid, held_out_.front().tokens());
+}
+
+void TrainingData::hold_out(const Session& session, const std::vector<data::Source>& sources) {
+    const data::Split split(o_.split);
+    if (split.share(data::Part::valid) <= 0) return;
+    for (const auto& source : data::part_of(sources, split, data::Part::valid)) {
+        TokenStream stream(source.documents);
+        if (stream.tokens() >= 2) held_out_.push_back(std::move(stream));
+    }
+    if (held_out_.empty() && session.root())
+        session.log().warning(
+            "--split {}: the second part of --data has no text, so that no loss is measured on it", o_.split);
 }
 
 std::vector<train::MicroBatch> TrainingData::read(int64_t step, const comm::Topology& grid) const {
@@ -48,11 +67,16 @@ double TrainingData::scored_tokens(std::span<const train::MicroBatch> mine) cons
 }
 
 double TrainingData::held_out_loss(model::Transformer& student) const {
-    const auto windows = evaluate::windows(held_out_->tokens(), o_.seq_len, o_.seq_len);
-    const auto loss = evaluate::stream_loss(
-        ctx_, student, topology_, windows, o_.micro_batch, masks_,
-        [&](int64_t at, std::span<int32_t> out) { held_out_->read(at, out); }, [](int64_t) {});
-    return loss.mean();
+    evaluate::StreamLoss all;
+    for (const TokenStream& stream : held_out_) {
+        const auto windows = evaluate::windows(stream.tokens(), o_.seq_len, o_.seq_len);
+        const auto loss = evaluate::stream_loss(
+            ctx_, student, topology_, windows, o_.micro_batch, masks_,
+            [&](int64_t at, std::span<int32_t> out) { stream.read(at, out); }, [](int64_t) {});
+        all.sum += loss.sum;
+        all.tokens += loss.tokens;
+    }
+    return all.mean();
 }
 
 }  // namespace espalier::jobs

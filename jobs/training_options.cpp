@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "jobs/model_file.hpp"
+#include "jobs/tokens.hpp"
 #include "src/core/error.hpp"
 
 namespace espalier::jobs {
@@ -15,7 +16,9 @@ constexpr int64_t most_tokens = 1'000'000'000'000'000;
 
 void declare_training(Options& options, TrainingOptions& o) {
     options.required("data", o.data, "PREFIX, or WEIGHT PREFIX pairs");
-    options.add("valid", o.valid, "PREFIX of held-out token files, scored in order");
+    declare_split(options, o.split);
+    options.add("valid", o.valid,
+                "PREFIX of held-out token files, scored in order; default: what --split holds out");
     options.required("out", o.out, "folder of the run");
     options.required("tokens", o.tokens,
                      "to train on; steps = tokens / (global-batch x seq-len), rounded up");

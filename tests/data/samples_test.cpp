@@ -5,9 +5,10 @@
 #include <gmock/gmock.h>
 
 #include <ctime>
-#include <numeric>
 
 #include "src/core/error.hpp"
+#include "src/data/split.hpp"
+#include "tests/data/counting.hpp"
 
 namespace espalier::data {
 namespace {
@@ -16,27 +17,6 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::ThrowsMessage;
 using Ids = std::vector<int32_t>;
-
-/// Documents of these lengths whose tokens count up from `base`.
-class Counting : public Documents {
-public:
-    explicit Counting(std::vector<int32_t> lengths, int32_t base = 0) : lengths_(std::move(lengths)) {
-        for (const int32_t n : lengths_) {
-            begins_.push_back(base);
-            base += n;
-        }
-    }
-    int64_t count() const override { return std::ssize(lengths_); }
-    int64_t length(int64_t document) const override { return lengths_.at(static_cast<size_t>(document)); }
-    void read(int64_t document, int64_t offset, std::span<int32_t> out) const override {
-        const auto d = static_cast<size_t>(document);
-        if (offset + std::ssize(out) > lengths_.at(d)) throw InternalError("read beyond a document");
-        std::iota(out.begin(), out.end(), begins_[d] + static_cast<int32_t>(offset));
-    }
-
-private:
-    std::vector<int32_t> lengths_, begins_;
-};
 
 std::shared_ptr<const Documents> mixed() {
     return std::make_shared<Counting>(std::vector<int32_t>{5, 1, 0, 17, 3, 9, 0, 2, 30, 4, 8});
@@ -144,6 +124,20 @@ std::vector<Case> cases() {
          1,
          {61, 302, 53, 7, 74, 60, 303, 78, 11, 44, 4, 302, 0, 19, 52, 15, 301, 37, 35, 45},
          1417469},
+        {"training_part_of_a_split_seed_1",
+         part_of({{mixed()}}, Split("60,30,10"), Part::train),
+         9,
+         8,
+         1,
+         {6, 31, 14, 8, 4, 22, 24, 16, 29},
+         65836},
+        {"blend_of_training_parts_seed_1",
+         part_of({{mixed(), 0.3}, {one_long(), 0.7}}, Split("60,30,10"), Part::train),
+         12,
+         8,
+         1,
+         {136, 21, 112, 104, 13, 128, 108, 5, 128, 144, 25, 120},
+         519437},
         {"one_epoch_seed_1234", {{mixed()}}, 9, 8, 1234, {29, 61, 77, 45, 69, 8, 37, 53, 35}, 136269},
         {"separate_last_epoch_seed_1234",
          {{mixed()}},
@@ -192,6 +186,20 @@ std::vector<Case> cases() {
          1234,
          {55, 300, 56, 71, 12, 29, 303, 48, 67, 7, 63, 300, 35, 47, 30, 35, 304, 39, 20, 25},
          1326761},
+        {"training_part_of_a_split_seed_1234",
+         part_of({{mixed()}}, Split("60,30,10"), Part::train),
+         9,
+         8,
+         1234,
+         {5, 30, 24, 21, 9, 13, 34, 26, 17},
+         61083},
+        {"blend_of_training_parts_seed_1234",
+         part_of({{mixed(), 0.3}, {one_long(), 0.7}}, Split("60,30,10"), Part::train),
+         12,
+         8,
+         1234,
+         {146, 25, 136, 106, 12, 102, 144, 33, 130, 112, 5, 128},
+         523068},
     };
 }
 
