@@ -93,6 +93,7 @@ int importance(const std::vector<std::string>& arguments, comm::Mpi&) {
                                .site = prune::neuron_site_from_string(o.site, "--ffn-site")};
         if (o.head_dims) scoring.head_dims = prune::HeadDimSums::keep;
         const auto data = open_data(session, calibration, file);
+        tell_epochs(session.log(), data.samples);
         const auto model = load_transformer(session, file, model::Gradients::none);
 
         const double begin = session.seconds();
@@ -107,6 +108,7 @@ int importance(const std::vector<std::string>& arguments, comm::Mpi&) {
         write_scores(session, o.out, a, sums, header);
 
         if (header.accuracy) session.results["accuracy"] = header.accuracy->whole;
+        session.results["epochs"] = data.samples.most_used(calibration.samples).epochs;
         session.results["tokens"] = static_cast<int64_t>(sums.tokens);
         session.results["tokens_per_second"] = sums.tokens / seconds;
         session.results["loss"] = sums.loss / sums.tokens;

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "jobs/tokens.hpp"
 #include "src/core/error.hpp"
 #include "src/prune/compose.hpp"
 #include "src/prune/measures.hpp"
@@ -38,6 +39,7 @@ prune::Kept choose_in_steps(Session& session, ModelFile& source, const prune::Ta
     Calibration calibration = options.calibration;
     check(calibration, source);
     const auto data = open_data(session, calibration, source);
+    tell_epochs(session.log(), data.samples);
     ScoringOptions scoring{.site = options.site, .what = "score"};
     scoring.pass.influence = target.depth.layers && target.depth.by == prune::DepthBy::influence;
     scoring.pass.loss_without = target.depth.layers && target.depth.by == prune::DepthBy::loss;

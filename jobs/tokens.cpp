@@ -86,6 +86,12 @@ std::string data_identity(const comm::Communicator& world, const std::vector<std
     return world.broadcast(std::move(out));
 }
 
+void tell_epochs(const Log& log, const data::Samples& samples) {
+    const auto most = samples.most_used(samples.count());
+    if (most.epochs > 1)
+        log.info("{} samples are {:.1f} epochs of {}", most.samples, most.epochs, most.source);
+}
+
 TokenStream::TokenStream(std::shared_ptr<const data::Documents> documents)
     : documents_(std::move(documents)) {
     for (int64_t d = 0; d < documents_->count(); ++d) {

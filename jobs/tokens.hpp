@@ -8,6 +8,7 @@
 #include "io/indexed_dataset.hpp"
 #include "jobs/options.hpp"
 #include "src/comm/communicator.hpp"
+#include "src/core/log.hpp"
 #include "src/data/samples.hpp"
 #include "src/data/split.hpp"
 
@@ -28,6 +29,9 @@ std::string data_fingerprint(const std::vector<std::string>& data, const data::S
 /// Collective. The same with the tokens of the first samples: of files by their content, not by their names.
 std::string data_identity(const comm::Communicator& world, const std::vector<std::string>& data,
                           const data::Split& split, const data::Samples& samples);
+
+/// Says how often samples go through the source that they repeat most, where that is more than once.
+void tell_epochs(const Log& log, const data::Samples& samples);
 
 /// Tokens of all documents in order, as one stream.
 class TokenStream {

@@ -54,6 +54,7 @@ public:
                                        student_file_->architecture(), o.student);
         data_ =
             std::make_unique<TrainingData>(session, o, masks_, student_file_->architecture().vocab, steps_);
+        tell_epochs(session.log(), data_->samples());
         teacher_->check_samples(data_->samples());
         student_ = load_transformer(session, *student_file_, model::Gradients::keep,
                                     session.common().virtual_stages);
@@ -291,6 +292,7 @@ private:
         if (last.valid_loss) out["valid_loss"] = *last.valid_loss;
         out["steps"] = step;
         out["tokens"] = step * o_.global_batch * o_.seq_len;
+        out["epochs"] = data_->samples().most_used(step * o_.global_batch).epochs;
         out["skipped_steps"] = skipped_;
         if (seconds > 0) out["tokens_per_second"] = tokens / seconds;
         if (seconds > 0) out["model_flops_per_second"] = tokens * flops_per_token_ / seconds;

@@ -94,4 +94,21 @@ void Samples::read(int64_t index, std::span<int32_t> out) const {
     order.read(of_source, out);
 }
 
+Usage Samples::most_used(int64_t first) const {
+    const State& s = *state_;
+    std::vector<int64_t> taken(s.sources.size());
+    if (s.blend) {
+        for (int64_t i = 0; i < first; ++i) ++taken[s.blend->source[i]];
+    } else {
+        taken[0] = first;
+    }
+    Usage most;
+    for (size_t i = 0; i < taken.size(); ++i) {
+        const double epochs = static_cast<double>(taken[i]) * static_cast<double>(s.seq_len) /
+                              static_cast<double>(token_count(*s.sources[i].documents));
+        if (epochs > most.epochs) most = {s.sources[i].name, taken[i], epochs};
+    }
+    return most;
+}
+
 }  // namespace espalier::data

@@ -5,11 +5,19 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "src/data/source.hpp"
 
 namespace espalier::data {
+
+/// What samples take of a source.
+struct Usage {
+    std::string source;   ///< its name
+    int64_t samples = 0;  ///< of them that come from it
+    double epochs = 0;    ///< those x seq_len, over its tokens
+};
 
 /// Samples 0 .. count - 1 of seq_len + 1 tokens each. One source without a weight: GPTDataset's order for
 /// (count, seq_len, seed). One or several with weights, a blend: each yields ceil(ceil(count * weight)
@@ -26,6 +34,8 @@ public:
     int64_t seq_len() const;
     /// out [seq_len + 1] = the tokens of sample `index`.
     void read(int64_t index, std::span<int32_t> out) const;
+    /// Of the source that the first `first` samples go through most often.
+    Usage most_used(int64_t first) const;
 
 private:
     struct State;

@@ -278,6 +278,22 @@ TEST(Samples, RefuseWeightsThatAreNotPositive) {
     }
 }
 
+// mixed() has 79 tokens, shorter_than_a_sample() 5.
+TEST(Samples, KnowWhichSourceTheyRepeatMost) {
+    const Samples of_one({{mixed(), std::nullopt, "a"}}, 20, 8, 1);
+    EXPECT_EQ(of_one.most_used(20).source, "a");
+    EXPECT_EQ(of_one.most_used(20).samples, 20);
+    EXPECT_EQ(of_one.most_used(20).epochs, 20 * 8 / 79.0);
+    EXPECT_EQ(of_one.most_used(0).epochs, 0);
+
+    // A fifth of 20 samples are 4 of b, the first of them the second of all.
+    const Samples blend({{mixed(), 0.8, "a"}, {shorter_than_a_sample(), 0.2, "b"}}, 20, 8, 1);
+    EXPECT_EQ(blend.most_used(20).source, "b");
+    EXPECT_EQ(blend.most_used(20).samples, 4);
+    EXPECT_EQ(blend.most_used(20).epochs, 4 * 8 / 5.0);
+    EXPECT_EQ(blend.most_used(1).source, "a");
+}
+
 TEST(Samples, OfAMillionDocumentsAreReadyInSeconds) {
     std::vector<int32_t> lengths(1'000'000);
     for (size_t i = 0; i < lengths.size(); ++i) lengths[i] = static_cast<int32_t>(i % 257);

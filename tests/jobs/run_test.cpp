@@ -176,6 +176,22 @@ TEST(Run, TellsAFileFromABlendOfIt) {
     EXPECT_NE(refused.err.find("--data"), std::string::npos) << refused.err;
 }
 
+// 1600 tokens of the 990 are 100 samples of 16; two steps take 8 of them.
+TEST(Run, SaysHowOftenItGoesThroughItsData) {
+    const TinyWorld world;
+    auto arguments =
+        distill_arguments(world, "run", {"--exit-after-steps", "2", "--summary", world.path("summary.json")});
+    *(std::find(arguments.begin(), arguments.end(), "--tokens") + 1) = "1600";
+    arguments.erase(std::find(arguments.begin(), arguments.end(), "--quiet"));
+
+    const auto result = espalier(arguments);
+
+    EXPECT_EQ(result.exit_code, 3);
+    EXPECT_NE(result.out.find("100 samples are 1.6 epochs of " + world.path("tokens")), std::string::npos)
+        << result.out;
+    EXPECT_EQ(json::parse(world.read("summary.json")).at("epochs"), 8 * 16 / 990.0);
+}
+
 TEST(Run, RefusesToGoOnWithOtherOptions) {
     const TinyWorld world;
     ASSERT_EQ(espalier(distill_arguments(world, "run", {"--exit-after-steps", "2"})).exit_code, 3);
