@@ -1,5 +1,6 @@
 #include "jobs/teacher_side.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/elementwise.hpp"
@@ -9,6 +10,24 @@
 #include "src/train/schedule.hpp"
 
 namespace espalier::jobs {
+namespace {
+
+/// Where the student's history has a cut of its vocabulary, how its teacher gets the same tokens.
+std::string same_vocabulary(const ModelFile& student, const std::string& teacher) {
+    const auto jobs = student.provenance().value("jobs", nlohmann::ordered_json::array());
+    const bool cut = std::any_of(jobs.begin(), jobs.end(), [](const nlohmann::ordered_json& job) {
+        const auto options = job.value("options", nlohmann::ordered_json::object());
+        return options.contains("vocab") || !options.value("vocab-ids", "").empty();
+    });
+    if (!cut) return "";
+    return fmt::format(
+        "\n  {} lost tokens to `prune`; take the same from its teacher: prune --model {} --vocab-ids FILE "
+        "--out TV.h5, the ids of FILE being kept.vocab in the summary of that prune, whose options `inspect "
+        "{}` shows",
+        student.path(), teacher, student.path());
+}
+
+}  // namespace
 
 TeacherSide::TeacherSide(Session& session, const TrainingOptions& o, const ModelFile& student,
                          int64_t samples, const data::DocumentMasks& masks)
@@ -21,10 +40,10 @@ TeacherSide::TeacherSide(Session& session, const TrainingOptions& o, const Model
                             student.architecture().vocab, o.seq_len, samples, session.common().seed, o.top_k,
                             o.temperature, masks.attention ? masks.eod : -1});
     }
-    check();
+    check(student);
 }
 
-void TeacherSide::check() const {
+void TeacherSide::check(const ModelFile& student) const {
     ESPALIER_REQUIRE(
         !cache_ || (o_.teacher_tp == 0 && o_.teacher_pp == 0),
         "--teacher-tp and --teacher-pp place a teacher that runs; with --teacher-cache none does");
@@ -45,8 +64,9 @@ void TeacherSide::check() const {
     const auto& t = file_->architecture();
     ESPALIER_REQUIRE(t.vocab == student_.vocab,
                      "teacher and student differ in vocabulary: {} has {} tokens, {} has {}; "
-                     "distillation compares distributions over the same tokens",
-                     o_.teacher, t.vocab, o_.student, student_.vocab);
+                     "distillation compares distributions over the same tokens{}",
+                     o_.teacher, t.vocab, o_.student, student_.vocab,
+                     student_.vocab < t.vocab ? same_vocabulary(student, o_.teacher) : "");
     check_seq_len(o_.seq_len, *file_);
 }
 

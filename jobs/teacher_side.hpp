@@ -82,7 +82,7 @@ private:
         train::Pipeline pipeline;
         std::deque<Tensor> hidden;  // last stage: of this step's micro-batches, before the update
     };
-    void check() const;
+    void check(const ModelFile& student) const;
     void check_layout(int tp, int pp, int virtual_stages) const;
     void load_elsewhere(int tp, int pp, const distill::StateTerms& states);
     /// Where the student's stages want which states.

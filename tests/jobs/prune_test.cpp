@@ -31,6 +31,24 @@ protected:
              "--seed", "5"});
     }
 
+    /// whole.h5: a model of 270 tokens with the small tokenizer inside; text: token files that it made.
+    void make_whole() {
+        std::string arch = nemotron;
+        arch.replace(arch.find("97"), 2, "270");
+        arch.insert(arch.size() - 1, R"(, "bos_token_id": 264, "eos_token_id": 265)");
+        make("bare.h5", arch.c_str(), "f32");
+        run({"export", "--model", world_.path("bare.h5"), "--out", world_.path("hf")});
+        world_.write("hf/tokenizer.json", small_tokenizer().dump());
+        run({"import", "--from", world_.path("hf"), "--out", world_.path("whole.h5")});
+        world_.write("text.txt", "singing in the hall, then singing again; the ringing bell");
+        tokenize("whole.h5", "text");
+    }
+
+    void tokenize(const std::string& model, const std::string& out) {
+        run({"tokenize", "--tokenizer", world_.path(model), "--input", world_.path("text.txt"), "--out",
+             world_.path(out)});
+    }
+
     void score(const std::string& model, const std::string& out, const Strings& more = {}, int ranks = 1) {
         Strings arguments{"importance",
                           "--model",
@@ -195,17 +213,7 @@ TEST_F(PruneJob, PeakMemoryDoesNotGrowWithTheModel) {
 }
 
 TEST_F(PruneJob, AVocabularyTakesItsTokenizerAlong) {
-    // A model of 266 tokens with the small tokenizer inside; the bytes of its ids make up the text.
-    std::string arch = nemotron;
-    arch.replace(arch.find("97"), 2, "270");
-    arch.insert(arch.size() - 1, R"(, "bos_token_id": 264, "eos_token_id": 265)");
-    make("bare.h5", arch.c_str(), "f32");
-    run({"export", "--model", world_.path("bare.h5"), "--out", world_.path("hf")});
-    world_.write("hf/tokenizer.json", small_tokenizer().dump());
-    run({"import", "--from", world_.path("hf"), "--out", world_.path("whole.h5")});
-    world_.write("text.txt", "singing in the hall, then singing again; the ringing bell");
-    run({"tokenize", "--tokenizer", world_.path("whole.h5"), "--input", world_.path("text.txt"), "--out",
-         world_.path("text")});
+    make_whole();
 
     const json cut =
         run({"prune", "--model", world_.path("whole.h5"), "--out", world_.path("cut.h5"), "--vocab", "261",
@@ -215,8 +223,7 @@ TEST_F(PruneJob, AVocabularyTakesItsTokenizerAlong) {
     EXPECT_EQ(cut.at("architecture").at("vocab"), 261);
     EXPECT_EQ(cut.at("architecture").at("bos"), 259);
     EXPECT_EQ(cut.at("kept").at("vocab").size(), 261U);
-    run({"tokenize", "--tokenizer", world_.path("cut.h5"), "--input", world_.path("text.txt"), "--out",
-         world_.path("fresh")});
+    tokenize("cut.h5", "fresh");
     EXPECT_NO_THROW(run({"evaluate", "--model", world_.path("cut.h5"), "--data", world_.path("fresh")}));
     const auto refused = [&](const Strings& more, const std::string& says) {
         Strings arguments{"prune", "--model", world_.path("whole.h5"), "--out", world_.path("no.h5")};
@@ -232,6 +239,32 @@ TEST_F(PruneJob, AVocabularyTakesItsTokenizerAlong) {
     refused({"--vocab-ids", world_.path("ids")}, "265");
     world_.write("ids", "1 2 3 264 265");
     refused({"--vocab-ids", world_.path("ids")}, "single bytes");
+}
+
+TEST_F(PruneJob, ATeacherIsCutToTheVocabularyOfItsStudentAsTheRefusalSays) {
+    make_whole();
+    const json cut = run({"prune", "--model", world_.path("whole.h5"), "--out", world_.path("cut.h5"),
+                          "--vocab", "261", "--vocab-data", world_.path("text")});
+    tokenize("cut.h5", "fresh");
+    const auto distil = [&](const std::string& teacher) {
+        return espalier({"distill", "--teacher", world_.path(teacher), "--student", world_.path("cut.h5"),
+                         "--data", world_.path("fresh"), "--out", world_.path("run"), "--tokens", "16",
+                         "--seq-len", "8", "--global-batch", "1", "--quiet"});
+    };
+
+    const auto refused = distil("whole.h5");
+
+    EXPECT_EQ(refused.exit_code, 2);
+    for (const std::string& word :
+         {"prune --model " + world_.path("whole.h5"), std::string("--vocab-ids"), std::string("kept.vocab")})
+        EXPECT_NE(refused.err.find(word), std::string::npos) << refused.err;
+    std::string ids;
+    for (const auto& id : cut.at("kept").at("vocab")) ids += id.dump() + " ";
+    world_.write("ids", ids);
+    run({"prune", "--model", world_.path("whole.h5"), "--out", world_.path("teacher.h5"), "--vocab-ids",
+         world_.path("ids")});
+    const auto done = distil("teacher.h5");
+    EXPECT_EQ(done.exit_code, 0) << done.err;
 }
 
 TEST(Prune, TwiceFromTheSameScoresGivesTheSameModelOnAnyNumberOfRanks) {
