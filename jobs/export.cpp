@@ -200,6 +200,17 @@ void tell_tokenizer(Session& session, const ModelFile& file, const std::string& 
         file.path(), out);
 }
 
+/// Whoever knows the model as a Llama is not to wonder at its config.json.
+void tell_family(const Session& session, const model::Architecture& a, const std::string& out) {
+    if (model::loadable_family(a) == a.family) return;
+    const std::string what =
+        a.window > 0 ? "a sliding window"
+                     : fmt::format("a hidden size ({}) that is no multiple of its query heads ({})", a.hidden,
+                                   a.layers.front().query_heads);
+    session.log().info(
+        "{}: a MistralForCausalLM, which is the same maths; transformers loads no Llama with {}", out, what);
+}
+
 }  // namespace
 
 int export_model(const std::vector<std::string>& arguments, comm::Mpi&) {
@@ -233,6 +244,7 @@ int export_model(const std::vector<std::string>& arguments, comm::Mpi&) {
         session.results["files"] = files;
         session.results["bytes_per_second"] = bytes / (session.seconds() - begin);
         session.log().result("{}: {} parameters in {} files", out, model::parameter_count(a), files.size());
+        tell_family(session, a, out);
         tell_tokenizer(session, file, out);
         return exit_code::done;
     });

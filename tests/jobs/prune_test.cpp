@@ -212,6 +212,23 @@ TEST_F(PruneJob, PeakMemoryDoesNotGrowWithTheModel) {
     for (size_t i = 0; i < small.size(); ++i) EXPECT_LT(large[i], small[i] + (int64_t{24} << 20)) << i;
 }
 
+TEST_F(PruneJob, ALlamaCutToAShapeThatOnlyMistralHasIsExportedAsOneAndExportSaysSo) {
+    const auto exported = [&](const std::string& hidden) {
+        prune("model.h5", "scores.h5", {"--hidden", hidden});
+        const auto result =
+            espalier({"export", "--model", world_.path("cut.h5"), "--out", world_.path("hf"), "--force"});
+        EXPECT_EQ(result.exit_code, 0) << result.err;
+        return result.out;
+    };
+
+    const std::string odd = exported("17");
+
+    EXPECT_EQ(json::parse(world_.read("hf/config.json")).at("architectures").at(0), "MistralForCausalLM");
+    for (const char* word : {"MistralForCausalLM", "hidden size (17)", "query heads (6)"})
+        EXPECT_NE(odd.find(word), std::string::npos) << odd;
+    EXPECT_EQ(exported("18").find("Mistral"), std::string::npos);
+}
+
 TEST_F(PruneJob, AVocabularyTakesItsTokenizerAlong) {
     make_whole();
 
