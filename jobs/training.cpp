@@ -88,6 +88,7 @@ public:
                                 steps_);
             return exit_code::work_left;
         }
+        if (step == 0) tell_warm_up();
         reserve_models();
         MemoryReport memory(session_,
                             predict_memory(session_, o_, *student_, *optimizer_, *teacher_, *checkpoints_));
@@ -162,6 +163,19 @@ private:
         return state->step;
     }
 
+    double learning_rate(int64_t step) const {
+        return train::learning_rate({o_.lr, o_.min_lr, o_.warmup_steps, steps_}, step);
+    }
+
+    /// No error: a pipeline's stages take each other's warm-up, and one of them may be short.
+    void tell_warm_up() const {
+        if (o_.warmup_steps < steps_ || !session_.root()) return;
+        session_.log().warning(
+            "--warmup-steps {}: the run has {} steps, in which the learning rate only rises, to {:.3g} at "
+            "the last; choose --warmup-steps < {}, so that it falls to --min-lr",
+            o_.warmup_steps, steps_, learning_rate(steps_), steps_);
+    }
+
     bool signalled_while_loading() const {
         return session_.world().all_reduce(stop_requests_.signalled() ? 1 : 0, comm::Reduction::max) == 1;
     }
@@ -199,7 +213,7 @@ private:
         if (states_) norm = std::hypot(norm, std::sqrt(states_->synchronise_gradient()));
         const double teacher_norm = teacher_->gradient_norm(ctx_);
         breakdown_->io([&] { checkpoints_->detach(); });
-        const double rate = train::learning_rate({o_.lr, o_.min_lr, o_.warmup_steps, steps_}, step);
+        const double rate = learning_rate(step);
         if (std::isfinite(norm) && std::isfinite(teacher_norm)) {
             const double clip = train::clipping(norm, o_.clip_grad);
             const int64_t updates = step - skipped_;

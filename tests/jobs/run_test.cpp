@@ -281,6 +281,26 @@ TEST(Run, WarnsWhereAFileSystemHasNoLocks) {
 }
 #endif
 
+TEST(Run, WarnsOnceOfAWarmUpThatLastsToItsEnd) {
+    const TinyWorld world;
+    const auto first_step = [&](const std::string& out, const std::string& warm_up) {
+        const auto result = espalier(
+            distill_arguments(world, out, {"--warmup-steps", warm_up, "--exit-after-steps", "1"}), 2);
+        EXPECT_EQ(result.exit_code, 3) << result.err;
+        return result.err;
+    };
+
+    EXPECT_EQ(first_step("shorter", "5").find("only rises"), std::string::npos);
+    const std::string as_long = first_step("as-long", "6"), longer = first_step("longer", "8");
+    EXPECT_NE(as_long.find("warning: --warmup-steps 6: the run has 6 steps"), std::string::npos) << as_long;
+    EXPECT_EQ(as_long.find("only rises"), as_long.rfind("only rises")) << "rank 0 speaks for all";
+    EXPECT_NE(longer.find("only rises, to 0.0075 at the last"), std::string::npos) << longer;
+
+    const auto resumed = espalier(distill_arguments(world, "longer", {"--warmup-steps", "8"}), 2);
+    EXPECT_EQ(resumed.exit_code, 0);
+    EXPECT_EQ(resumed.err.find("only rises"), std::string::npos) << resumed.err;
+}
+
 TEST(Run, KeepsAsManyCheckpointsAsAsked) {
     const TinyWorld world;
 
