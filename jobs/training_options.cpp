@@ -125,6 +125,7 @@ nlohmann::ordered_json configuration(const Session& session, const ModelFile& st
                             "keep",
                             "valid",
                             "valid-every",
+                            "split",  // `data` knows what of it trains
                             "log-every",
                             "log-level",
                             "exit-after-minutes",

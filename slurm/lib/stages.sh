@@ -171,7 +171,7 @@ list_stages() {
         if [[ $part == train ]]; then train="data = $(quoted "$run/train")" tokens=tokenize-train; else valid=$run/valid held=tokenize-valid; fi
     done
 
-    { options_of importance; echo "model = $model"; echo "$train"; echo "out = $run/importance.h5"; } |
+    { inherit importance split; options_of importance; echo "model = $model"; echo "$train"; echo "out = $run/importance.h5"; } |
         add_stage importance importance importance "$need_model $tokens" "$run/importance.h5"
 
     teacher=$model need_teacher=$need_model
@@ -179,7 +179,7 @@ list_stages() {
         {
             [[ -n ${ini[correct.lr]:-} ]] || fifth_of lr
             [[ -n ${ini[correct.min-lr]:-} ]] || fifth_of min-lr
-            inherit correct seq-len global-batch micro-batch warmup-steps recompute dtype checkpoint-every valid-every
+            inherit correct seq-len global-batch micro-batch warmup-steps recompute dtype checkpoint-every valid-every split
             # A layout is one thing: whose tp is named has a pp of its own too.
             [[ -n ${ini[correct.tp]:-}${ini[correct.pp]:-}${ini[correct.virtual-stages]:-} ]] || inherit correct tp pp virtual-stages
             options_of correct

@@ -29,7 +29,7 @@ public:
     virtual void all_gather(Context& ctx, const Tensor& part, Tensor& whole,
                             std::span<const int64_t> offsets) = 0;
     /// part = this rank's part of the sum over ranks of `whole`; may be that part of `whole` itself, whose
-    /// other elements are then undefined. f32, bf16 or f64.
+    /// other elements are then undefined. f32 or bf16.
     virtual void reduce_scatter(Context& ctx, const Tensor& whole, Tensor& part,
                                 std::span<const int64_t> offsets) = 0;
 

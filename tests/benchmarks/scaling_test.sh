@@ -87,6 +87,7 @@ check "nodes are measured once for each count" test "$(grep -c plan.sbatch sbatc
 head -n 1 sbatch.log > first
 check "on the same nodes" says "--nodes=2 --ntasks-per-node=2" first
 check "the planner is asked about the run's own layout" says "--system $world/out/system-3/system.json --gpus 6 --global-batch 6" planned.log
+check "all of it" says "--tp 1 --pp 1 --virtual-stages 1 --recompute selective" planned.log
 check "what it expects stands beside what was measured" says "planned 0.500 s/step" said
 check "and in the table" says "planned_seconds_a_step" out/scaling.csv
 
