@@ -125,7 +125,6 @@ nlohmann::ordered_json configuration(const Session& session, const ModelFile& st
                             "keep",
                             "valid",
                             "valid-every",
-                            "split",  // `data` knows what of it trains
                             "log-every",
                             "log-level",
                             "exit-after-minutes",
@@ -138,6 +137,8 @@ nlohmann::ordered_json configuration(const Session& session, const ModelFile& st
                             "teacher-pp"}) {
         out.erase(key);
     }
+    // Checkpoints that know of no split were made without one.
+    if (out.value("split", "").empty()) out.erase("split");
     // The balance of losses is a micro-batch's own.
     if (!out.value("hidden-map", "").empty() && out.value("hidden-weight", "") == "auto")
         out["micro-batch"] = session.options()["micro-batch"];
