@@ -98,11 +98,15 @@ std::vector<io::TensorSpec> specs(const std::vector<Trained>& trained) {
 
 /// Differences between two configurations, by key, as a message shows them.
 std::string differences(const nlohmann::ordered_json& then, const nlohmann::ordered_json& now) {
+    const auto shown = [](const nlohmann::ordered_json& of, const std::string& key) {
+        return of.contains(key) ? of[key].dump() : "unset";
+    };
+    auto keys = now;
+    keys.update(then);
     std::string out;
-    for (const auto& [key, value] : now.items()) {
-        if (!then.contains(key) || then[key] != value)
-            out += fmt::format("\n  --{}: {} then, {} now", key,
-                               then.contains(key) ? then[key].dump() : "unset", value.dump());
+    for (const auto& [key, value] : keys.items()) {
+        if (shown(then, key) != shown(now, key))
+            out += fmt::format("\n  --{}: {} then, {} now", key, shown(then, key), shown(now, key));
     }
     return out;
 }
