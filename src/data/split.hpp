@@ -22,9 +22,8 @@ class Split {
 public:
     /// All documents train.
     Split() = default;
-    /// "969,30,1": shares of train, valid and test, which need not sum to 1; those that are left out are 0,
-    /// and
-    /// "" is the same as "1". Throws UserError for anything else, and where all are 0.
+    /// "969,30,1": shares of train, valid and test, which need not sum to 1; those left out are 0, and "" is
+    /// the same as "1". Throws UserError for anything else, and where all are 0.
     explicit Split(const std::string& text);
 
     /// [round(bound n), round(next bound n)) of n documents, a half to the even number, as Python rounds.
