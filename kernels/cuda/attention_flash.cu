@@ -62,7 +62,7 @@ struct Inputs {
 
 /// Which block of queries is this block's: late ones see most keys, and the longest are to begin first.
 __device__ inline int64_t latest_first() {
-    return int64_t{gridDim.x - 1 - blockIdx.x};
+    return int64_t{gridDim.y - 1 - blockIdx.y};
 }
 
 /// What the rows of a lane see of the other side, and what every row of its warp sees.
@@ -127,7 +127,7 @@ __global__ void forward(Inputs in, bf16* o, float* lse) {
     bf16* const queries = dynamic_shared<bf16>();
     bf16* const keys = queries + block_rows * (D + gap);
     bf16* const values = keys + tile_rows<D> * (D + gap);
-    const int64_t begin = latest_first() * block_rows, head = blockIdx.y, batch = blockIdx.z;
+    const int64_t begin = latest_first() * block_rows, head = blockIdx.x, batch = blockIdx.z;
     const int64_t mine = begin + warp_index() * warp_rows, key_head = in.key_head(head);
     load_tile<D, block_rows>(queries, in.qkv + in.at(batch, begin, head), in.stride(), s.seq - begin,
                              in.width());
@@ -155,12 +155,12 @@ __global__ void forward(Inputs in, bf16* o, float* lse) {
         for (int r = 0; r < 2; ++r) {
             largest[r] = reduce_row<Max>(largest[r]);
             shift[r] = largest[r] == -INFINITY ? 0.0f : largest[r];  // a row that has seen nothing yet
-            factor[r] = exp2f(max[r] - shift[r]);
+            factor[r] = fast_exp2(max[r] - shift[r]);
             max[r] = largest[r];
         }
         for (int j = 0; j < N; ++j) {
             for (int e = 0; e < 4; ++e) {
-                p.part[j][e] = exp2f(p.part[j][e] - shift[e / 2]);
+                p.part[j][e] = fast_exp2(p.part[j][e] - shift[e / 2]);
                 part[e / 2] += p.part[j][e];
             }
         }
@@ -188,7 +188,7 @@ __global__ void backward_queries(Inputs in, bf16* dqkv) {
     bf16* const d_out = queries + block_rows * (D + gap);
     bf16* const keys = d_out + block_rows * (D + gap);
     bf16* const values = keys + tile_rows<D> * (D + gap);
-    const int64_t begin = latest_first() * block_rows, head = blockIdx.y, batch = blockIdx.z;
+    const int64_t begin = latest_first() * block_rows, head = blockIdx.x, batch = blockIdx.z;
     const int first = warp_index() * warp_rows * (D + gap);
     const int64_t mine = begin + warp_index() * warp_rows, key_head = in.key_head(head);
     load_tile<D, block_rows>(queries, in.qkv + in.at(batch, begin, head), in.stride(), s.seq - begin,
@@ -223,7 +223,7 @@ __global__ void backward_queries(Inputs in, bf16* dqkv) {
         apply_slope(s, p, dp);
         sight.hide(k, p);
         for (int j = 0; j < N; ++j) {
-            for (int e = 0; e < 4; ++e) dp.part[j][e] *= exp2f(p.part[j][e] - lse[e / 2]);
+            for (int e = 0; e < 4; ++e) dp.part[j][e] *= fast_exp2(p.part[j][e] - lse[e / 2]);
         }
         multiply<D, N>(d_query, dp, keys);
     }
@@ -252,7 +252,7 @@ __global__ void backward_keys(Inputs in, bf16* dqkv) {
     bf16* const values = keys + block_rows * (D + gap);
     bf16* const queries = values + block_rows * (D + gap);
     bf16* const d_out = queries + rows * (D + gap);
-    const int64_t begin = int64_t{blockIdx.x} * block_rows, kv = blockIdx.y, batch = blockIdx.z;
+    const int64_t begin = int64_t{blockIdx.y} * block_rows, kv = blockIdx.x, batch = blockIdx.z;
     const int first = warp_index() * warp_rows * (D + gap);
     const int64_t mine = begin + warp_index() * warp_rows;
     const int64_t key_head = s.query_heads + kv, value_head = key_head + s.kv_heads;
@@ -290,7 +290,7 @@ __global__ void backward_keys(Inputs in, bf16* dqkv) {
             sight.hide(q, p);
             for (int j = 0; j < N; ++j) {
                 for (int e = 0; e < 4; ++e) {
-                    p.part[j][e] = exp2f(p.part[j][e] - beside_row<D>(queries, column_of(j, e)));
+                    p.part[j][e] = fast_exp2(p.part[j][e] - beside_row<D>(queries, column_of(j, e)));
                     if constexpr (of_keys) ds.part[j][e] *= p.part[j][e];
                 }
             }
@@ -317,8 +317,9 @@ void with_width(int64_t head_dim, F&& f) {
     return f.template operator()<256>();
 }
 
+/// Blocks begin in the order of x: the longest of every head before the shorter ones of any.
 dim3 grid_of(const AttentionShape& s, int64_t heads) {
-    return {blocks_for(s.seq, block_rows), narrow<unsigned>(heads), narrow<unsigned>(s.batch)};
+    return {narrow<unsigned>(heads), blocks_for(s.seq, block_rows), narrow<unsigned>(s.batch)};
 }
 
 template <int D>

@@ -93,11 +93,13 @@ __device__ void multiply(Rows<D / 8>& sum, const Rows<N>& a, const bf16* b) {
 template <int N, class Factor>
 __device__ void write_rows(const Rows<N>& rows, Factor factor, bf16* to, int64_t stride, int64_t valid,
                            int width) {
-    for (int j = 0; j < N; ++j) {
-        for (int e = 0; e < 4; ++e) {
-            const int row = row_of(e), column = column_of(j, e);
-            if (row < valid && column < width)
-                store(to + row * stride + column, factor(e / 2) * rows.part[j][e]);
+    ESPALIER_UNROLL  // or the rows would have to be in memory
+        for (int j = 0; j < N; ++j) {
+        for (int r = 0; r < 2; ++r) {
+            const int row = row_of(2 * r), column = column_of(j, 0);
+            if (row >= valid || column >= width) continue;
+            const float* const pair = rows.part[j] + 2 * r;
+            store_4_bytes(to + row * stride + column, pair_of(factor(r) * pair[0], factor(r) * pair[1]));
         }
     }
 }

@@ -10,6 +10,10 @@
 
 #include "src/core/cuda_check.hpp"
 
+/// Before a loop of few turns whose number is a constant: all of them, so that arrays stay in registers and
+/// loads go out together.
+#define ESPALIER_UNROLL _Pragma("unroll")
+
 namespace espalier::cuda {
 
 /// The one way to start a kernel. A grid without blocks is no work. Without asking a block has 48 KiB of
@@ -51,12 +55,24 @@ template <class T>
 __device__ uint4 load_16_bytes(const T* p) {
     return *reinterpret_cast<const uint4*>(p);
 }
+/// 4 bytes at once; p is a multiple of 4.
+template <class T>
+__device__ void store_4_bytes(T* p, uint32_t value) {
+    *reinterpret_cast<uint32_t*>(p) = value;
+}
 /// As one number: the four of a uint4 the compiler may store one by one.
 template <class T>
 __device__ void store_16_bytes(T* p, uint4 value) {
     unsigned __int128 bits;
     memcpy(&bits, &value, sizeof bits);
     *reinterpret_cast<unsigned __int128*>(p) = bits;
+}
+
+/// 2^x, off by 2 units in the last place at most; 0 where it is less than a normal number.
+__device__ inline float fast_exp2(float x) {
+    float out;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(out) : "f"(x));
+    return out;
 }
 
 /// d [16, 8] += a [16, 16] b [16, 8] of a warp: bf16 factors, f32 sums (PTX mma.m16n8k16). With g = lane / 4

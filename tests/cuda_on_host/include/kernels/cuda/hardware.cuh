@@ -4,10 +4,13 @@
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
+#include <cmath>
 #include <tuple>
 
 #include "src/core/cuda_check.hpp"
 #include "tests/cuda_on_host/runtime.hpp"
+
+#define ESPALIER_UNROLL
 
 namespace espalier::cuda {
 
@@ -32,19 +35,29 @@ T* dynamic_shared() {
     return reinterpret_cast<T*>(rig::dynamic_shared());
 }
 
-template <class T>
+template <size_t bytes, class T>
 void expect_aligned(const T* p) {
-    if (reinterpret_cast<uintptr_t>(p) % 16 != 0) rig::fault("a misaligned access of 16 bytes");
+    if (reinterpret_cast<uintptr_t>(p) % bytes == 0) return;
+    rig::fault(bytes == 16 ? "a misaligned access of 16 bytes" : "a misaligned access of 4 bytes");
 }
 template <class T>
 uint4 load_16_bytes(const T* p) {
-    expect_aligned(p);
+    expect_aligned<16>(p);
     return *reinterpret_cast<const uint4*>(p);
 }
 template <class T>
 void store_16_bytes(T* p, uint4 value) {
-    expect_aligned(p);
+    expect_aligned<16>(p);
     *reinterpret_cast<uint4*>(p) = value;
+}
+template <class T>
+void store_4_bytes(T* p, uint32_t value) {
+    expect_aligned<4>(p);
+    *reinterpret_cast<uint32_t*>(p) = value;
+}
+
+inline float fast_exp2(float x) {
+    return exp2f(x);
 }
 
 /// Half `which` of a register of two bf16.
@@ -70,7 +83,7 @@ inline void multiply_add(float (&d)[4], const uint32_t (&a)[4], const uint32_t (
 
 template <bool transposed>
 void load_matrices_of(uint32_t (&out)[4], const __nv_bfloat16* row) {
-    expect_aligned(row);
+    expect_aligned<16>(row);
     const rig::Slot* const slots = rig::exchange(rig::slot_of(row));
     const int g = rig::lane() / 4, t = rig::lane() % 4;
     for (int m = 0; m < 4; ++m) {
