@@ -11,7 +11,7 @@ namespace espalier::cuda {
 namespace {
 
 constexpr int threads = 512;
-constexpr int64_t run = 16;  // entries that a thread sums in f32 before they join the double
+constexpr int run = 16;  // entries that a thread reads at once and sums in f32 before they join the double
 
 /// Max and sum of exponentials in one pass: a thread rescales its sum where its max rises (Milakov and
 /// Gimelshein 2018). counts(j): whether column j is part of them.
@@ -20,17 +20,20 @@ __device__ void statistics_of_row(const float* z, int64_t n, float inverse_tau, 
     float max = -INFINITY;
     double sum = 0;
     for (int64_t begin = threadIdx.x; begin < n; begin += run * threads) {
-        float part_max = -INFINITY, part = 0;
-        for (int64_t j = begin; j < n && j < begin + run * threads; j += threads) {
-            if (counts(j)) part_max = fmaxf(part_max, z[j] * inverse_tau);
+        float scaled[run], part_max = -INFINITY, part = 0;
+        ESPALIER_UNROLL
+        for (int r = 0; r < run; ++r) {
+            const int64_t j = begin + r * threads;
+            scaled[r] = j < n && counts(j) ? z[j] * inverse_tau : -INFINITY;
+            part_max = fmaxf(part_max, scaled[r]);
         }
         if (part_max > max) {
             sum *= exp(double{max} - double{part_max});
             max = part_max;
         }
-        for (int64_t j = begin; j < n && j < begin + run * threads; j += threads) {
-            if (counts(j)) part += expf(z[j] * inverse_tau - max);
-        }
+        const float shift = max == -INFINITY ? 0.0f : max;
+        ESPALIER_UNROLL
+        for (int r = 0; r < run; ++r) part += expf(scaled[r] - shift);
         sum += double{part};
     }
     const float largest = reduce_block<Max, threads>(max);
@@ -92,11 +95,20 @@ __global__ void sums_of_rows(const float* teacher, const float* student, int64_t
     const int64_t row = blockIdx.x * n;
     const float from_t = lse_t[blockIdx.x], from_s = lse_s[blockIdx.x];
     double total[divergence_sum_count] = {};
-    for (int64_t begin = threadIdx.x; begin < n; begin += run * threads) {
-        float part[divergence_sum_count] = {};
-        for (int64_t j = begin; j < n && j < begin + run * threads; j += threads) {
-            const auto term = terms<kind, DeviceMath>(teacher[row + j] * inverse_tau - from_t,
-                                                      student[row + j] * inverse_tau - from_s);
+    constexpr int half_run = run / 2;  // of either side
+    for (int64_t begin = threadIdx.x; begin < n; begin += half_run * threads) {
+        float of_t[half_run], of_s[half_run], part[divergence_sum_count] = {};
+        ESPALIER_UNROLL
+        for (int r = 0; r < half_run; ++r) {
+            const int64_t j = begin + r * threads;
+            of_t[r] = j < n ? teacher[row + j] : 0.0f;
+            of_s[r] = j < n ? student[row + j] : 0.0f;
+        }
+        ESPALIER_UNROLL
+        for (int r = 0; r < half_run; ++r) {
+            if (begin + r * threads >= n) break;
+            const auto term =
+                terms<kind, DeviceMath>(of_t[r] * inverse_tau - from_t, of_s[r] * inverse_tau - from_s);
             part[0] += term.first;
             part[1] += term.second;
             part[2] += term.third;
@@ -166,7 +178,13 @@ __global__ void gradient_of_rows(GradientInputs in, T* d_logits) {
 __global__ void argmax_of_rows(const float* logits, int64_t n, int64_t first_id, float* best) {
     const float* const z = logits + blockIdx.x * n;
     float max = -INFINITY;
-    for (int64_t j = threadIdx.x; j < n; j += threads) max = fmaxf(max, z[j]);
+    for (int64_t begin = threadIdx.x; begin < n; begin += run * threads) {
+        ESPALIER_UNROLL
+        for (int r = 0; r < run; ++r) {
+            const int64_t j = begin + r * threads;
+            max = fmaxf(max, j < n ? z[j] : -INFINITY);
+        }
+    }
     max = reduce_block<Max, threads>(max);
     int64_t after = 0;  // n less the lowest column that has the maximum; 0 without one
     for (int64_t j = threadIdx.x; j < n; j += threads) {

@@ -1,7 +1,7 @@
 // Token embedding. Forward moves a row for each token. Backward must add up all occurrences of an id in a
-// fixed order without atomics: the block of an id's first occurrence looks through the tokens after it and
-// adds their rows; 8192 tokens are 32 KiB of ids, which stay in the first-level cache while the rows come
-// from memory.
+// fixed order without atomics: the blocks of an id's first occurrence, one for each 1024 columns, look
+// through the tokens after it and add their rows; 8192 tokens are 32 KiB of ids, which stay in the
+// first-level cache while the rows come from memory.
 #include "kernels/cuda/embedding.hpp"
 
 #include "kernels/cuda/element.cuh"
@@ -11,6 +11,7 @@ namespace espalier::cuda {
 namespace {
 
 constexpr int threads = 256;
+constexpr int columns = 4;  // of a thread where rows are added up, `threads` apart
 
 template <class T>
 __global__ void look_up(const int32_t* ids, const T* table, int64_t vocab, int64_t n, int64_t first_id,
@@ -34,7 +35,8 @@ __global__ void add_rows(const T* dout, const int32_t* ids, int64_t tokens, int6
     if (reduce_block<Max, threads>(earlier) != 0) return;
 
     __shared__ unsigned matches[threads / warp];  // of the next `threads` tokens, a bit each
-    float* const sum = dtable + row * n;
+    const int64_t first = int64_t{blockIdx.y} * threads * columns + threadIdx.x;
+    float sum[columns] = {};
     for (int64_t begin = me; begin < tokens; begin += threads) {
         const int64_t i = begin + threadIdx.x;
         const unsigned found = __ballot_sync(whole_warp, i < tokens && ids[i] == id);
@@ -43,10 +45,17 @@ __global__ void add_rows(const T* dout, const int32_t* ids, int64_t tokens, int6
         for (int w = 0; w < threads / warp; ++w) {
             for (unsigned left = matches[w]; left != 0; left &= left - 1) {
                 const int64_t token = begin + w * warp + __ffs(static_cast<int>(left)) - 1;
-                for (int64_t j = threadIdx.x; j < n; j += threads) sum[j] += to_float(dout[token * n + j]);
+                for (int c = 0; c < columns; ++c) {
+                    const int64_t j = first + c * threads;
+                    if (j < n) sum[c] += to_float(dout[token * n + j]);
+                }
             }
         }
         __syncthreads();
+    }
+    for (int c = 0; c < columns; ++c) {
+        const int64_t j = first + c * threads;
+        if (j < n) dtable[row * n + j] += sum[c];
     }
 }
 
@@ -61,8 +70,9 @@ void embed(Context& ctx, const Tensor& ids, const Tensor& table, int64_t first_i
 
 void embed_backward(Context& ctx, const Tensor& dout, const Tensor& ids, int64_t first_id, Tensor& dtable) {
     visit_elements(dout.dtype(), [&]<class T>(T) {
-        launch(add_rows<T>, narrow<unsigned>(ids.size()), threads, 0, ctx.stream(), data<T>(dout),
-               data<int32_t>(ids), ids.size(), dtable.dim(0), dtable.dim(1), first_id, data<float>(dtable));
+        const dim3 grid(narrow<unsigned>(ids.size()), blocks_for(dtable.dim(1), threads * columns));
+        launch(add_rows<T>, grid, threads, 0, ctx.stream(), data<T>(dout), data<int32_t>(ids), ids.size(),
+               dtable.dim(0), dtable.dim(1), first_id, data<float>(dtable));
     });
 }
 

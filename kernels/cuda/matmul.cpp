@@ -6,9 +6,10 @@
 namespace espalier::cuda {
 namespace {
 
-/// The bias in the result's dtype, which is what the epilogue adds.
+/// The bias in the result's dtype and at a multiple of 16 bytes, as the epilogue reads it.
 Tensor bias_for(Context& ctx, const Tensor& bias, const Tensor& y) {
-    if (!bias || bias.dtype() == y.dtype()) return bias;
+    const auto stands_well = [&] { return reinterpret_cast<uintptr_t>(bias.raw()) % 16 == 0; };
+    if (!bias || (bias.dtype() == y.dtype() && stands_well())) return bias;
     Tensor out = ctx.empty(bias.shape(), y.dtype());
     cuda::convert(ctx, bias, out);
     return out;
