@@ -81,7 +81,7 @@ endif()
 #   OFF   our own kernels alone
 #   ON    cuDNN 9 and its header-only frontend; an error where they are missing
 #   AUTO  ON where both are found beside the toolkit, in the system or under CMAKE_PREFIX_PATH, else OFF
-set(ESPALIER_CUDNN OFF CACHE STRING "Attention through cuDNN: AUTO, ON or OFF")
+set(ESPALIER_CUDNN AUTO CACHE STRING "Attention through cuDNN: AUTO, ON or OFF")
 set_property(CACHE ESPALIER_CUDNN PROPERTY STRINGS AUTO ON OFF)
 if(NOT ESPALIER_CUDNN MATCHES "^(AUTO|ON|OFF)$")
     message(FATAL_ERROR "ESPALIER_CUDNN=${ESPALIER_CUDNN}: choose AUTO, ON or OFF")

@@ -44,6 +44,15 @@ function(add_espalier_test name)
     _espalier_register(${name}.on_host ${on_host} "${arg_NP}" "${arg_LABELS}" "ESPALIER_TEST_DEVICE=cuda;ESPALIER_RIG_DEVICES=8")
 endfunction()
 
+# add_espalier_gpu_test(NAME SOURCES a.cpp ... [LINK targets ...])
+#   a GoogleTest program for GPUs alone: label gpu, skipped where there is no device.
+function(add_espalier_gpu_test name)
+    cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LINK")
+    add_executable(${name} ${arg_SOURCES})
+    _espalier_test_program(${name} ${arg_LINK})
+    _espalier_register(${name} ${name} "" gpu "ESPALIER_TEST_DEVICE=cuda")
+endfunction()
+
 function(_espalier_test_program target)
     target_link_libraries(${target} PRIVATE espalier_test_support ${ARGN})
     set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)

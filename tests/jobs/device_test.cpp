@@ -1,15 +1,19 @@
-// Whole jobs with --device cuda, over tests/cuda_on_host: their results are those of the CPU, on every
-// layout. Device memory faults when the host looks into it, so that these also find what was not copied.
+// Whole jobs with --device cuda: their results are those of the CPU, on every layout. Over
+// tests/cuda_on_host device memory faults when the host looks into it, so that these also find what was not
+// copied. On GPUs, layouts run as far as there are devices.
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <sstream>
 
 #include "io/indexed_dataset.hpp"
 #include "io/tensor_file.hpp"
+#include "src/core/device.hpp"
 #include "tests/jobs/program.hpp"
 #include "tests/support/compare.hpp"
+#include "tests/support/device.hpp"
 #include "tests/support/tolerance.hpp"
 #include "tests/tokenizer/small_vocabulary.hpp"
 
@@ -40,10 +44,13 @@ constexpr const char* nemotron =
 
 class OnDevice : public testing::TestWithParam<Grid> {
 protected:
-    OnDevice() {
-        world.write("nemotron.json", nemotron);
+    void SetUp() override {
+        if (test_device() == Device::cuda && device::count() < GetParam().ranks)
+            GTEST_SKIP() << "a device for each of " << GetParam().ranks << " ranks is not here";
+        world.emplace();
+        world->write("nemotron.json", nemotron);
         on_cpu("init --arch @nemotron.json --out @nemotron.h5 --seed 5");
-        io::IndexedDatasetWriter tokens(world.path("few"), 97, false);
+        io::IndexedDatasetWriter tokens(world->path("few"), 97, false);
         for (uint64_t document = 0; document < 3; ++document) {
             std::vector<int32_t> ids;
             for (const double v : random_values(30, document, 20))
@@ -58,7 +65,7 @@ protected:
         std::vector<std::string> words;
         std::istringstream in(line + " --quiet");
         for (std::string word; in >> word;)
-            words.push_back(word[0] == '@' ? world.path(word.substr(1)) : word);
+            words.push_back(word[0] == '@' ? world->path(word.substr(1)) : word);
         return espalier(words, ranks, {"ESPALIER_RIG_DEVICES=8"});
     }
     void on_cpu(const std::string& line) const {
@@ -80,7 +87,7 @@ protected:
 
     /// Every tensor of a file, one after another.
     Values content(const std::string& name) const {
-        io::TensorFileReader reader(world.path(name), MPI_COMM_SELF, "");
+        io::TensorFileReader reader(world->path(name), MPI_COMM_SELF, "");
         Context ctx({});
         Values out;
         for (const auto& spec : reader.tensors()) {
@@ -94,11 +101,11 @@ protected:
     /// The values of `key` in a file of a JSON object a line.
     Values values(const std::string& file, const char* key) const {
         Values out;
-        std::istringstream lines(world.read(file));
+        std::istringstream lines(world->read(file));
         for (std::string line; std::getline(lines, line);) out.push_back(json::parse(line).at(key));
         return out;
     }
-    json summary() const { return json::parse(world.read("summary.json")); }
+    json summary() const { return json::parse(world->read("summary.json")); }
     /// By the CPU.
     double loss_of(const std::string& model) const {
         on_cpu("evaluate --data @few --dtype f32 --summary @summary.json --model @" + model);
@@ -111,7 +118,7 @@ protected:
         EXPECT_TRUE(near_all({loss_of(got + "/model.h5")}, {loss_of(expected + "/model.h5")}, rounding));
     }
 
-    const TinyWorld world;
+    std::optional<TinyWorld> world;
     const Tolerance rounding = tolerance(Device::cuda, DType::f32).times(chain);
 };
 
@@ -188,7 +195,8 @@ TEST_P(OnDevice, DocumentsAreKeptApartAsOnTheProcessor) {
 }
 
 const auto name_of = [](const auto& info) { return info.param.name; };
-INSTANTIATE_TEST_SUITE_P(, OnDevice, testing::Values(two_tensor_parts, two_stages, two_replicas), name_of);
+INSTANTIATE_TEST_SUITE_P(, OnDevice, testing::Values(serial, two_tensor_parts, two_stages, two_replicas),
+                         name_of);
 
 class OnTwoStages : public OnDevice {};
 
@@ -224,10 +232,10 @@ TEST_P(OneReplica, TrainingFollowsTheProcessor) {
 }
 
 TEST_P(OneReplica, ScoresAreThoseOfTheProcessor) {
-    world.write("in.jsonl", R"({"context": [1, 2, 3], "continuation": [4, 5]})"
-                            "\n"
-                            R"({"context": [9], "continuation": [8]})"
-                            "\n");
+    world->write("in.jsonl", R"({"context": [1, 2, 3], "continuation": [4, 5]})"
+                             "\n"
+                             R"({"context": [9], "continuation": [8]})"
+                             "\n");
     const std::string line = "score --model @nemotron.h5 --requests @in.jsonl --dtype f32 --out @";
     on_cpu(line + "cpu.jsonl");
 
@@ -238,10 +246,10 @@ TEST_P(OneReplica, ScoresAreThoseOfTheProcessor) {
 }
 
 TEST_P(OneReplica, GeneratesWhatTheProcessorGenerates) {
-    json arch = json::parse(world.read("arch.json"));
+    json arch = json::parse(world->read("arch.json"));
     arch["vocab_size"] = 266;
-    world.write("speaking.json", arch.dump());
-    world.write("tokenizer.json", small_tokenizer().dump());
+    world->write("speaking.json", arch.dump());
+    world->write("tokenizer.json", small_tokenizer().dump());
     on_cpu("init --arch @speaking.json --out @speaking.h5");
     for (const std::string temperature : {"0", "1"}) {
         const std::string line =

@@ -1,6 +1,7 @@
 #include "tests/jobs/program.hpp"
 
 #include <algorithm>
+#include <cstdlib>
 #include <fstream>
 #include <sstream>
 
@@ -16,7 +17,8 @@ ProcessResult espalier(const std::vector<std::string>& arguments, int ranks,
     if (ranks > 1)
         command = {"mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none",
                    "-n",     std::to_string(ranks)};
-    command.emplace_back(ESPALIER_PROGRAM);
+    const char* elsewhere = std::getenv("ESPALIER_TEST_PROGRAM");
+    command.emplace_back(elsewhere ? elsewhere : ESPALIER_PROGRAM);
     command.insert(command.end(), arguments.begin(), arguments.end());
     // MPI itself leaks, which is not what these tests ask about.
     environment.insert(environment.end(), {"OMP_NUM_THREADS=1", "ASAN_OPTIONS=detect_leaks=0"});
@@ -41,7 +43,7 @@ TinyWorld::TinyWorld() {
     }
     tokens.finish();
     expect_done(espalier({"importance", "--model", path("model.h5"), "--data", path("tokens"), "--samples",
-                          "8", "--seq-len", "16", "--out", path("scores.h5"), "--dtype", "f32", "--quiet"}));
+                          "8", "--seq-len", "16", "--out", path("scores.h5"), "--dtype", "f32", "--device", "cpu", "--quiet"}));
 }
 
 bool TinyWorld::exists(const std::string& name) const {

@@ -10,7 +10,8 @@
 namespace espalier::test {
 
 /// Runs `espalier` with these arguments, on `ranks` ranks of an mpirun of its own where there is more than
-/// one, with "NAME=value" words added to the environment.
+/// one, with "NAME=value" words added to the environment. $ESPALIER_TEST_PROGRAM names another than the one
+/// that was built beside the tests.
 ProcessResult espalier(const std::vector<std::string>& arguments, int ranks = 1,
                        std::vector<std::string> environment = {});
 

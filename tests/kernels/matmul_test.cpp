@@ -23,7 +23,7 @@ constexpr std::array matmul_cases{
 
 /// What a sum of products of this type is compared with; a bf16 result is f32 or rounded once.
 Tolerance tolerance_of(const Tensor& result) {
-    return tolerance(test_device(), result.dtype());
+    return tolerance_of_product(test_device(), result.dtype());
 }
 
 class Matmul : public testing::TestWithParam<std::tuple<MatmulCase, DType>> {

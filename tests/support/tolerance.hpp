@@ -21,5 +21,7 @@ struct Tolerance {
 
 /// Of one operation whose inputs were rounded to `dtype` before the reference saw them.
 Tolerance tolerance(Device device, DType dtype);
+/// Of a matrix product, which a library of the device's maker may compute.
+Tolerance tolerance_of_product(Device device, DType dtype);
 
 }  // namespace espalier::test
