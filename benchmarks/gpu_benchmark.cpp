@@ -31,10 +31,11 @@ struct Options {
     int64_t student_hidden = 3072, student_ffn = 9216;
     int64_t logit_rows = 2048, weights = 200'000'000;
     double bandwidth = 0, peak = 0, seconds = 0.2;
-    std::string dtype = "bf16", only, json;
+    std::string dtype = "bf16", activation = "swiglu", only, json;
 
     int64_t tokens() const { return batch * seq; }
     DType type() const { return dtype_from_string(dtype).value(); }
+    Activation nonlinearity() const { return activation_from_string(activation).value(); }
 };
 
 /// What a card can do: bytes a second, and FLOPs a second of dense bf16 products. 0: not known.
@@ -102,6 +103,8 @@ std::vector<Named> kernels(const Options& o) {
               [=, p = pass](Context& ctx) { return activation(ctx, p, Activation::swiglu, neurons, type); });
         enter(fmt::format("attention{}", after),
               [=, p = pass](Context& ctx) { return attention(ctx, p, heads, o.seq, type); });
+        enter(fmt::format("own attention{}", after),
+              [=, p = pass](Context& ctx) { return attention(ctx, p, heads, o.seq, type, By::own_kernels); });
         enter(fmt::format("embedding{}", after),
               [=, p = pass](Context& ctx) { return embedding(ctx, p, table, type); });
     }
@@ -125,6 +128,7 @@ model::Architecture architecture(const Options& o, int64_t hidden, int64_t ffn) 
     a.head_dim = a.rotary_dim = o.head_dim;
     a.layers.assign(static_cast<size_t>(o.layers), {o.heads, o.kv_heads, ffn});
     a.max_positions = o.seq;
+    a.activation = o.nonlinearity();
     return a;
 }
 
@@ -171,7 +175,7 @@ public:
             fmt::print("\n{:<24}{:>10}{:>11}{:>10}{:>7}{:>8}\n", "pass", "ms", "tokens/s", "TFLOP/s", "MFU",
                        "GB");
         passes_begun_ = true;
-        const double memory = static_cast<double>(ctx_.pooled_bytes() - before);
+        const double memory = static_cast<double>(ctx_.pooled_bytes()) - static_cast<double>(before);
         nlohmann::ordered_json row{
             {"name", name}, {"seconds", seconds}, {"flops", flops}, {"memory", memory}};
         std::string mfu = "-";
@@ -263,6 +267,7 @@ po::options_description options(Options& o) {
     number("logit-rows", o.logit_rows, "tokens of a block of logits, in the kernels");
     number("weights", o.weights, "of AdamW and the gradient norm");
     number("dtype", o.dtype, "f32 or bf16");
+    number("activation", o.activation, "of the models in passes: swiglu, geglu, relu2, gelu or silu");
     number("bandwidth", o.bandwidth, "bytes/s of the card; 0: by its name");
     number("peak", o.peak, "FLOP/s of the card; 0: by its name");
     number("seconds", o.seconds, "of a round of calls, at least");
@@ -278,6 +283,7 @@ int main(int argc, char** argv) {
     const auto all = options(o);
     return run_command("gpu_benchmark", all, argc, argv, [&](comm::Mpi&) {
         ESPALIER_REQUIRE(dtype_from_string(o.dtype), "--dtype {}: choose f32 or bf16", o.dtype);
+        ESPALIER_REQUIRE(activation_from_string(o.activation), "--activation {}: see --help", o.activation);
         return run(o);
     });
 }

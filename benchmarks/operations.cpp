@@ -2,12 +2,14 @@
 
 #include "benchmarks/yardstick.hpp"
 #include "kernels/adamw.hpp"
+#include "kernels/cuda/attention.hpp"
 #include "kernels/elementwise.hpp"
 #include "kernels/embedding.hpp"
 #include "kernels/matmul.hpp"
 #include "kernels/norm.hpp"
 #include "kernels/rotary.hpp"
 #include "kernels/statistics.hpp"
+#include "src/core/has_cuda.hpp"
 
 namespace espalier::benchmarks {
 
@@ -115,24 +117,45 @@ Operation moments(Context& ctx, MomentsCase c, DType dtype) {
     return {[=, &ctx]() mutable { espalier::moments(ctx, x, c.samples, c.columns, out); }, total_bytes({x})};
 }
 
+namespace {
+
+/// Those of the CUDA back end, also where a library would be asked first.
+void own_attention(Context& ctx, const Tensor& qkv, const Tensor& starts, const AttentionShape& shape,
+                   Tensor& o, Tensor& lse) {
+    if constexpr (has_cuda) cuda::own_attention(ctx, qkv, starts, shape, o, lse);
+}
+void own_attention_backward(Context& ctx, const Tensor& d_o, const Tensor& qkv, const Tensor& starts,
+                            const Tensor& o, const Tensor& lse, const AttentionShape& shape, Tensor& dqkv) {
+    if constexpr (has_cuda) cuda::own_attention_backward(ctx, d_o, qkv, starts, o, lse, shape, dqkv);
+}
+
+}  // namespace
+
 /// A product of heads costs 2 head_dim a visible pair; forward has two of them, backward four beside the
 /// scores, which are made again.
-Operation attention(Context& ctx, Pass pass, const AttentionShape& shape, int64_t document, DType dtype) {
+Operation attention(Context& ctx, Pass pass, const AttentionShape& shape, int64_t document, DType dtype,
+                    By by) {
     const int64_t tokens = shape.batch * shape.seq, width = shape.query_heads * shape.head_dim;
     const Tensor qkv = numbers(ctx, {tokens, width + 2 * shape.kv_heads * shape.head_dim}, dtype);
-    const Tensor starts =
-        indices(ctx, tokens, [&](int64_t i) { return i % shape.seq / document * document; });
+    Tensor starts;
+    if (document < shape.seq)
+        starts = indices(ctx, tokens, [&](int64_t i) { return i % shape.seq / document * document; });
     Tensor o = ctx.empty({tokens, width}, dtype);
     Tensor lse = ctx.empty({shape.batch, shape.query_heads, shape.seq}, DType::f32);
     const double product = static_cast<double>(tokens * shape.query_heads) * static_cast<double>(document) *
                            static_cast<double>(shape.head_dim);
-    if (pass == Pass::forward)
-        return {[=, &ctx]() mutable { espalier::attention(ctx, qkv, starts, shape, o, lse); },
-                total_bytes({qkv, o}), 2 * product};
+    const bool own = by == By::own_kernels;
+    const auto forward = [=, &ctx]() mutable {
+        (own ? own_attention : espalier::attention)(ctx, qkv, starts, shape, o, lse);
+    };
+    if (pass == Pass::forward) return {forward, total_bytes({qkv, o}), 2 * product};
     espalier::attention(ctx, qkv, starts, shape, o, lse);
     const Tensor d_o = numbers(ctx, {tokens, width}, dtype);
     Tensor dqkv = ctx.empty(qkv.shape(), dtype);
-    return {[=, &ctx]() mutable { attention_backward(ctx, d_o, qkv, starts, o, lse, shape, dqkv); },
+    return {[=, &ctx]() mutable {
+                (own ? own_attention_backward : espalier::attention_backward)(ctx, d_o, qkv, starts, o, lse,
+                                                                              shape, dqkv);
+            },
             total_bytes({qkv, o, d_o, dqkv}), 4 * product};
 }
 

@@ -31,8 +31,11 @@ Operation square_sum(Context& ctx, test::RowCase c);
 Operation rotation(Context& ctx, test::RotaryCase c, DType dtype);
 Operation embedding(Context& ctx, Pass pass, test::EmbeddingCase c, DType dtype);
 Operation moments(Context& ctx, test::MomentsCase c, DType dtype);
+/// Who computes attention: whom dispatch chooses, or on a GPU always the own kernels.
+enum class By { dispatch, own_kernels };
 /// `document`: tokens of each of a sequence's documents.
-Operation attention(Context& ctx, Pass pass, const AttentionShape& shape, int64_t document, DType dtype);
+Operation attention(Context& ctx, Pass pass, const AttentionShape& shape, int64_t document, DType dtype,
+                    By by = By::dispatch);
 /// y [rows, out] = x [rows, in] w^T, y in f32 as logits are.
 Operation logits(Context& ctx, int64_t rows, int64_t in, int64_t out, DType dtype);
 

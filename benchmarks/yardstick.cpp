@@ -81,13 +81,17 @@ Context make_context() {
 }
 
 Tensor numbers(Context& ctx, Shape shape, DType dtype) {
-    const Tensor host = ctx.empty_on_host(std::move(shape), DType::f32);
+    Tensor out = ctx.empty(std::move(shape), dtype);
+    const int64_t drawn = std::min(out.size(), int64_t{1} << 22);  // over and over
+    const Tensor host = ctx.empty_on_host({drawn}, DType::f32);
     uint64_t counter = 0;
     for (float& x : host.span<float>()) x = static_cast<float>(uniform(1, ++counter) - 0.5);
-    const Tensor wide = ctx.to_device(host);
-    if (dtype == DType::f32) return wide;
-    Tensor out = ctx.empty(wide.shape(), dtype);
-    convert(ctx, wide, out);
+    const Tensor values = ctx.to_device(host), flat = out.view({out.size()});
+    for (int64_t at = 0; at < out.size(); at += drawn) {
+        const int64_t count = std::min(drawn, out.size() - at);
+        Tensor part = flat.slice(at, {count});
+        convert(ctx, values.slice(0, {count}), part);
+    }
     return out;
 }
 

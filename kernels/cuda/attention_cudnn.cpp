@@ -20,7 +20,7 @@ namespace {
 using cudnn_frontend::graph::Graph;
 using cudnn_frontend::graph::Tensor_attributes;
 
-constexpr int64_t most_workspace = int64_t{2} << 30;
+constexpr int64_t most_workspace = int64_t{6} << 30;
 
 /// Compiled graphs that are kept; the next one begins anew. More than a step has: samples of all lengths, as
 /// multiple-choice questions are, would have them grow for ever.
