@@ -68,6 +68,7 @@ Work forward(const Setup& s, model::Transformer& model, Scoring scoring) {
                 model::token_losses(s.ctx, model, hidden, b.labels);
             }
         }
+        state->scorer.collect();
         outbox.drain();
     };
 }

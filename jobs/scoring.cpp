@@ -38,6 +38,7 @@ prune::ScoreSums score_samples(Session& session, model::Transformer& model, cons
                             scorer, sums, outbox);
         progress.show(static_cast<double>((first + count - mine.begin) * c.seq_len * topology.layout.dp));
     }
+    scorer.collect();
     outbox.drain();
     sums.add_ranks(session.world());
     session.results["breakdown"] = breakdown.mean_seconds();

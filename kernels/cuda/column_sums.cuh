@@ -11,6 +11,7 @@ namespace espalier::cuda {
 
 constexpr int column_threads = 128;
 constexpr int64_t rows_per_slice = 64;
+constexpr int rows_at_once = 8;  // that a thread has on their way
 
 /// partial [slices, K, n]: K sums of each column; terms.add(row, column, sums) adds one element's.
 template <int K, class Terms>
@@ -20,7 +21,12 @@ __global__ void slice_columns(int64_t rows, int64_t n, Terms terms, float* parti
     const int64_t begin = blockIdx.y * rows_per_slice;
     const int64_t end = begin + rows_per_slice < rows ? begin + rows_per_slice : rows;
     float sums[K] = {};
-    for (int64_t row = begin; row < end; ++row) terms.add(row, j, sums);
+    int64_t row = begin;
+    for (; row + rows_at_once <= end; row += rows_at_once) {
+        ESPALIER_UNROLL
+        for (int r = 0; r < rows_at_once; ++r) terms.add(row + r, j, sums);
+    }
+    for (; row < end; ++row) terms.add(row, j, sums);
     for (int k = 0; k < K; ++k) partial[(blockIdx.y * K + k) * n + j] = sums[k];
 }
 

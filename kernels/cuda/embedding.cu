@@ -13,13 +13,15 @@ namespace {
 constexpr int threads = 256;
 constexpr int columns = 4;  // of a thread where rows are added up, `threads` apart
 
-template <class T>
+template <int N, class T>
 __global__ void look_up(const int32_t* ids, const T* table, int64_t vocab, int64_t n, int64_t first_id,
                         T* out) {
     const int64_t row = ids[blockIdx.x] - first_id;
     const bool here = row >= 0 && row < vocab;
-    for (int64_t j = threadIdx.x; j < n; j += threads) {
-        store(out + blockIdx.x * n + j, here ? to_float(table[row * n + j]) : 0.0f);
+    for (int64_t j = threadIdx.x * N; j < n; j += threads * N) {
+        float values[N] = {};
+        if (here) load<N>(table + row * n + j, values);
+        store<N>(out + blockIdx.x * n + j, values);
     }
 }
 
@@ -63,8 +65,11 @@ __global__ void add_rows(const T* dout, const int32_t* ids, int64_t tokens, int6
 
 void embed(Context& ctx, const Tensor& ids, const Tensor& table, int64_t first_id, Tensor& out) {
     visit_elements(table.dtype(), [&]<class T>(T) {
-        launch(look_up<T>, narrow<unsigned>(ids.size()), threads, 0, ctx.stream(), data<int32_t>(ids),
-               data<T>(table), table.dim(0), table.dim(1), first_id, data<T>(out));
+        const bool wide = table.dim(1) % pack == 0 && aligned(table.raw(), out.raw());
+        with_pack(wide, [&]<int N>() {
+            launch(look_up<N, T>, narrow<unsigned>(ids.size()), threads, 0, ctx.stream(), data<int32_t>(ids),
+                   data<T>(table), table.dim(0), table.dim(1), first_id, data<T>(out));
+        });
     });
 }
 

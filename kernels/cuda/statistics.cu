@@ -1,5 +1,6 @@
-// Activation statistics; every activation is read once. A block of moments has 32 columns, a lane each, and 8
-// warps that share the rows: 4096 channels of 4 samples are 512 blocks, 4 on each multiprocessor.
+// Activation statistics; every activation is read once. A block of moments has 64 columns, two a lane, and 16
+// warps that share the rows, each with 8 of them on their way: 4096 channels of 4 samples are 256 blocks, 2
+// on each multiprocessor, which together read 32 KiB at a time.
 #include "kernels/cuda/statistics.hpp"
 
 #include "kernels/cuda/element.cuh"
@@ -11,39 +12,69 @@ namespace {
 constexpr int threads = 256;
 constexpr int row_groups = threads / warp;
 
-template <class T>
+constexpr int moment_groups = 16;
+constexpr int moment_threads = moment_groups * warp;
+constexpr int rows_at_once = 8;  // that a thread has on their way
+
+/// Sums over rows of a column's differences from its first.
+struct Differences {
+    double absolute = 0, plain = 0, square = 0;
+
+    __device__ void add(float value, float first) {
+        const double v = double{value}, shift = double{first}, difference = v - shift;
+        absolute += fabs(v) - fabs(shift);
+        plain += difference;
+        square += difference * difference;
+    }
+    __device__ void add(const Differences& other) {
+        absolute += other.absolute;
+        plain += other.plain;
+        square += other.square;
+    }
+};
+
+/// A lane has N columns side by side, whose addresses are multiples of N elements.
+template <int N, class T>
 __global__ void column_moments(const T* x, int64_t seq, int64_t n, int64_t first, int64_t columns,
                                double* moments) {
-    __shared__ double sums[3][row_groups][warp];
+    __shared__ Differences of_groups[moment_groups][N][warp];
     const int lane = static_cast<int>(threadIdx.x) % warp, group = static_cast<int>(threadIdx.x) / warp;
-    const int64_t column = int64_t{blockIdx.x} * warp + lane;
-    double shift = 0, absolute = 0, plain = 0, square = 0;  // of differences from the sample's first row
+    const int64_t column = (int64_t{blockIdx.x} * warp + lane) * N;
+    float shift[N] = {};
+    Differences sums[N];
     if (column < columns) {
         const T* const top = x + blockIdx.y * seq * n + first + column;
-        shift = double{to_float(top[0])};
-        for (int64_t row = group; row < seq; row += row_groups) {
-            const double v = double{to_float(top[row * n])}, difference = v - shift;
-            absolute += fabs(v) - fabs(shift);
-            plain += difference;
-            square += difference * difference;
+        load_some<N>(top, shift);
+        const auto add = [&](const float(&values)[N]) {
+            for (int c = 0; c < N; ++c) sums[c].add(values[c], shift[c]);
+        };
+        int64_t row = group;
+        for (; row + (rows_at_once - 1) * moment_groups < seq; row += rows_at_once * moment_groups) {
+            float values[rows_at_once][N];
+            ESPALIER_UNROLL
+            for (int r = 0; r < rows_at_once; ++r)
+                load_some<N>(top + (row + r * moment_groups) * n, values[r]);
+            ESPALIER_UNROLL
+            for (int r = 0; r < rows_at_once; ++r) add(values[r]);
+        }
+        for (; row < seq; row += moment_groups) {
+            float values[N];
+            load_some<N>(top + row * n, values);
+            add(values);
         }
     }
-    sums[0][group][lane] = absolute;
-    sums[1][group][lane] = plain;
-    sums[2][group][lane] = square;
+    for (int c = 0; c < N; ++c) of_groups[group][c][lane] = sums[c];
     __syncthreads();
     if (group > 0 || column >= columns) return;
-    for (int g = 1; g < row_groups; ++g) {
-        absolute += sums[0][g][lane];
-        plain += sums[1][g][lane];
-        square += sums[2][g][lane];
+    for (int c = 0; c < N; ++c) {
+        for (int g = 1; g < moment_groups; ++g) sums[c].add(of_groups[g][c][lane]);
+        const auto count = static_cast<double>(seq);
+        const double mean_difference = sums[c].plain / count;
+        double* const out = moments + int64_t{blockIdx.y} * 3 * columns + column + c;
+        out[0] = count * fabs(double{shift[c]}) + sums[c].absolute;
+        out[columns] = double{shift[c]} + mean_difference;
+        out[2 * columns] = fmax(0.0, sums[c].square - count * mean_difference * mean_difference);
     }
-    const auto count = static_cast<double>(seq);
-    const double mean_difference = plain / count;
-    double* const out = moments + int64_t{blockIdx.y} * 3 * columns + column;
-    out[0] = count * fabs(shift) + absolute;
-    out[columns] = shift + mean_difference;
-    out[2 * columns] = fmax(0.0, square - count * mean_difference * mean_difference);
 }
 
 /// A warp has a head.
@@ -83,8 +114,14 @@ void moments(Context& ctx, const Tensor& x, int64_t samples, Range columns, Tens
     if (samples == 0) return;
     const int64_t seq = x.dim(0) / samples;
     visit_elements(x.dtype(), [&]<class T>(T) {
-        launch(column_moments<T>, {blocks_for(columns.size(), warp), narrow<unsigned>(samples)}, threads, 0,
-               ctx.stream(), data<T>(x), seq, x.dim(1), columns.begin, columns.size(), data<double>(moments));
+        const auto run = [&]<int N>() {
+            launch(column_moments<N, T>, {blocks_for(columns.size(), N * warp), narrow<unsigned>(samples)},
+                   moment_threads, 0, ctx.stream(), data<T>(x), seq, x.dim(1), columns.begin, columns.size(),
+                   data<double>(moments));
+        };
+        const bool in_pairs = x.dim(1) % 2 == 0 && columns.begin % 2 == 0 && columns.size() % 2 == 0 &&
+                              reinterpret_cast<uintptr_t>(x.raw()) % (2 * sizeof(T)) == 0;
+        in_pairs ? run.template operator()<2>() : run.template operator()<1>();
     });
 }
 

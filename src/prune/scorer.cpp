@@ -90,19 +90,33 @@ void Scorer::see(Context& ctx, UnitSums& table, int64_t row, int64_t first_colum
                  Range columns, const model::TokenBatch& tokens) {
     Tensor sums = ctx.empty({tokens.batch, 3, columns.size()}, DType::f64);
     moments(ctx, x, tokens.batch, columns, sums);
-    seen_.push_back({&table, row, first_column, std::move(sums), tokens.seq});
+    add_later(sums, [&table, row, first_column, seq = tokens.seq](const Tensor& on_host) {
+        const auto [samples, three, width] = on_host.dims<3>();
+        for (int64_t sample = 0; sample < samples; ++sample) {
+            table.add_sample(row, first_column, width, on_host.data<double>() + sample * three * width, seq);
+        }
+    });
 }
 
-void Scorer::collect(Context& ctx) {
-    for (const Seen& s : seen_) {
-        const Tensor sums = ctx.to_host(s.moments);
-        const auto [samples, three, columns] = sums.dims<3>();
-        for (int64_t sample = 0; sample < samples; ++sample) {
-            s.table->add_sample(s.row, s.first_column, columns,
-                                sums.data<double>() + sample * three * columns, s.seq);
-        }
+void Scorer::add_later(const Tensor& x, Add add) {
+    seen_.push_back({x, {}, {}, std::move(add)});
+}
+
+void Scorer::begin_collect(Context& ctx) {
+    for (Seen& s : seen_) {
+        s.on_host = s.x.device() == Device::cpu ? s.x : ctx.empty_on_host(s.x.shape(), s.x.dtype());
+        if (s.x.device() != Device::cpu) s.read = ctx.begin_read(s.x, s.on_host);
+        under_way_.push_back(std::move(s));
     }
     seen_.clear();
+}
+
+void Scorer::collect() {
+    for (const Seen& s : under_way_) {
+        s.read.wait();
+        s.add(s.on_host);
+    }
+    under_way_.clear();
 }
 
 void Scorer::norm_output(Context& ctx, model::StateName norm, const model::TokenBatch& tokens,

@@ -1,6 +1,8 @@
 // Gathers importance while a model runs forward.
 #pragma once
 
+#include <functional>
+
 #include "src/comm/topology.hpp"
 #include "src/model/transformer.hpp"
 #include "src/prune/aggregate.hpp"
@@ -37,8 +39,8 @@ struct ScoreSums {
 };
 
 /// Takes each activation's moments where this rank has it: its own heads and neurons, and of the gathered
-/// norm outputs its share of the channels, so that ranks never count a value twice. They stay on the device,
-/// and nothing waits for it, until collect().
+/// norm outputs its share of the channels, so that ranks never count a value twice. On a GPU the host adds
+/// them to the sums while the device works on the next batch.
 class Scorer : public model::Observer {
 public:
     Scorer(const model::Transformer& model, NeuronSite site, ScoreSums& sums);
@@ -51,17 +53,21 @@ public:
     void neurons(Context& ctx, int64_t layer, const model::TokenBatch& tokens, const Tensor& before,
                  const Tensor& after) override;
 
-    /// Adds what was seen since the last call to the sums, and lets go of it.
-    void collect(Context& ctx);
+    /// What `add` makes of x, on the host, joins the sums too.
+    using Add = std::function<void(const Tensor& x)>;
+    void add_later(const Tensor& x, Add add);
+    /// What was seen since the last call sets out for the host.
+    void begin_collect(Context& ctx);
+    /// Adds what had set out to the sums, which nothing waits for but this.
+    void collect();
 
 private:
-    /// The moments of one activation, to be added from (row, first_column) of a table on.
     struct Seen {
-        UnitSums* table;
-        int64_t row, first_column;
-        Tensor moments;  // [samples, 3, columns]
-        int64_t seq;
+        Tensor x, on_host;
+        PendingRead read;
+        Add add;
     };
+    /// The moments of these columns of x, to be added from (row, first_column) of a table on.
     void see(Context& ctx, UnitSums& table, int64_t row, int64_t first_column, const Tensor& x, Range columns,
              const model::TokenBatch& tokens);
 
@@ -69,7 +75,7 @@ private:
     model::TensorPart part_;
     NeuronSite site_;
     ScoreSums& sums_;
-    std::vector<Seen> seen_;
+    std::vector<Seen> seen_, under_way_;
 };
 
 }  // namespace espalier::prune

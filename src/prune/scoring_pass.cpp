@@ -1,7 +1,6 @@
 #include "src/prune/scoring_pass.hpp"
 
 #include <numeric>
-#include <utility>
 
 #include "kernels/statistics.hpp"
 #include "src/model/logits.hpp"
@@ -39,24 +38,20 @@ public:
         return {};
     }
 
-    /// All are begun before a device is waited for.
-    void add_cosines(const PassOptions& options, ScoreSums& sums) {
-        std::vector<std::pair<double*, Tensor>> begun;
+    void add_cosines(const PassOptions& options, ScoreSums& sums, Scorer& scorer) {
         const auto compare = [&](const Tensor& in, const Tensor& out, double& sum) {
             Tensor cosines = ctx_.empty({in.dim(0)}, DType::f64);
             row_cosines(ctx_, in, out, cosines);
-            begun.emplace_back(&sum, cosines);
+            scorer.add_later(cosines, [&sum](const Tensor& on_host) {
+                const auto values = on_host.span<double>();
+                sum += std::accumulate(values.begin(), values.end(), 0.0);
+            });
         };
         for (int64_t l = layers_.begin; l < layers_.end; ++l) {
             const Tensor& out = l + 1 < layers_.end ? input(l + 1) : output_;
             if (options.influence) compare(input(l), out, sums.layer_cosine[l]);
             const int64_t first = l + 1 - options.block;  // of the block that ends with layer l
             if (options.block > 0 && first >= 0) compare(input(first), out, sums.block_cosine[first]);
-        }
-        for (const auto& [sum, cosines] : begun) {
-            const Tensor on_host = ctx_.to_host(cosines);
-            const auto values = on_host.span<double>();
-            *sum += std::accumulate(values.begin(), values.end(), 0.0);
         }
     }
 
@@ -129,9 +124,10 @@ void scoring_pass(Context& ctx, model::Transformer& model, const comm::Topology&
                   Scorer& scorer, ScoreSums& sums, model::Outbox& outbox) {
     Pass pass(ctx, model, topology, tokens, labels, outbox);
     const Tensor hidden = pass.forward(&scorer, std::max<int64_t>(0, options.block - 1));
+    pass.add_cosines(options, sums, scorer);
+    scorer.collect();  // of the batch before, while a device works on this one
+    scorer.begin_collect(ctx);
     if (hidden) sums.loss += pass.loss(hidden);
-    pass.add_cosines(options, sums);
-    scorer.collect(ctx);
     if (options.loss_without) pass.add_losses_without(1, sums.loss_without);
     if (options.loss_without_blocks) pass.add_losses_without(options.block, sums.loss_without_blocks);
     if (topology.last_stage() && topology.tensor.rank() == 0) {

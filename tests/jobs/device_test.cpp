@@ -1,9 +1,10 @@
 // Whole jobs with --device cuda: their results are those of the CPU, on every layout. Over
 // tests/cuda_on_host device memory faults when the host looks into it, so that these also find what was not
-// copied. On GPUs, layouts run as far as there are devices.
+// copied. On GPUs, layouts run as far as there are devices, or with ESPALIER_TEST_SHARE_DEVICE=1 all on one.
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <sstream>
@@ -35,6 +36,10 @@ void PrintTo(const Grid& grid, std::ostream* out) {
     *out << grid.name;
 }
 
+bool shares_device() {
+    return std::getenv("ESPALIER_TEST_SHARE_DEVICE") != nullptr;
+}
+
 // A chain of four layers, forward (and backward) of about five operations each.
 constexpr double chain = 20;
 
@@ -45,7 +50,7 @@ constexpr const char* nemotron =
 class OnDevice : public testing::TestWithParam<Grid> {
 protected:
     void SetUp() override {
-        if (test_device() == Device::cuda && device::count() < GetParam().ranks)
+        if (test_device() == Device::cuda && !shares_device() && device::count() < GetParam().ranks)
             GTEST_SKIP() << "a device for each of " << GetParam().ranks << " ranks is not here";
         world.emplace();
         world->write("nemotron.json", nemotron);
@@ -74,7 +79,9 @@ protected:
     }
     /// On the grid of this case.
     void on_device(const std::string& line, int exit_code = 0) const {
-        const auto result = run(line + " --device cuda" + GetParam().options, GetParam().ranks);
+        const auto result =
+            run(line + (shares_device() ? " --share-device" : "") + " --device cuda" + GetParam().options,
+                GetParam().ranks);
         ASSERT_EQ(result.exit_code, exit_code) << line << "\n" << result.err;
     }
 

@@ -43,7 +43,8 @@ TinyWorld::TinyWorld() {
     }
     tokens.finish();
     expect_done(espalier({"importance", "--model", path("model.h5"), "--data", path("tokens"), "--samples",
-                          "8", "--seq-len", "16", "--out", path("scores.h5"), "--dtype", "f32", "--device", "cpu", "--quiet"}));
+                          "8", "--seq-len", "16", "--out", path("scores.h5"), "--dtype", "f32", "--device",
+                          "cpu", "--quiet"}));
 }
 
 bool TinyWorld::exists(const std::string& name) const {
