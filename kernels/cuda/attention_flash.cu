@@ -1,8 +1,8 @@
-// Attention in bf16 on the tensor cores. A block has 64 rows of one head, 16 a warp, and goes through the
-// other side 64 rows at a time (32 where wide heads' sums take the registers), so that scores live in
-// registers alone. For heads of 128 forward needs 51 KiB of shared memory and about 160 registers: 3 blocks a
-// multiprocessor; 4 seq^2 head_dim / 2 FLOPs a head against 8 seq head_dim bytes leave it bound by the tensor
-// cores from some 600 tokens on.
+// Attention in bf16 on the tensor cores. A block has 128 rows of one head, 32 a warp (16 where wide heads'
+// sums take the registers), and goes through the other side 64 rows at a time (32 for wide heads and where
+// backward keeps two products), so that scores live in registers alone. For heads of 128 forward needs 68 KiB
+// of shared memory and all the registers of 2 blocks a multiprocessor; 4 seq^2 head_dim / 2 FLOPs a head
+// against 8 seq head_dim bytes leave it bound by the tensor cores from some 600 tokens on.
 //
 // Backward is two kernels without atomics, so that it repeats bit for bit: one for queries, one for keys and
 // values, each making the probabilities anew: 7 products of tiles where one kernel with atomics would do 5.
@@ -15,11 +15,18 @@
 namespace espalier::cuda::flash {
 namespace {
 
+/// Rows of a warp; wide heads' sums take the registers of 16.
+template <int D>
+constexpr int warp_rows = D > 128 ? 16 : 32;
+template <int D>
+constexpr int block_rows = warps* warp_rows<D>;
 template <int D>
 constexpr int tile_rows = D > 128 ? 32 : 64;
-/// Where a block has keys: it keeps two sums.
+/// Backward, where two products of a tile live at a time.
 template <int D>
-constexpr int query_tile_rows = D > 64 ? 32 : 64;
+constexpr int small_tile_rows = D > 64 ? 32 : 64;
+/// Rows of a warp and a block that have keys in backward: it keeps two sums.
+constexpr int key_warp_rows = 16, key_block_rows = warps * key_warp_rows;
 
 constexpr float log2_e = 1.44269504f, ln_2 = 0.693147181f;
 
@@ -60,82 +67,86 @@ struct Inputs {
     }
 };
 
+/// The keys that a query sees.
+struct KeysOf {
+    const Inputs& in;
+    int64_t batch;
+    __device__ Span operator()(int64_t q) const { return in.keys(batch, q); }
+};
+
 /// Which block of queries is this block's: late ones see most keys, and the longest are to begin first.
 __device__ inline int64_t latest_first() {
     return int64_t{gridDim.y - 1 - blockIdx.y};
 }
 
-/// What the rows of a lane see of the other side, and what every row of its warp sees.
+/// What rows of a warp, `first` and on, see of the other side. Spans neither begin nor end before those of
+/// earlier rows.
+template <int rows, class SpanOf>
 struct Sight {
-    Span rows[2], all;
+    int64_t first;
+    SpanOf span_of;
+    Span all;  ///< what every row sees
 
-    /// Scores of the tile from `first` on: -inf where a row does not see the column. Tiles inside compare
+    __device__ Sight(int64_t first_row, int64_t seq, SpanOf spans) : first(first_row), span_of(spans) {
+        const int64_t last = (first + rows < seq ? first + rows : seq) - 1;
+        all = {span_of(last).begin, span_of(first).end};
+    }
+
+    /// Scores of the tile from `from` on: -inf where a row does not see the column. Tiles inside compare
     /// nothing, only those on an edge: the diagonal, where a window or document begins or ends, the end.
-    template <int N>
-    __device__ void hide(int64_t first, Rows<N>& scores) const {
-        if (all.begin <= first && first + 8 * N <= all.end) return;
-        for (int j = 0; j < N; ++j) {
-            for (int e = 0; e < 4; ++e) {
-                const int column = column_of(j, e);
-                const bool sees = column >= static_cast<int>(rows[e / 2].begin - first) &&
-                                  column < static_cast<int>(rows[e / 2].end - first);
-                if (!sees) scores.part[j][e] = -INFINITY;
-            }
+    template <int M, int N>
+    __device__ void hide(int64_t from, Rows<M, N>& scores) const {
+        if (all.begin <= from && from + 8 * N <= all.end) return;
+        int begin[2 * M], end[2 * M];
+        ESPALIER_UNROLL
+        for (int r = 0; r < 2 * M; ++r) {
+            const Span span = span_of(first + row_of(r));
+            begin[r] = static_cast<int>(span.begin - from);
+            end[r] = static_cast<int>(span.end - from);
         }
+        scores.each([&](float& score, int r, int j, int e) {
+            const int column = column_of(j, e);
+            if (column < begin[r] || column >= end[r]) score = -INFINITY;
+        });
     }
 };
 
-/// Of the warp whose first row is `first`, in a sequence of `seq`. Spans neither begin nor end before those
-/// of earlier rows.
-template <class SpanOf>
-__device__ Sight sight_of(int64_t first, int64_t seq, SpanOf span_of) {
-    const int64_t last = (first + warp_rows < seq ? first + warp_rows : seq) - 1;
-    return {{span_of(first + row_of(0)), span_of(first + row_of(2))},
-            {span_of(last).begin, span_of(first).end}};
+/// Caps scores where the shape says so, and gives what they are times for exp2. A branch for a tile, so that
+/// models without a cap pay nothing for theirs. The largest score stays that where it is multiplied later.
+template <int M, int N>
+__device__ float cap_scores(const AttentionShape& s, Rows<M, N>& scores) {
+    if (s.soft_cap == 0 && s.scale > 0) return s.scale * log2_e;
+    scores.each([&](float& score, int, int, int) { score = capped(s, s.scale * score).score; });
+    return log2_e;
 }
 
-/// part = log2(e) * scale * part, capped: what exp2f takes. A branch for a tile, so that models without a cap
-/// pay nothing for theirs.
-template <int N>
-__device__ void scale_scores(const AttentionShape& s, Rows<N>& scores) {
-    const float factor = s.soft_cap == 0 ? s.scale * log2_e : s.scale;
-    for (int j = 0; j < N; ++j) {
-        for (int e = 0; e < 4; ++e) scores.part[j][e] *= factor;
-    }
+/// ds *= the slope of what cap_scores made.
+template <int M, int N>
+__device__ void apply_slope(const AttentionShape& s, Rows<M, N>& scores, Rows<M, N>& ds) {
     if (s.soft_cap == 0) return;
-    for (int j = 0; j < N; ++j) {
-        for (int e = 0; e < 4; ++e) scores.part[j][e] = capped(s, scores.part[j][e]).score * log2_e;
-    }
-}
-
-/// ds *= the slope of what scale_scores made.
-template <int N>
-__device__ void apply_slope(const AttentionShape& s, const Rows<N>& scores, Rows<N>& ds) {
-    if (s.soft_cap == 0) return;
-    for (int j = 0; j < N; ++j) {
-        for (int e = 0; e < 4; ++e) {
-            const float t = scores.part[j][e] * ln_2 / s.soft_cap;
-            ds.part[j][e] *= 1.0f - t * t;
-        }
-    }
+    ds.each([&](float& element, int r, int j, int e) {
+        const float t = scores.part[r / 2][j][e] / s.soft_cap;
+        element *= 1.0f - t * t;
+    });
 }
 
 template <int D>
-__global__ void forward(Inputs in, bf16* o, float* lse) {
-    constexpr int N = tile_rows<D> / 8;
+__global__ __launch_bounds__(threads, 2) void forward(Inputs in, bf16* o, float* lse) {
+    constexpr int M = warp_rows<D> / 16, N = tile_rows<D> / 8, R = 2 * M;
     const AttentionShape& s = in.shape;
     bf16* const queries = dynamic_shared<bf16>();
-    bf16* const keys = queries + block_rows * (D + gap);
+    bf16* const keys = queries + block_rows<D> * (D + gap);
     bf16* const values = keys + tile_rows<D> * (D + gap);
-    const int64_t begin = latest_first() * block_rows, head = blockIdx.x, batch = blockIdx.z;
-    const int64_t mine = begin + warp_index() * warp_rows, key_head = in.key_head(head);
-    load_tile<D, block_rows>(queries, in.qkv + in.at(batch, begin, head), in.stride(), s.seq - begin,
-                             in.width());
+    const int64_t begin = latest_first() * block_rows<D>, head = blockIdx.x, batch = blockIdx.z;
+    const int64_t mine = begin + warp_index() * warp_rows<D>, key_head = in.key_head(head);
+    load_tile<D, block_rows<D>>(queries, in.qkv + in.at(batch, begin, head), in.stride(), s.seq - begin,
+                                in.width());
 
-    const Sight sight = sight_of(mine, s.seq, [&](int64_t q) { return in.keys(batch, q); });
-    Rows<D / 8> sum;
-    float max[2] = {-INFINITY, -INFINITY}, total[2] = {};
-    for (int64_t k = in.first_tile(batch, begin, tile_rows<D>); k < begin + block_rows && k < s.seq;
+    const Sight<warp_rows<D>, KeysOf> sight(mine, s.seq, {in, batch});
+    Rows<M, D / 8> sum;
+    float max[R], total[R];  // total: of the lane's own columns
+    for (int r = 0; r < R; ++r) max[r] = -INFINITY, total[r] = 0;
+    for (int64_t k = in.first_tile(batch, begin, tile_rows<D>); k < begin + block_rows<D> && k < s.seq;
          k += tile_rows<D>) {
         __syncthreads();  // the tile before is read
         load_tile<D, tile_rows<D>>(keys, in.qkv + in.at(batch, k, key_head), in.stride(), s.seq - k,
@@ -143,89 +154,83 @@ __global__ void forward(Inputs in, bf16* o, float* lse) {
         load_tile<D, tile_rows<D>>(values, in.qkv + in.at(batch, k, key_head + s.kv_heads), in.stride(),
                                    s.seq - k, in.width());
         __syncthreads();
-        Rows<N> p;
-        multiply_transposed<D, N>(p, queries + warp_index() * warp_rows * (D + gap), keys);
-        scale_scores(s, p);
+        Rows<M, N> p;
+        multiply_transposed<D>(p, queries + warp_index() * warp_rows<D> * (D + gap), keys);
+        const float scale = cap_scores(s, p);
         sight.hide(k, p);
-        float largest[2] = {max[0], max[1]};
-        for (int j = 0; j < N; ++j) {
-            for (int e = 0; e < 4; ++e) largest[e / 2] = fmaxf(largest[e / 2], p.part[j][e]);
-        }
-        float factor[2], shift[2], part[2] = {};
-        for (int r = 0; r < 2; ++r) {
+        float largest[R], factor[R], shift[R];
+        for (int r = 0; r < R; ++r) largest[r] = max[r];
+        p.each([&](float& score, int r, int, int) { largest[r] = fmaxf(largest[r], score); });
+        for (int r = 0; r < R; ++r) {
             largest[r] = reduce_row<Max>(largest[r]);
-            shift[r] = largest[r] == -INFINITY ? 0.0f : largest[r];  // a row that has seen nothing yet
-            factor[r] = fast_exp2(max[r] - shift[r]);
+            shift[r] =
+                largest[r] == -INFINITY ? 0.0f : scale * largest[r];  // a row that has seen nothing yet
+            factor[r] = fast_exp2(scale * max[r] - shift[r]);
             max[r] = largest[r];
+            total[r] *= factor[r];
         }
-        for (int j = 0; j < N; ++j) {
-            for (int e = 0; e < 4; ++e) {
-                p.part[j][e] = fast_exp2(p.part[j][e] - shift[e / 2]);
-                part[e / 2] += p.part[j][e];
-            }
-        }
-        for (int r = 0; r < 2; ++r) total[r] = total[r] * factor[r] + reduce_row<Sum>(part[r]);
-        for (int j = 0; j < D / 8; ++j) {
-            for (int e = 0; e < 4; ++e) sum.part[j][e] *= factor[e / 2];
-        }
-        multiply<D, N>(sum, p, values);
+        p.each([&](float& score, int r, int, int) {
+            score = fast_exp2(scale * score - shift[r]);
+            total[r] += score;
+        });
+        sum.each([&](float& element, int r, int, int) { element *= factor[r]; });
+        multiply<D>(sum, p, values);
     }
+    for (int r = 0; r < R; ++r) total[r] = reduce_row<Sum>(total[r]);
     write_rows(
         sum, [&](int r) { return 1.0f / total[r]; }, o + in.at_o(batch, mine, head), in.o_stride(),
         s.seq - mine, in.width());
-    for (int r = 0; r < 2; ++r) {
-        const int64_t q = mine + row_of(2 * r);
-        if (lane() % 4 == 0 && q < s.seq) lse[in.at_row(batch, q, head)] = (max[r] + log2f(total[r])) * ln_2;
+    const float scale = s.soft_cap == 0 && s.scale > 0 ? s.scale : 1.0f;
+    for (int r = 0; r < R; ++r) {
+        const int64_t q = mine + row_of(r);
+        if (lane() % 4 == 0 && q < s.seq)
+            lse[in.at_row(batch, q, head)] = scale * max[r] + log2f(total[r]) * ln_2;
     }
 }
 
 /// d_q = sum over keys of ds k, ds = p (d_o v - delta).
 template <int D>
-__global__ void backward_queries(Inputs in, bf16* dqkv) {
-    constexpr int N = tile_rows<D> / 8;
+__global__ __launch_bounds__(threads, 2) void backward_queries(Inputs in, bf16* dqkv) {
+    constexpr int rows = small_tile_rows<D>, M = warp_rows<D> / 16, N = rows / 8, R = 2 * M;
     const AttentionShape& s = in.shape;
     bf16* const queries = dynamic_shared<bf16>();
-    bf16* const d_out = queries + block_rows * (D + gap);
-    bf16* const keys = d_out + block_rows * (D + gap);
-    bf16* const values = keys + tile_rows<D> * (D + gap);
-    const int64_t begin = latest_first() * block_rows, head = blockIdx.x, batch = blockIdx.z;
-    const int first = warp_index() * warp_rows * (D + gap);
-    const int64_t mine = begin + warp_index() * warp_rows, key_head = in.key_head(head);
-    load_tile<D, block_rows>(queries, in.qkv + in.at(batch, begin, head), in.stride(), s.seq - begin,
-                             in.width());
-    load_tile<D, block_rows>(d_out, in.d_o + in.at_o(batch, begin, head), in.o_stride(), s.seq - begin,
-                             in.width());
-    float lse[2] = {}, delta[2] = {};
-    for (int r = 0; r < 2; ++r) {
-        const int64_t q = mine + row_of(2 * r);
+    bf16* const d_out = queries + block_rows<D> * (D + gap);
+    bf16* const keys = d_out + block_rows<D> * (D + gap);
+    bf16* const values = keys + rows * (D + gap);
+    const int64_t begin = latest_first() * block_rows<D>, head = blockIdx.x, batch = blockIdx.z;
+    const int first = warp_index() * warp_rows<D> * (D + gap);
+    const int64_t mine = begin + warp_index() * warp_rows<D>, key_head = in.key_head(head);
+    load_tile<D, block_rows<D>>(queries, in.qkv + in.at(batch, begin, head), in.stride(), s.seq - begin,
+                                in.width());
+    load_tile<D, block_rows<D>>(d_out, in.d_o + in.at_o(batch, begin, head), in.o_stride(), s.seq - begin,
+                                in.width());
+    float lse[R] = {}, delta[R] = {};
+    for (int r = 0; r < R; ++r) {
+        const int64_t q = mine + row_of(r);
         if (q < s.seq) {
             lse[r] = in.lse[in.at_row(batch, q, head)] * log2_e;
             delta[r] = in.delta[in.at_row(batch, q, head)];
         }
     }
-    const Sight sight = sight_of(mine, s.seq, [&](int64_t q) { return in.keys(batch, q); });
-    Rows<D / 8> d_query;
-    for (int64_t k = in.first_tile(batch, begin, tile_rows<D>); k < begin + block_rows && k < s.seq;
-         k += tile_rows<D>) {
+    const Sight<warp_rows<D>, KeysOf> sight(mine, s.seq, {in, batch});
+    Rows<M, D / 8> d_query;
+    for (int64_t k = in.first_tile(batch, begin, rows); k < begin + block_rows<D> && k < s.seq; k += rows) {
         __syncthreads();
-        load_tile<D, tile_rows<D>>(keys, in.qkv + in.at(batch, k, key_head), in.stride(), s.seq - k,
-                                   in.width());
-        load_tile<D, tile_rows<D>>(values, in.qkv + in.at(batch, k, key_head + s.kv_heads), in.stride(),
-                                   s.seq - k, in.width());
+        load_tile<D, rows>(keys, in.qkv + in.at(batch, k, key_head), in.stride(), s.seq - k, in.width());
+        load_tile<D, rows>(values, in.qkv + in.at(batch, k, key_head + s.kv_heads), in.stride(), s.seq - k,
+                           in.width());
         __syncthreads();
-        Rows<N> p, dp;
-        multiply_transposed<D, N>(p, queries + first, keys);
-        multiply_transposed<D, N>(dp, d_out + first, values);
-        scale_scores(s, p);
-        for (int j = 0; j < N; ++j) {
-            for (int e = 0; e < 4; ++e) dp.part[j][e] -= delta[e / 2];
-        }
-        apply_slope(s, p, dp);
+        Rows<M, N> p, ds;
+        multiply_transposed<D>(p, queries + first, keys);
+        multiply_transposed<D>(ds, d_out + first, values);
+        const float scale = cap_scores(s, p);
+        ds.each([&](float& element, int r, int, int) { element -= delta[r]; });
+        apply_slope(s, p, ds);
         sight.hide(k, p);
-        for (int j = 0; j < N; ++j) {
-            for (int e = 0; e < 4; ++e) dp.part[j][e] *= fast_exp2(p.part[j][e] - lse[e / 2]);
-        }
-        multiply<D, N>(d_query, dp, keys);
+        ds.each([&](float& element, int r, int j, int e) {
+            element *= fast_exp2(scale * p.part[r / 2][j][e] - lse[r]);
+        });
+        multiply<D>(d_query, ds, keys);
     }
     write_rows(
         d_query, [&](int) { return s.scale; }, dqkv + in.at(batch, mine, head), in.stride(), s.seq - mine,
@@ -246,24 +251,25 @@ enum class Sums { both, keys, values };
 template <int D, Sums sums>
 __global__ void backward_keys(Inputs in, bf16* dqkv) {
     constexpr bool of_keys = sums != Sums::values, of_values = sums != Sums::keys;
-    constexpr int rows = query_tile_rows<D>, N = rows / 8;
+    constexpr int rows = small_tile_rows<D>, N = rows / 8;
     const AttentionShape& s = in.shape;
     bf16* const keys = dynamic_shared<bf16>();
-    bf16* const values = keys + block_rows * (D + gap);
-    bf16* const queries = values + block_rows * (D + gap);
+    bf16* const values = keys + key_block_rows * (D + gap);
+    bf16* const queries = values + key_block_rows * (D + gap);
     bf16* const d_out = queries + rows * (D + gap);
-    const int64_t begin = int64_t{blockIdx.y} * block_rows, kv = blockIdx.x, batch = blockIdx.z;
-    const int first = warp_index() * warp_rows * (D + gap);
-    const int64_t mine = begin + warp_index() * warp_rows;
+    const int64_t begin = int64_t{blockIdx.y} * key_block_rows, kv = blockIdx.x, batch = blockIdx.z;
+    const int first = warp_index() * key_warp_rows * (D + gap);
+    const int64_t mine = begin + warp_index() * key_warp_rows;
     const int64_t key_head = s.query_heads + kv, value_head = key_head + s.kv_heads;
-    load_tile<D, block_rows>(keys, in.qkv + in.at(batch, begin, key_head), in.stride(), s.seq - begin,
-                             in.width());
-    load_tile<D, block_rows>(values, in.qkv + in.at(batch, begin, value_head), in.stride(), s.seq - begin,
-                             in.width());
-    const Sight sight = sight_of(mine, s.seq, [&](int64_t k) { return in.queries(batch, k); });
-    const int64_t last = (begin + block_rows < s.seq ? begin + block_rows : s.seq) - 1;
+    load_tile<D, key_block_rows>(keys, in.qkv + in.at(batch, begin, key_head), in.stride(), s.seq - begin,
+                                 in.width());
+    load_tile<D, key_block_rows>(values, in.qkv + in.at(batch, begin, value_head), in.stride(), s.seq - begin,
+                                 in.width());
+    const auto span_of = [&](int64_t k) { return in.queries(batch, k); };
+    const Sight<key_warp_rows, decltype(span_of)> sight(mine, s.seq, span_of);
+    const int64_t last = (begin + key_block_rows < s.seq ? begin + key_block_rows : s.seq) - 1;
     const int64_t end = in.queries(batch, last).end;
-    Rows<D / 8> d_key, d_value;
+    Rows<1, D / 8> d_key, d_value;
     for (int64_t head = 0; head < s.query_heads; ++head) {
         if (kv_head_of(s, head) != kv) continue;
         for (int64_t q = begin; q < end; q += rows) {
@@ -277,25 +283,23 @@ __global__ void backward_keys(Inputs in, bf16* dqkv) {
                 beside_row<D>(d_out, i) = inside ? in.delta[at] : 0.0f;
             }
             __syncthreads();
-            Rows<N> p, ds;  // rows are keys, columns queries
-            multiply_transposed<D, N>(p, keys + first, queries);
-            scale_scores(s, p);
+            Rows<1, N> p, ds;  // rows are keys, columns queries
+            multiply_transposed<D>(p, keys + first, queries);
+            const float scale = cap_scores(s, p);
             if constexpr (of_keys) {
-                multiply_transposed<D, N>(ds, values + first, d_out);
-                for (int j = 0; j < N; ++j) {
-                    for (int e = 0; e < 4; ++e) ds.part[j][e] -= beside_row<D>(d_out, column_of(j, e));
-                }
+                multiply_transposed<D>(ds, values + first, d_out);
+                ds.each([&](float& element, int, int j, int e) {
+                    element -= beside_row<D>(d_out, column_of(j, e));
+                });
                 apply_slope(s, p, ds);
             }
             sight.hide(q, p);
-            for (int j = 0; j < N; ++j) {
-                for (int e = 0; e < 4; ++e) {
-                    p.part[j][e] = fast_exp2(p.part[j][e] - beside_row<D>(queries, column_of(j, e)));
-                    if constexpr (of_keys) ds.part[j][e] *= p.part[j][e];
-                }
-            }
-            if constexpr (of_values) multiply<D, N>(d_value, p, d_out);
-            if constexpr (of_keys) multiply<D, N>(d_key, ds, queries);
+            p.each([&](float& score, int, int j, int e) {
+                score = fast_exp2(scale * score - beside_row<D>(queries, column_of(j, e)));
+                if constexpr (of_keys) ds.part[0][j][e] *= score;
+            });
+            if constexpr (of_values) multiply<D>(d_value, p, d_out);
+            if constexpr (of_keys) multiply<D>(d_key, ds, queries);
         }
     }
     if constexpr (of_keys) {
@@ -318,8 +322,8 @@ void with_width(int64_t head_dim, F&& f) {
 }
 
 /// Blocks begin in the order of x: the longest of every head before the shorter ones of any.
-dim3 grid_of(const AttentionShape& s, int64_t heads) {
-    return {narrow<unsigned>(heads), blocks_for(s.seq, block_rows), narrow<unsigned>(s.batch)};
+dim3 grid_of(const AttentionShape& s, int64_t heads, int rows) {
+    return {narrow<unsigned>(heads), blocks_for(s.seq, rows), narrow<unsigned>(s.batch)};
 }
 
 template <int D>
@@ -337,8 +341,8 @@ void attention(Context& ctx, const Tensor& qkv, const Tensor& starts, const Atte
                Tensor& lse) {
     const Inputs in{data<bf16>(qkv), data<int32_t>(starts), nullptr, nullptr, nullptr, shape};
     with_width(shape.head_dim, [&]<int D>() {
-        launch(forward<D>, grid_of(shape, shape.query_heads), threads,
-               shared_bytes<D>(block_rows + 2 * tile_rows<D>), ctx.stream(), in, data<bf16>(o),
+        launch(forward<D>, grid_of(shape, shape.query_heads, block_rows<D>), threads,
+               shared_bytes<D>(block_rows<D> + 2 * tile_rows<D>), ctx.stream(), in, data<bf16>(o),
                data<float>(lse));
     });
 }
@@ -348,11 +352,12 @@ void attention_backward(Context& ctx, const Tensor& d_o, const Tensor& qkv, cons
     const Inputs in{data<bf16>(qkv),  data<int32_t>(starts), data<bf16>(d_o),
                     data<float>(lse), data<float>(delta),    shape};
     with_width(shape.head_dim, [&]<int D>() {
-        launch(backward_queries<D>, grid_of(shape, shape.query_heads), threads,
-               shared_bytes<D>(2 * block_rows + 2 * tile_rows<D>), ctx.stream(), in, data<bf16>(dqkv));
+        launch(backward_queries<D>, grid_of(shape, shape.query_heads, block_rows<D>), threads,
+               shared_bytes<D>(2 * block_rows<D> + 2 * small_tile_rows<D>), ctx.stream(), in,
+               data<bf16>(dqkv));
         const auto over_queries = [&](auto kernel) {
-            launch(kernel, grid_of(shape, shape.kv_heads), threads,
-                   shared_bytes<D>(2 * block_rows + 2 * query_tile_rows<D>), ctx.stream(), in,
+            launch(kernel, grid_of(shape, shape.kv_heads, key_block_rows), threads,
+                   shared_bytes<D>(2 * key_block_rows + 2 * small_tile_rows<D>), ctx.stream(), in,
                    data<bf16>(dqkv));
         };
         if constexpr (D > 128) {

@@ -1,6 +1,8 @@
 // Products of tiles on the tensor cores, for attention: bf16 factors in shared memory, f32 sums in registers.
-// A warp has 16 rows of the result; tiles are padded to D columns, and rows stand 8 elements (16 bytes)
-// farther apart than that, so that the eight rows which load_matrices reads at a time lie in different banks.
+// A warp has 16 or 32 rows of the result: with 32 every factor that it loads from the other side is used
+// twice, and shared memory keeps up with the tensor cores. Tiles are padded to D columns, and rows stand 8
+// elements (16 bytes) farther apart than that, so that the eight rows which load_matrices reads at a time lie
+// in different banks.
 #pragma once
 
 #include "kernels/cuda/attention_rows.cuh"
@@ -12,8 +14,6 @@ using bf16 = __nv_bfloat16;
 
 constexpr int warps = 4;
 constexpr int threads = warps * warp;
-constexpr int warp_rows = 16;
-constexpr int block_rows = warps * warp_rows;
 constexpr int gap = 8;
 
 __device__ inline int lane() {
@@ -23,14 +23,27 @@ __device__ inline int warp_index() {
     return static_cast<int>(threadIdx.x) / warp;
 }
 
-/// A warp's [16, 8 N] of a result: element e of part j is at row lane / 4 + 8 (e / 2), column 8 j + 2 (lane %
-/// 4) + e % 2.
-template <int N>
+/// A warp's [16 M, 8 N] of a result: of a lane's 2 M rows, r is row_of(r); element e of part m, j is in row r
+/// = 2 m + e / 2 and column column_of(j, e).
+template <int M, int N>
 struct Rows {
-    float part[N][4] = {};
+    float part[M][N][4] = {};
+
+    /// f(element, r, j, e) for every one.
+    template <class F>
+    __device__ void each(F f) {
+        ESPALIER_UNROLL  // or the rows would have to be in memory
+            for (int m = 0; m < M; ++m) {
+            ESPALIER_UNROLL
+            for (int j = 0; j < N; ++j) {
+                ESPALIER_UNROLL
+                for (int e = 0; e < 4; ++e) f(part[m][j][e], 2 * m + e / 2, j, e);
+            }
+        }
+    }
 };
-__device__ inline int row_of(int e) {
-    return lane() / 4 + 8 * (e / 2);
+__device__ inline int row_of(int r) {
+    return lane() / 4 + 8 * r;
 }
 __device__ inline int column_of(int j, int e) {
     return 8 * j + 2 * (lane() % 4) + e % 2;
@@ -48,57 +61,71 @@ __device__ void load_tile(bf16* tile, const bf16* from, int64_t stride, int64_t 
     }
 }
 
-/// sum [16, 8 N] += a [16, D] b [8 N, D]^T; a is the warp's first row.
-template <int D, int N>
-__device__ void multiply_transposed(Rows<N>& sum, const bf16* a, const bf16* b) {
+/// sum [16 M, 8 N] += a [16 M, D] b [8 N, D]^T; a is the warp's first row.
+template <int D, int M, int N>
+__device__ void multiply_transposed(Rows<M, N>& sum, const bf16* a, const bf16* b) {
+    a += lane() % 16 * (D + gap) + lane() / 16 * 8;
+    b += (lane() / 16 * 8 + lane() % 8) * (D + gap) + lane() / 8 % 2 * 8;
+    ESPALIER_UNROLL
     for (int k = 0; k < D; k += 16) {
-        uint32_t left[4];
-        load_matrices(left, a + lane() % 16 * (D + gap) + k + lane() / 16 * 8);
+        uint32_t left[M][4];
+        ESPALIER_UNROLL
+        for (int m = 0; m < M; ++m) load_matrices(left[m], a + 16 * m * (D + gap) + k);
+        ESPALIER_UNROLL
         for (int j = 0; j < N; j += 2) {
             uint32_t right[4];
-            load_matrices(right,
-                          b + (8 * j + lane() / 16 * 8 + lane() % 8) * (D + gap) + k + lane() / 8 % 2 * 8);
+            load_matrices(right, b + 8 * j * (D + gap) + k);
             const uint32_t first[2] = {right[0], right[1]}, second[2] = {right[2], right[3]};
-            multiply_add(sum.part[j], left, first);
-            multiply_add(sum.part[j + 1], left, second);
+            ESPALIER_UNROLL
+            for (int m = 0; m < M; ++m) {
+                multiply_add(sum.part[m][j], left[m], first);
+                multiply_add(sum.part[m][j + 1], left[m], second);
+            }
         }
     }
 }
 
-__device__ inline uint32_t pair_of(float low, float high) {
-    return static_cast<uint32_t>(__bfloat16_as_ushort(__float2bfloat16(low))) |
-           static_cast<uint32_t>(__bfloat16_as_ushort(__float2bfloat16(high))) << 16;
-}
-
-/// sum [16, D] += a [16, 8 N] b [8 N, D], a rounded to bf16 on its way: a result's layout is that of a
+/// sum [16 M, D] += a [16 M, 8 N] b [8 N, D], a rounded to bf16 on its way: a result's layout is that of a
 /// factor.
-template <int D, int N>
-__device__ void multiply(Rows<D / 8>& sum, const Rows<N>& a, const bf16* b) {
+template <int D, int M, int N>
+__device__ void multiply(Rows<M, D / 8>& sum, const Rows<M, N>& a, const bf16* b) {
+    b += lane() % 16 * (D + gap) + lane() / 16 * 8;
+    ESPALIER_UNROLL
     for (int k = 0; k < N; k += 2) {
-        const auto& low = a.part[k];
-        const auto& high = a.part[k + 1];
-        const uint32_t left[4] = {pair_of(low[0], low[1]), pair_of(low[2], low[3]), pair_of(high[0], high[1]),
-                                  pair_of(high[2], high[3])};
+        uint32_t left[M][4];
+        ESPALIER_UNROLL
+        for (int m = 0; m < M; ++m) {
+            ESPALIER_UNROLL
+            for (int i = 0; i < 4; ++i) {
+                const float* const pair = a.part[m][k + i / 2] + i % 2 * 2;
+                left[m][i] = pair_of(pair[0], pair[1]);
+            }
+        }
+        ESPALIER_UNROLL
         for (int j = 0; j < D / 8; j += 2) {
             uint32_t right[4];
-            load_matrices_transposed(right, b + (8 * k + lane() % 16) * (D + gap) + 8 * j + lane() / 16 * 8);
+            load_matrices_transposed(right, b + 8 * k * (D + gap) + 8 * j);
             const uint32_t first[2] = {right[0], right[1]}, second[2] = {right[2], right[3]};
-            multiply_add(sum.part[j], left, first);
-            multiply_add(sum.part[j + 1], left, second);
+            ESPALIER_UNROLL
+            for (int m = 0; m < M; ++m) {
+                multiply_add(sum.part[m][j], left[m], first);
+                multiply_add(sum.part[m][j + 1], left[m], second);
+            }
         }
     }
 }
 
-/// to [.., width] = factor * the warp's rows, of which `valid` exist; rows are `stride` apart.
-template <int N, class Factor>
-__device__ void write_rows(const Rows<N>& rows, Factor factor, bf16* to, int64_t stride, int64_t valid,
+/// to [.., width] = factor(r) * the warp's rows, of which `valid` exist; rows are `stride` apart.
+template <int M, int N, class Factor>
+__device__ void write_rows(const Rows<M, N>& rows, Factor factor, bf16* to, int64_t stride, int64_t valid,
                            int width) {
-    ESPALIER_UNROLL  // or the rows would have to be in memory
+    ESPALIER_UNROLL
+    for (int r = 0; r < 2 * M; ++r) {
+        ESPALIER_UNROLL
         for (int j = 0; j < N; ++j) {
-        for (int r = 0; r < 2; ++r) {
-            const int row = row_of(2 * r), column = column_of(j, 0);
+            const int row = row_of(r), column = column_of(j, 0);
             if (row >= valid || column >= width) continue;
-            const float* const pair = rows.part[j] + 2 * r;
+            const float* const pair = rows.part[r / 2][j] + 2 * (r % 2);
             store_4_bytes(to + row * stride + column, pair_of(factor(r) * pair[0], factor(r) * pair[1]));
         }
     }

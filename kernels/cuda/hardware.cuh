@@ -75,6 +75,14 @@ __device__ inline float fast_exp2(float x) {
     return out;
 }
 
+/// Both rounded to bf16; the first in the lower half.
+__device__ inline uint32_t pair_of(float low, float high) {
+    const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+    uint32_t bits;
+    memcpy(&bits, &pair, sizeof bits);
+    return bits;
+}
+
 /// d [16, 8] += a [16, 16] b [16, 8] of a warp: bf16 factors, f32 sums (PTX mma.m16n8k16). With g = lane / 4
 /// and t = lane % 4, a pair being two bf16 of adjacent columns (a) or rows (b), the lower index in the lower
 /// half:

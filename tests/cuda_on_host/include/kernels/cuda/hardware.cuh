@@ -60,6 +60,11 @@ inline float fast_exp2(float x) {
     return exp2f(x);
 }
 
+inline uint32_t pair_of(float low, float high) {
+    return static_cast<uint32_t>(__float2bfloat16(low).bits) |
+           static_cast<uint32_t>(__float2bfloat16(high).bits) << 16;
+}
+
 /// Half `which` of a register of two bf16.
 inline float half_of(uint32_t pair, int which) {
     return static_cast<float>(bfloat16::from_bits(static_cast<uint16_t>(pair >> (16 * which))));
