@@ -139,23 +139,30 @@ __global__ __launch_bounds__(threads, 2) void forward(Inputs in, bf16* o, float*
     bf16* const values = keys + tile_rows<D> * (D + gap);
     const int64_t begin = latest_first() * block_rows<D>, head = blockIdx.x, batch = blockIdx.z;
     const int64_t mine = begin + warp_index() * warp_rows<D>, key_head = in.key_head(head);
+    const auto load = [&](bf16* tile, int64_t k, int64_t of_head) {
+        load_tile<D, tile_rows<D>>(tile, in.qkv + in.at(batch, k, of_head), in.stride(), s.seq - k,
+                                   in.width());
+        commit_copies();
+    };
+    int64_t k = in.first_tile(batch, begin, tile_rows<D>);
+    const int64_t end = begin + block_rows<D> < s.seq ? begin + block_rows<D> : s.seq;
     load_tile<D, block_rows<D>>(queries, in.qkv + in.at(batch, begin, head), in.stride(), s.seq - begin,
                                 in.width());
+    load(keys, k, key_head);
 
     const Sight<warp_rows<D>, KeysOf> sight(mine, s.seq, {in, batch});
     Rows<M, D / 8> sum;
     float max[R], total[R];  // total: of the lane's own columns
     for (int r = 0; r < R; ++r) max[r] = -INFINITY, total[r] = 0;
-    for (int64_t k = in.first_tile(batch, begin, tile_rows<D>); k < begin + block_rows<D> && k < s.seq;
-         k += tile_rows<D>) {
-        __syncthreads();  // the tile before is read
-        load_tile<D, tile_rows<D>>(keys, in.qkv + in.at(batch, k, key_head), in.stride(), s.seq - k,
-                                   in.width());
-        load_tile<D, tile_rows<D>>(values, in.qkv + in.at(batch, k, key_head + s.kv_heads), in.stride(),
-                                   s.seq - k, in.width());
-        __syncthreads();
+    for (; k < end; k += tile_rows<D>) {
+        wait_for_copies<0>();
+        __syncthreads();  // keys are there, values before them read
+        load(values, k, key_head + s.kv_heads);
         Rows<M, N> p;
         multiply_transposed<D>(p, queries + warp_index() * warp_rows<D> * (D + gap), keys);
+        wait_for_copies<0>();
+        __syncthreads();  // values are there, keys read
+        if (k + tile_rows<D> < end) load(keys, k + tile_rows<D>, key_head);
         const float scale = cap_scores(s, p);
         sight.hide(k, p);
         float largest[R], factor[R], shift[R];
@@ -219,6 +226,8 @@ __global__ __launch_bounds__(threads, 2) void backward_queries(Inputs in, bf16* 
         load_tile<D, rows>(keys, in.qkv + in.at(batch, k, key_head), in.stride(), s.seq - k, in.width());
         load_tile<D, rows>(values, in.qkv + in.at(batch, k, key_head + s.kv_heads), in.stride(), s.seq - k,
                            in.width());
+        commit_copies();
+        wait_for_copies<0>();
         __syncthreads();
         Rows<M, N> p, ds;
         multiply_transposed<D>(p, queries + first, keys);
@@ -282,6 +291,8 @@ __global__ void backward_keys(Inputs in, bf16* dqkv) {
                 beside_row<D>(queries, i) = inside ? in.lse[at] * log2_e : 0.0f;
                 beside_row<D>(d_out, i) = inside ? in.delta[at] : 0.0f;
             }
+            commit_copies();
+            wait_for_copies<0>();
             __syncthreads();
             Rows<1, N> p, ds;  // rows are keys, columns queries
             multiply_transposed<D>(p, keys + first, queries);

@@ -49,15 +49,20 @@ __device__ inline int column_of(int j, int e) {
     return 8 * j + 2 * (lane() % 4) + e % 2;
 }
 
-/// All threads: tile [rows, D] = `valid` rows from `from` on (of `width` elements, a multiple of 8, `stride`
-/// apart), the rest 0.
+/// All threads begin to copy: tile [rows, D] = `valid` rows from `from` on (of `width` elements, a multiple
+/// of 8, `stride` apart), the rest 0.
 template <int D, int rows>
 __device__ void load_tile(bf16* tile, const bf16* from, int64_t stride, int64_t valid, int width) {
-    for (int i = static_cast<int>(threadIdx.x); i < rows * (D / 8); i += threads) {
-        const int row = i / (D / 8), column = i % (D / 8) * 8;
-        const bool inside = row < valid && column < width;
-        store_16_bytes(tile + row * (D + gap) + column,
-                       inside ? load_16_bytes(from + row * stride + column) : uint4{0, 0, 0, 0});
+    constexpr int step = threads / (D / 8);
+    static_assert(rows % step == 0);
+    const int first = static_cast<int>(threadIdx.x) / (D / 8),
+              column = static_cast<int>(threadIdx.x) % (D / 8) * 8;
+    tile += first * (D + gap) + column;
+    from += first * stride + column;
+    ESPALIER_UNROLL
+    for (int row = 0; row < rows; row += step) {
+        copy_16_bytes_later(tile + row * (D + gap), from + row * stride,
+                            column < width && first + row < valid);
     }
 }
 

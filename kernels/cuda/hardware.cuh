@@ -1,5 +1,5 @@
-// What kernels ask of the hardware beyond C++: launches, dynamic shared memory, 16-byte accesses, tensor
-// cores. tests/cuda_on_host has a header of this name that does the same on a processor.
+// What kernels ask of the hardware beyond C++: launches, dynamic shared memory, 16-byte accesses, copies on
+// their way, tensor cores. tests/cuda_on_host has a header of this name that does the same on a processor.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -66,6 +66,26 @@ __device__ void store_16_bytes(T* p, uint4 value) {
     unsigned __int128 bits;
     memcpy(&bits, &value, sizeof bits);
     *reinterpret_cast<unsigned __int128*>(p) = bits;
+}
+
+/// Begins to copy 16 bytes to shared memory, zeros where they are not `inside`; both are multiples of 16. They
+/// are there after a wait for their group: for the thread itself, and for others after a barrier that follows.
+template <class T>
+__device__ void copy_16_bytes_later(T* to, const T* from, bool inside) {
+    const auto at = static_cast<uint32_t>(__cvta_generic_to_shared(to));
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+                 :
+                 : "r"(at), "l"(__cvta_generic_to_global(from)), "r"(inside ? 16 : 0)
+                 : "memory");
+}
+/// Makes a group of the thread's copies since the one before.
+__device__ inline void commit_copies() {
+    asm volatile("cp.async.commit_group;" : : : "memory");
+}
+/// Waits for all groups of the thread but the `newest` last ones.
+template <int newest>
+__device__ void wait_for_copies() {
+    asm volatile("cp.async.wait_group %0;" : : "n"(newest) : "memory");
 }
 
 /// 2^x, off by 2 units in the last place at most; 0 where it is less than a normal number.

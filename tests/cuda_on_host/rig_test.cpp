@@ -98,6 +98,65 @@ TEST_F(Rig, AMisalignedVectorIsAnError) {
     EXPECT_THROW(device::wait(stream_), std::runtime_error);
 }
 
+enum class Wait { for_all, for_all_but_one, removed };
+
+/// Every thread copies its 16 bytes and, in a second group, zeros; out gets the first float of each.
+template <Wait wait, Barrier barrier>
+__global__ void copy_through_shared_memory(const float* from, float* out) {
+    __shared__ __align__(16) float values[4 * threads];
+    __shared__ __align__(16) float zeros[4 * threads];
+    const unsigned i = threadIdx.x, next = (i + 1) % threads;
+    copy_16_bytes_later(values + 4 * i, from + 4 * i, true);
+    commit_copies();
+    copy_16_bytes_later(zeros + 4 * i, from + 4 * i, false);
+    commit_copies();
+    if constexpr (wait == Wait::for_all) wait_for_copies<0>();
+    if constexpr (wait == Wait::for_all_but_one) wait_for_copies<1>();
+    if constexpr (barrier == Barrier::there) __syncthreads();
+    out[i] = values[4 * next];
+    out[threads + i] = zeros[4 * next];
+}
+
+class RigCopies : public Rig {
+protected:
+    RigCopies() {
+        std::vector<float> values;
+        for (int i = 0; i < 4 * threads; ++i) values.push_back(static_cast<float>(i));
+        write(from_, values);
+    }
+
+    /// How many of the values and of the zeros are not there.
+    std::pair<int, int> missing(void (*kernel)(const float*, float*)) {
+        launch(kernel, 1, threads, 0, stream_, from_, out_);
+        const auto out = read(out_, 2 * threads);
+        std::pair<int, int> count{0, 0};
+        for (int i = 0; i < threads; ++i) {
+            count.first += out[static_cast<size_t>(i)] != float(4 * ((i + 1) % threads));
+            count.second += out[static_cast<size_t>(threads + i)] != 0.0f;
+        }
+        return count;
+    }
+
+    float* from_ = allocate<float>(4 * threads);
+    float* out_ = allocate<float>(2 * threads);
+};
+
+TEST_F(RigCopies, AreThereAfterTheWaitForTheirGroupAndNotBefore) {
+    using Count = std::pair<int, int>;
+
+    EXPECT_EQ(missing(copy_through_shared_memory<Wait::for_all, Barrier::there>), Count(0, 0));
+    EXPECT_EQ(missing(copy_through_shared_memory<Wait::for_all_but_one, Barrier::there>), Count(0, threads));
+    EXPECT_EQ(missing(copy_through_shared_memory<Wait::removed, Barrier::there>), Count(threads, threads));
+}
+
+TEST_F(RigCopies, AreForOtherThreadsThereAfterABarrierOnly) {
+    for (uint64_t seed = 1; seed <= 20; ++seed) {
+        rig::set_seed(seed);
+
+        EXPECT_GT(missing(copy_through_shared_memory<Wait::for_all, Barrier::removed>).first, 0);
+    }
+}
+
 __global__ void sum_all_of(const float* values, int count, float* sum) {
     __shared__ float never_written[1];
     if (count < 0) never_written[0] = 0;  // else the compiler knows what it holds

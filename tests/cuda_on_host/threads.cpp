@@ -52,6 +52,13 @@ namespace {
 constexpr unsigned warp_size = 32, most_threads = 1024;
 constexpr size_t stack_bytes = size_t{256} << 10;
 
+struct Copy {
+    void* to;
+    const void* from;
+    size_t bytes;
+    uint64_t group;
+};
+
 enum class State { ready, at_barrier, in_warp, done };
 
 struct Fiber {
@@ -61,7 +68,9 @@ struct Fiber {
     State state = State::done;
     Index index;
     unsigned number = 0;
-    uint64_t operations = 0;  // of its warp so far
+    uint64_t operations = 0;   // of its warp so far
+    std::vector<Copy> copies;  // on their way
+    uint64_t groups = 0;       // of copies so far
 };
 
 struct Warp {
@@ -150,6 +159,8 @@ void prepare(Fiber& fiber) {
     fiber.stack = top;
     fiber.state = State::ready;
     fiber.operations = 0;
+    fiber.copies.clear();
+    fiber.groups = 0;
 }
 
 void resume(Machine& m, Fiber& fiber) {
@@ -274,6 +285,29 @@ const Slot* exchange(const Slot& mine) {
     fiber.state = State::in_warp;
     to_scheduler(fiber);
     return slots;
+}
+
+void copy_later(void* to, const void* from, size_t bytes) {
+    Fiber& fiber = *machine().current;
+    std::memset(to, 0xff, bytes);
+    fiber.copies.push_back({to, from, bytes, fiber.groups});
+}
+
+void commit_copies() {
+    ++machine().current->groups;
+}
+
+void wait_for_copies(uint64_t newest) {
+    Fiber& fiber = *machine().current;
+    std::erase_if(fiber.copies, [&](const Copy& copy) {
+        if (copy.group + newest >= fiber.groups) return false;
+        if (copy.from) {
+            std::memcpy(copy.to, copy.from, copy.bytes);
+        } else {
+            std::memset(copy.to, 0, copy.bytes);
+        }
+        return true;
+    });
 }
 
 void fault(const char* what) {

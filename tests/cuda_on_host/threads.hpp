@@ -32,6 +32,12 @@ void wait_for_block();
 /// Waits until every lane of the warp has put in its slot; gives all 32. They stay until this lane's next
 /// call but one.
 const Slot* exchange(const Slot& mine);
+/// Of the thread that runs: a copy (of zeros where from is nullptr) that is made when its group is waited
+/// for. Until then its bytes are NaN, whoever reads them.
+void copy_later(void* to, const void* from, size_t bytes);
+void commit_copies();
+/// Waits for all groups but the `newest` last ones.
+void wait_for_copies(uint64_t newest);
 /// Throws, naming what a kernel did.
 [[noreturn]] void fault(const char* what);
 

@@ -56,6 +56,20 @@ void store_4_bytes(T* p, uint32_t value) {
     *reinterpret_cast<uint32_t*>(p) = value;
 }
 
+template <class T>
+void copy_16_bytes_later(T* to, const T* from, bool inside) {
+    expect_aligned<16>(to);
+    expect_aligned<16>(from);
+    rig::copy_later(to, inside ? from : nullptr, 16);
+}
+inline void commit_copies() {
+    rig::commit_copies();
+}
+template <int newest>
+void wait_for_copies() {
+    rig::wait_for_copies(newest);
+}
+
 inline float fast_exp2(float x) {
     return exp2f(x);
 }
