@@ -20,13 +20,18 @@ template <int D>
 constexpr int warp_rows = D > 128 ? 16 : 32;
 template <int D>
 constexpr int block_rows = warps* warp_rows<D>;
+/// Rows of the other side at a time: forward, and backward, where more of them are on their way or in use.
 template <int D>
 constexpr int tile_rows = D > 128 ? 32 : 64;
-/// Backward, where two products of a tile live at a time.
 template <int D>
 constexpr int small_tile_rows = D > 64 ? 32 : 64;
-/// Rows of a warp and a block that have keys in backward: it keeps two sums.
-constexpr int key_warp_rows = 16, key_block_rows = warps * key_warp_rows;
+/// Tiles of a kind that backward has in shared memory: one in use and one on its way, where they fit.
+template <int D>
+constexpr int stages = D > 128 ? 1 : 2;
+/// Warps that have keys in backward, and as many have their values.
+constexpr int key_warps = warps / 2;
+template <int D>
+constexpr int key_block_rows = key_warps* warp_rows<D>;
 
 constexpr float log2_e = 1.44269504f, ln_2 = 0.693147181f;
 
@@ -62,47 +67,44 @@ struct Inputs {
         return queries_of(k, shape.seq, shape.window, starts_of(starts, batch, shape.seq));
     }
     /// Where tiles of keys begin for queries from q on.
-    __device__ int64_t first_tile(int64_t batch, int64_t q, int rows) const {
-        return keys(batch, q).begin / rows * rows;
+    __device__ int first_tile(int64_t batch, int64_t q, int rows) const {
+        return static_cast<int>(keys(batch, q).begin) / rows * rows;
     }
-};
-
-/// The keys that a query sees.
-struct KeysOf {
-    const Inputs& in;
-    int64_t batch;
-    __device__ Span operator()(int64_t q) const { return in.keys(batch, q); }
+    template <int D>
+    __device__ Source<D> rows_of(int64_t batch, int64_t head) const {
+        return {qkv + at(batch, 0, head), stride(), shape.seq, shape.head_dim};
+    }
+    template <int D>
+    __device__ Source<D> d_o_of(int64_t batch, int64_t head) const {
+        return {d_o + at_o(batch, 0, head), o_stride(), shape.seq, shape.head_dim};
+    }
 };
 
 /// Which block of queries is this block's: late ones see most keys, and the longest are to begin first.
-__device__ inline int64_t latest_first() {
-    return int64_t{gridDim.y - 1 - blockIdx.y};
+__device__ inline int latest_first() {
+    return static_cast<int>(gridDim.y - 1 - blockIdx.y);
 }
 
-/// What rows of a warp, `first` and on, see of the other side. Spans neither begin nor end before those of
-/// earlier rows.
-template <int rows, class SpanOf>
+/// What the rows of a warp see of the other side: every one of them, and any.
 struct Sight {
-    int64_t first;
-    SpanOf span_of;
-    Span all;  ///< what every row sees
+    int begin_of_all, end_of_all, begin_of_any, end_of_any;
 
-    __device__ Sight(int64_t first_row, int64_t seq, SpanOf spans) : first(first_row), span_of(spans) {
-        const int64_t last = (first + rows < seq ? first + rows : seq) - 1;
-        all = {span_of(last).begin, span_of(first).end};
+    __device__ bool sees(int from, int columns) const {
+        return begin_of_any < from + columns && from < end_of_any;
     }
 
-    /// Scores of the tile from `from` on: -inf where a row does not see the column. Tiles inside compare
-    /// nothing, only those on an edge: the diagonal, where a window or document begins or ends, the end.
-    template <int M, int N>
-    __device__ void hide(int64_t from, Rows<M, N>& scores) const {
-        if (all.begin <= from && from + 8 * N <= all.end) return;
+    /// Scores of the tile from `from` on: -inf where a row does not see the column; span_of(r) is what row r
+    /// sees. Tiles inside compare nothing, only those on an edge: the diagonal, where a window or document
+    /// begins or ends, the end.
+    template <int M, int N, class SpanOf>
+    __device__ void hide(int from, Rows<M, N>& scores, SpanOf span_of) const {
+        if (begin_of_all <= from && from + 8 * N <= end_of_all) return;
         int begin[2 * M], end[2 * M];
         ESPALIER_UNROLL
         for (int r = 0; r < 2 * M; ++r) {
-            const Span span = span_of(first + row_of(r));
-            begin[r] = static_cast<int>(span.begin - from);
-            end[r] = static_cast<int>(span.end - from);
+            const Span span = span_of(r);
+            begin[r] = static_cast<int>(span.begin) - from;
+            end[r] = static_cast<int>(span.end) - from;
         }
         scores.each([&](float& score, int r, int j, int e) {
             const int column = column_of(j, e);
@@ -111,218 +113,302 @@ struct Sight {
     }
 };
 
+/// Of a warp's `rows` from `first` on, in a sequence of `seq`. Spans neither begin nor end before those of
+/// earlier rows.
+template <int rows, class SpanOf>
+__device__ Sight sight_of(int first, int64_t seq, SpanOf span_of) {
+    int last = first + rows - 1;
+    if (last >= seq && first < seq) last = static_cast<int>(seq) - 1;
+    const Span early = span_of(first), late = span_of(last);
+    return {static_cast<int>(late.begin), static_cast<int>(early.end), static_cast<int>(early.begin),
+            static_cast<int>(late.end)};
+}
+
+/// Whether scores go to exp2 as the product gave them: then the largest of them is that of the scaled ones.
+__device__ inline bool scales_late(const AttentionShape& s) {
+    return s.soft_cap == 0 && s.scale > 0;
+}
+
 /// Caps scores where the shape says so, and gives what they are times for exp2. A branch for a tile, so that
-/// models without a cap pay nothing for theirs. The largest score stays that where it is multiplied later.
+/// models without a cap pay nothing for theirs.
 template <int M, int N>
 __device__ float cap_scores(const AttentionShape& s, Rows<M, N>& scores) {
-    if (s.soft_cap == 0 && s.scale > 0) return s.scale * log2_e;
-    scores.each([&](float& score, int, int, int) { score = capped(s, s.scale * score).score; });
+    if (scales_late(s)) return s.scale * log2_e;
+    scores.each([&](float& score, int, int, int) { score *= s.scale; });
+    if (s.soft_cap == 0) return log2_e;
+    const float inverse = 1.0f / s.soft_cap;
+    scores.each([&](float& score, int, int, int) { score = s.soft_cap * tanhf(inverse * score); });
     return log2_e;
 }
 
-/// ds *= the slope of what cap_scores made.
-template <int M, int N>
-__device__ void apply_slope(const AttentionShape& s, Rows<M, N>& scores, Rows<M, N>& ds) {
-    if (s.soft_cap == 0) return;
-    ds.each([&](float& element, int r, int j, int e) {
-        const float t = scores.part[r / 2][j][e] / s.soft_cap;
-        element *= 1.0f - t * t;
-    });
+/// The slope of what cap_scores made of a score; 0 of hidden ones.
+__device__ inline float slope_at(float inverse_cap, float score) {
+    const float t = inverse_cap * score;
+    return fmaxf(1.0f - t * t, 0.0f);
 }
 
 template <int D>
 __global__ __launch_bounds__(threads, 2) void forward(Inputs in, bf16* o, float* lse) {
-    constexpr int M = warp_rows<D> / 16, N = tile_rows<D> / 8, R = 2 * M;
+    constexpr int rows = tile_rows<D>, M = warp_rows<D> / 16, N = rows / 8, R = 2 * M;
     const AttentionShape& s = in.shape;
     bf16* const queries = dynamic_shared<bf16>();
     bf16* const keys = queries + block_rows<D> * (D + gap);
-    bf16* const values = keys + tile_rows<D> * (D + gap);
-    const int64_t begin = latest_first() * block_rows<D>, head = blockIdx.x, batch = blockIdx.z;
-    const int64_t mine = begin + warp_index() * warp_rows<D>, key_head = in.key_head(head);
-    const auto load = [&](bf16* tile, int64_t k, int64_t of_head) {
-        load_tile<D, tile_rows<D>>(tile, in.qkv + in.at(batch, k, of_head), in.stride(), s.seq - k,
-                                   in.width());
-        commit_copies();
-    };
-    int64_t k = in.first_tile(batch, begin, tile_rows<D>);
-    const int64_t end = begin + block_rows<D> < s.seq ? begin + block_rows<D> : s.seq;
-    load_tile<D, block_rows<D>>(queries, in.qkv + in.at(batch, begin, head), in.stride(), s.seq - begin,
-                                in.width());
-    load(keys, k, key_head);
+    bf16* const values = keys + rows * (D + gap);
+    const int64_t head = blockIdx.x, batch = blockIdx.z;
+    const int begin = latest_first() * block_rows<D>, mine = begin + warp_index() * warp_rows<D>;
+    const int end = static_cast<int>(begin + block_rows<D> < s.seq ? begin + block_rows<D> : s.seq);
+    const auto source = in.rows_of<D>(batch, in.key_head(head));
+    int k = in.first_tile(batch, begin, rows);
+    in.rows_of<D>(batch, head).template load<block_rows<D>>(queries, begin);
+    source.template load<rows>(keys, k);
+    commit_copies();
 
-    const Sight<warp_rows<D>, KeysOf> sight(mine, s.seq, {in, batch});
+    const Sight sight = sight_of<warp_rows<D>>(mine, s.seq, [&](int64_t q) { return in.keys(batch, q); });
     Rows<M, D / 8> sum;
     float max[R], total[R];  // total: of the lane's own columns
     for (int r = 0; r < R; ++r) max[r] = -INFINITY, total[r] = 0;
-    for (; k < end; k += tile_rows<D>) {
+    for (; k < end; k += rows) {
         wait_for_copies<0>();
         __syncthreads();  // keys are there, values before them read
-        load(values, k, key_head + s.kv_heads);
+        source.at(s.kv_heads * s.head_dim).template load<rows>(values, k);
+        commit_copies();
+        const bool sees = sight.sees(k, rows);
         Rows<M, N> p;
-        multiply_transposed<D>(p, queries + warp_index() * warp_rows<D> * (D + gap), keys);
+        if (sees) multiply_transposed<D>(p, queries + warp_index() * warp_rows<D> * (D + gap), keys);
         wait_for_copies<0>();
         __syncthreads();  // values are there, keys read
-        if (k + tile_rows<D> < end) load(keys, k + tile_rows<D>, key_head);
+        if (k + rows < end) {
+            source.template load<rows>(keys, k + rows);
+            commit_copies();
+        }
+        if (!sees) continue;
         const float scale = cap_scores(s, p);
-        sight.hide(k, p);
-        float largest[R], factor[R], shift[R];
+        sight.hide(k, p, [&](int r) { return in.keys(batch, mine + row_of(r)); });
+        float largest[R], shift[R];
         for (int r = 0; r < R; ++r) largest[r] = max[r];
         p.each([&](float& score, int r, int, int) { largest[r] = fmaxf(largest[r], score); });
         for (int r = 0; r < R; ++r) {
             largest[r] = reduce_row<Max>(largest[r]);
             shift[r] =
                 largest[r] == -INFINITY ? 0.0f : scale * largest[r];  // a row that has seen nothing yet
-            factor[r] = fast_exp2(scale * max[r] - shift[r]);
+            const float factor = fast_exp2(scale * max[r] - shift[r]);
             max[r] = largest[r];
-            total[r] *= factor[r];
+            total[r] *= factor;
+            for (int j = 0; j < D / 8; ++j) {
+                for (int e = 0; e < 2; ++e) sum.part[r / 2][j][2 * (r % 2) + e] *= factor;
+            }
         }
         p.each([&](float& score, int r, int, int) {
             score = fast_exp2(scale * score - shift[r]);
             total[r] += score;
         });
-        sum.each([&](float& element, int r, int, int) { element *= factor[r]; });
         multiply<D>(sum, p, values);
     }
-    for (int r = 0; r < R; ++r) total[r] = reduce_row<Sum>(total[r]);
-    write_rows(
-        sum, [&](int r) { return 1.0f / total[r]; }, o + in.at_o(batch, mine, head), in.o_stride(),
-        s.seq - mine, in.width());
-    const float scale = s.soft_cap == 0 && s.scale > 0 ? s.scale : 1.0f;
+    const float scale = scales_late(s) ? s.scale : 1.0f;
+    float inverse[R];
     for (int r = 0; r < R; ++r) {
-        const int64_t q = mine + row_of(r);
-        if (lane() % 4 == 0 && q < s.seq)
-            lse[in.at_row(batch, q, head)] = scale * max[r] + log2f(total[r]) * ln_2;
+        const float all = reduce_row<Sum>(total[r]);
+        const int q = mine + row_of(r);
+        if (lane() % 4 == 0 && q < s.seq) lse[in.at_row(batch, q, head)] = scale * max[r] + log2f(all) * ln_2;
+        inverse[r] = 1.0f / all;
     }
+    write_rows(sum, inverse, o + in.at_o(batch, mine, head), in.o_stride(), s.seq - mine, in.width());
 }
 
 /// d_q = sum over keys of ds k, ds = p (d_o v - delta).
 template <int D>
 __global__ __launch_bounds__(threads, 2) void backward_queries(Inputs in, bf16* dqkv) {
     constexpr int rows = small_tile_rows<D>, M = warp_rows<D> / 16, N = rows / 8, R = 2 * M;
+    constexpr int tile = rows * (D + gap);
     const AttentionShape& s = in.shape;
     bf16* const queries = dynamic_shared<bf16>();
     bf16* const d_out = queries + block_rows<D> * (D + gap);
-    bf16* const keys = d_out + block_rows<D> * (D + gap);
-    bf16* const values = keys + rows * (D + gap);
-    const int64_t begin = latest_first() * block_rows<D>, head = blockIdx.x, batch = blockIdx.z;
+    bf16* const values = d_out + block_rows<D> * (D + gap);
+    bf16* keys = values + tile;
+    bf16* next_keys = keys + (stages<D> - 1) * tile;
+    const int64_t head = blockIdx.x, batch = blockIdx.z;
+    const int begin = latest_first() * block_rows<D>, mine = begin + warp_index() * warp_rows<D>;
+    const int end = static_cast<int>(begin + block_rows<D> < s.seq ? begin + block_rows<D> : s.seq);
     const int first = warp_index() * warp_rows<D> * (D + gap);
-    const int64_t mine = begin + warp_index() * warp_rows<D>, key_head = in.key_head(head);
-    load_tile<D, block_rows<D>>(queries, in.qkv + in.at(batch, begin, head), in.stride(), s.seq - begin,
-                                in.width());
-    load_tile<D, block_rows<D>>(d_out, in.d_o + in.at_o(batch, begin, head), in.o_stride(), s.seq - begin,
-                                in.width());
-    float lse[R] = {}, delta[R] = {};
+    const auto source = in.rows_of<D>(batch, in.key_head(head));
+    const int64_t to_values = s.kv_heads * s.head_dim;
+    int k = in.first_tile(batch, begin, rows);
+    in.rows_of<D>(batch, head).template load<block_rows<D>>(queries, begin);
+    in.d_o_of<D>(batch, head).template load<block_rows<D>>(d_out, begin);
+    source.template load<rows>(keys, k);
+    source.at(to_values).template load<rows>(values, k);
+    commit_copies();
+    const auto load_next = [&](const Source<D>& from, bf16* to) {
+        if (k + rows < end) from.template load<rows>(to, k + rows);
+        commit_copies();
+    };
+
+    float lse[R] = {}, delta[R] = {}, scales[R];
     for (int r = 0; r < R; ++r) {
-        const int64_t q = mine + row_of(r);
+        const int q = mine + row_of(r);
+        scales[r] = s.scale;
         if (q < s.seq) {
             lse[r] = in.lse[in.at_row(batch, q, head)] * log2_e;
             delta[r] = in.delta[in.at_row(batch, q, head)];
         }
     }
-    const Sight<warp_rows<D>, KeysOf> sight(mine, s.seq, {in, batch});
+    const Sight sight = sight_of<warp_rows<D>>(mine, s.seq, [&](int64_t q) { return in.keys(batch, q); });
     Rows<M, D / 8> d_query;
-    for (int64_t k = in.first_tile(batch, begin, rows); k < begin + block_rows<D> && k < s.seq; k += rows) {
-        __syncthreads();
-        load_tile<D, rows>(keys, in.qkv + in.at(batch, k, key_head), in.stride(), s.seq - k, in.width());
-        load_tile<D, rows>(values, in.qkv + in.at(batch, k, key_head + s.kv_heads), in.stride(), s.seq - k,
-                           in.width());
-        commit_copies();
+    for (; k < end; k += rows) {
         wait_for_copies<0>();
-        __syncthreads();
+        __syncthreads();  // the tiles are there, the keys before them read
+        if constexpr (stages<D> == 2) load_next(source, next_keys);
+        const bool sees = sight.sees(k, rows);
         Rows<M, N> p, ds;
-        multiply_transposed<D>(p, queries + first, keys);
-        multiply_transposed<D>(ds, d_out + first, values);
-        const float scale = cap_scores(s, p);
-        ds.each([&](float& element, int r, int, int) { element -= delta[r]; });
-        apply_slope(s, p, ds);
-        sight.hide(k, p);
-        ds.each([&](float& element, int r, int j, int e) {
-            element *= fast_exp2(scale * p.part[r / 2][j][e] - lse[r]);
-        });
-        multiply<D>(d_query, ds, keys);
-    }
-    write_rows(
-        d_query, [&](int) { return s.scale; }, dqkv + in.at(batch, mine, head), in.stride(), s.seq - mine,
-        in.width());
-}
-
-/// A float in the gap after a row of a tile.
-template <int D>
-__device__ float& beside_row(bf16* tile, int row) {
-    return *reinterpret_cast<float*>(tile + row * (D + gap) + D);
-}
-
-/// The sums that a launch keeps: of heads wider than 128 both do not fit a thread's registers.
-enum class Sums { both, keys, values };
-
-/// d_k = sum over queries of ds q, d_v = sum of p d_o, over every query head that reads this KV head. The
-/// first keys, which most queries see, begin first. lse and delta stand beside the rows of queries and d_o.
-template <int D, Sums sums>
-__global__ void backward_keys(Inputs in, bf16* dqkv) {
-    constexpr bool of_keys = sums != Sums::values, of_values = sums != Sums::keys;
-    constexpr int rows = small_tile_rows<D>, N = rows / 8;
-    const AttentionShape& s = in.shape;
-    bf16* const keys = dynamic_shared<bf16>();
-    bf16* const values = keys + key_block_rows * (D + gap);
-    bf16* const queries = values + key_block_rows * (D + gap);
-    bf16* const d_out = queries + rows * (D + gap);
-    const int64_t begin = int64_t{blockIdx.y} * key_block_rows, kv = blockIdx.x, batch = blockIdx.z;
-    const int first = warp_index() * key_warp_rows * (D + gap);
-    const int64_t mine = begin + warp_index() * key_warp_rows;
-    const int64_t key_head = s.query_heads + kv, value_head = key_head + s.kv_heads;
-    load_tile<D, key_block_rows>(keys, in.qkv + in.at(batch, begin, key_head), in.stride(), s.seq - begin,
-                                 in.width());
-    load_tile<D, key_block_rows>(values, in.qkv + in.at(batch, begin, value_head), in.stride(), s.seq - begin,
-                                 in.width());
-    const auto span_of = [&](int64_t k) { return in.queries(batch, k); };
-    const Sight<key_warp_rows, decltype(span_of)> sight(mine, s.seq, span_of);
-    const int64_t last = (begin + key_block_rows < s.seq ? begin + key_block_rows : s.seq) - 1;
-    const int64_t end = in.queries(batch, last).end;
-    Rows<1, D / 8> d_key, d_value;
-    for (int64_t head = 0; head < s.query_heads; ++head) {
-        if (kv_head_of(s, head) != kv) continue;
-        for (int64_t q = begin; q < end; q += rows) {
-            __syncthreads();
-            load_tile<D, rows>(queries, in.qkv + in.at(batch, q, head), in.stride(), s.seq - q, in.width());
-            load_tile<D, rows>(d_out, in.d_o + in.at_o(batch, q, head), in.o_stride(), s.seq - q, in.width());
-            for (int i = static_cast<int>(threadIdx.x); i < rows; i += threads) {
-                const bool inside = q + i < s.seq;
-                const int64_t at = in.at_row(batch, q + i, head);
-                beside_row<D>(queries, i) = inside ? in.lse[at] * log2_e : 0.0f;
-                beside_row<D>(d_out, i) = inside ? in.delta[at] : 0.0f;
-            }
-            commit_copies();
-            wait_for_copies<0>();
-            __syncthreads();
-            Rows<1, N> p, ds;  // rows are keys, columns queries
-            multiply_transposed<D>(p, keys + first, queries);
-            const float scale = cap_scores(s, p);
-            if constexpr (of_keys) {
-                multiply_transposed<D>(ds, values + first, d_out);
-                ds.each([&](float& element, int, int j, int e) {
-                    element -= beside_row<D>(d_out, column_of(j, e));
-                });
-                apply_slope(s, p, ds);
-            }
-            sight.hide(q, p);
-            p.each([&](float& score, int, int j, int e) {
-                score = fast_exp2(scale * score - beside_row<D>(queries, column_of(j, e)));
-                if constexpr (of_keys) ds.part[0][j][e] *= score;
-            });
-            if constexpr (of_values) multiply<D>(d_value, p, d_out);
-            if constexpr (of_keys) multiply<D>(d_key, ds, queries);
+        if (sees) {
+            multiply_transposed<D>(ds, d_out + first, values);
+            multiply_transposed<D>(p, queries + first, keys);
         }
+        __syncthreads();  // values are read
+        load_next(source.at(to_values), values);
+        if (sees) {
+            const float scale = cap_scores(s, p);
+            ds.each([&](float& element, int r, int, int) { element -= delta[r]; });
+            if (s.soft_cap != 0) {
+                const float inverse = 1.0f / s.soft_cap;
+                ds.each([&](float& element, int r, int j, int e) {
+                    element *= slope_at(inverse, p.part[r / 2][j][e]);
+                });
+            }
+            sight.hide(k, p, [&](int r) { return in.keys(batch, mine + row_of(r)); });
+            ds.each([&](float& element, int r, int j, int e) {
+                element *= fast_exp2(scale * p.part[r / 2][j][e] - lse[r]);
+            });
+            multiply<D>(d_query, ds, keys);
+        }
+        if constexpr (stages<D> == 1) {
+            __syncthreads();  // keys are read
+            load_next(source, next_keys);
+        }
+        bf16* const used = keys;
+        keys = next_keys;
+        next_keys = used;
     }
-    if constexpr (of_keys) {
-        write_rows(
-            d_key, [&](int) { return s.scale; }, dqkv + in.at(batch, mine, key_head), in.stride(),
-            s.seq - mine, in.width());
+    write_rows(d_query, scales, dqkv + in.at(batch, mine, head), in.stride(), s.seq - mine, in.width());
+}
+
+/// What the warps of keys and values share of a tile: the probabilities, rounded to bf16, times the slopes of
+/// the cap. Every lane leaves them where the same lane of the other warp finds its own.
+template <int D>
+struct Shared {
+    static constexpr int rows = small_tile_rows<D>, tile = rows * (D + gap);
+    static constexpr int packs = warp_rows<D> / 16 * rows / 16;
+
+    bf16* keys = dynamic_shared<bf16>();
+    bf16* values = keys + key_block_rows<D> * (D + gap);
+    bf16* queries = values + key_block_rows<D> * (D + gap);           // [stages, rows, D + gap]
+    bf16* d_out = queries + stages<D> * tile;                         // the same
+    float* lse = reinterpret_cast<float*>(d_out + stages<D> * tile);  // [stages, rows]
+    float* delta = lse + stages<D> * rows;                            // the same
+    uint32_t* probabilities = reinterpret_cast<uint32_t*>(delta + stages<D> * rows);
+
+    static constexpr size_t bytes =
+        (2 * key_block_rows<D> + 2 * stages<D> * rows) * (D + gap) * sizeof(bf16) +
+        2 * stages<D> * rows * sizeof(float) + key_warps * packs * warp * sizeof(uint4);
+};
+
+/// d_k = sum over queries of ds q, d_v = sum of p d_o, over every query head that reads this KV head. Half of
+/// the warps make p and sum d_v, the others make d_o v - delta, take p from them and sum d_k: each has one
+/// product of a tile and one sum in registers. The first keys, which most queries see, begin first.
+template <int D>
+__global__ __launch_bounds__(threads, 2) void backward_keys(Inputs in, bf16* dqkv) {
+    constexpr int rows = small_tile_rows<D>, M = warp_rows<D> / 16, N = rows / 8, R = 2 * M;
+    const AttentionShape& s = in.shape;
+    const Shared<D> shared;
+    const int64_t kv = blockIdx.x, batch = blockIdx.z;
+    const int begin = static_cast<int>(blockIdx.y) * key_block_rows<D>;
+    const int pair = warp_index() % key_warps;
+    const bool of_values = warp_index() < key_warps;
+    const int mine = begin + pair * warp_rows<D>;
+    const int64_t key_head = s.query_heads + kv, value_head = key_head + s.kv_heads;
+    const auto d_o = in.d_o_of<D>(batch, 0), q_source = in.rows_of<D>(batch, 0);
+    in.rows_of<D>(batch, key_head).template load<key_block_rows<D>>(shared.keys, begin);
+    in.rows_of<D>(batch, value_head).template load<key_block_rows<D>>(shared.values, begin);
+    const auto load = [&](int stage, int head, int q) {
+        q_source.at(head * s.head_dim).template load<rows>(shared.queries + stage * shared.tile, q);
+        d_o.at(head * s.head_dim).template load<rows>(shared.d_out + stage * shared.tile, q);
+        static_assert(2 * rows <= threads);
+        const int i = static_cast<int>(threadIdx.x) % rows, kind = static_cast<int>(threadIdx.x) / rows;
+        if (kind < 2) {
+            copy_4_bytes_later((kind == 0 ? shared.lse : shared.delta) + stage * rows + i,
+                               (kind == 0 ? in.lse : in.delta) + in.at_row(batch, q + i, head),
+                               q + i < s.seq);
+        }
+        commit_copies();
+    };
+    const auto span_of = [&](int64_t k) { return in.queries(batch, k); };
+    const Sight sight = sight_of<warp_rows<D>>(mine, s.seq, span_of);
+    int ends[R];
+    for (int r = 0; r < R; ++r) ends[r] = static_cast<int>(span_of(mine + row_of(r)).end);
+    const int64_t last = (begin + key_block_rows<D> < s.seq ? begin + key_block_rows<D> : s.seq) - 1;
+    const int end = static_cast<int>(span_of(last).end);
+    const int64_t group_begin = kv * s.group - s.first_in_group, group_end = group_begin + s.group;
+    const int end_head = static_cast<int>(group_end < s.query_heads ? group_end : s.query_heads);
+    int head = group_begin > 0 ? static_cast<int>(group_begin) : 0, q = begin, stage = 0;
+    if (head < end_head) load(stage, head, q);
+
+    const bf16* const left = (of_values ? shared.keys : shared.values) + pair * warp_rows<D> * (D + gap);
+    uint32_t* const probabilities = shared.probabilities + pair * shared.packs * warp * 4;
+    Rows<M, D / 8> sum;  // of d_v or d_k
+    while (head < end_head) {
+        int next_q = q + rows, next_head = head;
+        if (next_q >= end) next_q = begin, ++next_head;
+        wait_for_copies<0>();
+        __syncthreads();  // the tiles are there, those before and their probabilities read
+        if (stages<D> == 2 && next_head < end_head) load(1 - stage, next_head, next_q);
+        const bf16* const queries = shared.queries + stage * shared.tile;
+        const bf16* const d_out = shared.d_out + stage * shared.tile;
+        const bool sees = sight.sees(q, rows);
+        Rows<M, N> p;  // or ds: rows are keys, columns queries
+        if (sees) {
+            multiply_transposed<D>(p, left, of_values ? queries : d_out);
+            if (of_values) {
+                const float* const lse = shared.lse + stage * rows;
+                const float scale = cap_scores(s, p);
+                sight.hide(q, p, [&](int r) { return Span{mine + row_of(r), ends[r]}; });
+                const auto probability = [&](float score, int j, int e) {
+                    return fast_exp2(scale * score - log2_e * lse[column_of(j, e)]);
+                };
+                if (s.soft_cap == 0) {
+                    p.each([&](float& score, int, int j, int e) { score = probability(score, j, e); });
+                    leave(p, probabilities);
+                } else {
+                    const float inverse = 1.0f / s.soft_cap;
+                    Rows<M, N> with_slope;
+                    p.each([&](float& score, int r, int j, int e) {
+                        const float slope = slope_at(inverse, score);
+                        score = probability(score, j, e);
+                        with_slope.part[r / 2][j][e] = slope * score;
+                    });
+                    leave(with_slope, probabilities);
+                }
+            } else {
+                const float* const delta = shared.delta + stage * rows;
+                p.each([&](float& element, int, int j, int e) { element -= delta[column_of(j, e)]; });
+            }
+        }
+        __syncthreads();  // probabilities are there
+        if (sees) {
+            if (!of_values) multiply_by(probabilities, p);
+            multiply<D>(sum, p, of_values ? d_out : queries);
+        }
+        if constexpr (stages<D> == 1) {
+            __syncthreads();  // the tiles are read
+            if (next_head < end_head) load(stage, next_head, next_q);
+        }
+        head = next_head;
+        q = next_q;
+        stage = stages<D> - 1 - stage;
     }
-    if constexpr (of_values) {
-        write_rows(
-            d_value, [](int) { return 1.0f; }, dqkv + in.at(batch, mine, value_head), in.stride(),
-            s.seq - mine, in.width());
-    }
+    float factor[R];
+    for (int r = 0; r < R; ++r) factor[r] = of_values ? 1.0f : s.scale;
+    write_rows(sum, factor, dqkv + in.at(batch, mine, of_values ? value_head : key_head), in.stride(),
+               s.seq - mine, in.width());
 }
 
 template <class F>
@@ -364,19 +450,10 @@ void attention_backward(Context& ctx, const Tensor& d_o, const Tensor& qkv, cons
                     data<float>(lse), data<float>(delta),    shape};
     with_width(shape.head_dim, [&]<int D>() {
         launch(backward_queries<D>, grid_of(shape, shape.query_heads, block_rows<D>), threads,
-               shared_bytes<D>(2 * block_rows<D> + 2 * small_tile_rows<D>), ctx.stream(), in,
+               shared_bytes<D>(2 * block_rows<D> + (stages<D> + 1) * small_tile_rows<D>), ctx.stream(), in,
                data<bf16>(dqkv));
-        const auto over_queries = [&](auto kernel) {
-            launch(kernel, grid_of(shape, shape.kv_heads, key_block_rows), threads,
-                   shared_bytes<D>(2 * key_block_rows + 2 * small_tile_rows<D>), ctx.stream(), in,
-                   data<bf16>(dqkv));
-        };
-        if constexpr (D > 128) {
-            over_queries(backward_keys<D, Sums::keys>);
-            over_queries(backward_keys<D, Sums::values>);
-        } else {
-            over_queries(backward_keys<D, Sums::both>);
-        }
+        launch(backward_keys<D>, grid_of(shape, shape.kv_heads, key_block_rows<D>), threads, Shared<D>::bytes,
+               ctx.stream(), in, data<bf16>(dqkv));
     });
 }
 

@@ -49,22 +49,44 @@ __device__ inline int column_of(int j, int e) {
     return 8 * j + 2 * (lane() % 4) + e % 2;
 }
 
-/// All threads begin to copy: tile [rows, D] = `valid` rows from `from` on (of `width` elements, a multiple
-/// of 8, `stride` apart), the rest 0.
-template <int D, int rows>
-__device__ void load_tile(bf16* tile, const bf16* from, int64_t stride, int64_t valid, int width) {
-    constexpr int step = threads / (D / 8);
-    static_assert(rows % step == 0);
-    const int first = static_cast<int>(threadIdx.x) / (D / 8),
-              column = static_cast<int>(threadIdx.x) % (D / 8) * 8;
-    tile += first * (D + gap) + column;
-    from += first * stride + column;
-    ESPALIER_UNROLL
-    for (int row = 0; row < rows; row += step) {
-        copy_16_bytes_later(tile + row * (D + gap), from + row * stride,
-                            column < width && first + row < valid);
+/// Rows of `width` elements, a multiple of 8, `stride` apart, of which a block loads tiles: a thread's part.
+template <int D>
+class Source {
+public:
+    __device__ Source(const bf16* rows, int64_t stride, int64_t count, int64_t width)
+        : from_(rows + first() * stride + column()),
+          stride_(static_cast<int>(stride)),
+          count_(column() < width ? static_cast<int>(count) - first() : 0) {}
+
+    /// All threads begin to copy: tile [rows, D] = the rows from `row` on, 0 beyond them.
+    template <int rows>
+    __device__ void load(bf16* tile, int row) const {
+        static_assert(rows % step == 0);
+        tile += first() * (D + gap) + column();
+        const bf16* from = from_ + static_cast<int64_t>(row) * stride_;
+        ESPALIER_UNROLL
+        for (int i = 0; i < rows; i += step) {
+            copy_16_bytes_later(tile + i * (D + gap), from, row + i < count_);
+            from += static_cast<int64_t>(step) * stride_;
+        }
     }
-}
+
+    /// The same rows of a head further on.
+    __device__ Source at(int64_t elements) const {
+        Source moved = *this;
+        moved.from_ += elements;
+        return moved;
+    }
+
+private:
+    static constexpr int step = threads / (D / 8);
+    static __device__ int first() { return static_cast<int>(threadIdx.x) / (D / 8); }
+    static __device__ int column() { return static_cast<int>(threadIdx.x) % (D / 8) * 8; }
+
+    const bf16* from_;
+    int stride_;
+    int count_;  // of the rows, less the thread's first
+};
 
 /// sum [16 M, 8 N] += a [16 M, D] b [8 N, D]^T; a is the warp's first row.
 template <int D, int M, int N>
@@ -120,10 +142,33 @@ __device__ void multiply(Rows<M, D / 8>& sum, const Rows<M, N>& a, const bf16* b
     }
 }
 
-/// to [.., width] = factor(r) * the warp's rows, of which `valid` exist; rows are `stride` apart.
-template <int M, int N, class Factor>
-__device__ void write_rows(const Rows<M, N>& rows, Factor factor, bf16* to, int64_t stride, int64_t valid,
-                           int width) {
+/// to [M N / 2, lanes, 8] = the warp's rows, rounded to bf16: what multiply_by takes in another warp.
+template <int M, int N>
+__device__ void leave(const Rows<M, N>& rows, uint32_t* to) {
+    ESPALIER_UNROLL
+    for (int i = 0; i < M * N / 2; ++i) {
+        const auto& low = rows.part[2 * i / N][2 * i % N];
+        const auto& high = rows.part[2 * i / N][2 * i % N + 1];
+        store_16_bytes(to + 4 * (i * warp + lane()), {pair_of(low[0], low[1]), pair_of(low[2], low[3]),
+                                                      pair_of(high[0], high[1]), pair_of(high[2], high[3])});
+    }
+}
+template <int M, int N>
+__device__ void multiply_by(const uint32_t* from, Rows<M, N>& rows) {
+    ESPALIER_UNROLL
+    for (int i = 0; i < M * N / 2; ++i) {
+        const uint4 four = load_16_bytes(from + 4 * (i * warp + lane()));
+        const uint32_t pairs[4] = {four.x, four.y, four.z, four.w};
+        ESPALIER_UNROLL
+        for (int e = 0; e < 8; ++e)
+            rows.part[2 * i / N][2 * i % N + e / 4][e % 4] *= half_of(pairs[e / 2], e % 2);
+    }
+}
+
+/// to [.., width] = factor * the warp's rows, of which `valid` exist; rows are `stride` apart.
+template <int M, int N>
+__device__ void write_rows(const Rows<M, N>& rows, const float (&factor)[2 * M], bf16* to, int64_t stride,
+                           int64_t valid, int width) {
     ESPALIER_UNROLL
     for (int r = 0; r < 2 * M; ++r) {
         ESPALIER_UNROLL
@@ -131,7 +176,7 @@ __device__ void write_rows(const Rows<M, N>& rows, Factor factor, bf16* to, int6
             const int row = row_of(r), column = column_of(j, 0);
             if (row >= valid || column >= width) continue;
             const float* const pair = rows.part[r / 2][j] + 2 * (r % 2);
-            store_4_bytes(to + row * stride + column, pair_of(factor(r) * pair[0], factor(r) * pair[1]));
+            store_4_bytes(to + row * stride + column, pair_of(factor[r] * pair[0], factor[r] * pair[1]));
         }
     }
 }

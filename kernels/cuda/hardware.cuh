@@ -68,14 +68,23 @@ __device__ void store_16_bytes(T* p, uint4 value) {
     *reinterpret_cast<unsigned __int128*>(p) = bits;
 }
 
-/// Begins to copy 16 bytes to shared memory, zeros where they are not `inside`; both are multiples of 16. They
-/// are there after a wait for their group: for the thread itself, and for others after a barrier that follows.
+/// Begins to copy 16 or 4 bytes to shared memory, zeros where they are not `inside`; both are multiples of
+/// that. They are there after a wait for their group: for the thread itself, and for others after a barrier
+/// that follows.
 template <class T>
 __device__ void copy_16_bytes_later(T* to, const T* from, bool inside) {
     const auto at = static_cast<uint32_t>(__cvta_generic_to_shared(to));
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
                  :
                  : "r"(at), "l"(__cvta_generic_to_global(from)), "r"(inside ? 16 : 0)
+                 : "memory");
+}
+template <class T>
+__device__ void copy_4_bytes_later(T* to, const T* from, bool inside) {
+    const auto at = static_cast<uint32_t>(__cvta_generic_to_shared(to));
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;"
+                 :
+                 : "r"(at), "l"(__cvta_generic_to_global(from)), "r"(inside ? 4 : 0)
                  : "memory");
 }
 /// Makes a group of the thread's copies since the one before.
@@ -101,6 +110,11 @@ __device__ inline uint32_t pair_of(float low, float high) {
     uint32_t bits;
     memcpy(&bits, &pair, sizeof bits);
     return bits;
+}
+
+/// Half `which` of such a pair.
+__device__ inline float half_of(uint32_t pair, int which) {
+    return __uint_as_float(which == 0 ? pair << 16 : pair & 0xffff0000U);
 }
 
 /// d [16, 8] += a [16, 16] b [16, 8] of a warp: bf16 factors, f32 sums (PTX mma.m16n8k16). With g = lane / 4

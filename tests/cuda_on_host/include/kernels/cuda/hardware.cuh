@@ -62,6 +62,12 @@ void copy_16_bytes_later(T* to, const T* from, bool inside) {
     expect_aligned<16>(from);
     rig::copy_later(to, inside ? from : nullptr, 16);
 }
+template <class T>
+void copy_4_bytes_later(T* to, const T* from, bool inside) {
+    expect_aligned<4>(to);
+    expect_aligned<4>(from);
+    rig::copy_later(to, inside ? from : nullptr, 4);
+}
 inline void commit_copies() {
     rig::commit_copies();
 }
@@ -79,7 +85,6 @@ inline uint32_t pair_of(float low, float high) {
            static_cast<uint32_t>(__float2bfloat16(high).bits) << 16;
 }
 
-/// Half `which` of a register of two bf16.
 inline float half_of(uint32_t pair, int which) {
     return static_cast<float>(bfloat16::from_bits(static_cast<uint16_t>(pair >> (16 * which))));
 }
