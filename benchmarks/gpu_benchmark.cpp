@@ -26,7 +26,7 @@ using namespace espalier::benchmarks;
 namespace po = boost::program_options;
 
 struct Options {
-    int64_t batch = 2, seq = 4096, layers = 12, vocab = 128256;
+    int64_t batch = 2, micro_batch = 0, seq = 4096, layers = 12, vocab = 128256;
     int64_t hidden = 4096, ffn = 14336, heads = 32, kv_heads = 8, head_dim = 128;
     int64_t student_hidden = 3072, student_ffn = 9216;
     int64_t logit_rows = 2048, weights = 200'000'000;
@@ -169,6 +169,8 @@ public:
     }
 
     void pass(const std::string& name, double flops, const Work& work) {
+        ctx_.wait();
+        ctx_.trim();
         const size_t before = ctx_.pooled_bytes();
         const double seconds = seconds_of(ctx_, work, o_.seconds);
         if (!passes_begun_)
@@ -212,7 +214,8 @@ private:
 /// All layers of both models are on the card, so there are fewer of them than in the models that have such
 /// layers.
 void time_passes(const Options& o, Context& ctx, Table& table) {
-    const Setup s{ctx, comm::make_topology(1, 1), o.type(), o.batch, o.batch, o.seq};
+    const int64_t micro_batch = o.micro_batch > 0 ? o.micro_batch : o.batch;
+    const Setup s{ctx, comm::make_topology(1, 1), o.type(), o.batch, micro_batch, o.seq};
     const auto large = architecture(o, o.hidden, o.ffn),
                small = architecture(o, o.student_hidden, o.student_ffn);
     const double tokens = s.tokens(), forward_t = tokens * model::forward_flops_per_token(large, o.seq),
@@ -229,7 +232,6 @@ void time_passes(const Options& o, Context& ctx, Table& table) {
     if (table.wants("fused head")) {
         const double products =
             tokens * (model::head_product_flops(large) + 3 * model::head_product_flops(small));
-        ctx.trim();
         table.pass("fused head", products, fused_head(s, teacher, student));
     }
     if (table.wants("distillation step"))
@@ -254,6 +256,7 @@ po::options_description options(Options& o) {
     };
     all.add_options()("help", "this text");
     number("batch", o.batch, "sequences");
+    number("micro-batch", o.micro_batch, "of them at a time in the passes, a divisor; 0: all");
     number("seq", o.seq, "tokens of each");
     number("hidden", o.hidden, "channels of the kernels, the teacher and the scored model");
     number("ffn", o.ffn, "their neurons");
@@ -283,6 +286,8 @@ int main(int argc, char** argv) {
     const auto all = options(o);
     return run_command("gpu_benchmark", all, argc, argv, [&](comm::Mpi&) {
         ESPALIER_REQUIRE(dtype_from_string(o.dtype), "--dtype {}: choose f32 or bf16", o.dtype);
+        ESPALIER_REQUIRE(o.micro_batch == 0 || o.batch % o.micro_batch == 0,
+                         "--micro-batch {} does not divide --batch {}", o.micro_batch, o.batch);
         ESPALIER_REQUIRE(activation_from_string(o.activation), "--activation {}: see --help", o.activation);
         return run(o);
     });

@@ -57,6 +57,7 @@ Work forward(const Setup& s, model::Transformer& model, Scoring scoring) {
         prune::Scorer scorer;
     };
     auto state = std::make_shared<State>(s, model);
+    // The last micro-batch's statistics are added up beside the next call's first.
     return [=, &s, &model] {
         model::Outbox outbox;
         for (const auto& b : state->batches) {
@@ -68,7 +69,6 @@ Work forward(const Setup& s, model::Transformer& model, Scoring scoring) {
                 model::token_losses(s.ctx, model, hidden, b.labels);
             }
         }
-        state->scorer.collect();
         outbox.drain();
     };
 }
