@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <map>
@@ -26,12 +27,20 @@ std::vector<char*> pointers(std::vector<std::string>& strings) {
     return out;
 }
 
+/// Not where Open MPI is and how it starts ranks, which whoever started the tests says.
 bool set_by_mpi(std::string_view variable) {
     constexpr std::array names{"OMPI_", "PMIX_", "PRTE_", "ORTE_", "OPAL_"};
-    for (const std::string_view name : names) {
-        if (variable.starts_with(name)) return !variable.starts_with("OMPI_ALLOW_RUN_AS_ROOT");
-    }
-    return false;
+    constexpr std::array kept{"OMPI_ALLOW_RUN_AS_ROOT",
+                              "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM",
+                              "OMPI_MCA_mca_base_component_path",
+                              "PMIX_MCA_mca_base_component_path",
+                              "PMIX_MCA_pcompress_base_silence_warning",
+                              "OMPI_MCA_plm",
+                              "OPAL_PKGDATADIR",
+                              "OPAL_BINDIR"};
+    const auto is = [name = variable.substr(0, variable.find('='))](std::string_view k) { return name == k; };
+    const auto begins = [variable](std::string_view n) { return variable.starts_with(n); };
+    return std::any_of(names.begin(), names.end(), begins) && std::none_of(kept.begin(), kept.end(), is);
 }
 
 /// Later pairs win.
