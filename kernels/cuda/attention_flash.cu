@@ -20,14 +20,11 @@ template <int D>
 constexpr int warp_rows = D > 128 ? 16 : 32;
 template <int D>
 constexpr int block_rows = warps* warp_rows<D>;
-/// Rows of the other side at a time: forward, and backward, where more of them are on their way or in use.
+/// Rows of the other side at a time: forward, and backward, where more of them are in use and on their way.
 template <int D>
 constexpr int tile_rows = D > 128 ? 32 : 64;
 template <int D>
-constexpr int small_tile_rows = D > 64 ? 32 : 64;
-/// Tiles of a kind that backward has in shared memory: one in use and one on its way, where they fit.
-template <int D>
-constexpr int stages = D > 128 ? 1 : 2;
+constexpr int small_tile_rows = 4096 / D;
 /// Warps that have keys in backward, and as many have their values.
 constexpr int key_warps = warps / 2;
 template <int D>
@@ -225,7 +222,7 @@ __global__ __launch_bounds__(threads, 2) void backward_queries(Inputs in, bf16* 
     bf16* const d_out = queries + block_rows<D> * (D + gap);
     bf16* const values = d_out + block_rows<D> * (D + gap);
     bf16* keys = values + tile;
-    bf16* next_keys = keys + (stages<D> - 1) * tile;
+    bf16* next_keys = keys + tile;
     const int64_t head = blockIdx.x, batch = blockIdx.z;
     const int begin = latest_first() * block_rows<D>, mine = begin + warp_index() * warp_rows<D>;
     const int end = static_cast<int>(begin + block_rows<D> < s.seq ? begin + block_rows<D> : s.seq);
@@ -257,7 +254,7 @@ __global__ __launch_bounds__(threads, 2) void backward_queries(Inputs in, bf16* 
     for (; k < end; k += rows) {
         wait_for_copies<0>();
         __syncthreads();  // the tiles are there, the keys before them read
-        if constexpr (stages<D> == 2) load_next(source, next_keys);
+        load_next(source, next_keys);
         const bool sees = sight.sees(k, rows);
         Rows<M, N> p, ds;
         if (sees) {
@@ -281,10 +278,6 @@ __global__ __launch_bounds__(threads, 2) void backward_queries(Inputs in, bf16* 
             });
             multiply<D>(d_query, ds, keys);
         }
-        if constexpr (stages<D> == 1) {
-            __syncthreads();  // keys are read
-            load_next(source, next_keys);
-        }
         bf16* const used = keys;
         keys = next_keys;
         next_keys = used;
@@ -292,29 +285,29 @@ __global__ __launch_bounds__(threads, 2) void backward_queries(Inputs in, bf16* 
     write_rows(d_query, scales, dqkv + in.at(batch, mine, head), in.stride(), s.seq - mine, in.width());
 }
 
-/// What the warps of keys and values share of a tile: the probabilities, rounded to bf16, times the slopes of
-/// the cap. Every lane leaves them where the same lane of the other warp finds its own.
+/// The shared memory of backward_keys. Warps of keys are a tile behind those of values: queries are in use
+/// for two tiles.
 template <int D>
 struct Shared {
     static constexpr int rows = small_tile_rows<D>, tile = rows * (D + gap);
-    static constexpr int packs = warp_rows<D> / 16 * rows / 16;
+    static constexpr int packs = key_warps * (warp_rows<D> / 16) * (rows / 16) * warp;
 
     bf16* keys = dynamic_shared<bf16>();
     bf16* values = keys + key_block_rows<D> * (D + gap);
-    bf16* queries = values + key_block_rows<D> * (D + gap);           // [stages, rows, D + gap]
-    bf16* d_out = queries + stages<D> * tile;                         // the same
-    float* lse = reinterpret_cast<float*>(d_out + stages<D> * tile);  // [stages, rows]
-    float* delta = lse + stages<D> * rows;                            // the same
-    uint32_t* probabilities = reinterpret_cast<uint32_t*>(delta + stages<D> * rows);
+    bf16* queries = values + key_block_rows<D> * (D + gap);  // of 3 tiles
+    bf16* d_out = queries + 3 * tile;                        // of 2, as the rest
+    float* lse = reinterpret_cast<float*>(d_out + 2 * tile);
+    float* delta = lse + 2 * rows;
+    uint32_t* probabilities = reinterpret_cast<uint32_t*>(delta + 2 * rows);
 
-    static constexpr size_t bytes =
-        (2 * key_block_rows<D> + 2 * stages<D> * rows) * (D + gap) * sizeof(bf16) +
-        2 * stages<D> * rows * sizeof(float) + key_warps * packs * warp * sizeof(uint4);
+    static constexpr size_t bytes = (2 * key_block_rows<D> * (D + gap) + 5 * tile) * sizeof(bf16) +
+                                    4 * rows * sizeof(float) + 2 * packs * sizeof(uint4);
 };
 
 /// d_k = sum over queries of ds q, d_v = sum of p d_o, over every query head that reads this KV head. Half of
-/// the warps make p and sum d_v, the others make d_o v - delta, take p from them and sum d_k: each has one
-/// product of a tile and one sum in registers. The first keys, which most queries see, begin first.
+/// the warps make p and sum d_v, the others make d_o v - delta and, when p of the tile has come through
+/// shared memory (rounded to bf16, times the slopes of the cap), sum d_k: each has one product of a tile and
+/// one sum in registers, and nobody waits inside a tile. The first keys, which most queries see, begin first.
 template <int D>
 __global__ __launch_bounds__(threads, 2) void backward_keys(Inputs in, bf16* dqkv) {
     constexpr int rows = small_tile_rows<D>, M = warp_rows<D> / 16, N = rows / 8, R = 2 * M;
@@ -322,25 +315,25 @@ __global__ __launch_bounds__(threads, 2) void backward_keys(Inputs in, bf16* dqk
     const Shared<D> shared;
     const int64_t kv = blockIdx.x, batch = blockIdx.z;
     const int begin = static_cast<int>(blockIdx.y) * key_block_rows<D>;
-    const int pair = warp_index() % key_warps;
+    const int pair = warp_index() % key_warps, mine = begin + pair * warp_rows<D>;
     const bool of_values = warp_index() < key_warps;
-    const int mine = begin + pair * warp_rows<D>;
     const int64_t key_head = s.query_heads + kv, value_head = key_head + s.kv_heads;
-    const auto d_o = in.d_o_of<D>(batch, 0), q_source = in.rows_of<D>(batch, 0);
+    const auto q_source = in.rows_of<D>(batch, 0), d_o_source = in.d_o_of<D>(batch, 0);
     in.rows_of<D>(batch, key_head).template load<key_block_rows<D>>(shared.keys, begin);
     in.rows_of<D>(batch, value_head).template load<key_block_rows<D>>(shared.values, begin);
-    const auto load = [&](int stage, int head, int q) {
-        q_source.at(head * s.head_dim).template load<rows>(shared.queries + stage * shared.tile, q);
-        d_o.at(head * s.head_dim).template load<rows>(shared.d_out + stage * shared.tile, q);
+    const auto load = [&](int i, int head, int q) {
+        q_source.at(head * s.head_dim).template load<rows>(shared.queries + i % 3 * shared.tile, q);
+        d_o_source.at(head * s.head_dim).template load<rows>(shared.d_out + i % 2 * shared.tile, q);
         static_assert(2 * rows <= threads);
-        const int i = static_cast<int>(threadIdx.x) % rows, kind = static_cast<int>(threadIdx.x) / rows;
+        const int row = static_cast<int>(threadIdx.x) % rows, kind = static_cast<int>(threadIdx.x) / rows;
         if (kind < 2) {
-            copy_4_bytes_later((kind == 0 ? shared.lse : shared.delta) + stage * rows + i,
-                               (kind == 0 ? in.lse : in.delta) + in.at_row(batch, q + i, head),
-                               q + i < s.seq);
+            copy_4_bytes_later((kind == 0 ? shared.lse : shared.delta) + i % 2 * rows + row,
+                               (kind == 0 ? in.lse : in.delta) + in.at_row(batch, q + row, head),
+                               q + row < s.seq);
         }
         commit_copies();
     };
+
     const auto span_of = [&](int64_t k) { return in.queries(batch, k); };
     const Sight sight = sight_of<warp_rows<D>>(mine, s.seq, span_of);
     int ends[R];
@@ -349,61 +342,60 @@ __global__ __launch_bounds__(threads, 2) void backward_keys(Inputs in, bf16* dqk
     const int end = static_cast<int>(span_of(last).end);
     const int64_t group_begin = kv * s.group - s.first_in_group, group_end = group_begin + s.group;
     const int end_head = static_cast<int>(group_end < s.query_heads ? group_end : s.query_heads);
-    int head = group_begin > 0 ? static_cast<int>(group_begin) : 0, q = begin, stage = 0;
-    if (head < end_head) load(stage, head, q);
+    int head = group_begin > 0 ? static_cast<int>(group_begin) : 0, q = begin;
+    const int tiles = head < end_head ? (end_head - head) * ((end - begin + rows - 1) / rows) : 0;
+    if (tiles > 0) load(0, head, q);
 
     const bf16* const left = (of_values ? shared.keys : shared.values) + pair * warp_rows<D> * (D + gap);
-    uint32_t* const probabilities = shared.probabilities + pair * shared.packs * warp * 4;
+    uint32_t* const probabilities = shared.probabilities + pair * (shared.packs / key_warps) * 4;
     Rows<M, D / 8> sum;  // of d_v or d_k
-    while (head < end_head) {
-        int next_q = q + rows, next_head = head;
-        if (next_q >= end) next_q = begin, ++next_head;
+    Rows<M, N> p;        // or ds: rows are keys, columns queries
+    bool saw = false;
+    for (int i = 0; i <= tiles; ++i) {
         wait_for_copies<0>();
-        __syncthreads();  // the tiles are there, those before and their probabilities read
-        if (stages<D> == 2 && next_head < end_head) load(1 - stage, next_head, next_q);
-        const bf16* const queries = shared.queries + stage * shared.tile;
-        const bf16* const d_out = shared.d_out + stage * shared.tile;
-        const bool sees = sight.sees(q, rows);
-        Rows<M, N> p;  // or ds: rows are keys, columns queries
-        if (sees) {
-            multiply_transposed<D>(p, left, of_values ? queries : d_out);
-            if (of_values) {
-                const float* const lse = shared.lse + stage * rows;
-                const float scale = cap_scores(s, p);
-                sight.hide(q, p, [&](int r) { return Span{mine + row_of(r), ends[r]}; });
-                const auto probability = [&](float score, int j, int e) {
-                    return fast_exp2(scale * score - log2_e * lse[column_of(j, e)]);
-                };
-                if (s.soft_cap == 0) {
-                    p.each([&](float& score, int, int j, int e) { score = probability(score, j, e); });
-                    leave(p, probabilities);
-                } else {
-                    const float inverse = 1.0f / s.soft_cap;
-                    Rows<M, N> with_slope;
-                    p.each([&](float& score, int r, int j, int e) {
-                        const float slope = slope_at(inverse, score);
-                        score = probability(score, j, e);
-                        with_slope.part[r / 2][j][e] = slope * score;
-                    });
-                    leave(with_slope, probabilities);
-                }
+        __syncthreads();  // tile i and the probabilities before are there, what was in their place is read
+        const bool sees = i < tiles && sight.sees(q, rows);
+        const int now = q;
+        q += rows;
+        if (q >= end) q = begin, ++head;
+        if (i + 1 < tiles) load(i + 1, head, q);
+        const bf16* const d_out = shared.d_out + i % 2 * shared.tile;
+        if (of_values && sees) {
+            const float* const lse = shared.lse + i % 2 * rows;
+            uint32_t* const to = probabilities + i % 2 * shared.packs * 4;
+            p = {};
+            multiply_transposed<D>(p, left, shared.queries + i % 3 * shared.tile);
+            const float scale = cap_scores(s, p);
+            sight.hide(now, p, [&](int r) { return Span{mine + row_of(r), ends[r]}; });
+            const auto probability = [&](float score, int j, int e) {
+                return fast_exp2(scale * score - log2_e * lse[column_of(j, e)]);
+            };
+            if (s.soft_cap == 0) {
+                p.each([&](float& score, int, int j, int e) { score = probability(score, j, e); });
+                leave(p, to);
             } else {
-                const float* const delta = shared.delta + stage * rows;
-                p.each([&](float& element, int, int j, int e) { element -= delta[column_of(j, e)]; });
+                const float inverse = 1.0f / s.soft_cap;
+                Rows<M, N> with_slope;
+                p.each([&](float& score, int r, int j, int e) {
+                    const float slope = slope_at(inverse, score);
+                    score = probability(score, j, e);
+                    with_slope.part[r / 2][j][e] = slope * score;
+                });
+                leave(with_slope, to);
             }
+            multiply<D>(sum, p, d_out);
         }
-        __syncthreads();  // probabilities are there
-        if (sees) {
-            if (!of_values) multiply_by(probabilities, p);
-            multiply<D>(sum, p, of_values ? d_out : queries);
+        if (!of_values && saw) {
+            multiply_by(probabilities + (i + 1) % 2 * shared.packs * 4, p);
+            multiply<D>(sum, p, shared.queries + (i + 2) % 3 * shared.tile);
         }
-        if constexpr (stages<D> == 1) {
-            __syncthreads();  // the tiles are read
-            if (next_head < end_head) load(stage, next_head, next_q);
+        if (!of_values && sees) {
+            const float* const delta = shared.delta + i % 2 * rows;
+            p = {};
+            multiply_transposed<D>(p, left, d_out);
+            p.each([&](float& element, int, int j, int e) { element -= delta[column_of(j, e)]; });
         }
-        head = next_head;
-        q = next_q;
-        stage = stages<D> - 1 - stage;
+        saw = sees;
     }
     float factor[R];
     for (int r = 0; r < R; ++r) factor[r] = of_values ? 1.0f : s.scale;
@@ -450,7 +442,7 @@ void attention_backward(Context& ctx, const Tensor& d_o, const Tensor& qkv, cons
                     data<float>(lse), data<float>(delta),    shape};
     with_width(shape.head_dim, [&]<int D>() {
         launch(backward_queries<D>, grid_of(shape, shape.query_heads, block_rows<D>), threads,
-               shared_bytes<D>(2 * block_rows<D> + (stages<D> + 1) * small_tile_rows<D>), ctx.stream(), in,
+               shared_bytes<D>(2 * block_rows<D> + 3 * small_tile_rows<D>), ctx.stream(), in,
                data<bf16>(dqkv));
         launch(backward_keys<D>, grid_of(shape, shape.kv_heads, key_block_rows<D>), threads, Shared<D>::bytes,
                ctx.stream(), in, data<bf16>(dqkv));
