@@ -117,8 +117,8 @@ __device__ Sight sight_of(int first, int64_t seq, SpanOf span_of) {
     int last = first + rows - 1;
     if (last >= seq && first < seq) last = static_cast<int>(seq) - 1;
     const Span early = span_of(first), late = span_of(last);
-    return {static_cast<int>(late.begin), static_cast<int>(early.end), static_cast<int>(early.begin),
-            static_cast<int>(late.end)};
+    return {uniform(static_cast<int>(late.begin)), uniform(static_cast<int>(early.end)),
+            uniform(static_cast<int>(early.begin)), uniform(static_cast<int>(late.end))};
 }
 
 /// Whether scores go to exp2 as the product gave them: then the largest of them is that of the scaled ones.
@@ -152,7 +152,8 @@ __global__ __launch_bounds__(threads, 2) void forward(Inputs in, bf16* o, float*
     bf16* const keys = queries + block_rows<D> * (D + gap);
     bf16* const values = keys + rows * (D + gap);
     const int64_t head = blockIdx.x, batch = blockIdx.z;
-    const int begin = latest_first() * block_rows<D>, mine = begin + warp_index() * warp_rows<D>;
+    const int warp_rows_before = warp_index() * warp_rows<D>;
+    const int begin = latest_first() * block_rows<D>, mine = begin + warp_rows_before;
     const int end = static_cast<int>(begin + block_rows<D> < s.seq ? begin + block_rows<D> : s.seq);
     const auto source = in.rows_of<D>(batch, in.key_head(head));
     int k = in.first_tile(batch, begin, rows);
@@ -171,7 +172,7 @@ __global__ __launch_bounds__(threads, 2) void forward(Inputs in, bf16* o, float*
         commit_copies();
         const bool sees = sight.sees(k, rows);
         Rows<M, N> p;
-        if (sees) multiply_transposed<D>(p, queries + warp_index() * warp_rows<D> * (D + gap), keys);
+        if (sees) multiply_transposed<D>(p, queries + warp_rows_before * (D + gap), keys);
         wait_for_copies<0>();
         __syncthreads();  // values are there, keys read
         if (k + rows < end) {
@@ -224,9 +225,10 @@ __global__ __launch_bounds__(threads, 2) void backward_queries(Inputs in, bf16* 
     bf16* keys = values + tile;
     bf16* next_keys = keys + tile;
     const int64_t head = blockIdx.x, batch = blockIdx.z;
-    const int begin = latest_first() * block_rows<D>, mine = begin + warp_index() * warp_rows<D>;
+    const int warp_rows_before = warp_index() * warp_rows<D>;
+    const int begin = latest_first() * block_rows<D>, mine = begin + warp_rows_before;
     const int end = static_cast<int>(begin + block_rows<D> < s.seq ? begin + block_rows<D> : s.seq);
-    const int first = warp_index() * warp_rows<D> * (D + gap);
+    const int first = warp_rows_before * (D + gap);
     const auto source = in.rows_of<D>(batch, in.key_head(head));
     const int64_t to_values = s.kv_heads * s.head_dim;
     int k = in.first_tile(batch, begin, rows);
@@ -315,8 +317,8 @@ __global__ __launch_bounds__(threads, 2) void backward_keys(Inputs in, bf16* dqk
     const Shared<D> shared;
     const int64_t kv = blockIdx.x, batch = blockIdx.z;
     const int begin = static_cast<int>(blockIdx.y) * key_block_rows<D>;
-    const int pair = warp_index() % key_warps, mine = begin + pair * warp_rows<D>;
-    const bool of_values = warp_index() < key_warps;
+    const int index = warp_index(), pair = index % key_warps, mine = begin + pair * warp_rows<D>;
+    const bool of_values = index < key_warps;
     const int64_t key_head = s.query_heads + kv, value_head = key_head + s.kv_heads;
     const auto q_source = in.rows_of<D>(batch, 0), d_o_source = in.d_o_of<D>(batch, 0);
     in.rows_of<D>(batch, key_head).template load<key_block_rows<D>>(shared.keys, begin);

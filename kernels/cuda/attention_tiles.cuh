@@ -19,8 +19,12 @@ constexpr int gap = 8;
 __device__ inline int lane() {
     return static_cast<int>(threadIdx.x) % warp;
 }
+/// The first lane's value, so that the compiler knows that a warp has only one.
+__device__ inline int uniform(int value) {
+    return __shfl_sync(whole_warp, value, 0);
+}
 __device__ inline int warp_index() {
-    return static_cast<int>(threadIdx.x) / warp;
+    return uniform(static_cast<int>(threadIdx.x) / warp);
 }
 
 /// A warp's [16 M, 8 N] of a result: of a lane's 2 M rows, r is row_of(r); element e of part m, j is in row r
@@ -165,18 +169,20 @@ __device__ void multiply_by(const uint32_t* from, Rows<M, N>& rows) {
     }
 }
 
-/// to [.., width] = factor * the warp's rows, of which `valid` exist; rows are `stride` apart.
+/// to [.., width] = factor * the warp's rows, of which `valid` exist; rows are `stride` apart, and width is a
+/// multiple of 8.
 template <int M, int N>
 __device__ void write_rows(const Rows<M, N>& rows, const float (&factor)[2 * M], bf16* to, int64_t stride,
                            int64_t valid, int width) {
     ESPALIER_UNROLL
     for (int r = 0; r < 2 * M; ++r) {
+        if (row_of(r) >= valid) continue;
+        bf16* const row = to + row_of(r) * stride + column_of(0, 0);
         ESPALIER_UNROLL
         for (int j = 0; j < N; ++j) {
-            const int row = row_of(r), column = column_of(j, 0);
-            if (row >= valid || column >= width) continue;
+            if (8 * j >= width) continue;
             const float* const pair = rows.part[r / 2][j] + 2 * (r % 2);
-            store_4_bytes(to + row * stride + column, pair_of(factor[r] * pair[0], factor[r] * pair[1]));
+            store_4_bytes(row + 8 * j, pair_of(factor[r] * pair[0], factor[r] * pair[1]));
         }
     }
 }
