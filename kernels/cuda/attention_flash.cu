@@ -1,13 +1,13 @@
 // Attention in bf16 on the tensor cores. A block has 128 rows of one head, 32 a warp (16 where wide heads'
-// sums take the registers), and goes through the other side 64 rows at a time (32 for wide heads and where
-// backward keeps two products), so that scores live in registers alone. For heads of 128 forward needs 68 KiB
-// of shared memory and all the registers of 2 blocks a multiprocessor; 4 seq^2 head_dim / 2 FLOPs a head
-// against 8 seq head_dim bytes leave it bound by the tensor cores from some 600 tokens on.
+// sums take the registers), and goes through the other side 64 rows at a time (32 for wide heads), so that
+// scores live in registers alone. Tiles are copied while products are made: values beside the scores, the
+// next keys beside softmax and the second product. For heads of 128 forward needs 68 KiB of shared memory and
+// the registers of 2 blocks a multiprocessor; 4 seq^2 head_dim / 2 FLOPs a head against 8 seq head_dim bytes
+// leave it bound by the tensor cores from some 600 tokens on.
 //
 // Backward is two kernels without atomics, so that it repeats bit for bit: one for queries, one for keys and
 // values, each making the probabilities anew: 7 products of tiles where one kernel with atomics would do 5.
-// Heads wider than 128 have keys and values summed one after the other: 8 products, but no sums outside
-// registers.
+// Its blocks stay under 99 KiB of shared memory, which every card since sm_80 has.
 #include "kernels/cuda/attention_flash.hpp"
 
 #include "kernels/cuda/attention_tiles.cuh"
@@ -19,7 +19,7 @@ namespace {
 template <int D>
 constexpr int warp_rows = D > 128 ? 16 : 32;
 template <int D>
-constexpr int block_rows = warps* warp_rows<D>;
+constexpr int block_rows{warps * warp_rows<D>};
 /// Rows of the other side at a time: forward, and backward, where more of them are in use and on their way.
 template <int D>
 constexpr int tile_rows = D > 128 ? 32 : 64;
@@ -28,7 +28,7 @@ constexpr int small_tile_rows = 4096 / D;
 /// Warps that have keys in backward, and as many have their values.
 constexpr int key_warps = warps / 2;
 template <int D>
-constexpr int key_block_rows = key_warps* warp_rows<D>;
+constexpr int key_block_rows{key_warps * warp_rows<D>};
 
 constexpr float log2_e = 1.44269504f, ln_2 = 0.693147181f;
 
