@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "src/comm/mpi.hpp"
+#include "src/comm/nccl.hpp"
 #include "src/core/device.hpp"
 #include "src/core/error.hpp"
 #include "src/core/has_cuda.hpp"
@@ -67,6 +68,20 @@ std::vector<std::string> gather(const comm::Communicator& world, const std::stri
     return out;
 }
 
+/// Why ranks cannot share a device here; empty: they can.
+std::string why_not_shared() {
+    if constexpr (has_cuda) {
+        const comm::NcclFacts nccl = comm::nccl_facts();
+        if (!nccl.shares_devices) {
+            return fmt::format(
+                "--share-device: NCCL {} puts one rank on a device; install NCCL 2.30 or newer, or start one "
+                "rank for each device",
+                nccl.version);
+        }
+    }
+    return "";
+}
+
 /// What keeps the ranks from using what they found; empty: nothing. The same on every rank.
 std::string problem_of_all(const Found& found, bool share, const comm::Communicator& world) {
     const auto problems = gather(world, found.problem), places = gather(world, found.place),
@@ -83,12 +98,15 @@ std::string problem_of_all(const Found& found, bool share, const comm::Communica
                 names[0], a, names[a]);
         }
         const auto first = std::find(places.begin(), places.end(), places[a]) - places.begin();
-        if (!share && first < static_cast<std::ptrdiff_t>(a)) {
+        if (first == static_cast<std::ptrdiff_t>(a)) continue;
+        if (!share) {
             return fmt::format(
                 "--device cuda: ranks {} and {} share the device {}; start one rank for each device, or "
                 "say --share-device if that is meant",
                 first, a, places[a]);
         }
+        const std::string refusal = why_not_shared();
+        if (!refusal.empty()) return refusal;
     }
     return "";
 }

@@ -41,7 +41,7 @@ train::StepShape step_shape(const Session& session, const TrainingOptions& o) {
 
 }  // namespace
 
-PredictedMemory predict_memory(const Session& session, const TrainingOptions& o, model::Transformer& student,
+PredictedMemory predict_memory(Session& session, const TrainingOptions& o, model::Transformer& student,
                                const train::Optimizer& optimizer, const TeacherSide& teacher,
                                const Checkpoints& checkpoints) {
     const auto& a = student.architecture();
@@ -52,6 +52,8 @@ PredictedMemory predict_memory(const Session& session, const TrainingOptions& o,
     m.gradients = static_cast<int64_t>(student.gradients().bytes());
     m.optimizer = optimizer.state_bytes();
     m.activations = train::activation_bytes(a, student.placement(), step);
+    if (!o.documents.reset_attention)
+        m.activations += student.attention_scratch(session.context(), step.sequences, step.seq);
     if (session.topology().last_stage())
         m.head = train::head_bytes(a, student.placement().tensor, step, compares ? 2 : 1);
     m.teacher = teacher.memory(step);

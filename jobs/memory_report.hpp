@@ -23,7 +23,7 @@ struct PredictedMemory {
 };
 
 /// Of what is loaded and ready to train. Not counted: a loss on hidden states, and a teacher's cache.
-PredictedMemory predict_memory(const Session& session, const TrainingOptions& o, model::Transformer& student,
+PredictedMemory predict_memory(Session& session, const TrainingOptions& o, model::Transformer& student,
                                const train::Optimizer& optimizer, const TeacherSide& teacher,
                                const Checkpoints& checkpoints);
 

@@ -3,6 +3,7 @@
 #include "kernels/attention_heads.hpp"
 #include "kernels/cpu/attention.hpp"
 #include "kernels/cuda/attention.hpp"
+#include "kernels/cuda/attention_cudnn.hpp"
 #include "src/core/has_cuda.hpp"
 
 namespace espalier {
@@ -60,6 +61,14 @@ void attention_backward(Context& ctx, const Tensor& d_o, const Tensor& qkv, cons
         if (ctx.on_gpu()) return cuda::attention_backward(ctx, d_o, qkv, starts, o, lse, shape, dqkv);
     }
     cpu::attention_backward(ctx, d_o, qkv, starts, o, lse, shape, dqkv);
+}
+
+int64_t attention_scratch(Context& ctx, DType dtype, const AttentionShape& shape) {
+    expect_valid(shape);
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu()) return cuda::cudnn::scratch(ctx, dtype, shape);
+    }
+    return 0;
 }
 
 void attention_cached(Context& ctx, const Tensor& q, const Tensor& keys, const Tensor& values, int64_t length,

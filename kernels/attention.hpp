@@ -33,6 +33,11 @@ void attention(Context& ctx, const Tensor& qkv, const Tensor& starts, const Atte
 void attention_backward(Context& ctx, const Tensor& d_o, const Tensor& qkv, const Tensor& starts,
                         const Tensor& o, const Tensor& lse, const AttentionShape& shape, Tensor& dqkv);
 
+/// Bytes that attention and attention_backward of such a shape without `starts` take from ctx for as long as
+/// they run, beside their arguments: what a library asks for on a GPU, which can be batch * query_heads *
+/// seq^2 elements. 0 where our own kernels do it.
+int64_t attention_scratch(Context& ctx, DType dtype, const AttentionShape& shape);
+
 /// Attention of new tokens over a cache that already holds their keys and values (generation).
 ///   q       [tokens, query_heads * head_dim]            the last `tokens` positions of the sequence, rotated
 ///   keys, values  [capacity, kv_heads * head_dim]       rows 0 .. length - 1 are valid; length >= tokens

@@ -2,6 +2,7 @@
 
 #include <cudnn_frontend.h>
 
+#include <algorithm>
 #include <array>
 #include <map>
 #include <memory>
@@ -125,14 +126,24 @@ public:
     bool run(Pass pass, const AttentionShape& s, Addresses addresses) {
         const Graph* const graph = find(pass, s);
         if (!graph) return false;
-        int64_t bytes = 0;
-        CHECK_CUDNN(graph->get_workspace_size(bytes));
-        const Tensor workspace = ctx_.empty({bytes}, DType::u8);
+        const Tensor workspace = ctx_.empty({scratch_of(*graph)}, DType::u8);
         CHECK_CUDNN(graph->execute(handle_, addresses, workspace.raw()));
         return true;
     }
 
+    /// Bytes; 0 where there is no such graph.
+    int64_t scratch(Pass pass, const AttentionShape& s) {
+        const Graph* const graph = find(pass, s);
+        return graph ? scratch_of(*graph) : 0;
+    }
+
 private:
+    static int64_t scratch_of(const Graph& graph) {
+        int64_t bytes = 0;
+        CHECK_CUDNN(graph.get_workspace_size(bytes));
+        return bytes;
+    }
+
     using Key = std::tuple<Pass, int64_t, int64_t, int64_t, int64_t, int64_t, float, int64_t>;
 
     /// Null where there is none; until the next call.
@@ -214,6 +225,12 @@ bool attention_backward(Context& ctx, const Tensor& d_o, const Tensor& qkv, cons
                                        {id_dq, dq},
                                        {id_dk, dk},
                                        {id_dv, dv}});
+}
+
+int64_t scratch(Context& ctx, DType dtype, const AttentionShape& shape) {
+    if (!can_say(dtype, {}, shape)) return 0;
+    auto& graphs = ctx.resource<Graphs>();
+    return std::max(graphs.scratch(Pass::forward, shape), graphs.scratch(Pass::backward, shape));
 }
 
 }  // namespace espalier::cuda::cudnn

@@ -17,8 +17,11 @@ bool attention(Context& ctx, const Tensor& qkv, const Tensor& starts, const Atte
                Tensor& lse);
 
 /// attention_backward of kernels/attention.hpp, likewise. Repeats bit for bit, for which the library may want
-/// memory of batch * query_heads * seq^2 elements; more than 2 GiB is not given.
+/// memory of batch * query_heads * seq^2 elements; more than 6 GiB is not given.
 bool attention_backward(Context& ctx, const Tensor& d_o, const Tensor& qkv, const Tensor& starts,
                         const Tensor& o, const Tensor& lse, const AttentionShape& shape, Tensor& dqkv);
+
+/// Bytes that the larger of the two takes from ctx while it runs; 0 of what the library does not take.
+int64_t scratch(Context& ctx, DType dtype, const AttentionShape& shape);
 
 }  // namespace espalier::cuda::cudnn

@@ -15,4 +15,8 @@ bool attention_backward(Context&, const Tensor&, const Tensor&, const Tensor&, c
     return false;
 }
 
+int64_t scratch(Context&, DType, const AttentionShape&) {
+    return 0;
+}
+
 }  // namespace espalier::cuda::cudnn

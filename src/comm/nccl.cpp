@@ -113,6 +113,14 @@ void grouped(F&& operations) {
 
 }  // namespace
 
+NcclFacts nccl_facts() {
+    int version = 0;
+    CHECK_NCCL(ncclGetVersion(&version));
+    constexpr int first_to_share = 23000;
+    return {fmt::format("{}.{}.{}", version / 10000, version / 100 % 100, version % 100),
+            version >= first_to_share};
+}
+
 struct DeviceGroup::State {
     MPI_Comm mpi = MPI_COMM_NULL;
     device::Stream compute = nullptr;

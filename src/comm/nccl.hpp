@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <span>
+#include <string>
 
 #include "src/comm/transport.hpp"
 
@@ -17,6 +18,14 @@ struct Lane {
     int step;
     bool ring;
 };
+
+/// What the library lets ranks do: newer ones than 2.29 put several on one device where
+/// NCCL_MULTI_RANK_GPU_ENABLE is set.
+struct NcclFacts {
+    std::string version;
+    bool shares_devices;
+};
+NcclFacts nccl_facts();
 
 /// The ranks of an MPI communicator with a stream of their own, ordered by events after what is on the
 /// context's stream at the call and before what is put there later; nothing waits on the host. MPI

@@ -72,11 +72,15 @@ Layer::Weights Layer::weights(const ParameterSet& set, const Tensor& flat) const
     return w;
 }
 
-AttentionShape Layer::attention_shape(const TokenBatch& tokens) const {
+AttentionShape Layer::attention_shape(int64_t batch, int64_t seq) const {
     AttentionShape shape = shape_;
-    shape.batch = tokens.batch;
-    shape.seq = tokens.seq;
+    shape.batch = batch;
+    shape.seq = seq;
     return shape;
+}
+
+int64_t Layer::attention_scratch(Context& ctx, DType dtype, int64_t batch, int64_t seq) const {
+    return espalier::attention_scratch(ctx, dtype, attention_shape(batch, seq));
 }
 
 Tensor Layer::forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, const RotaryTable& rotary,
@@ -103,11 +107,12 @@ Tensor Layer::forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, c
     Tensor o = ctx.empty({T, q}, dtype), lse;
     if (extras.cache) {
         const auto& [cache, length] = *extras.cache;
-        const Tensor queries = append(ctx, qkv, attention_shape(tokens), *extras.cache);
-        attention_cached(ctx, queries, cache->keys, cache->values, length, attention_shape(tokens), o);
+        const Tensor queries = append(ctx, qkv, attention_shape(tokens.batch, tokens.seq), *extras.cache);
+        attention_cached(ctx, queries, cache->keys, cache->values, length,
+                         attention_shape(tokens.batch, tokens.seq), o);
     } else {
         lse = ctx.empty({tokens.batch, shape_.query_heads, tokens.seq}, DType::f32);
-        attention(ctx, qkv, tokens.starts, attention_shape(tokens), o, lse);
+        attention(ctx, qkv, tokens.starts, attention_shape(tokens.batch, tokens.seq), o, lse);
     }
     if (extras.observer) extras.observer->heads(ctx, index_, tokens, o);
     // 6  partial [T, H], this rank's part of the sum over tensor parallel ranks
@@ -212,8 +217,8 @@ Tensor Layer::backward(Context& ctx, const Tensor& d_out, const TokenBatch& toke
     matmul_backward_input(ctx, d_full, w_.attention_out, d_o);
     // 5  d_qkv =
     Tensor d_qkv = ctx.empty(saved.qkv.shape(), dtype);
-    attention_backward(ctx, d_o, saved.qkv, tokens.starts, saved.attended, saved.lse, attention_shape(tokens),
-                       d_qkv);
+    attention_backward(ctx, d_o, saved.qkv, tokens.starts, saved.attended, saved.lse,
+                       attention_shape(tokens.batch, tokens.seq), d_qkv);
     // 4  turned back
     rotate(ctx, d_qkv, rotary.cosines, rotary.sines, tokens.positions, shape_.query_heads + shape_.kv_heads,
            D, Rotation::backward);

@@ -113,6 +113,8 @@ public:
                     const SavedLayer& saved, Injector* injector = nullptr);
 
     int64_t index() const { return index_; }
+    /// Bytes that attention over such a batch takes for a while (kernels/attention.hpp).
+    int64_t attention_scratch(Context& ctx, DType dtype, int64_t batch, int64_t seq) const;
     /// Elements of a row of the key and value cache.
     int64_t cache_width() const { return shape_.kv_heads * shape_.head_dim; }
 
@@ -126,7 +128,7 @@ private:
         Tensor down, down_bias;                      // [H, ffn]
     };
     Weights weights(const ParameterSet& set, const Tensor& flat) const;
-    AttentionShape attention_shape(const TokenBatch& tokens) const;
+    AttentionShape attention_shape(int64_t batch, int64_t seq) const;
     /// Biases of projections that are summed over ranks count once: on rank 0.
     bool adds_output_bias() const { return tensor_.rank() == 0; }
 

@@ -55,6 +55,13 @@ size_t Transformer::slot_of(int64_t layer) const {
     throw InternalError(fmt::format("layer {} is on another rank", layer));
 }
 
+int64_t Transformer::attention_scratch(Context& ctx, int64_t batch, int64_t seq) const {
+    int64_t most = 0;
+    for (const Layer& layer : layers_)
+        most = std::max(most, layer.attention_scratch(ctx, dtype(), batch, seq));
+    return most;
+}
+
 const RotaryTable& Transformer::rotary(Context& ctx, int64_t positions) {
     if (!rotary_.cosines || rotary_.cosines.dim(0) < positions)
         rotary_ = make_rotary_table(ctx, a_, std::max(positions, std::min(2 * positions, a_.max_positions)));

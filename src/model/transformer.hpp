@@ -77,6 +77,8 @@ public:
     Range vocabulary() const { return local_range(a_, -1, Axis::vocab, placement_.tensor); }
 
     const Layer& layer(int64_t index) const { return layers_.at(slot_of(index)); }
+    /// The most that attention of one of this rank's layers takes for a while, in bytes.
+    int64_t attention_scratch(Context& ctx, int64_t batch, int64_t seq) const;
 
 private:
     const RotaryTable& rotary(Context& ctx, int64_t positions);

@@ -83,14 +83,12 @@ void copy_to_host(void* to, const void* from, size_t bytes, cudaStream_t stream)
     if (!is_pinned) finish(stream);
 }
 
-/// What the machine is to look like: it has ESPALIER_RIG_DEVICES devices, none without it; for tests of their
-/// absence ESPALIER_RIG_MACHINE = no-driver, old-card, mixed-cards.
+}  // namespace
+
 bool machine_is(const char* what) {
     const char* machine = std::getenv("ESPALIER_RIG_MACHINE");
     return machine && std::string(machine) == what;
 }
-
-}  // namespace
 
 void submit(cudaStream_t stream, std::function<void()> work) {
     stream->queue->work.push_back(std::move(work));

@@ -7,6 +7,10 @@
 
 namespace espalier::rig {
 
+/// What the machine is to look like: it has ESPALIER_RIG_DEVICES devices, none without it; for tests of what
+/// is missing ESPALIER_RIG_MACHINE = no-driver, old-card, mixed-cards, old-nccl.
+bool machine_is(const char* what);
+
 /// Puts work on a stream; it runs when somebody waits for it, so that what is used before its event is not
 /// there yet.
 void submit(cudaStream_t stream, std::function<void()> work);

@@ -50,6 +50,12 @@ TEST_F(DeviceErrors, TwoRanksShareADeviceOnlyWhereAskedTo) {
     EXPECT_EQ(evaluate(one, 2, {"--device", "cuda", "--share-device", "--tp", "2"}).exit_code, 0);
 }
 
+TEST_F(DeviceErrors, AnNcclThatCannotShareADeviceIsSaid) {
+    expect_refused(evaluate({"ESPALIER_RIG_DEVICES=1", "ESPALIER_RIG_MACHINE=old-nccl"}, 2,
+                            {"--device", "cuda", "--share-device", "--tp", "2"}),
+                   {"NCCL 2.28.9", "2.30 or newer"});
+}
+
 TEST_F(DeviceErrors, MoreRanksThanDevicesAreRefused) {
     expect_refused(evaluate({"ESPALIER_RIG_DEVICES=2"}, 3), {"3 ranks on this node, 2 devices"});
 }

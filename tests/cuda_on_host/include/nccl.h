@@ -16,6 +16,7 @@ struct ncclConfig_t {
 #define NCCL_CONFIG_INITIALIZER \
     { 0 }
 
+ncclResult_t ncclGetVersion(int* version);
 const char* ncclGetErrorString(ncclResult_t code);
 ncclResult_t ncclGetUniqueId(ncclUniqueId* id);
 ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int ranks, ncclUniqueId id, int rank,
