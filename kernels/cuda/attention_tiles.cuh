@@ -36,8 +36,9 @@ struct Rows {
     /// f(element, r, j, e) for every one.
     template <class F>
     __device__ void each(F f) {
-        ESPALIER_UNROLL  // or the rows would have to be in memory
-            for (int m = 0; m < M; ++m) {
+        // Unrolled, or the rows would have to be in memory.
+        ESPALIER_UNROLL
+        for (int m = 0; m < M; ++m) {
             ESPALIER_UNROLL
             for (int j = 0; j < N; ++j) {
                 ESPALIER_UNROLL
