@@ -104,15 +104,19 @@ Tensor Communicator::all_gather(Context& ctx, const Tensor& part, int64_t rows) 
 }
 
 Tensor Communicator::reduce_scatter(Context& ctx, const Tensor& whole) const {
-    if (!state_) return whole;
+    return begin_reduce_scatter(ctx, whole).take();
+}
+
+Arriving Communicator::begin_reduce_scatter(Context& ctx, const Tensor& whole) const {
+    if (!state_) return {whole, {}};
     const Timed timed(state_->watch.get());
     const int64_t rows = whole.dim(0);
     Shape shape = whole.shape();
     shape[0] = my_rows(*this, rows).size();
     Tensor part = ctx.empty(std::move(shape), whole.dtype());
-    state_->transport(whole).reduce_scatter(ctx, whole, part,
-                                            even_offsets(rows, size(), whole.row_elements()));
-    return part;
+    Request request = state_->transport(whole).reduce_scatter(
+        ctx, whole, part, even_offsets(rows, size(), whole.row_elements()));
+    return {part, std::move(request)};
 }
 
 void Communicator::reduce_scatter(Context& ctx, Tensor& flat, std::span<const int64_t> offsets) const {

@@ -13,6 +13,22 @@
 
 namespace espalier::comm {
 
+/// A tensor that is made beside what this rank goes on with.
+class Arriving {
+public:
+    Arriving(Tensor tensor, Request request) : tensor_(std::move(tensor)), request_(std::move(request)) {}
+
+    /// The tensor; what is put on the context's stream from now on comes after it.
+    Tensor take() {
+        request_.wait();
+        return std::move(tensor_);
+    }
+
+private:
+    Tensor tensor_;
+    Request request_;
+};
+
 /// Handle; copies share. All operations are collective over the communicator's ranks, which call them in the
 /// same order with matching arguments. Sums run in f32 (f64 for f64) in the order of ranks where all ranks
 /// share a node, so that every rank has the same bits; over a network MPI's order holds, the same from run to
@@ -44,6 +60,9 @@ public:
     /// The sum over ranks of `whole` [rows, ...], of which this rank gets its part of the rows. Serial:
     /// `whole` itself.
     Tensor reduce_scatter(Context& ctx, const Tensor& whole) const;
+    /// The same begun: on a device it runs beside what is put on the stream until it is taken, which must not
+    /// write to `whole`; on the host it is done.
+    Arriving begin_reduce_scatter(Context& ctx, const Tensor& whole) const;
     /// The same in place on a flat [n] tensor, of which rank r has elements offsets[r] .. offsets[r + 1]:
     /// sums this rank's elements (f32) over ranks, and leaves the others undefined; gets every rank's.
     void reduce_scatter(Context& ctx, Tensor& flat, std::span<const int64_t> offsets) const;

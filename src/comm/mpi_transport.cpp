@@ -138,20 +138,21 @@ void MpiTransport::all_gather(Context&, const Tensor& part, Tensor& whole, std::
         [](size_t, Range) {});
 }
 
-void MpiTransport::reduce_scatter(Context& ctx, const Tensor& whole, Tensor& part,
-                                  std::span<const int64_t> offsets) {
+Request MpiTransport::reduce_scatter(Context& ctx, const Tensor& whole, Tensor& part,
+                                     std::span<const int64_t> offsets) {
     if (whole.dtype() == DType::bf16) {
         Tensor wide = ctx.empty(whole.shape(), DType::f32), sum = ctx.empty(part.shape(), DType::f32);
         convert(ctx, whole, wide);
         reduce_scatter(ctx, wide, sum, offsets);
-        return convert(ctx, sum, part);
+        convert(ctx, sum, part);
+        return {};
     }
     std::byte* const mine = whole.at(offsets[rank_]);
     const bool in_place = part.raw() == mine;  // which MPI's own is not: it sums to the front of `whole`
     if (whole.size() <= longest_ && !in_place) {
         CHECK_MPI(MPI_Reduce_scatter(whole.raw(), part.raw(), Parts(offsets).counts.data(),
                                      mpi_type(whole.dtype()), MPI_SUM, comm_));
-        return;
+        return {};
     }
     Tensor sums = whole.view({whole.size()});
     if (!in_place) {
@@ -160,6 +161,7 @@ void MpiTransport::reduce_scatter(Context& ctx, const Tensor& whole, Tensor& par
     }
     sum_in_place(ctx, sums, offsets);
     if (!in_place && part.size() > 0) std::memcpy(part.raw(), sums.at(offsets[rank_]), part.bytes());
+    return {};
 }
 
 Request MpiTransport::send(const Tensor& x, int to, int tag) {

@@ -148,12 +148,18 @@ struct DeviceGroup::State {
         return *found->second;
     }
 
-    /// f(communicator, stream) between what compute holds now and what comes later.
+    /// f(communicator, stream), which reads x, after what compute holds now; what compute gets once the
+    /// request has ended comes later.
     template <class F>
-    void collective(F&& f) {
+    Request begin(const Tensor& x, F&& f) {
         device::order(compute, all->stream());
         f(all->comm(), all->stream());
-        device::order(all->stream(), compute);
+        return {x, device::record(all->stream()), compute};
+    }
+    /// The same between what compute holds now and what comes later.
+    template <class F>
+    void collective(F&& f) {
+        begin({}, std::forward<F>(f)).wait();
     }
 };
 
@@ -205,11 +211,11 @@ void DeviceGroup::all_gather(Context&, const Tensor& part, Tensor& whole, std::s
     });
 }
 
-void DeviceGroup::reduce_scatter(Context&, const Tensor& whole, Tensor& part,
-                                 std::span<const int64_t> offsets) {
+Request DeviceGroup::reduce_scatter(Context&, const Tensor& whole, Tensor& part,
+                                    std::span<const int64_t> offsets) {
     const ncclDataType_t type = type_of(whole.dtype());
     const int size = state_->size;
-    state_->collective([&](ncclComm_t comm, device::Stream stream) {
+    return state_->begin(whole, [&](ncclComm_t comm, device::Stream stream) {
         if (all_equal(offsets, size)) {
             CHECK_NCCL(ncclReduceScatter(whole.raw(), part.raw(), count_of(offsets, 0), type, ncclSum, comm,
                                          stream));

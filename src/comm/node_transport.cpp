@@ -20,9 +20,10 @@ void NodeTransport::all_gather(Context& ctx, const Tensor& part, Tensor& whole,
     memory().all_gather(part, whole, offsets, ctx.threads());
 }
 
-void NodeTransport::reduce_scatter(Context& ctx, const Tensor& whole, Tensor& part,
-                                   std::span<const int64_t> offsets) {
+Request NodeTransport::reduce_scatter(Context& ctx, const Tensor& whole, Tensor& part,
+                                      std::span<const int64_t> offsets) {
     memory().reduce_scatter(whole, part, offsets, ctx.threads());
+    return {};
 }
 
 }  // namespace espalier::comm

@@ -29,9 +29,10 @@ public:
     virtual void all_gather(Context& ctx, const Tensor& part, Tensor& whole,
                             std::span<const int64_t> offsets) = 0;
     /// part = this rank's part of the sum over ranks of `whole`; may be that part of `whole` itself, whose
-    /// other elements are then undefined. f32 or bf16.
-    virtual void reduce_scatter(Context& ctx, const Tensor& whole, Tensor& part,
-                                std::span<const int64_t> offsets) = 0;
+    /// other elements are then undefined. f32 or bf16. On a device it goes on beside what is put on the
+    /// context's stream until the request has ended; on the host it is done.
+    virtual Request reduce_scatter(Context& ctx, const Tensor& whole, Tensor& part,
+                                   std::span<const int64_t> offsets) = 0;
 
     /// Starts sending to / receiving from a rank. Messages of one tag between two ranks keep their order.
     virtual Request send(const Tensor& x, int to, int tag) = 0;

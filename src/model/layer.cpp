@@ -187,20 +187,21 @@ Tensor Layer::backward(Context& ctx, const Tensor& d_out, const TokenBatch& toke
     Tensor du = ctx.empty(saved.mlp_up.shape(), dtype);
     activate_backward(ctx, activation_, d_act, saved.mlp_up, du);
     d_act = {};
-    // 11 d gate, d up +=, d biases +=, d_full = this rank's part of db
+    // 11 d_full = this rank's part of db, which is summed over ranks beside d gate, d up +=, d biases +=
     Tensor b = saved.mlp_input;
     if (!b) {
         b = ctx.empty({Tl, H}, dtype);
         norm(ctx, saved.after_attention, w_.mlp_norm, w_.mlp_norm_bias, norm_, b, stats);
         b = tensor_.all_gather(ctx, b, T);
     }
-    matmul_backward_weight(ctx, du, b, g_.gate_up);
-    if (g_.gate_up_bias) bias_backward(ctx, du, g_.gate_up_bias);
     d_full = ctx.empty({T, H}, dtype);
     matmul_backward_input(ctx, du, w_.gate_up, d_full);
+    comm::Arriving sum = tensor_.begin_reduce_scatter(ctx, d_full);
+    matmul_backward_weight(ctx, du, b, g_.gate_up);
+    if (g_.gate_up_bias) bias_backward(ctx, du, g_.gate_up_bias);
     du = {};
-    // 10 db [Tl, H], the sum over ranks
-    Tensor db = tensor_.reduce_scatter(ctx, d_full);
+    // 10 db [Tl, H], the sum
+    Tensor db = sum.take();
     if (injector) injector->norm_output(ctx, {Site::mlp_input, index_}, db);
     // 9  dh +=, d mlp_norm +=
     norm_backward(ctx, db, saved.after_attention, w_.mlp_norm, saved.mlp_stats, norm_, dh, g_.mlp_norm,
@@ -222,19 +223,21 @@ Tensor Layer::backward(Context& ctx, const Tensor& d_out, const TokenBatch& toke
     // 4  turned back
     rotate(ctx, d_qkv, rotary.cosines, rotary.sines, tokens.positions, shape_.query_heads + shape_.kv_heads,
            D, Rotation::backward);
-    // 3  d query, d key, d value +=, d biases +=, d_full = this rank's part of da
+    // 3  d_full = this rank's part of da, which is summed over ranks beside d query, d key, d value +=, d
+    //    biases +=
     Tensor a = saved.attention_input;
     if (!a) {
         a = ctx.empty({Tl, H}, dtype);
         norm(ctx, saved.x, w_.attention_norm, w_.attention_norm_bias, norm_, a, stats);
         a = tensor_.all_gather(ctx, a, T);
     }
-    matmul_backward_weight(ctx, d_qkv, a, g_.qkv);
-    if (g_.qkv_bias) bias_backward(ctx, d_qkv, g_.qkv_bias);
     d_full = ctx.empty({T, H}, dtype);
     matmul_backward_input(ctx, d_qkv, w_.qkv, d_full);
-    // 2  da [Tl, H], the sum over ranks
-    Tensor da = tensor_.reduce_scatter(ctx, d_full);
+    sum = tensor_.begin_reduce_scatter(ctx, d_full);
+    matmul_backward_weight(ctx, d_qkv, a, g_.qkv);
+    if (g_.qkv_bias) bias_backward(ctx, d_qkv, g_.qkv_bias);
+    // 2  da [Tl, H], the sum
+    Tensor da = sum.take();
     if (injector) injector->norm_output(ctx, {Site::attention_input, index_}, da);
     // 1  dx +=, d attention_norm +=
     norm_backward(ctx, da, saved.x, w_.attention_norm, saved.attention_stats, norm_, dx, g_.attention_norm,
