@@ -23,6 +23,7 @@ struct Found {
     int index = 0;
     std::string place, name;  // of the device: the same place for two ranks exactly when they share it
     std::string problem;      // empty: the device can be used
+    std::string unshared;     // why it cannot be shared; empty: it can
 };
 
 [[maybe_unused]] std::string host_name() {
@@ -30,6 +31,20 @@ struct Found {
     int length = 0;
     CHECK_MPI(MPI_Get_processor_name(host, &length));
     return host;
+}
+
+/// Why ranks cannot share a device here; empty: they can.
+[[maybe_unused]] std::string why_not_shared() {
+    if constexpr (has_cuda) {
+        const comm::NcclFacts nccl = comm::nccl_facts();
+        if (!nccl.shares_devices) {
+            return fmt::format(
+                "--share-device: NCCL {} puts one rank on a device; install NCCL 2.30 or newer, or start one "
+                "rank for each device",
+                nccl.version);
+        }
+    }
+    return "";
 }
 
 Found find([[maybe_unused]] bool share) {
@@ -48,6 +63,7 @@ Found find([[maybe_unused]] bool share) {
             out.place = fmt::format("{} of {}", facts.bus_id, host_name());
             out.name = facts.name;
             device::select(out.index);
+            if (share) out.unshared = why_not_shared();
         } catch (const std::exception& e) {
             out.problem = e.what();
         }
@@ -68,24 +84,10 @@ std::vector<std::string> gather(const comm::Communicator& world, const std::stri
     return out;
 }
 
-/// Why ranks cannot share a device here; empty: they can.
-std::string why_not_shared() {
-    if constexpr (has_cuda) {
-        const comm::NcclFacts nccl = comm::nccl_facts();
-        if (!nccl.shares_devices) {
-            return fmt::format(
-                "--share-device: NCCL {} puts one rank on a device; install NCCL 2.30 or newer, or start one "
-                "rank for each device",
-                nccl.version);
-        }
-    }
-    return "";
-}
-
 /// What keeps the ranks from using what they found; empty: nothing. The same on every rank.
 std::string problem_of_all(const Found& found, bool share, const comm::Communicator& world) {
     const auto problems = gather(world, found.problem), places = gather(world, found.place),
-               names = gather(world, found.name);
+               names = gather(world, found.name), unshared = gather(world, found.unshared);
     for (const auto& problem : problems) {
         if (!problem.empty()) return problem;
     }
@@ -105,8 +107,9 @@ std::string problem_of_all(const Found& found, bool share, const comm::Communica
                 "say --share-device if that is meant",
                 first, a, places[a]);
         }
-        const std::string refusal = why_not_shared();
-        if (!refusal.empty()) return refusal;
+        for (const auto& why : unshared) {
+            if (!why.empty()) return why;
+        }
     }
     return "";
 }

@@ -22,7 +22,8 @@ struct PredictedMemory {
     }
 };
 
-/// Of what is loaded and ready to train. Not counted: a loss on hidden states, and a teacher's cache.
+/// Of what is loaded and ready to train. Not counted: a loss on hidden states, a teacher's cache, and what
+/// cuDNN takes for a corrected teacher beyond what it takes for the student.
 PredictedMemory predict_memory(Session& session, const TrainingOptions& o, model::Transformer& student,
                                const train::Optimizer& optimizer, const TeacherSide& teacher,
                                const Checkpoints& checkpoints);

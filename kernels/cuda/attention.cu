@@ -18,10 +18,6 @@ constexpr int threads = warps * warp;
 constexpr int64_t widest = 256;
 constexpr int per_lane = widest / warp;
 
-__device__ inline int lane() {
-    return static_cast<int>(threadIdx.x) % warp;
-}
-
 /// A row in shared memory with a row of the other side in global memory.
 template <class T>
 __device__ float dot(const float* a, const T* b, int64_t n) {

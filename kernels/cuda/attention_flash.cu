@@ -1,9 +1,9 @@
-// Attention in bf16 on the tensor cores. A block has 128 rows of one head, 32 a warp (16 where wide heads'
-// sums take the registers), and goes through the other side 64 rows at a time (32 for wide heads), so that
-// scores live in registers alone. Tiles are copied while products are made: values beside the scores, the
-// next keys beside softmax and the second product. For heads of 128 forward needs 68 KiB of shared memory and
-// the registers of 2 blocks a multiprocessor; 4 seq^2 head_dim / 2 FLOPs a head against 8 seq head_dim bytes
-// leave it bound by the tensor cores from some 600 tokens on.
+// Attention in bf16 on the tensor cores. Forward, a block has 128 rows of one head, 32 a warp (of heads wider
+// than 128, whose sums take the registers, half as many), and goes through the other side 64 rows at a time
+// (32 for wide heads), so that scores live in registers alone. Tiles are copied while products are made:
+// values beside the scores, the next keys beside softmax and the second product. For heads of 128 it needs 68
+// KiB of shared memory and the registers of 2 blocks a multiprocessor; 4 seq^2 head_dim / 2 FLOPs a head
+// against 8 seq head_dim bytes leave it bound by the tensor cores from some 1200 tokens on.
 //
 // Backward is two kernels without atomics, so that it repeats bit for bit: one for queries, one for keys and
 // values, each making the probabilities anew: 7 products of tiles where one kernel with atomics would do 5.
@@ -20,9 +20,10 @@ template <int D>
 constexpr int warp_rows = D > 128 ? 16 : 32;
 template <int D>
 constexpr int block_rows{warps * warp_rows<D>};
-/// Rows of the other side at a time: forward, and backward, where more of them are in use and on their way.
+/// Rows of the other side at a time, forward.
 template <int D>
 constexpr int tile_rows = D > 128 ? 32 : 64;
+/// The same backward, where more tiles are in use and on their way: of 8 KiB.
 template <int D>
 constexpr int small_tile_rows = 4096 / D;
 /// Warps that have keys in backward, and as many have their values.
@@ -290,9 +291,10 @@ __global__ __launch_bounds__(threads, 2) void backward_queries(Inputs in, bf16* 
 /// The shared memory of backward_keys. Warps of keys are a tile behind those of values: queries are in use
 /// for two tiles.
 template <int D>
-struct Shared {
+struct KeysMemory {
     static constexpr int rows = small_tile_rows<D>, tile = rows * (D + gap);
-    static constexpr int packs = key_warps * (warp_rows<D> / 16) * (rows / 16) * warp;
+    /// A tile's probabilities, of 16 bytes a lane.
+    static constexpr int probability_units = key_warps * (warp_rows<D> / 16) * (rows / 16) * warp;
 
     bf16* keys = dynamic_shared<bf16>();
     bf16* values = keys + key_block_rows<D> * (D + gap);
@@ -303,7 +305,16 @@ struct Shared {
     uint32_t* probabilities = reinterpret_cast<uint32_t*>(delta + 2 * rows);
 
     static constexpr size_t bytes = (2 * key_block_rows<D> * (D + gap) + 5 * tile) * sizeof(bf16) +
-                                    4 * rows * sizeof(float) + 2 * packs * sizeof(uint4);
+                                    4 * rows * sizeof(float) + 2 * probability_units * sizeof(uint4);
+
+    /// Of tile i; unsigned, whose remainders need no registers for signs.
+    __device__ bf16* queries_of(unsigned i) const { return queries + i % 3 * tile; }
+    __device__ bf16* d_out_of(unsigned i) const { return d_out + i % 2 * tile; }
+    __device__ float* lse_of(unsigned i) const { return lse + i % 2 * rows; }
+    __device__ float* delta_of(unsigned i) const { return delta + i % 2 * rows; }
+    __device__ uint32_t* probabilities_of(unsigned i) const {
+        return probabilities + i % 2 * probability_units * 4;
+    }
 };
 
 /// d_k = sum over queries of ds q, d_v = sum of p d_o, over every query head that reads this KV head. Half of
@@ -314,7 +325,7 @@ template <int D>
 __global__ __launch_bounds__(threads, 2) void backward_keys(Inputs in, bf16* dqkv) {
     constexpr int rows = small_tile_rows<D>, M = warp_rows<D> / 16, N = rows / 8, R = 2 * M;
     const AttentionShape& s = in.shape;
-    const Shared<D> shared;
+    KeysMemory<D> shared;
     const int64_t kv = blockIdx.x, batch = blockIdx.z;
     const int begin = static_cast<int>(blockIdx.y) * key_block_rows<D>;
     const int index = warp_index(), pair = index % key_warps, mine = begin + pair * warp_rows<D>;
@@ -324,12 +335,12 @@ __global__ __launch_bounds__(threads, 2) void backward_keys(Inputs in, bf16* dqk
     in.rows_of<D>(batch, key_head).template load<key_block_rows<D>>(shared.keys, begin);
     in.rows_of<D>(batch, value_head).template load<key_block_rows<D>>(shared.values, begin);
     const auto load = [&](int i, int head, int q) {
-        q_source.at(head * s.head_dim).template load<rows>(shared.queries + i % 3 * shared.tile, q);
-        d_o_source.at(head * s.head_dim).template load<rows>(shared.d_out + i % 2 * shared.tile, q);
+        q_source.at(head * s.head_dim).template load<rows>(shared.queries_of(i), q);
+        d_o_source.at(head * s.head_dim).template load<rows>(shared.d_out_of(i), q);
         static_assert(2 * rows <= threads);
         const int row = static_cast<int>(threadIdx.x) % rows, kind = static_cast<int>(threadIdx.x) / rows;
         if (kind < 2) {
-            copy_4_bytes_later((kind == 0 ? shared.lse : shared.delta) + i % 2 * rows + row,
+            copy_4_bytes_later((kind == 0 ? shared.lse_of(i) : shared.delta_of(i)) + row,
                                (kind == 0 ? in.lse : in.delta) + in.at_row(batch, q + row, head),
                                q + row < s.seq);
         }
@@ -349,9 +360,9 @@ __global__ __launch_bounds__(threads, 2) void backward_keys(Inputs in, bf16* dqk
     if (tiles > 0) load(0, head, q);
 
     const bf16* const left = (of_values ? shared.keys : shared.values) + pair * warp_rows<D> * (D + gap);
-    uint32_t* const probabilities = shared.probabilities + pair * (shared.packs / key_warps) * 4;
-    Rows<M, D / 8> sum;  // of d_v or d_k
-    Rows<M, N> p;        // or ds: rows are keys, columns queries
+    shared.probabilities += pair * (shared.probability_units / key_warps) * 4;  // those of its keys
+    Rows<M, D / 8> sum;                                                         // of d_v or d_k
+    Rows<M, N> p;  // or ds: rows are keys, columns queries
     bool saw = false;
     for (int i = 0; i <= tiles; ++i) {
         wait_for_copies<0>();
@@ -361,12 +372,12 @@ __global__ __launch_bounds__(threads, 2) void backward_keys(Inputs in, bf16* dqk
         q += rows;
         if (q >= end) q = begin, ++head;
         if (i + 1 < tiles) load(i + 1, head, q);
-        const bf16* const d_out = shared.d_out + i % 2 * shared.tile;
+        const bf16* const d_out = shared.d_out_of(i);
         if (of_values && sees) {
-            const float* const lse = shared.lse + i % 2 * rows;
-            uint32_t* const to = probabilities + i % 2 * shared.packs * 4;
+            const float* const lse = shared.lse_of(i);
+            uint32_t* const to = shared.probabilities_of(i);
             p = {};
-            multiply_transposed<D>(p, left, shared.queries + i % 3 * shared.tile);
+            multiply_transposed<D>(p, left, shared.queries_of(i));
             const float scale = cap_scores(s, p);
             sight.hide(now, p, [&](int r) { return Span{mine + row_of(r), ends[r]}; });
             const auto probability = [&](float score, int j, int e) {
@@ -374,7 +385,7 @@ __global__ __launch_bounds__(threads, 2) void backward_keys(Inputs in, bf16* dqk
             };
             if (s.soft_cap == 0) {
                 p.each([&](float& score, int, int j, int e) { score = probability(score, j, e); });
-                leave(p, to);
+                store_rounded(p, to);
             } else {
                 const float inverse = 1.0f / s.soft_cap;
                 Rows<M, N> with_slope;
@@ -383,16 +394,16 @@ __global__ __launch_bounds__(threads, 2) void backward_keys(Inputs in, bf16* dqk
                     score = probability(score, j, e);
                     with_slope.part[r / 2][j][e] = slope * score;
                 });
-                leave(with_slope, to);
+                store_rounded(with_slope, to);
             }
             multiply<D>(sum, p, d_out);
         }
         if (!of_values && saw) {
-            multiply_by(probabilities + (i + 1) % 2 * shared.packs * 4, p);
-            multiply<D>(sum, p, shared.queries + (i + 2) % 3 * shared.tile);
+            multiply_by_stored(shared.probabilities_of(i - 1), p);
+            multiply<D>(sum, p, shared.queries_of(i - 1));
         }
         if (!of_values && sees) {
-            const float* const delta = shared.delta + i % 2 * rows;
+            const float* const delta = shared.delta_of(i);
             p = {};
             multiply_transposed<D>(p, left, d_out);
             p.each([&](float& element, int, int j, int e) { element -= delta[column_of(j, e)]; });
@@ -446,8 +457,8 @@ void attention_backward(Context& ctx, const Tensor& d_o, const Tensor& qkv, cons
         launch(backward_queries<D>, grid_of(shape, shape.query_heads, block_rows<D>), threads,
                shared_bytes<D>(2 * block_rows<D> + 3 * small_tile_rows<D>), ctx.stream(), in,
                data<bf16>(dqkv));
-        launch(backward_keys<D>, grid_of(shape, shape.kv_heads, key_block_rows<D>), threads, Shared<D>::bytes,
-               ctx.stream(), in, data<bf16>(dqkv));
+        launch(backward_keys<D>, grid_of(shape, shape.kv_heads, key_block_rows<D>), threads,
+               KeysMemory<D>::bytes, ctx.stream(), in, data<bf16>(dqkv));
     });
 }
 

@@ -16,9 +16,6 @@ constexpr int warps = 4;
 constexpr int threads = warps * warp;
 constexpr int gap = 8;
 
-__device__ inline int lane() {
-    return static_cast<int>(threadIdx.x) % warp;
-}
 /// The first lane's value, so that the compiler knows that a warp has only one.
 __device__ inline int uniform(int value) {
     return __shfl_sync(whole_warp, value, 0);
@@ -147,9 +144,9 @@ __device__ void multiply(Rows<M, D / 8>& sum, const Rows<M, N>& a, const bf16* b
     }
 }
 
-/// to [M N / 2, lanes, 8] = the warp's rows, rounded to bf16: what multiply_by takes in another warp.
+/// to [M N / 2, lanes, 8] = the warp's rows, rounded to bf16: what multiply_by_stored takes in another warp.
 template <int M, int N>
-__device__ void leave(const Rows<M, N>& rows, uint32_t* to) {
+__device__ void store_rounded(const Rows<M, N>& rows, uint32_t* to) {
     ESPALIER_UNROLL
     for (int i = 0; i < M * N / 2; ++i) {
         const auto& low = rows.part[2 * i / N][2 * i % N];
@@ -159,7 +156,7 @@ __device__ void leave(const Rows<M, N>& rows, uint32_t* to) {
     }
 }
 template <int M, int N>
-__device__ void multiply_by(const uint32_t* from, Rows<M, N>& rows) {
+__device__ void multiply_by_stored(const uint32_t* from, Rows<M, N>& rows) {
     ESPALIER_UNROLL
     for (int i = 0; i < M * N / 2; ++i) {
         const uint4 four = load_16_bytes(from + 4 * (i * warp + lane()));

@@ -1,6 +1,6 @@
 // Losses over a vocabulary. A block has a row of logits (128256 f32 are 501 KiB): each phase reads it once,
-// the student's and the teacher's, and the last writes the gradient; 8192 tokens are 4.2 GB a pass, 1.25 ms
-// on an H100. Two blocks of 512 threads a multiprocessor keep enough reads in flight.
+// the student's and the teacher's, and the last writes the gradient; 8192 tokens are 4.2 GB a pass, at
+// least 1.25 ms on an H100. Two blocks of 512 threads a multiprocessor keep enough reads in flight.
 #include "kernels/cuda/divergence.hpp"
 
 #include "kernels/cuda/element.cuh"

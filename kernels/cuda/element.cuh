@@ -22,23 +22,6 @@ inline __device__ void store(__nv_bfloat16* to, float x) {
     *to = __float2bfloat16(x);
 }
 
-template <class T>
-struct alignas(2 * sizeof(T)) Pair {
-    T low, high;
-};
-/// out = the element at p, or the two from p on in one access; p is a multiple of their size.
-template <int N, class T>
-__device__ void load_some(const T* p, float (&out)[N]) {
-    static_assert(N == 1 || N == 2);
-    if constexpr (N == 1) {
-        out[0] = to_float(*p);
-    } else {
-        const Pair<T> pair = *reinterpret_cast<const Pair<T>*>(p);
-        out[0] = to_float(pair.low);
-        out[1] = to_float(pair.high);
-    }
-}
-
 /// For code that other back ends share.
 struct DeviceMath {
     static __host__ __device__ float exp(float x) { return expf(x); }
@@ -49,11 +32,20 @@ struct DeviceMath {
 /// Elements that a thread moves at a time: 16 bytes of bf16, twice 16 of f32.
 constexpr int pack = 8;
 
-/// out = N elements from p on: 1, or `pack` where p is a multiple of 16 bytes.
+template <class T>
+struct alignas(2 * sizeof(T)) Pair {
+    T low, high;
+};
+
+/// out = N elements from p on: 1, 2 where p is a multiple of their size, or `pack` where of 16 bytes.
 template <int N, class T>
 __device__ void load(const T* p, float (&out)[N]) {
     if constexpr (N == 1) {
         out[0] = to_float(*p);
+    } else if constexpr (N == 2) {
+        const auto pair = load_whole<Pair<T>>(p);
+        out[0] = to_float(pair.low);
+        out[1] = to_float(pair.high);
     } else {
         constexpr int at_once = 16 / sizeof(T);
         for (int i = 0; i < N; i += at_once) {

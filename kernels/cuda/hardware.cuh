@@ -17,11 +17,11 @@
 namespace espalier::cuda {
 
 /// The one way to start a kernel. A grid without blocks is no work. Without asking a block has 48 KiB of
-/// shared memory, static and dynamic together; ours have up to 16 KiB of the first.
+/// shared memory, static and dynamic together; ours have up to 24 KiB of the first.
 template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream,
             Arguments&&... arguments) {
-    constexpr size_t without_asking = 32 << 10;
+    constexpr size_t without_asking = 24 << 10;
     if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
     if (shared_bytes > without_asking) {
         CHECK_CUDA(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
@@ -54,6 +54,11 @@ __device__ T* dynamic_shared() {
 template <class T>
 __device__ uint4 load_16_bytes(const T* p) {
     return *reinterpret_cast<const uint4*>(p);
+}
+/// All of a Whole at once; p is a multiple of its size.
+template <class Whole, class T>
+__device__ Whole load_whole(const T* p) {
+    return *reinterpret_cast<const Whole*>(p);
 }
 /// 4 bytes at once; p is a multiple of 4.
 template <class T>

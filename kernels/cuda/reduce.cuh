@@ -8,6 +8,10 @@ namespace espalier::cuda {
 constexpr int warp = 32;
 constexpr unsigned whole_warp = 0xffffffffU;
 
+__device__ inline int lane() {
+    return static_cast<int>(threadIdx.x) % warp;
+}
+
 struct Sum {
     template <class T>
     __device__ static T join(T a, T b) {

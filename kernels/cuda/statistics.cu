@@ -18,7 +18,7 @@ constexpr int rows_at_once = 8;  // that a thread has on their way
 
 /// Sums over rows of a column's differences from its first.
 struct Differences {
-    double absolute = 0, plain = 0, square = 0;
+    double absolute, plain, square;
 
     __device__ void add(float value, float first) {
         const double v = double{value}, shift = double{first}, difference = v - shift;
@@ -41,10 +41,10 @@ __global__ void column_moments(const T* x, int64_t seq, int64_t n, int64_t first
     const int lane = static_cast<int>(threadIdx.x) % warp, group = static_cast<int>(threadIdx.x) / warp;
     const int64_t column = (int64_t{blockIdx.x} * warp + lane) * N;
     float shift[N] = {};
-    Differences sums[N];
+    Differences sums[N] = {};
     if (column < columns) {
         const T* const top = x + blockIdx.y * seq * n + first + column;
-        load_some<N>(top, shift);
+        load<N>(top, shift);
         const auto add = [&](const float(&values)[N]) {
             for (int c = 0; c < N; ++c) sums[c].add(values[c], shift[c]);
         };
@@ -52,14 +52,13 @@ __global__ void column_moments(const T* x, int64_t seq, int64_t n, int64_t first
         for (; row + (rows_at_once - 1) * moment_groups < seq; row += rows_at_once * moment_groups) {
             float values[rows_at_once][N];
             ESPALIER_UNROLL
-            for (int r = 0; r < rows_at_once; ++r)
-                load_some<N>(top + (row + r * moment_groups) * n, values[r]);
+            for (int r = 0; r < rows_at_once; ++r) load<N>(top + (row + r * moment_groups) * n, values[r]);
             ESPALIER_UNROLL
             for (int r = 0; r < rows_at_once; ++r) add(values[r]);
         }
         for (; row < seq; row += moment_groups) {
             float values[N];
-            load_some<N>(top + row * n, values);
+            load<N>(top + row * n, values);
             add(values);
         }
     }
@@ -121,7 +120,11 @@ void moments(Context& ctx, const Tensor& x, int64_t samples, Range columns, Tens
         };
         const bool in_pairs = x.dim(1) % 2 == 0 && columns.begin % 2 == 0 && columns.size() % 2 == 0 &&
                               reinterpret_cast<uintptr_t>(x.raw()) % (2 * sizeof(T)) == 0;
-        in_pairs ? run.template operator()<2>() : run.template operator()<1>();
+        if (in_pairs) {
+            run.template operator()<2>();
+        } else {
+            run.template operator()<1>();
+        }
     });
 }
 

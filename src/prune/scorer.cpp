@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "kernels/statistics.hpp"
 
@@ -99,23 +100,24 @@ void Scorer::see(Context& ctx, UnitSums& table, int64_t row, int64_t first_colum
 }
 
 void Scorer::add_later(const Tensor& x, Add add) {
-    seen_.push_back({x, {}, {}, std::move(add)});
+    seen_.push_back({x, std::move(add), {}});
 }
 
 void Scorer::begin_collect(Context& ctx) {
-    for (Seen& s : seen_) {
-        s.on_host = s.x.device() == Device::cpu ? s.x : ctx.empty_on_host(s.x.shape(), s.x.dtype());
-        if (s.x.device() != Device::cpu) s.read = ctx.begin_read(s.x, s.on_host);
-        under_way_.push_back(std::move(s));
+    under_way_ = std::exchange(seen_, {});
+    for (Seen& s : under_way_) {
+        if (s.x.device() == Device::cpu) {
+            s.on_host = s.x;
+        } else {
+            s.on_host = ctx.empty_on_host(s.x.shape(), s.x.dtype());
+            last_read_ = ctx.begin_read(s.x, s.on_host);
+        }
     }
-    seen_.clear();
 }
 
 void Scorer::collect() {
-    for (const Seen& s : under_way_) {
-        s.read.wait();
-        s.add(s.on_host);
-    }
+    last_read_.wait();
+    for (const Seen& s : under_way_) s.add(s.on_host);
     under_way_.clear();
 }
 

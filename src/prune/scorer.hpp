@@ -56,16 +56,17 @@ public:
     /// What `add` makes of x, on the host, joins the sums too.
     using Add = std::function<void(const Tensor& x)>;
     void add_later(const Tensor& x, Add add);
-    /// What was seen since the last call sets out for the host.
+    /// What was seen since the last call sets out for the host, all that was sent before having been added.
     void begin_collect(Context& ctx);
-    /// Adds what had set out to the sums, which nothing waits for but this.
+    /// Waits for what had set out, and adds it to the sums: on a CPU too they are complete only after a call
+    /// that follows the last pass.
     void collect();
 
 private:
     struct Seen {
-        Tensor x, on_host;
-        PendingRead read;
+        Tensor x;
         Add add;
+        Tensor on_host;  // once it has set out
     };
     /// The moments of these columns of x, to be added from (row, first_column) of a table on.
     void see(Context& ctx, UnitSums& table, int64_t row, int64_t first_column, const Tensor& x, Range columns,
@@ -76,6 +77,7 @@ private:
     NeuronSite site_;
     ScoreSums& sums_;
     std::vector<Seen> seen_, under_way_;
+    PendingRead last_read_;  // of those under way, which arrive in their order
 };
 
 }  // namespace espalier::prune

@@ -27,7 +27,7 @@ protected:
         if constexpr (has_cuda) {
             if (test_device() == Device::cuda && cuda::cudnn::linked()) return;
         }
-        GTEST_SKIP() << "not a device with cuDNN (builds with ESPALIER_CUDNN=ON)";
+        GTEST_SKIP() << "not a device with cuDNN (builds that found cuDNN)";
     }
 
     /// Runs both passes on random inputs; dqkv_ is what the second one made.

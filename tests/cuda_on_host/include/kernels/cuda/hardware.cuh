@@ -38,7 +38,9 @@ T* dynamic_shared() {
 template <size_t bytes, class T>
 void expect_aligned(const T* p) {
     if (reinterpret_cast<uintptr_t>(p) % bytes == 0) return;
-    rig::fault(bytes == 16 ? "a misaligned access of 16 bytes" : "a misaligned access of 4 bytes");
+    rig::fault(bytes == 16  ? "a misaligned access of 16 bytes"
+               : bytes == 8 ? "a misaligned access of 8 bytes"
+                            : "a misaligned access of 4 bytes");
 }
 template <class T>
 uint4 load_16_bytes(const T* p) {
@@ -49,6 +51,11 @@ template <class T>
 void store_16_bytes(T* p, uint4 value) {
     expect_aligned<16>(p);
     *reinterpret_cast<uint4*>(p) = value;
+}
+template <class Whole, class T>
+Whole load_whole(const T* p) {
+    expect_aligned<sizeof(Whole)>(p);
+    return *reinterpret_cast<const Whole*>(p);
 }
 template <class T>
 void store_4_bytes(T* p, uint32_t value) {
