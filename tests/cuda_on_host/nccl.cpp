@@ -6,6 +6,7 @@
 
 #include <cstdlib>
 #include <deque>
+#include <memory>
 #include <set>
 #include <vector>
 
@@ -140,6 +141,20 @@ ncclResult_t run(cudaStream_t stream, F f) {
     return ncclSuccess;
 }
 
+/// f(result) meets the other ranks at once; `to` gets the result in the stream's order, and has no number
+/// until then, so that what does not wait for it is found.
+template <class F>
+ncclResult_t deliver(cudaStream_t stream, void* to, size_t bytes, F f) {
+    if (bytes == 0) return ncclSuccess;
+    const auto result = std::make_shared<Bytes>(bytes);
+    run(stream, [=] {
+        f(result->data());
+        std::memset(to, 0xff, bytes);
+    });
+    submit(stream, [=] { std::memcpy(to, result->data(), bytes); });
+    return ncclSuccess;
+}
+
 }  // namespace
 }  // namespace espalier::rig
 
@@ -209,39 +224,43 @@ ncclResult_t ncclGroupEnd() {
 
 ncclResult_t ncclAllReduce(const void* from, void* to, size_t count, ncclDataType_t type, ncclRedOp_t op,
                            ncclComm_t comm, cudaStream_t stream) {
-    return run(stream, [=] {
-        reduce(*comm, from, to, count, type, op, 0);
-        broadcast(*comm, to, to, count * size_of(type), 0);
+    const size_t bytes = count * size_of(type);
+    return deliver(stream, to, bytes, [=](char* result) {
+        reduce(*comm, from, result, count, type, op, 0);
+        broadcast(*comm, result, result, bytes, 0);
     });
 }
 
 ncclResult_t ncclReduce(const void* from, void* to, size_t count, ncclDataType_t type, ncclRedOp_t op,
                         int root, ncclComm_t comm, cudaStream_t stream) {
-    return run(stream, [=] { reduce(*comm, from, to, count, type, op, root); });
+    const auto join_all = [=](void* result) { reduce(*comm, from, result, count, type, op, root); };
+    if (comm->rank != root) return run(stream, [=] { join_all(nullptr); });
+    return deliver(stream, to, count * size_of(type), join_all);
 }
 
 ncclResult_t ncclReduceScatter(const void* from, void* to, size_t count, ncclDataType_t type, ncclRedOp_t op,
                                ncclComm_t comm, cudaStream_t stream) {
-    return run(stream, [=] {
+    const size_t bytes = count * size_of(type);
+    return deliver(stream, to, bytes, [=](char* result) {
         for (int r = 0; r < comm->size(); ++r) {
-            reduce(*comm, static_cast<const char*>(from) + static_cast<size_t>(r) * count * size_of(type), to,
-                   count, type, op, r);
+            reduce(*comm, static_cast<const char*>(from) + static_cast<size_t>(r) * bytes, result, count,
+                   type, op, r);
         }
     });
 }
 
 ncclResult_t ncclBroadcast(const void* from, void* to, size_t count, ncclDataType_t type, int root,
                            ncclComm_t comm, cudaStream_t stream) {
-    return run(stream, [=] { broadcast(*comm, from, to, count * size_of(type), root); });
+    const size_t bytes = count * size_of(type);
+    return deliver(stream, to, bytes, [=](char* result) { broadcast(*comm, from, result, bytes, root); });
 }
 
 ncclResult_t ncclAllGather(const void* from, void* to, size_t count, ncclDataType_t type, ncclComm_t comm,
                            cudaStream_t stream) {
-    return run(stream, [=] {
-        const size_t bytes = count * size_of(type);
-        for (int r = 0; r < comm->size(); ++r) {
-            broadcast(*comm, from, static_cast<char*>(to) + static_cast<size_t>(r) * bytes, bytes, r);
-        }
+    const size_t bytes = count * size_of(type);
+    return deliver(stream, to, bytes * static_cast<size_t>(comm->size()), [=](char* result) {
+        for (int r = 0; r < comm->size(); ++r)
+            broadcast(*comm, from, result + static_cast<size_t>(r) * bytes, bytes, r);
     });
 }
 
@@ -254,5 +273,6 @@ ncclResult_t ncclSend(const void* from, size_t count, ncclDataType_t type, int p
 ncclResult_t ncclRecv(void* to, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
                       cudaStream_t stream) {
     meet(*comm, peer);
-    return run(stream, [=] { receive(*comm, peer, to, count * size_of(type)); });
+    const size_t bytes = count * size_of(type);
+    return deliver(stream, to, bytes, [=](char* result) { receive(*comm, peer, result, bytes); });
 }

@@ -1,6 +1,7 @@
 // The stand-in for a device does what a device does, and finds what is planted: each fault here must be
 // noticed.
 #include <gtest/gtest.h>
+#include <nccl.h>
 
 #include <cmath>
 
@@ -190,6 +191,25 @@ TEST_F(Rig, WorkOnAnotherStreamIsNotThereBeforeItsEvent) {
     device::order(other, stream_);
     EXPECT_EQ(read(value, 1)[0], 1.0f);
 
+    device::destroy(other);
+}
+
+TEST_F(Rig, ASumOverRanksIsNotThereBeforeItsEvent) {
+    const device::Stream other = device::make_stream();
+    auto* const value = allocate<float>(1);
+    launch(set_first, 1, 1, 0, other, value, 0);
+    ncclUniqueId id{};
+    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+    ncclComm_t comm = nullptr;
+    ncclGetUniqueId(&id);
+    ncclCommInitRankConfig(&comm, 1, id, 0, &config);
+
+    ncclAllReduce(value, value, 1, ncclFloat32, ncclSum, comm, other);
+    EXPECT_TRUE(std::isnan(read(value, 1)[0]));
+    device::order(other, stream_);
+    EXPECT_EQ(read(value, 1)[0], 1.0f);
+
+    ncclCommDestroy(comm);
     device::destroy(other);
 }
 
