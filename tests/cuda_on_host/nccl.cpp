@@ -145,13 +145,14 @@ ncclResult_t run(cudaStream_t stream, F f) {
 /// until then, so that what does not wait for it is found.
 template <class F>
 ncclResult_t deliver(cudaStream_t stream, void* to, size_t bytes, F f) {
-    if (bytes == 0) return ncclSuccess;
     const auto result = std::make_shared<Bytes>(bytes);
     run(stream, [=] {
         f(result->data());
-        std::memset(to, 0xff, bytes);
+        if (bytes > 0) std::memset(to, 0xff, bytes);
     });
-    submit(stream, [=] { std::memcpy(to, result->data(), bytes); });
+    submit(stream, [=] {
+        if (bytes > 0) std::memcpy(to, result->data(), bytes);
+    });
     return ncclSuccess;
 }
 
