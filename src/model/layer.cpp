@@ -104,15 +104,15 @@ Tensor Layer::forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, c
            Rotation::forward);
     if (extras.observer) extras.observer->rotated_qkv(ctx, index_, tokens, qkv);
     // 5  o [T, q]
+    const AttentionShape shape = attention_shape(tokens.batch, tokens.seq);
     Tensor o = ctx.empty({T, q}, dtype), lse;
     if (extras.cache) {
         const auto& [cache, length] = *extras.cache;
-        const Tensor queries = append(ctx, qkv, attention_shape(tokens.batch, tokens.seq), *extras.cache);
-        attention_cached(ctx, queries, cache->keys, cache->values, length,
-                         attention_shape(tokens.batch, tokens.seq), o);
+        const Tensor queries = append(ctx, qkv, shape, *extras.cache);
+        attention_cached(ctx, queries, cache->keys, cache->values, length, shape, o);
     } else {
         lse = ctx.empty({tokens.batch, shape_.query_heads, tokens.seq}, DType::f32);
-        attention(ctx, qkv, tokens.starts, attention_shape(tokens.batch, tokens.seq), o, lse);
+        attention(ctx, qkv, tokens.starts, shape, o, lse);
     }
     if (extras.observer) extras.observer->heads(ctx, index_, tokens, o);
     // 6  partial [T, H], this rank's part of the sum over tensor parallel ranks

@@ -104,6 +104,7 @@ void Scorer::add_later(const Tensor& x, Add add) {
 }
 
 void Scorer::begin_collect(Context& ctx) {
+    collect();
     under_way_ = std::exchange(seen_, {});
     for (Seen& s : under_way_) {
         if (s.x.device() == Device::cpu) {

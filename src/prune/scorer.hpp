@@ -56,9 +56,9 @@ public:
     /// What `add` makes of x, on the host, joins the sums too.
     using Add = std::function<void(const Tensor& x)>;
     void add_later(const Tensor& x, Add add);
-    /// What was seen since the last call sets out for the host, all that was sent before having been added.
+    /// Sends what was seen since the last call to the host, after adding what was sent then.
     void begin_collect(Context& ctx);
-    /// Waits for what had set out, and adds it to the sums: on a CPU too they are complete only after a call
+    /// Waits for what was sent, and adds it to the sums: on a CPU too they are complete only after a call
     /// that follows the last pass.
     void collect();
 
@@ -66,7 +66,7 @@ private:
     struct Seen {
         Tensor x;
         Add add;
-        Tensor on_host;  // once it has set out
+        Tensor on_host;  // once it is sent
     };
     /// The moments of these columns of x, to be added from (row, first_column) of a table on.
     void see(Context& ctx, UnitSums& table, int64_t row, int64_t first_column, const Tensor& x, Range columns,
@@ -77,7 +77,7 @@ private:
     NeuronSite site_;
     ScoreSums& sums_;
     std::vector<Seen> seen_, under_way_;
-    PendingRead last_read_;  // of those under way, which arrive in their order
+    PendingRead last_read_;  // of those under way, which arrive in order
 };
 
 }  // namespace espalier::prune

@@ -125,8 +125,7 @@ void scoring_pass(Context& ctx, model::Transformer& model, const comm::Topology&
     Pass pass(ctx, model, topology, tokens, labels, outbox);
     const Tensor hidden = pass.forward(&scorer, std::max<int64_t>(0, options.block - 1));
     pass.add_cosines(options, sums, scorer);
-    scorer.collect();  // of the batch before, while a device works on this one
-    scorer.begin_collect(ctx);
+    scorer.begin_collect(ctx);  // adds the batch before, while a device works on this one
     if (hidden) sums.loss += pass.loss(hidden);
     if (options.loss_without) pass.add_losses_without(1, sums.loss_without);
     if (options.loss_without_blocks) pass.add_losses_without(options.block, sums.loss_without_blocks);
