@@ -10,7 +10,7 @@
 #include "src/distill/objective.hpp"
 #include "src/model/logits.hpp"
 #include "src/prune/scoring_pass.hpp"
-#include "src/train/gradient_sync.hpp"
+#include "src/train/gradient_reducer.hpp"
 #include "src/train/optimizer.hpp"
 
 namespace espalier::benchmarks {
@@ -78,10 +78,12 @@ Work training_step(const Setup& s, model::Transformer* teacher, model::Transform
         State(const Setup& s, model::Transformer* teacher, model::Transformer& student)
             : batches(micro_batches(s, student.architecture().vocab)),
               optimizer(s.ctx, student, {}, s.topology.data),
+              reducer(student, s.topology, optimizer.shards()),
               objective(distill::parse_loss_terms(teacher ? "kl" : "ce", 1)),
               pipeline(s.topology, student, teacher) {}
         std::vector<train::MicroBatch> batches;
         train::Optimizer optimizer;
+        train::GradientReducer reducer;
         distill::Objective objective;
         train::Pipeline pipeline;
         int64_t step = 0;
@@ -95,10 +97,10 @@ Work training_step(const Setup& s, model::Transformer* teacher, model::Transform
                 s.ctx, student, hidden, teacher ? distill::live_teacher(*teacher, from) : distill::Teacher{},
                 b.labels, 1.0 / s.tokens());
         };
-        state->pipeline.step(s.ctx, state->batches, state->batches, loss);
+        state->pipeline.step(s.ctx, state->batches, state->batches, loss, &state->reducer);
         state->objective.sums(s.ctx);
         auto& optimizer = state->optimizer;
-        train::synchronise_gradients(s.ctx, student, s.topology, optimizer.shards());
+        state->reducer.finish(s.ctx);
         const double norm = train::gradient_norm(s.ctx, student.gradients(), optimizer.owned(), s.topology);
         optimizer.step(s.ctx, ++state->step, 1e-4, std::min(1.0, 1.0 / norm));
     };

@@ -10,13 +10,15 @@ function(espalier_library name)
     target_link_libraries(${name} PUBLIC espalier_flags ${arg_LINK})
 endfunction()
 
-# add_espalier_test(NAME SOURCES a.cpp ... [LINK targets ...] [NP 1 2 4] [LABELS mpi ...] [DEVICES])
+# add_espalier_test(NAME SOURCES a.cpp ... [LINK targets ...] [NP 1 2 4] [LABELS mpi ...] [DEVICES] [ON_HOST_NP 2 4]
+#                   [ON_HOST_FILTER pattern])
 #   builds one GoogleTest program and registers it once for each rank count in NP (none: started alone). The names
 #   of tests under sanitizers begin with "sanitized.", so that one ctest can run both builds; a fuzzing build has
 #   only its fuzzers. DEVICES: the same tests also run on the CUDA back end, as NAME.on_host over tests/cuda_on_host and
-#   as NAME.gpu (label gpu, skipped where there is no device).
+#   as NAME.gpu (label gpu, skipped where there is no device); the former, which is slow, with the rank counts and of the
+#   tests that ON_HOST_NP and ON_HOST_FILTER name, if given.
 function(add_espalier_test name)
-    cmake_parse_arguments(PARSE_ARGV 1 arg "DEVICES" "" "SOURCES;LINK;NP;LABELS")
+    cmake_parse_arguments(PARSE_ARGV 1 arg "DEVICES" "ON_HOST_FILTER" "SOURCES;LINK;NP;LABELS;ON_HOST_NP")
     if(arg_UNPARSED_ARGUMENTS)
         message(FATAL_ERROR "add_espalier_test(${name}): unknown words ${arg_UNPARSED_ARGUMENTS}")
     endif()
@@ -41,7 +43,14 @@ function(add_espalier_test name)
         set_target_properties(${on_host} PROPERTIES ESPALIER_ON_HOST ON)
         _espalier_register(${name}.gpu ${name} "${arg_NP}" gpu "ESPALIER_TEST_DEVICE=cuda")
     endif()
-    _espalier_register(${name}.on_host ${on_host} "${arg_NP}" "${arg_LABELS}" "ESPALIER_TEST_DEVICE=cuda;ESPALIER_RIG_DEVICES=8")
+    set(environment "ESPALIER_TEST_DEVICE=cuda;ESPALIER_RIG_DEVICES=8")
+    if(arg_ON_HOST_FILTER)
+        list(APPEND environment "GTEST_FILTER=${arg_ON_HOST_FILTER}")
+    endif()
+    if(NOT arg_ON_HOST_NP)
+        set(arg_ON_HOST_NP ${arg_NP})
+    endif()
+    _espalier_register(${name}.on_host ${on_host} "${arg_ON_HOST_NP}" "${arg_LABELS}" "${environment}")
 endfunction()
 
 # add_espalier_gpu_test(NAME SOURCES a.cpp ... [LINK targets ...])

@@ -6,7 +6,6 @@
 #include "kernels/elementwise.hpp"
 #include "src/core/error.hpp"
 #include "src/distill/state_loss.hpp"
-#include "src/train/gradient_sync.hpp"
 #include "src/train/schedule.hpp"
 
 namespace espalier::jobs {
@@ -112,6 +111,7 @@ TeacherSide::Correction::Correction(Session& session, const TrainingOptions& o, 
                                     const std::vector<train::StateRoute>& routes)
     : objective(distill::parse_loss_terms("ce", 1)),
       optimizer(session.context(), teacher, optimizer_options(o), session.topology().data),
+      reducer(teacher, session.topology(), optimizer.shards()),
       exchange(session.topology(), session.topology(),
                train::stages_of(routes, teacher.architecture(), session.topology().layout.pp,
                                 session.common().virtual_stages)),
@@ -204,17 +204,18 @@ void TeacherSide::begin_step(Context& ctx, const ReadMicroBatches& read, double 
     c.exchange.begin_step(ctx, tokens_of, model_->architecture().hidden, model_->dtype());
     c.recorder.begin_step(split_evenly(std::ssize(tokens_of), grid.layout.dp, grid.data.rank()).begin);
     const auto batches = read(grid);
-    c.pipeline.step(ctx, batches, {},
-                    [&](const train::MicroBatch& batch, const Tensor& hidden, const Tensor&) {
-                        c.hidden.push_back(hidden);
-                        return c.objective.backward(ctx, *model_, hidden, {}, batch.labels, 1.0 / tokens);
-                    });
+    c.pipeline.step(
+        ctx, batches, {},
+        [&](const train::MicroBatch& batch, const Tensor& hidden, const Tensor&) {
+            c.hidden.push_back(hidden);
+            return c.objective.backward(ctx, *model_, hidden, {}, batch.labels, 1.0 / tokens);
+        },
+        &c.reducer);
 }
 
 double TeacherSide::gradient_norm(Context& ctx) {
     if (!correction_) return 0;
-    const auto& shards = correction_->optimizer.shards();
-    train::synchronise_gradients(ctx, *model_, session_.topology(), shards);
+    correction_->reducer.finish(ctx);
     return train::gradient_norm(ctx, model_->gradients(), correction_->optimizer.owned(),
                                 session_.topology());
 }

@@ -77,6 +77,7 @@ private:
 
         distill::Objective objective;
         train::Optimizer optimizer;
+        train::GradientReducer reducer;
         train::StateExchange exchange;
         train::StateRecorder recorder;
         train::Pipeline pipeline;

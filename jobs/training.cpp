@@ -22,7 +22,7 @@
 #include "kernels/elementwise.hpp"
 #include "src/core/error.hpp"
 #include "src/distill/objective.hpp"
-#include "src/train/gradient_sync.hpp"
+#include "src/train/gradient_reducer.hpp"
 #include "src/train/pipeline.hpp"
 #include "src/train/schedule.hpp"
 
@@ -66,6 +66,7 @@ public:
             model::recompute_from_string(o.recompute, "--recompute"), states_ ? &states_->loss() : nullptr);
         optimizer_ =
             std::make_unique<train::Optimizer>(ctx_, *student_, optimizer_options(o), topology_.data);
+        reducer_.emplace(*student_, topology_, optimizer_->shards());
         std::vector<Trained> all{trained("", *student_, *optimizer_)};
         if (const auto corrected = teacher_->trained()) all.push_back(*corrected);
         if (const auto projection = states_ ? states_->trained() : std::nullopt) all.push_back(*projection);
@@ -207,8 +208,9 @@ private:
             ctx_, now, data_->ahead(),
             [&](const train::MicroBatch& batch, const Tensor& hidden, const Tensor& teacher_hidden) {
                 return loss(batch, hidden, teacher_hidden, 1.0 / scored);
-            });
-        train::synchronise_gradients(ctx_, *student_, topology_, optimizer_->shards());
+            },
+            &*reducer_);
+        reducer_->finish(ctx_);
         double norm = train::gradient_norm(ctx_, student_->gradients(), optimizer_->owned(), topology_);
         if (states_) norm = std::hypot(norm, std::sqrt(states_->synchronise_gradient()));
         const double teacher_norm = teacher_->gradient_norm(ctx_);
@@ -351,6 +353,7 @@ private:
     std::unique_ptr<TeacherSide> teacher_;
     std::unique_ptr<StateSide> states_;
     std::unique_ptr<train::Optimizer> optimizer_;
+    std::optional<train::GradientReducer> reducer_;
     std::unique_ptr<train::Pipeline> pipeline_;
     std::unique_ptr<Checkpoints> checkpoints_;
     std::vector<io::ReservedSpace> reserved_;  // for what write_model() writes

@@ -32,6 +32,7 @@ def arguments(description, tokens, **more):
     p.add_argument("--samples", type=int, default=64, help="for importance (default 64)")
     p.add_argument("--seq-len", type=int, default=256)
     p.add_argument("--global-batch", type=int, default=2)
+    p.add_argument("--micro-batch", type=int, default=2, help="of trainings; as much as a GPU takes (default 2)")
     p.add_argument("--lr", type=float, default=4e-4, help="peak; the last is a tenth of it (default 4e-4)")
     p.add_argument("--seeds", type=int, default=1, help="orders of the samples; tables show mean and spread")
     for name, default in more.items():
@@ -99,7 +100,7 @@ class Lab:
         o = self.o
         steps = math.ceil((tokens or o.tokens) / (o.seq_len * o.global_batch))
         return ["--data", text.train, "--valid", text.valid, "--tokens", tokens or o.tokens, "--seq-len", o.seq_len,
-                "--global-batch", o.global_batch, "--micro-batch", min(2, o.global_batch), "--lr", lr or o.lr, "--min-lr",
+                "--global-batch", o.global_batch, "--micro-batch", min(o.micro_batch, o.global_batch), "--lr", lr or o.lr, "--min-lr",
                 (lr or o.lr) / 10, "--warmup-steps", min(10, steps // 4), "--seed", seed, "--dtype", o.dtype]
 
     def distill(self, student, text, *more, seed=1, tokens=None, lr=None, points=1, teacher=None):

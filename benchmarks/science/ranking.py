@@ -28,7 +28,7 @@ def main():
                                 "--params", o.params, "--tolerance", o.tolerance, "--hidden", o.hidden, "--layers", o.layers,
                                 "--ffn-ratio", o.ffn_ratio, "--retrain-tokens", o.tokens, "--rungs", 1, "--valid-every", every,
                                 "--heads", 9, "--data", text.train, "--valid", text.valid, "--seq-len", o.seq_len,
-                                "--global-batch", o.global_batch, "--micro-batch", min(2, o.global_batch), "--lr", o.lr,
+                                "--global-batch", o.global_batch, "--micro-batch", min(o.micro_batch, o.global_batch), "--lr", o.lr,
                                 "--dtype", o.dtype, "--min-lr", o.lr / 10, "--warmup-steps", min(10, steps // 4))
         curves = {}
         for c in summary["candidates"]:

@@ -99,7 +99,9 @@ Tensor Communicator::all_gather(Context& ctx, const Tensor& part, int64_t rows) 
     Shape shape = part.shape();
     shape.at(0) = rows;
     Tensor whole = ctx.empty(std::move(shape), part.dtype());
-    state_->transport(part).all_gather(ctx, part, whole, even_offsets(rows, size(), part.row_elements()));
+    state_->transport(part)
+        .all_gather(ctx, part, whole, even_offsets(rows, size(), part.row_elements()))
+        .wait();
     return whole;
 }
 
@@ -120,17 +122,26 @@ Arriving Communicator::begin_reduce_scatter(Context& ctx, const Tensor& whole) c
 }
 
 void Communicator::reduce_scatter(Context& ctx, Tensor& flat, std::span<const int64_t> offsets) const {
-    if (!state_) return;
+    begin_reduce_scatter(ctx, flat, offsets).wait();
+}
+
+Request Communicator::begin_reduce_scatter(Context& ctx, Tensor& flat,
+                                           std::span<const int64_t> offsets) const {
+    if (!state_) return {};
     const Timed timed(state_->watch.get());
     expect_dtype(flat, DType::f32, "flat");
     Tensor mine = part_of(flat, offsets, rank());
-    state_->transport(flat).reduce_scatter(ctx, flat, mine, offsets);
+    return state_->transport(flat).reduce_scatter(ctx, flat, mine, offsets);
 }
 
 void Communicator::all_gather(Context& ctx, Tensor& flat, std::span<const int64_t> offsets) const {
-    if (!state_) return;
+    begin_all_gather(ctx, flat, offsets).wait();
+}
+
+Request Communicator::begin_all_gather(Context& ctx, Tensor& flat, std::span<const int64_t> offsets) const {
+    if (!state_) return {};
     const Timed timed(state_->watch.get());
-    state_->transport(flat).all_gather(ctx, part_of(flat, offsets, rank()), flat, offsets);
+    return state_->transport(flat).all_gather(ctx, part_of(flat, offsets, rank()), flat, offsets);
 }
 
 Tensor Communicator::gather_equal(Context& ctx, const Tensor& part) const {

@@ -60,13 +60,15 @@ public:
     /// The sum over ranks of `whole` [rows, ...], of which this rank gets its part of the rows. Serial:
     /// `whole` itself.
     Tensor reduce_scatter(Context& ctx, const Tensor& whole) const;
-    /// The same begun: on a device it runs beside what is put on the stream until it is taken, which must not
-    /// write to `whole`; on the host it is done.
-    Arriving begin_reduce_scatter(Context& ctx, const Tensor& whole) const;
-    /// The same in place on a flat [n] tensor, of which rank r has elements offsets[r] .. offsets[r + 1]:
-    /// sums this rank's elements (f32) over ranks, and leaves the others undefined; gets every rank's.
-    void reduce_scatter(Context& ctx, Tensor& flat, std::span<const int64_t> offsets) const;
+    /// In place on a flat [n] tensor, of which rank r has elements offsets[r] .. offsets[r + 1]: gets every
+    /// rank's; sums this rank's elements (f32) over ranks, and leaves the others undefined.
     void all_gather(Context& ctx, Tensor& flat, std::span<const int64_t> offsets) const;
+    void reduce_scatter(Context& ctx, Tensor& flat, std::span<const int64_t> offsets) const;
+    /// The same begun: on a device they run beside what is put on the stream until they are waited for or
+    /// taken, which must not write what they read, nor touch what they write; on the host they are done.
+    Arriving begin_reduce_scatter(Context& ctx, const Tensor& whole) const;
+    Request begin_all_gather(Context& ctx, Tensor& flat, std::span<const int64_t> offsets) const;
+    Request begin_reduce_scatter(Context& ctx, Tensor& flat, std::span<const int64_t> offsets) const;
     /// Equal parts one after another: part [n, ...] -> [size, n, ...].
     Tensor gather_equal(Context& ctx, const Tensor& part) const;
 

@@ -123,7 +123,8 @@ void MpiTransport::all_reduce(Context& ctx, Tensor& x, Reduction reduction) {
     }
 }
 
-void MpiTransport::all_gather(Context&, const Tensor& part, Tensor& whole, std::span<const int64_t> offsets) {
+Request MpiTransport::all_gather(Context&, const Tensor& part, Tensor& whole,
+                                 std::span<const int64_t> offsets) {
     std::byte* const mine = whole.at(offsets[rank_]);
     if (part.size() > 0 && part.raw() != mine) std::memcpy(mine, part.raw(), part.bytes());
     if (whole.size() <= longest_) {
@@ -131,11 +132,12 @@ void MpiTransport::all_gather(Context&, const Tensor& part, Tensor& whole, std::
         const MPI_Datatype type = mpi_type(whole.dtype());
         CHECK_MPI(MPI_Allgatherv(MPI_IN_PLACE, 0, type, whole.raw(), parts.counts.data(),
                                  parts.displacements.data(), type, comm_));
-        return;
+        return {};
     }
     circulate(
         whole, offsets, rank_, [&](size_t, Range piece) { return whole.at(piece.begin); },
         [](size_t, Range) {});
+    return {};
 }
 
 Request MpiTransport::reduce_scatter(Context& ctx, const Tensor& whole, Tensor& part,

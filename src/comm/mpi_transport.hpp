@@ -19,8 +19,8 @@ public:
     explicit MpiTransport(MPI_Comm comm, int64_t longest = longest_piece);
 
     void all_reduce(Context& ctx, Tensor& x, Reduction reduction) override;
-    void all_gather(Context& ctx, const Tensor& part, Tensor& whole,
-                    std::span<const int64_t> offsets) override;
+    Request all_gather(Context& ctx, const Tensor& part, Tensor& whole,
+                       std::span<const int64_t> offsets) override;
     Request reduce_scatter(Context& ctx, const Tensor& whole, Tensor& part,
                            std::span<const int64_t> offsets) override;
     Request send(const Tensor& x, int to, int tag) override;

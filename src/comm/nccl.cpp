@@ -194,10 +194,11 @@ void DeviceGroup::all_reduce(Context&, Tensor& x, Reduction reduction) {
     });
 }
 
-void DeviceGroup::all_gather(Context&, const Tensor& part, Tensor& whole, std::span<const int64_t> offsets) {
+Request DeviceGroup::all_gather(Context&, const Tensor& part, Tensor& whole,
+                                std::span<const int64_t> offsets) {
     const ncclDataType_t type = type_of(part.dtype());
     const int size = state_->size;
-    state_->collective([&](ncclComm_t comm, device::Stream stream) {
+    return state_->begin(part, [&](ncclComm_t comm, device::Stream stream) {
         if (all_equal(offsets, size)) {
             CHECK_NCCL(ncclAllGather(part.raw(), whole.raw(), count_of(offsets, 0), type, comm, stream));
             return;

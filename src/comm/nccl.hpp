@@ -41,8 +41,8 @@ public:
 
     /// Also of i32.
     void all_reduce(Context& ctx, Tensor& x, Reduction reduction) override;
-    void all_gather(Context& ctx, const Tensor& part, Tensor& whole,
-                    std::span<const int64_t> offsets) override;
+    Request all_gather(Context& ctx, const Tensor& part, Tensor& whole,
+                       std::span<const int64_t> offsets) override;
     Request reduce_scatter(Context& ctx, const Tensor& whole, Tensor& part,
                            std::span<const int64_t> offsets) override;
 

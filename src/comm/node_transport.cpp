@@ -15,9 +15,10 @@ void NodeTransport::all_reduce(Context& ctx, Tensor& x, Reduction reduction) {
     all_gather(ctx, mine, flat, offsets);
 }
 
-void NodeTransport::all_gather(Context& ctx, const Tensor& part, Tensor& whole,
-                               std::span<const int64_t> offsets) {
+Request NodeTransport::all_gather(Context& ctx, const Tensor& part, Tensor& whole,
+                                  std::span<const int64_t> offsets) {
     memory().all_gather(part, whole, offsets, ctx.threads());
+    return {};
 }
 
 Request NodeTransport::reduce_scatter(Context& ctx, const Tensor& whole, Tensor& part,

@@ -25,12 +25,13 @@ public:
 
     /// x = the reduction over ranks, element by element. f32, bf16 or f64.
     virtual void all_reduce(Context& ctx, Tensor& x, Reduction reduction) = 0;
-    /// whole = the ranks' parts; `part` may be this rank's part of `whole` itself.
-    virtual void all_gather(Context& ctx, const Tensor& part, Tensor& whole,
-                            std::span<const int64_t> offsets) = 0;
+    /// whole = the ranks' parts; `part` may be this rank's part of `whole` itself, which is then only read.
+    /// On a device it goes on beside what is put on the context's stream until the request has ended; on the
+    /// host it is done.
+    virtual Request all_gather(Context& ctx, const Tensor& part, Tensor& whole,
+                               std::span<const int64_t> offsets) = 0;
     /// part = this rank's part of the sum over ranks of `whole`; may be that part of `whole` itself, whose
-    /// other elements are then undefined. f32 or bf16. On a device it goes on beside what is put on the
-    /// context's stream until the request has ended; on the host it is done.
+    /// other elements are then undefined. f32 or bf16. Goes on as all_gather does.
     virtual Request reduce_scatter(Context& ctx, const Tensor& whole, Tensor& part,
                                    std::span<const int64_t> offsets) = 0;
 

@@ -34,6 +34,11 @@ bool continues(Weight weight) {
     }
 }
 
+int64_t part_of(const Parameter& p, int64_t depth) {
+    if (p.layer >= 0) return p.layer;
+    return p.weight == Weight::token_embedding ? -1 : depth;
+}
+
 }  // namespace
 
 Range Entry::rows_in(Range elements) const {
@@ -55,22 +60,45 @@ ParameterSet::ParameterSet(Context& ctx, const Architecture& a, const Placement&
         const bool up_after_gate = (p.weight == Weight::up && previous == Weight::gate) ||
                                    (p.weight == Weight::up_bias && previous == Weight::gate_bias);
         if (!continues(p.weight) && !up_after_gate) offset = div_ceil(offset, alignment) * alignment;
-        Entry entry{p, local_box(a, p, placement.tensor), owned_box(a, p, placement.tensor), offset};
+        Entry entry{p, local_box(a, p, placement.tensor), owned_box(a, p, placement.tensor), offset,
+                    part_of(p, a.depth())};
         if (how == Held::copy) entry.owned.count[0] = 0;
+        if (parts_.empty() || parts_.back().layer != entry.part)
+            parts_.push_back({entry.part, {offset, offset}});
         offset += entry.size();
         previous = p.weight;
         entries_.push_back(std::move(entry));
     }
+    for (size_t i = 0; i < parts_.size(); ++i)
+        parts_[i].elements.end = i + 1 < parts_.size() ? parts_[i + 1].elements.begin : offset;
     flat_ = ctx.zeros({offset}, dtype);
 }
 
 ParameterSet::ParameterSet(Context& ctx, const std::vector<Parameter>& weights, DType dtype) {
     int64_t offset = 0;
     for (const auto& p : weights) {
-        entries_.push_back({p, whole(p.shape), whole(p.shape), offset});
+        entries_.push_back({p, whole(p.shape), whole(p.shape), offset, p.layer});
         offset += p.size();
     }
     flat_ = ctx.zeros({offset}, dtype);
+}
+
+void ParameterSet::expect(Range elements, comm::Request request) {
+    expected_.push_back({elements, std::move(request)});
+}
+
+void ParameterSet::wait_for(Range elements) const {
+    std::erase_if(expected_, [&](Expected& e) {
+        if (intersection(e.elements, elements).size() <= 0) return false;
+        e.request.wait();
+        return true;
+    });
+}
+
+void ParameterSet::wait_for_part(int64_t layer) const {
+    for (const Part& part : parts_) {
+        if (part.layer == layer) wait_for(part.elements);
+    }
 }
 
 const Entry* ParameterSet::find(Weight weight, int64_t layer) const {
@@ -78,6 +106,12 @@ const Entry* ParameterSet::find(Weight weight, int64_t layer) const {
         if (e.parameter.weight == weight && e.parameter.layer == layer) return &e;
     }
     return nullptr;
+}
+
+Tensor ParameterSet::weight(Weight weight, int64_t layer) const {
+    const Entry* const entry = find(weight, layer);
+    if (entry) wait_for({entry->offset, entry->offset + entry->size()});
+    return view(flat_, entry);
 }
 
 Tensor ParameterSet::view(const Tensor& flat, const Entry* entry) {

@@ -70,13 +70,13 @@ const RotaryTable& Transformer::rotary(Context& ctx, int64_t positions) {
 
 Tensor Transformer::embed(Context& ctx, const TokenBatch& tokens) const {
     Tensor partial = ctx.empty({tokens.tokens(), a_.hidden}, dtype());
-    espalier::embed(ctx, tokens.ids, ParameterSet::view(set_.flat(), set_.find(Weight::token_embedding)),
-                    vocabulary().begin, partial);
+    espalier::embed(ctx, tokens.ids, set_.weight(Weight::token_embedding), vocabulary().begin, partial);
     return tensor_.reduce_scatter(ctx, partial);
 }
 
 Tensor Transformer::forward_layer(Context& ctx, int64_t layer_index, const Tensor& x,
                                   const TokenBatch& tokens, const ForwardExtras& extras) {
+    set_.wait_for_part(layer_index);
     return layer(layer_index).forward(ctx, x, tokens, rotary(ctx, tokens.end_position), extras);
 }
 
@@ -100,8 +100,7 @@ Tensor Transformer::forward(Context& ctx, Tensor x, const TokenBatch& tokens, Sa
 
 Tensor Transformer::final_norm(Context& ctx, const Tensor& x, SavedStage* saved) const {
     Tensor y = ctx.empty(x.shape(), x.dtype()), stats = ctx.empty({x.dim(0), 2}, DType::f32);
-    norm(ctx, x, ParameterSet::view(set_.flat(), set_.find(Weight::final_norm)),
-         ParameterSet::view(set_.flat(), set_.find(Weight::final_norm_bias)), a_.norm, y, stats);
+    norm(ctx, x, set_.weight(Weight::final_norm), set_.weight(Weight::final_norm_bias), a_.norm, y, stats);
     if (saved) {
         saved->last = x;
         saved->last_stats = stats;
@@ -123,13 +122,13 @@ Tensor Transformer::final_hidden_backward(Context& ctx, const Tensor& d_hidden, 
     Tensor dx = ctx.zeros(saved.last.shape(), dtype());
     Tensor d_weight = ParameterSet::view(gradients_, set_.find(Weight::final_norm));
     Tensor d_bias = ParameterSet::view(gradients_, set_.find(Weight::final_norm_bias));
-    norm_backward(ctx, dy, saved.last, ParameterSet::view(set_.flat(), set_.find(Weight::final_norm)),
-                  saved.last_stats, a_.norm, dx, d_weight, d_bias);
+    norm_backward(ctx, dy, saved.last, set_.weight(Weight::final_norm), saved.last_stats, a_.norm, dx,
+                  d_weight, d_bias);
     return dx;
 }
 
 Tensor Transformer::backward(Context& ctx, Tensor d_out, const TokenBatch& tokens, SavedStage& saved,
-                             int virtual_stage, Injector* injector) {
+                             int virtual_stage, Injector* injector, const AfterLayer& after) {
     const RotaryTable& table = rotary(ctx, tokens.end_position);
     const Range run = placement_.virtual_stages.at(static_cast<size_t>(virtual_stage));
     for (int64_t i = run.end; i-- > run.begin;) {
@@ -139,6 +138,7 @@ Tensor Transformer::backward(Context& ctx, Tensor d_out, const TokenBatch& token
                           {.saved = &kept, .keep_cheap = true, .output = false});
         if (injector) injector->residual(ctx, i, d_out);
         d_out = layers_[slot_of(i)].backward(ctx, d_out, tokens, table, kept, injector);
+        if (after) after(i);
     }
     if (injector && run.begin == 0) injector->residual(ctx, -1, d_out);
     return d_out;
@@ -151,7 +151,7 @@ void Transformer::embed_backward(Context& ctx, const Tensor& dx, const TokenBatc
 }
 
 Tensor Transformer::head() const {
-    return ParameterSet::view(set_.flat(), set_.find(a_.tied ? Weight::token_embedding : Weight::head));
+    return set_.weight(a_.tied ? Weight::token_embedding : Weight::head);
 }
 
 Tensor Transformer::head_gradient() const {

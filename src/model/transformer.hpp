@@ -1,6 +1,7 @@
 // A transformer, or the part of one that a rank holds: teacher, student, pruned and random model alike.
 #pragma once
 
+#include <functional>
 #include <vector>
 
 #include "src/comm/topology.hpp"
@@ -28,6 +29,9 @@ struct SavedStage {
     Tensor last;        ///< [Tl, H] into the final norm; last stage only
     Tensor last_stats;  ///< [Tl, 2]
 };
+
+/// What happens when a layer's backward pass is on the stream; with its index in the model.
+using AfterLayer = std::function<void(int64_t layer)>;
 
 class Transformer {
 public:
@@ -67,7 +71,7 @@ public:
     Tensor final_hidden_backward(Context& ctx, const Tensor& d_hidden, const SavedStage& saved,
                                  Injector* injector = nullptr);
     Tensor backward(Context& ctx, Tensor d_out, const TokenBatch& tokens, SavedStage& saved,
-                    int virtual_stage = 0, Injector* injector = nullptr);
+                    int virtual_stage = 0, Injector* injector = nullptr, const AfterLayer& after = {});
     void embed_backward(Context& ctx, const Tensor& dx, const TokenBatch& tokens);
 
     /// The output projection [vocab of this rank, H] and its gradient; last stage.

@@ -37,7 +37,17 @@ void Optimizer::step(Context& ctx, int64_t step, double learning_rate, double gr
     Tensor parameters = mine(weights_.flat());
     ctx.after_reads();  // a checkpoint may still copy what now changes
     adamw(ctx, options, share_, mine(gradients_), master_, first_moment_, second_moment_, parameters);
-    replicas_.all_gather(ctx, weights_.flat(), shards_.bounds);
+    gather_weights(ctx);
+}
+
+void Optimizer::gather_weights(Context& ctx) {
+    Tensor flat = weights_.flat();
+    if (!ctx.on_gpu() || weights_.parts().empty()) return replicas_.all_gather(ctx, flat, shards_.bounds);
+    for (const model::Part& part : weights_.parts()) {
+        Tensor weights = flat.slice(part.elements.begin, {part.elements.size()});
+        weights_.expect(part.elements,
+                        replicas_.begin_all_gather(ctx, weights, shards_.bounds_in(part.elements)));
+    }
 }
 
 int64_t Optimizer::state_bytes() const {

@@ -26,8 +26,9 @@ public:
     Optimizer(Context& ctx, model::ParameterSet& weights, const Tensor& gradients, OptimizerOptions options,
               const comm::Communicator& replicas);
 
-    /// Collective over the replicas. One update from this share of the gradients times gradient_scale,
-    /// after which all have all weights; `step` counts from 1.
+    /// Collective over the replicas. One update from this share of the gradients times gradient_scale, after
+    /// which all have all weights; on a device those of a model's parts are on their way
+    /// (ParameterSet::expect), in the order in which a forward pass comes to them. `step` counts from 1.
     void step(Context& ctx, int64_t step, double learning_rate, double gradient_scale);
 
     /// Of the moments, and of a master apart from the weights.
@@ -43,6 +44,8 @@ public:
     void publish_master(Context& ctx);
 
 private:
+    void gather_weights(Context& ctx);
+
     model::ParameterSet& weights_;
     Tensor gradients_;
     OptimizerOptions options_;

@@ -78,7 +78,10 @@ void Pipeline::forward(Context& ctx, const MicroBatch& batch, int virtual_stage,
     }
 }
 
-void Pipeline::backward(Context& ctx, const MicroBatch& batch, int virtual_stage) {
+void Pipeline::backward(Context& ctx, const MicroBatch& batch, int virtual_stage, GradientReducer* reducer) {
+    const auto completed = [&](int64_t part) {
+        if (reducer) reducer->begin(ctx, part);
+    };
     auto& waiting = in_flight_[virtual_stage];
     InFlight flight = std::move(waiting.front());
     waiting.pop_front();
@@ -87,6 +90,7 @@ void Pipeline::backward(Context& ctx, const MicroBatch& batch, int virtual_stage
     if (shape_.is_last(virtual_stage)) {
         model::Injector* const injector = states_ ? &flight.states->injector(weight) : nullptr;
         d_out = model_.final_hidden_backward(ctx, flight.d_hidden, flight.saved, injector);
+        completed(model_.architecture().depth());
     } else {
         d_out = model::empty_activation(ctx, model_, topology_, batch.tokens);
         auto message = topology_.pipeline.receive(d_out, shape_.stage_after(), gradient_tag);
@@ -94,7 +98,7 @@ void Pipeline::backward(Context& ctx, const MicroBatch& batch, int virtual_stage
         if (states_) weight = receive_number(ctx, shape_.stage_after(), state_weight_tag);
     }
     const Tensor dx = model_.backward(ctx, std::move(d_out), batch.tokens, flight.saved, virtual_stage,
-                                      states_ ? &flight.states->injector(weight) : nullptr);
+                                      states_ ? &flight.states->injector(weight) : nullptr, completed);
     if (shape_.is_first(virtual_stage)) {
         model_.embed_backward(ctx, dx, batch.tokens);
     } else {
@@ -104,14 +108,14 @@ void Pipeline::backward(Context& ctx, const MicroBatch& batch, int virtual_stage
 }
 
 void Pipeline::step(Context& ctx, std::span<const MicroBatch> now, std::span<const MicroBatch> next,
-                    const LossFunction& loss) {
+                    const LossFunction& loss, GradientReducer* reducer) {
     if (teacher_) teacher_->begin_step(now, next);
     for (const auto& [work, pass] : pipeline_schedule(shape_, narrow<int64_t>(now.size()))) {
         const MicroBatch& batch = now[pass.micro_batch];
         if (work == Work::forward) {
             forward(ctx, batch, pass.virtual_stage, loss);
         } else {
-            backward(ctx, batch, pass.virtual_stage);
+            backward(ctx, batch, pass.virtual_stage, &batch == &now.back() ? reducer : nullptr);
         }
         outbox_.drain(static_cast<size_t>(most_messages));
         if (teacher_) teacher_->drain();

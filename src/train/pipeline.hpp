@@ -11,6 +11,7 @@
 #include "src/model/stage.hpp"
 #include "src/model/states.hpp"
 #include "src/model/transformer.hpp"
+#include "src/train/gradient_reducer.hpp"
 #include "src/train/micro_batch.hpp"
 #include "src/train/pipeline_schedule.hpp"
 #include "src/train/teacher_passes.hpp"
@@ -37,9 +38,10 @@ public:
              model::Recompute recompute = model::Recompute::selective, model::StateHooks* states = nullptr);
 
     /// model.gradients() += the gradient of this replica's micro-batches of a step. `next`: those of the step
-    /// that follows, empty in a last step; they stay where they are until that step.
+    /// that follows, empty in a last step; they stay where they are until that step. Of each part whose
+    /// gradient the last micro-batch has completed, `reducer` begins the sum.
     void step(Context& ctx, std::span<const MicroBatch> now, std::span<const MicroBatch> next,
-              const LossFunction& loss);
+              const LossFunction& loss, GradientReducer* reducer = nullptr);
 
     /// Collective over the pipeline. Ends what the teacher has begun of a step that will not come.
     void finish(Context& ctx);
@@ -52,7 +54,7 @@ private:
         double weight = 0;  // of their gradient; last stage
     };
     void forward(Context& ctx, const MicroBatch& batch, int virtual_stage, const LossFunction& loss);
-    void backward(Context& ctx, const MicroBatch& batch, int virtual_stage);
+    void backward(Context& ctx, const MicroBatch& batch, int virtual_stage, GradientReducer* reducer);
     /// Waits; a teacher works meanwhile.
     void wait(Context& ctx, comm::Request& message);
 

@@ -1,5 +1,7 @@
 #include "src/train/shards.hpp"
 
+#include <algorithm>
+
 namespace espalier::train {
 namespace {
 
@@ -14,6 +16,13 @@ int64_t border(const model::ParameterSet& set, int64_t element) {
 }
 
 }  // namespace
+
+std::vector<int64_t> Shards::bounds_in(Range elements) const {
+    std::vector<int64_t> out;
+    for (const int64_t bound : bounds)
+        out.push_back(std::clamp(bound, elements.begin, elements.end) - elements.begin);
+    return out;
+}
 
 Shards make_shards(const model::ParameterSet& set, const comm::Communicator& replicas) {
     Shards out{{}, replicas.rank()};

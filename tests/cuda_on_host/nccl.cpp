@@ -44,16 +44,16 @@ size_t size_of(ncclDataType_t type) {
 
 using Bytes = std::vector<char>;
 
-struct Message {
+struct Sent {
     Bytes content;
     MPI_Request request = MPI_REQUEST_NULL;
 };
 
 /// Sends without waiting for the receiver; forgets what has arrived.
 void send(const ncclComm& comm, int to, const void* from, size_t bytes) {
-    static std::deque<Message> on_their_way;
+    static std::deque<Sent> on_their_way;
     const char* begin = static_cast<const char*>(from);
-    Message& message = on_their_way.emplace_back();
+    Sent& message = on_their_way.emplace_back();
     message.content.assign(begin, begin + bytes);
     MPI_Isend(message.content.data(), static_cast<int>(bytes), MPI_BYTE, comm.world[static_cast<size_t>(to)],
               comm.tag, MPI_COMM_WORLD, &message.request);
@@ -134,25 +134,8 @@ void meet(ncclComm& comm, int peer) {
                  MPI_STATUS_IGNORE);
 }
 
-template <class F>
-ncclResult_t run(cudaStream_t stream, F f) {
-    submit(stream, f);
-    finish(stream);
-    return ncclSuccess;
-}
-
-/// f(result) meets the other ranks at once; `to` gets the result in the stream's order, and has no number
-/// until then, so that what does not wait for it is found.
-template <class F>
-ncclResult_t deliver(cudaStream_t stream, void* to, size_t bytes, F f) {
-    const auto result = std::make_shared<Bytes>(bytes);
-    run(stream, [=] {
-        f(result->data());
-        if (bytes > 0) std::memset(to, 0xff, bytes);
-    });
-    submit(stream, [=] {
-        if (bytes > 0) std::memcpy(to, result->data(), bytes);
-    });
+ncclResult_t put(cudaStream_t stream, const Exchange& what, std::function<void(char*)> meet_others) {
+    exchange(stream, what, std::move(meet_others));
     return ncclSuccess;
 }
 
@@ -226,7 +209,7 @@ ncclResult_t ncclGroupEnd() {
 ncclResult_t ncclAllReduce(const void* from, void* to, size_t count, ncclDataType_t type, ncclRedOp_t op,
                            ncclComm_t comm, cudaStream_t stream) {
     const size_t bytes = count * size_of(type);
-    return deliver(stream, to, bytes, [=](char* result) {
+    return put(stream, {from, bytes, to, bytes}, [=](char* result) {
         reduce(*comm, from, result, count, type, op, 0);
         broadcast(*comm, result, result, bytes, 0);
     });
@@ -234,15 +217,15 @@ ncclResult_t ncclAllReduce(const void* from, void* to, size_t count, ncclDataTyp
 
 ncclResult_t ncclReduce(const void* from, void* to, size_t count, ncclDataType_t type, ncclRedOp_t op,
                         int root, ncclComm_t comm, cudaStream_t stream) {
-    const auto join_all = [=](void* result) { reduce(*comm, from, result, count, type, op, root); };
-    if (comm->rank != root) return run(stream, [=] { join_all(nullptr); });
-    return deliver(stream, to, count * size_of(type), join_all);
+    const size_t bytes = count * size_of(type);
+    return put(stream, {from, bytes, comm->rank == root ? to : nullptr, bytes},
+               [=](char* result) { reduce(*comm, from, result, count, type, op, root); });
 }
 
 ncclResult_t ncclReduceScatter(const void* from, void* to, size_t count, ncclDataType_t type, ncclRedOp_t op,
                                ncclComm_t comm, cudaStream_t stream) {
     const size_t bytes = count * size_of(type);
-    return deliver(stream, to, bytes, [=](char* result) {
+    return put(stream, {from, bytes * static_cast<size_t>(comm->size()), to, bytes}, [=](char* result) {
         for (int r = 0; r < comm->size(); ++r) {
             reduce(*comm, static_cast<const char*>(from) + static_cast<size_t>(r) * bytes, result, count,
                    type, op, r);
@@ -253,27 +236,30 @@ ncclResult_t ncclReduceScatter(const void* from, void* to, size_t count, ncclDat
 ncclResult_t ncclBroadcast(const void* from, void* to, size_t count, ncclDataType_t type, int root,
                            ncclComm_t comm, cudaStream_t stream) {
     const size_t bytes = count * size_of(type);
-    return deliver(stream, to, bytes, [=](char* result) { broadcast(*comm, from, result, bytes, root); });
+    const bool sends = comm->rank == root;
+    return put(stream, {from, sends ? bytes : 0, sends && to == from ? nullptr : to, bytes},
+               [=](char* result) { broadcast(*comm, from, result, bytes, root); });
 }
 
 ncclResult_t ncclAllGather(const void* from, void* to, size_t count, ncclDataType_t type, ncclComm_t comm,
                            cudaStream_t stream) {
-    const size_t bytes = count * size_of(type);
-    return deliver(stream, to, bytes * static_cast<size_t>(comm->size()), [=](char* result) {
-        for (int r = 0; r < comm->size(); ++r)
-            broadcast(*comm, from, result + static_cast<size_t>(r) * bytes, bytes, r);
-    });
+    for (int r = 0; r < comm->size(); ++r) {
+        char* const place = static_cast<char*>(to) + static_cast<size_t>(r) * count * size_of(type);
+        ncclBroadcast(from, place, count, type, r, comm, stream);
+    }
+    return ncclSuccess;
 }
 
 ncclResult_t ncclSend(const void* from, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
                       cudaStream_t stream) {
     meet(*comm, peer);
-    return run(stream, [=] { send(*comm, peer, from, count * size_of(type)); });
+    const size_t bytes = count * size_of(type);
+    return put(stream, {from, bytes, nullptr, 0}, [=](char*) { send(*comm, peer, from, bytes); });
 }
 
 ncclResult_t ncclRecv(void* to, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
                       cudaStream_t stream) {
     meet(*comm, peer);
     const size_t bytes = count * size_of(type);
-    return deliver(stream, to, bytes, [=](char* result) { receive(*comm, peer, result, bytes); });
+    return put(stream, {nullptr, 0, to, bytes}, [=](char* result) { receive(*comm, peer, result, bytes); });
 }

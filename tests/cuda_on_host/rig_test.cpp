@@ -205,9 +205,15 @@ TEST_F(Rig, ASumOverRanksIsNotThereBeforeItsEvent) {
     ncclCommInitRankConfig(&comm, 1, id, 0, &config);
 
     ncclAllReduce(value, value, 1, ncclFloat32, ncclSum, comm, other);
+    const device::Event arrived = device::record(other);
+    auto* const later = allocate<float>(1);
+    launch(set_first, 1, 1, 0, stream_, later, 0);
+    device::order(stream_, other);
+    ncclAllReduce(later, later, 1, ncclFloat32, ncclSum, comm, other);
     EXPECT_TRUE(std::isnan(read(value, 1)[0]));
-    device::order(other, stream_);
+    device::order(arrived, stream_);
     EXPECT_EQ(read(value, 1)[0], 1.0f);
+    EXPECT_TRUE(std::isnan(read(later, 1)[0]));
 
     ncclCommDestroy(comm);
     device::destroy(other);

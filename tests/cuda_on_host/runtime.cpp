@@ -8,26 +8,80 @@
 #include <set>
 #include <stdexcept>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "tests/cuda_on_host/device_memory.hpp"
 
 namespace espalier::rig {
 
 /// Work in order, and how much of it is done.
-struct Queue {
-    std::deque<std::function<void()>> work;
-    uint64_t submitted = 0;
-    uint64_t done = 0;
+class Queue {
+public:
+    enum class Kind { work, wait, meeting };
 
+    void push(Kind kind, std::function<void()> run) {
+        work_.push_back({kind, std::move(run)});
+        ++submitted_;
+    }
+    uint64_t submitted() const { return submitted_; }
+
+    /// All that is put here as number `count` or before is there afterwards.
     void run_until(uint64_t count) {
+        advance(count);
+        land(count);
+    }
+    bool has_run(uint64_t count) {
+        if (done_ < count) return false;
+        land(count);
+        return true;
+    }
+    /// The same but for what meetings bring.
+    void advance(uint64_t count) {
         const Reach reach;
-        while (done < count) {
-            const auto next = std::move(work.front());
-            work.pop_front();
-            ++done;
-            next();
+        while (done_ < count) {
+            const auto next = std::move(work_.front());
+            work_.pop_front();
+            if (next.kind == Kind::work) land(done_);
+            ++done_;
+            next.run();
         }
     }
+    /// Inside of a meeting: what earlier ones brought, up to the last of it that lies in these bytes.
+    void land_within(const void* from, size_t bytes) {
+        const auto* const begin = static_cast<const char*>(from);
+        uint64_t last = 0;
+        for (const Landing& l : landings_) {
+            if (l.to < begin + bytes && begin < l.to + l.content->size()) last = l.number;
+        }
+        land(last);
+    }
+    void keep(void* to, std::shared_ptr<std::vector<char>> content) {
+        std::memset(to, 0xff, content->size());
+        landings_.push_back({done_, static_cast<char*>(to), std::move(content)});
+    }
+
+private:
+    struct Work {
+        Kind kind;
+        std::function<void()> run;
+    };
+    struct Landing {
+        uint64_t number;
+        char* to;
+        std::shared_ptr<std::vector<char>> content;
+    };
+    void land(uint64_t count) {
+        const Reach reach;
+        for (; !landings_.empty() && landings_.front().number <= count; landings_.pop_front()) {
+            const auto& content = *landings_.front().content;
+            std::memcpy(landings_.front().to, content.data(), content.size());
+        }
+    }
+
+    std::deque<Work> work_;
+    std::deque<Landing> landings_;
+    uint64_t submitted_ = 0, done_ = 0;
 };
 
 }  // namespace espalier::rig
@@ -91,12 +145,22 @@ bool machine_is(const char* what) {
 }
 
 void submit(cudaStream_t stream, std::function<void()> work) {
-    stream->queue->work.push_back(std::move(work));
-    ++stream->queue->submitted;
+    stream->queue->push(Queue::Kind::work, std::move(work));
 }
 
 void finish(cudaStream_t stream) {
-    stream->queue->run_until(stream->queue->submitted);
+    stream->queue->run_until(stream->queue->submitted());
+}
+
+void exchange(cudaStream_t stream, const Exchange& what, std::function<void(char*)> meet) {
+    Queue& queue = *stream->queue;
+    queue.push(Queue::Kind::meeting, [&] {
+        queue.land_within(what.from, what.read);
+        const auto content = std::make_shared<std::vector<char>>(what.brought);
+        meet(content->data());
+        if (what.to && what.brought > 0) queue.keep(what.to, content);
+    });
+    queue.advance(queue.submitted());
 }
 
 void expect_launchable(Index grid, Index block, size_t shared_bytes) {
@@ -226,7 +290,8 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
-    espalier::rig::submit(stream, [queue = event->queue, at = event->at] { queue->run_until(at); });
+    stream->queue->push(espalier::rig::Queue::Kind::wait,
+                        [queue = event->queue, at = event->at] { queue->run_until(at); });
     return cudaSuccess;
 }
 
@@ -242,12 +307,12 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
     event->queue = stream->queue;
-    event->at = stream->queue->submitted;
+    event->at = stream->queue->submitted();
     return cudaSuccess;
 }
 
 cudaError_t cudaEventQuery(cudaEvent_t event) {
-    return event->queue->done >= event->at ? cudaSuccess : cudaErrorNotReady;
+    return event->queue->has_run(event->at) ? cudaSuccess : cudaErrorNotReady;
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {

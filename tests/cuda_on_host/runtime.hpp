@@ -17,6 +17,18 @@ void submit(cudaStream_t stream, std::function<void()> work);
 /// Runs what the stream holds.
 void finish(cudaStream_t stream);
 
+/// What a meeting with other ranks reads of the device's memory, and where what it brings belongs.
+struct Exchange {
+    const void* from;
+    size_t read;
+    void* to;  // or nowhere
+    size_t brought;
+};
+/// Puts a meeting on a stream and runs it at once, with the work that stands before it: other ranks wait for
+/// the host. `meet` gets memory for what it brings, which goes to its place when
+/// somebody waits for it, or reads it on this stream; until then there is no number in that place.
+void exchange(cudaStream_t stream, const Exchange& what, std::function<void(char*)> meet);
+
 /// While one of these lives, the host may touch device memory.
 class Reach {
 public:

@@ -1,9 +1,8 @@
 #include "tests/model/tiny_models.hpp"
 
-#include <algorithm>
-
 #include "kernels/elementwise.hpp"
 #include "src/core/random.hpp"
+#include "tests/support/device.hpp"
 
 namespace espalier::test {
 
@@ -55,7 +54,8 @@ double value_at(const model::Parameter& p, uint64_t seed, int64_t index, Gain ga
 
 void randomise(model::Transformer& model, uint64_t seed) {
     for (const auto& e : model.parameters().entries()) {
-        const Tensor view = model::ParameterSet::view(model.parameters().flat(), &e);
+        Tensor view = model::ParameterSet::view(model.parameters().flat(), &e);
+        Tensor values = test::on_host(view);
         const Shape& shape = e.parameter.shape;
         for (int64_t i = 0; i < view.size(); ++i) {
             // Local position i to the position in the whole weight.
@@ -67,12 +67,13 @@ void randomise(model::Transformer& model, uint64_t seed) {
             }
             const auto value =
                 static_cast<float>(value_at(e.parameter, seed, global, model.architecture().norm.gain));
-            if (view.dtype() == DType::f32) {
-                view.data<float>()[i] = value;
+            if (values.dtype() == DType::f32) {
+                values.data<float>()[i] = value;
             } else {
-                view.data<bfloat16>()[i] = bfloat16(value);
+                values.data<bfloat16>()[i] = bfloat16(value);
             }
         }
+        test::set(view, values);
     }
 }
 
@@ -85,9 +86,7 @@ std::vector<int32_t> random_ids(int64_t count, int64_t vocab, uint64_t seed) {
 }
 
 Tensor labels_of(Context& ctx, const std::vector<int32_t>& ids) {
-    Tensor out = ctx.empty({narrow<int64_t>(ids.size())}, DType::i32);
-    std::copy(ids.begin(), ids.end(), out.data<int32_t>());
-    return out;
+    return model::ids_tensor(ctx, ids);
 }
 
 }  // namespace espalier::test

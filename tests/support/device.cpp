@@ -1,6 +1,7 @@
 #include "tests/support/device.hpp"
 
 #include <cstdlib>
+#include <cstring>
 #include <string>
 
 #include "src/core/device.hpp"
@@ -17,17 +18,49 @@ ContextOptions on_test_device(int threads) {
     return {test_device(), threads};
 }
 
-Tensor on_host(const Tensor& x) {
-    if (x.device() == Device::cpu) return x;
-    auto memory = std::shared_ptr<std::byte>(new std::byte[x.bytes()], std::default_delete<std::byte[]>());
+std::optional<ContextOptions> on_test_device_of_rank(int rank, int ranks) {
+    ContextOptions options = on_test_device();
+    if constexpr (has_cuda) {
+        if (options.device == Device::cpu) return options;
+        const int devices = device::count();
+        if (std::getenv("ESPALIER_TEST_SHARE_DEVICE")) {
+            setenv("NCCL_MULTI_RANK_GPU_ENABLE", "1", 0);
+        } else if (ranks > devices) {
+            return std::nullopt;
+        }
+        options.device_index = rank % devices;
+    }
+    return options;
+}
+
+namespace {
+
+void copy_bytes([[maybe_unused]] std::byte* to, [[maybe_unused]] const std::byte* from,
+                [[maybe_unused]] size_t bytes, [[maybe_unused]] bool to_host) {
     if constexpr (has_cuda) {
         device::wait_for_all();
         const device::Stream stream = device::make_stream();
-        device::copy(memory.get(), x.raw(), x.bytes(), device::Copy::to_host, stream);
+        device::copy(to, from, bytes, to_host ? device::Copy::to_host : device::Copy::to_device, stream);
         device::wait(stream);
         device::destroy(stream);
     }
+}
+
+}  // namespace
+
+Tensor on_host(const Tensor& x) {
+    if (x.device() == Device::cpu) return x;
+    auto memory = std::shared_ptr<std::byte>(new std::byte[x.bytes()], std::default_delete<std::byte[]>());
+    copy_bytes(memory.get(), x.raw(), x.bytes(), true);
     return Tensor(std::move(memory), x.shape(), x.dtype());
+}
+
+void set(Tensor& x, const Tensor& host) {
+    if (x.device() == Device::cpu) {
+        if (x.raw() != host.raw()) std::memcpy(x.raw(), host.raw(), host.bytes());
+    } else {
+        copy_bytes(x.raw(), host.raw(), host.bytes(), false);
+    }
 }
 
 }  // namespace espalier::test

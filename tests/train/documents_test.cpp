@@ -7,7 +7,7 @@
 #include "src/data/document_masks.hpp"
 #include "src/distill/objective.hpp"
 #include "src/distill/state_loss.hpp"
-#include "src/train/gradient_sync.hpp"
+#include "src/train/gradient_reducer.hpp"
 #include "src/train/pipeline.hpp"
 #include "src/train/shards.hpp"
 #include "tests/model/tiny_models.hpp"
@@ -101,7 +101,7 @@ Result step(Context& ctx, const model::Architecture& a, const comm::Topology& to
               });
 
     const auto shards = make_shards(student.parameters(), topology.data);
-    synchronise_gradients(ctx, student, topology, shards);
+    GradientReducer(student, topology, shards).finish(ctx);
     out.share = shards.mine();
     const auto& sums = objective.sums(ctx);
     std::array<double, 4> all{};

@@ -6,7 +6,7 @@
 #include "kernels/elementwise.hpp"
 #include "src/distill/objective.hpp"
 #include "src/distill/state_loss.hpp"
-#include "src/train/gradient_sync.hpp"
+#include "src/train/gradient_reducer.hpp"
 #include "src/train/optimizer.hpp"
 #include "src/train/teacher_grid.hpp"
 #include "tests/model/tiny_models.hpp"
@@ -133,7 +133,7 @@ Result step(Context& ctx, const Setting& setting, const Grids& grids) {
         topology.world.barrier();
     }
     const auto shards = make_shards(student.parameters(), topology.data);
-    synchronise_gradients(ctx, student, topology, shards);
+    GradientReducer(student, topology, shards).finish(ctx);
     out.share = shards.mine();
     out.norm =
         gradient_norm(ctx, student.gradients(), runs_owned(ctx, student.parameters(), shards), topology);
