@@ -207,11 +207,6 @@ std::unique_ptr<model::Transformer> load_transformer(Session& session, ModelFile
                                                      model::Gradients gradients, int virtual_stages) {
     const auto& layout = session.topology().layout;
     model::check_layout(file.architecture(), layout.tp, layout.pp, virtual_stages, file.path());
-    ESPALIER_REQUIRE(
-        virtual_stages == 1 || layout.pp > 1 || !session.context().on_gpu(),
-        "--virtual-stages {}: one stage has no other to take turns with; give --pp 2 or more, or "
-        "leave it out",
-        virtual_stages);
     auto out =
         std::make_unique<model::Transformer>(session.context(), file.architecture(), session.topology(),
                                              session.dtype(), gradients, virtual_stages);

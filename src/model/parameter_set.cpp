@@ -88,11 +88,11 @@ void ParameterSet::expect(Range elements, comm::Request request) {
 }
 
 void ParameterSet::wait_for(Range elements) const {
-    std::erase_if(expected_, [&](Expected& e) {
-        if (intersection(e.elements, elements).size() <= 0) return false;
-        e.request.wait();
-        return true;
-    });
+    const auto wanted = [&](const Expected& e) { return intersection(e.elements, elements).size() > 0; };
+    for (Expected& e : expected_) {
+        if (wanted(e)) e.request.wait();
+    }
+    std::erase_if(expected_, wanted);
 }
 
 void ParameterSet::wait_for_part(int64_t layer) const {

@@ -44,8 +44,8 @@ public:
     /// All of the flat buffers, in their order; none where there is no architecture.
     const std::vector<Part>& parts() const { return parts_; }
 
-    /// Other ranks send this run of the weights; it is there when the request has ended. What gives weights
-    /// away waits for those it gives, and a pass for each part that it comes to.
+    /// Other ranks send this run of the weights; it is there when the request has ended. flat() and weight()
+    /// wait for what they give; who keeps a view calls one of the next two before each use.
     void expect(Range elements, comm::Request request);
     void wait_for(Range elements) const;
     void wait_for_part(int64_t layer) const;

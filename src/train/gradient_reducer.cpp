@@ -71,43 +71,47 @@ void GradientReducer::sum_pieces(Context& ctx, const std::vector<Piece>& pieces)
     for_each_held([&](Tensor& gradient, Tensor& place) { copy(ctx, place, gradient); });
 }
 
-void GradientReducer::sum_ends(Context& ctx) {
+void GradientReducer::sum_ends(Context& ctx, Range elements) {
+    const Entry* const embedding = model_.parameters().find(model::Weight::token_embedding);
     if (!model_.architecture().tied || topology_.ends.size() == 1) return;
-    Tensor embedding =
-        ParameterSet::view(model_.gradients(), model_.parameters().find(model::Weight::token_embedding));
-    topology_.ends.all_reduce(ctx, embedding);
+    if (!embedding || !elements.contains(embedding->offset)) return;
+    Tensor gradient = ParameterSet::view(model_.gradients(), embedding);
+    topology_.ends.all_reduce(ctx, gradient);
 }
 
-template <class Wanted>
-void GradientReducer::reduce(Context& ctx, Wanted wanted) {
-    std::vector<Piece> pieces;
-    std::copy_if(pieces_.begin(), pieces_.end(), std::back_inserter(pieces),
-                 [&](const Piece& p) { return wanted(p.part); });
+void GradientReducer::reduce(Context& ctx, const std::vector<Piece>& pieces, Range elements) {
     sum_pieces(ctx, pieces);
-    if (wanted(-1)) sum_ends(ctx);
-    std::vector<Range> runs;
-    for (const auto& [layer, elements] : model_.parameters().parts()) {
-        if (!wanted(layer)) continue;
-        if (!runs.empty() && runs.back().end == elements.begin) {
-            runs.back().end = elements.end;
-        } else {
-            runs.push_back(elements);
-        }
-    }
-    for (const Range run : runs) {
-        Tensor gradients = model_.gradients().slice(run.begin, {run.size()});
-        sums_.push_back(topology_.data.begin_reduce_scatter(ctx, gradients, shards_.bounds_in(run)));
-    }
+    sum_ends(ctx, elements);
+    Tensor gradients = model_.gradients().slice(elements.begin, {elements.size()});
+    sums_.push_back(topology_.data.begin_reduce_scatter(ctx, gradients, shards_.bounds_in(elements)));
+}
+
+bool GradientReducer::part_by_part(const Context& ctx) const {
+    return ctx.on_gpu() && topology_.data.size() > 1;
 }
 
 void GradientReducer::begin(Context& ctx, int64_t layer) {
-    if (!ctx.on_gpu() || topology_.data.size() == 1) return;
-    reduce(ctx, [&](int64_t part) { return part == layer; });
-    begun_.insert(layer);
+    if (!part_by_part(ctx)) return;
+    if (!begun_.insert(layer).second)
+        throw InternalError(fmt::format("the gradient of part {} is being summed already", layer));
+    std::vector<Piece> pieces;
+    std::copy_if(pieces_.begin(), pieces_.end(), std::back_inserter(pieces),
+                 [&](const Piece& p) { return p.part == layer; });
+    for (const model::Part& part : model_.parameters().parts()) {
+        if (part.layer == layer) reduce(ctx, pieces, part.elements);
+    }
 }
 
 void GradientReducer::finish(Context& ctx) {
-    reduce(ctx, [&](int64_t part) { return !begun_.contains(part); });
+    const auto& parts = model_.parameters().parts();
+    if (part_by_part(ctx)) {
+        // In the order of the backward pass: a replica that had no micro-batch begins them all here.
+        for (auto part = parts.rbegin(); part != parts.rend(); ++part) {
+            if (!begun_.contains(part->layer)) begin(ctx, part->layer);
+        }
+    } else {
+        reduce(ctx, pieces_, {0, model_.parameters().flat_size()});
+    }
     begun_.clear();
     for (comm::Request& sum : sums_) sum.wait();
     sums_.clear();

@@ -22,6 +22,7 @@ public:
 
     /// Collective over tensor parallel ranks and replicas. The gradient of a part (model::Part, by its layer)
     /// has been put on the stream whole: on a device its sum over replicas begins, beside what comes next.
+    /// From the last part to the first, but any of them may be left to finish().
     /// On the host nothing happens: ranks compute on the cores that would copy, and replicas
     /// would wait for each other in the middle of their pipelines.
     void begin(Context& ctx, int64_t layer);
@@ -37,10 +38,11 @@ private:
     };
     static std::vector<Piece> tensor_parallel_pieces(const model::Transformer& model);
     void sum_pieces(Context& ctx, const std::vector<Piece>& pieces);
-    void sum_ends(Context& ctx);
-    /// Sums of pieces, and what begins of the sum over replicas.
-    template <class Wanted>
-    void reduce(Context& ctx, Wanted wanted);
+    void sum_ends(Context& ctx, Range elements);
+    /// Sums the pieces, and the embedding where it is among the elements, then begins the sum of those over
+    /// replicas.
+    void reduce(Context& ctx, const std::vector<Piece>& pieces, Range elements);
+    bool part_by_part(const Context& ctx) const;
 
     model::Transformer& model_;
     const comm::Topology& topology_;

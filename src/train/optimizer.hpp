@@ -28,7 +28,7 @@ public:
 
     /// Collective over the replicas. One update from this share of the gradients times gradient_scale, after
     /// which all have all weights; on a device those of a model's parts are on their way
-    /// (ParameterSet::expect), in the order in which a forward pass comes to them. `step` counts from 1.
+    /// (ParameterSet::expect), first part first. `step` counts from 1.
     void step(Context& ctx, int64_t step, double learning_rate, double gradient_scale);
 
     /// Of the moments, and of a master apart from the weights.
