@@ -22,9 +22,9 @@ public:
 
     /// Collective over tensor parallel ranks and replicas. The gradient of a part (model::Part, by its layer)
     /// has been put on the stream whole: on a device its sum over replicas begins, beside what comes next.
-    /// From the last part to the first, but any of them may be left to finish().
-    /// On the host nothing happens: ranks compute on the cores that would copy, and replicas
-    /// would wait for each other in the middle of their pipelines.
+    /// Every replica goes from the last part towards the first, and may leave the rest to finish(). On the
+    /// host nothing happens: ranks compute on the cores that would copy, and replicas would wait for each
+    /// other in the middle of their pipelines.
     void begin(Context& ctx, int64_t layer);
     /// Collective over the grid. What has not begun is summed too, and what comes next on the stream finds
     /// all sums.
