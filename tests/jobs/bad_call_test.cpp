@@ -76,6 +76,11 @@ TEST_F(BadCall, LayoutsThatTheTeacherOrTheRanksDoNotFill) {
     expect_refused(with({"--teacher-tp", "3"}), {"1 ranks", "--teacher-tp 3 x --pp 1"});
 }
 
+TEST_F(BadCall, VirtualStagesOfALoneStage) {
+    expect_refused(distill_arguments(world(), "run", {"--virtual-stages", "2"}),
+                   {"--virtual-stages 2", "--pp 2"});
+}
+
 TEST_F(BadCall, IsToldToALauncherThatNamesAFile) {
     const std::string file = path("exit_code");
     const auto evaluate = [&](const std::string& tp) {

@@ -10,25 +10,6 @@ using Words = std::vector<std::string>;
 
 class DeviceErrors : public testing::Test {
 protected:
-    ProcessResult train(const Words& environment, int ranks, const Words& more) const {
-        Words words{"train",
-                    "--model",
-                    world.path("model.h5"),
-                    "--data",
-                    world.path("tokens"),
-                    "--out",
-                    world.path("run"),
-                    "--tokens",
-                    "64",
-                    "--seq-len",
-                    "16",
-                    "--global-batch",
-                    "2",
-                    "--device",
-                    "cuda"};
-        words.insert(words.end(), more.begin(), more.end());
-        return espalier(words, ranks, environment);
-    }
     ProcessResult evaluate(const Words& environment, int ranks = 1, Words more = {"--device", "cuda"}) const {
         Words words{
             "evaluate", "--model", world.path("model.h5"), "--data", world.path("tokens"), "--seq-len", "16",
@@ -73,11 +54,6 @@ TEST_F(DeviceErrors, AnNcclThatCannotShareADeviceIsSaid) {
     expect_refused(evaluate({"ESPALIER_RIG_DEVICES=1", "ESPALIER_RIG_MACHINE=old-nccl"}, 2,
                             {"--device", "cuda", "--share-device", "--tp", "2"}),
                    {"NCCL 2.28.9", "2.30 or newer"});
-}
-
-TEST_F(DeviceErrors, OneStageHasNoVirtualOnes) {
-    expect_refused(train({"ESPALIER_RIG_DEVICES=1"}, 1, {"--virtual-stages", "2"}),
-                   {"--virtual-stages 2", "--pp 2"});
 }
 
 TEST_F(DeviceErrors, MoreRanksThanDevicesAreRefused) {

@@ -8,6 +8,21 @@
 #include "src/core/has_cuda.hpp"
 
 namespace espalier::test {
+namespace {
+
+/// After all that is on the device.
+void copy_now([[maybe_unused]] std::byte* to, [[maybe_unused]] const std::byte* from,
+              [[maybe_unused]] size_t bytes, [[maybe_unused]] device::Copy direction) {
+    if constexpr (has_cuda) {
+        device::wait_for_all();
+        const device::Stream stream = device::make_stream();
+        device::copy(to, from, bytes, direction, stream);
+        device::wait(stream);
+        device::destroy(stream);
+    }
+}
+
+}  // namespace
 
 Device test_device() {
     const char* name = std::getenv("ESPALIER_TEST_DEVICE");
@@ -33,25 +48,10 @@ std::optional<ContextOptions> on_test_device_of_rank(int rank, int ranks) {
     return options;
 }
 
-namespace {
-
-void copy_bytes([[maybe_unused]] std::byte* to, [[maybe_unused]] const std::byte* from,
-                [[maybe_unused]] size_t bytes, [[maybe_unused]] bool to_host) {
-    if constexpr (has_cuda) {
-        device::wait_for_all();
-        const device::Stream stream = device::make_stream();
-        device::copy(to, from, bytes, to_host ? device::Copy::to_host : device::Copy::to_device, stream);
-        device::wait(stream);
-        device::destroy(stream);
-    }
-}
-
-}  // namespace
-
 Tensor on_host(const Tensor& x) {
     if (x.device() == Device::cpu) return x;
     auto memory = std::shared_ptr<std::byte>(new std::byte[x.bytes()], std::default_delete<std::byte[]>());
-    copy_bytes(memory.get(), x.raw(), x.bytes(), true);
+    copy_now(memory.get(), x.raw(), x.bytes(), device::Copy::to_host);
     return Tensor(std::move(memory), x.shape(), x.dtype());
 }
 
@@ -59,7 +59,7 @@ void set(Tensor& x, const Tensor& host) {
     if (x.device() == Device::cpu) {
         if (x.raw() != host.raw()) std::memcpy(x.raw(), host.raw(), host.bytes());
     } else {
-        copy_bytes(x.raw(), host.raw(), host.bytes(), false);
+        copy_now(x.raw(), host.raw(), host.bytes(), device::Copy::to_device);
     }
 }
 
