@@ -4,116 +4,176 @@
 #include "kernels/cpu/attention_blocks.hpp"
 #include "kernels/cpu/element.hpp"
 #include "kernels/cpu/vector_math.hpp"
+#include "kernels/cpu/wide.hpp"
 
 namespace espalier::cpu {
 namespace {
 
-constexpr int64_t block = 6 * tile_columns;  // queries and keys; a multiple of tile_rows too
+/// Queries, and keys, of a block: its ds (2 x 128 x 128 x 4 B in f32) stays in the second-level cache.
+constexpr int64_t block = 4 * block_unit;
 
-/// What one query head of one sequence brings along, packed; rows and width are those of PaddedHead.
+/// What one query head of one sequence brings along, packed.
+template <class T>
 struct Inputs {
-    const float* q;         // [rows, width], scaled
-    const float* d_o;       // [rows, width]
-    const float* lse;       // [rows]
-    const float* delta;     // [rows]: sum over head_dim of d_o * o
-    const float* keys;      // [rows, width]
-    const float* keys_t;    // panels of pack_transposed
-    const float* values_t;  // panels of pack_transposed
+    BlockPanels<T> q_columns;    // columns: queries
+    BlockPanels<T> q;            // depth: queries
+    BlockPanels<T> d_o_columns;  // columns: queries
+    BlockPanels<T> d_o;          // depth: queries
+    BlockRows<T> keys;           // [rows, width]
+    BlockRows<T> values;         // [rows, width]
+    BlockRows<T> keys_t;         // [width, rows]
+    const float* lse;            // [rows]
+    const float* delta;          // [rows]: sum over head_dim of d_o * o
     View view;
 };
 
-/// Where the head's gradients go, all [rows, width]; dq is without the factor `scale`.
+/// Where the head's gradients go, all [rows, width]; dq and dk are without the factor `scale`.
 struct Gradients {
     float* dq;
     float* dk;
     float* dv;
 };
 
-/// p = exp(score - lse) and ds = p (dp - delta), where p holds the scores and ds the dp of one query.
-void softmax_gradient(float* p, float* ds, int64_t count, float lse, float delta) {
+/// Memory of one thread.
+template <class T>
+struct BlockMemory {
+    float* scores;  // [block_unit, block], as the next three: keys x queries
+    float* dp;
+    T* p;
+    T* ds;
+    T* ds_panels;  // columns: queries of a block, depth: its keys
+    float* dq_t;   // [width, rows]: dq transposed, rows transposed_stride() apart
+    float* total;  // [width]
+};
+
+/// p = exp(scale score - lse) and ds = p (dp - delta) of one key and `count` queries.
+template <class T>
+void softmax_gradient(const float* scores, const float* dp, const float* lse, const float* delta, float scale,
+                      int64_t count, T* p, T* ds) {
+    wide([&]() ESPALIER_WIDE {
 #pragma omp simd
-    for (int64_t j = 0; j < count; ++j) {
-        p[j] = fast_exp(p[j] - lse);
-        ds[j] = p[j] * (ds[j] - delta);
-    }
+        for (int64_t j = 0; j < count; ++j) {
+            const float e = fast_exp(scale * scores[j] - lse[j]);
+            store(p[j], e);
+            store(ds[j], e * (dp[j] - delta[j]));
+        }
+    });
 }
 /// The same of scores that are capped first, for which ds has their slope 1 - tanh^2.
-void capped_softmax_gradient(float* p, float* ds, int64_t count, float lse, float delta, float cap) {
-    const float inverse = 1.0f / cap;
+template <class T>
+void capped_softmax_gradient(const float* scores, const float* dp, const float* lse, const float* delta,
+                             float scale, float cap, int64_t count, T* p, T* ds) {
+    const float inverse = scale / cap;
+    wide([&]() ESPALIER_WIDE {
 #pragma omp simd
-    for (int64_t j = 0; j < count; ++j) {
-        const float t = fast_tanh(p[j] * inverse);
-        p[j] = fast_exp(cap * t - lse);
-        ds[j] = p[j] * (ds[j] - delta) * (1.0f - t * t);
-    }
+        for (int64_t j = 0; j < count; ++j) {
+            const float t = fast_tanh(scores[j] * inverse);
+            const float e = fast_exp(cap * t - lse[j]);
+            store(p[j], e);
+            store(ds[j], e * (dp[j] - delta[j]) * (1.0f - t * t));
+        }
+    });
 }
 
-/// Adds one block of queries x keys to the gradients; p and ds are [block, block] memory of this thread.
+/// Adds one block of queries x keys to the gradients. Scores are computed with keys as rows: so p and ds are
+/// factors of the gradients of keys and values as they stand, and ds of that of queries after its pairs of
+/// rows are joined.
+template <class T>
 class BackwardBlock {
 public:
-    static constexpr int64_t floats = 2 * block * block;
-    BackwardBlock(const AttentionShape& shape, const PaddedHead& head, float* memory)
-        : shape_(shape), width_(head.width), p_(memory), ds_(memory + block * block) {}
+    BackwardBlock(const AttentionShape& shape, const PaddedHead& head, const BlockMemory<T>& memory)
+        : shape_(shape), width_(head.width), q_stride_(head.transposed_stride()), memory_(memory) {}
 
-    void add(Range queries, Range keys, const Inputs& in, const Gradients& out) {
-        for (int64_t q = queries.begin; q < queries.end; q += tile_rows) {
-            const Range seen = seen_by_tile(in.view, q, keys);
-            probabilities(q, queries, keys, seen, in);
-            for (int64_t d = 0; seen.size() > 0 && d < width_; d += tile_columns) {  // dq += ds k
-                const float* const ds = ds_ + (q - queries.begin) * block + seen.begin - keys.begin;
-                multiply_tile<Store::accumulate>({ds, block}, {in.keys + seen.begin * width_ + d, width_},
-                                                 seen.size(), out.dq + q * width_ + d, width_);
-            }
+    /// Begins with the gradients of `queries`.
+    void start(Range queries) {
+        for (int64_t d = 0; d < width_; ++d) {
+            float* const row = memory_.dq_t + d * q_stride_;
+            std::fill(row + queries.begin, row + queries.end, 0.0f);
         }
-        for (int64_t k = keys.begin; k < keys.end; k += tile_rows) {
-            const int64_t first = std::max(queries.begin, k);  // the first query that sees key k
-            const int64_t at = (first - queries.begin) * block + k - keys.begin;
-            const int64_t depth = queries.end - first;
-            for (int64_t d = 0; depth > 0 && d < width_; d += tile_columns) {
-                const int64_t from = first * width_ + d, to = k * width_ + d;
-                multiply_tile<Store::accumulate>({p_ + at, 1, block}, {in.d_o + from, width_}, depth,
-                                                 out.dv + to, width_);  // dv += p^T d_o
-                multiply_tile<Store::accumulate>({ds_ + at, 1, block}, {in.q + from, width_}, depth,
-                                                 out.dk + to, width_);  // dk += ds^T q
+    }
+
+    /// dk and dv = or +=, the gradients of queries are kept.
+    void add(Range queries, Range keys, const Inputs<T>& in, const Gradients& out) {
+        for (int64_t k = keys.begin; k < keys.end; k += block_unit) {
+            const Range seeing = seeing_tile(in.view, k, queries);
+            if (seeing.size() == 0) continue;
+            softmax_gradients(k, seeing, in);
+            keep_panels(k - keys.begin, {seeing.begin - queries.begin, seeing.end - queries.begin});
+            const BlockShape shape{block_unit, width_, seeing.size()};
+            // The first queries that a key meets are those of its own block.
+            const Store store = queries.begin == keys.begin ? Store::overwrite : Store::accumulate;
+            product_(store, shape, {memory_.p, block}, in.d_o.from(seeing.begin, 0), out.dv + k * width_,
+                     width_);  // dv += p^T d_o
+            product_(store, shape, {memory_.ds, block}, in.q.from(seeing.begin, 0), out.dk + k * width_,
+                     width_);  // dk += ds^T q
+        }
+        for (int64_t q = queries.begin; q < queries.end; q += block_unit) {
+            const Range seen = seen_by_tile(in.view, q, keys);
+            if (seen.size() == 0) continue;
+            const BlockPanels<T> ds{memory_.ds_panels, block};
+            product_(Store::accumulate, {width_, block_unit, seen.size()},
+                     {in.keys_t.data + seen.begin, in.keys_t.stride},
+                     ds.from(seen.begin - keys.begin, q - queries.begin), memory_.dq_t + q,
+                     q_stride_);  // dq^T += k^T ds^T
+        }
+    }
+
+    /// dq = what has been added up for `queries`.
+    void finish(Range queries, const Gradients& out) const {
+        constexpr int64_t bytes = sizeof(float);
+        for (int64_t q = queries.begin; q < queries.end; q += square) {
+            for (int64_t d = 0; d < width_; d += square) {
+                transpose_square(memory_.dq_t + d * q_stride_ + q, q_stride_ * bytes, out.dq + q * width_ + d,
+                                 width_ * bytes);
             }
         }
     }
 
 private:
-    /// p = exp(q k^T - lse) and ds = p (d_o v^T - delta) of tile_rows queries; 0 for the keys that they do
-    /// not see.
-    void probabilities(int64_t q, Range queries, Range keys, Range seen, const Inputs& in) {
-        const int64_t first = (q - queries.begin) * block + seen.begin - keys.begin;
-        const int64_t count = round_up(seen.size(), tile_columns), hd = shape_.head_dim;
-        for (int64_t j = 0; j < count; j += tile_columns) {
-            const int64_t panel = (seen.begin + j) * hd;
-            multiply_tile<Store::overwrite>({in.q + q * width_, width_}, {in.keys_t + panel, tile_columns},
-                                            hd, p_ + first + j, block);
-            multiply_tile<Store::overwrite>({in.d_o + q * width_, width_},
-                                            {in.values_t + panel, tile_columns}, hd, ds_ + first + j, block);
-        }
-        for (int64_t r = 0; r < tile_rows; ++r) {
-            float* const p = p_ + first + r * block;
-            float* const ds = ds_ + first + r * block;
-            const float lse = in.lse[q + r], delta = in.delta[q + r];
+    /// p = exp(scale k q^T - lse) and ds = p (v d_o^T - delta) of block_unit keys; 0 for the queries that do
+    /// not see them. Their first column is query seeing.begin.
+    void softmax_gradients(int64_t k, Range seeing, const Inputs<T>& in) {
+        const BlockShape shape{block_unit, seeing.size(), width_};
+        product_(Store::overwrite, shape, {in.keys.data + k * width_, width_},
+                 in.q_columns.from(0, seeing.begin), memory_.scores, block);
+        product_(Store::overwrite, shape, {in.values.data + k * width_, width_},
+                 in.d_o_columns.from(0, seeing.begin), memory_.dp, block);
+        for (int64_t r = 0; r < block_unit; ++r) {
+            const float* const scores = memory_.scores + r * block;
+            const float* const dp = memory_.dp + r * block;
+            const float* const lse = in.lse + seeing.begin;
+            const float* const delta = in.delta + seeing.begin;
+            T* const p = memory_.p + r * block;
+            T* const ds = memory_.ds + r * block;
             if (shape_.soft_cap > 0) {
-                capped_softmax_gradient(p, ds, count, lse, delta, shape_.soft_cap);
+                capped_softmax_gradient(scores, dp, lse, delta, shape_.scale, shape_.soft_cap, seeing.size(),
+                                        p, ds);
             } else {
-                softmax_gradient(p, ds, count, lse, delta);
+                softmax_gradient(scores, dp, lse, delta, shape_.scale, seeing.size(), p, ds);
             }
-            const Range own = seen_by(in.view, q + r, keys);
-            for (float* const row : {p_, ds_}) {
-                float* const begin = row + (q - queries.begin + r) * block;
-                std::fill(begin, begin + own.begin - keys.begin, 0.0f);
-                std::fill(begin + own.end - keys.begin, begin + keys.size(), 0.0f);
+            const Range own = seeing_key(in.view, k + r, seeing);
+            for (T* const row : {p, ds}) {
+                std::fill(row, row + own.begin - seeing.begin, T{});
+                std::fill(row + own.end - seeing.begin, row + seeing.size(), T{});
+            }
+        }
+    }
+
+    /// Rows of ds, for `columns` of the block's queries, as rows k to k + block_unit of ds_panels.
+    void keep_panels(int64_t k, Range columns) {
+        for (int64_t j = columns.begin; j < columns.end; j += panel_columns) {
+            T* const panel = memory_.ds_panels + j * block + k * panel_columns;
+            for (int64_t r = 0; r < block_unit; r += panel_depth<T>) {
+                join_rows(memory_.ds + r * block + j - columns.begin, block, panel + r * panel_columns);
             }
         }
     }
 
     const AttentionShape& shape_;
     int64_t width_;
-    float* p_;
-    float* ds_;
+    int64_t q_stride_;
+    BlockMemory<T> memory_;
+    BlockProduct<T> product_;
 };
 
 /// The whole backward pass: pack, work through (sequence, query head, chunk of keys), sum up. Every unit has
@@ -133,42 +193,58 @@ public:
           d_o_(d_o.data<T>()),
           lse_(lse.data<float>()),
           dqkv_(dqkv.data<T>()) {
-        const auto floats = [&](int64_t heads, int64_t each) {
-            memory_.push_back(ctx.empty({heads, each}, DType::f32));
-            return memory_.back().template data<float>();
+        const auto take = [&]<class E>(E*& to, int64_t count, int64_t each) {
+            memory_.push_back(ctx.empty({count, each}, dtype_of<E>::value));
+            to = memory_.back().template data<E>();
         };
         const int64_t heads = shape.batch * shape.query_heads, kv_heads = shape.batch * shape.kv_heads;
-        q_ = floats(heads, head_.size());
-        packed_d_o_ = floats(heads, head_.size());
-        packed_lse_ = floats(heads, head_.rows);
-        delta_ = floats(heads, head_.rows);
-        keys_ = floats(kv_heads, head_.size());
-        keys_t_ = floats(kv_heads, head_.rows * shape.head_dim);
-        values_t_ = floats(kv_heads, head_.rows * shape.head_dim);
-        dq_ = floats(chunks_ * heads, head_.size());
-        dk_ = floats(heads, head_.size());
-        dv_ = floats(heads, head_.size());
-        scratch_ = floats(ctx.threads(), BackwardBlock::floats + head_.width);
+        for (T** const packed : {&q_columns_, &q_, &d_o_columns_, &packed_d_o_}) {
+            take(*packed, heads, head_.size());
+        }
+        for (T** const packed : {&keys_, &values_}) take(*packed, kv_heads, head_.size());
+        take(keys_t_, kv_heads, head_.transposed_size());
+        take(packed_lse_, heads, head_.rows);
+        take(delta_, heads, head_.rows);
+        take(dq_, chunks_ * heads, head_.size());
+        take(dk_, heads, head_.size());
+        take(dv_, heads, head_.size());
+        take(floats_, ctx.threads(), floats_of_a_thread());
+        take(factors_, ctx.threads(), factors_of_a_thread);
     }
 
     void run(int threads) {
         const int64_t heads = shape_.batch * shape_.query_heads;
 #pragma omp parallel num_threads(threads)
         {
-            float* const total = scratch_ + omp_get_thread_num() * (BackwardBlock::floats + head_.width);
-            BackwardBlock worker(shape_, head_, total + head_.width);
+            const BlockMemory<T> memory = memory_of(omp_get_thread_num());
 #pragma omp for nowait
             for (int64_t i = 0; i < shape_.batch * shape_.kv_heads; ++i) pack_keys(i);
 #pragma omp for
             for (int64_t i = 0; i < heads; ++i) pack_queries(i);
+            {
+                BackwardBlock<T> worker(shape_, head_, memory);
 #pragma omp for schedule(dynamic)
-            for (int64_t i = 0; i < chunks_ * heads; ++i) work(worker, i / heads, i % heads);
+                for (int64_t i = 0; i < chunks_ * heads; ++i) work(worker, i / heads, i % heads);
+            }
 #pragma omp for
-            for (int64_t token = 0; token < shape_.batch * shape_.seq; ++token) sum_up(token, total);
+            for (int64_t token = 0; token < shape_.batch * shape_.seq; ++token) sum_up(token, memory.total);
         }
     }
 
 private:
+    static constexpr int64_t factors_of_a_thread = (2 * block_unit + block) * block;
+    int64_t floats_of_a_thread() const {
+        return 2 * block_unit * block + head_.transposed_size() + head_.width;
+    }
+
+    BlockMemory<T> memory_of(int64_t thread) const {
+        constexpr int64_t tile = block_unit * block;
+        float* const scores = floats_ + thread * floats_of_a_thread();
+        float* const dq_t = scores + 2 * tile;
+        T* const p = factors_ + thread * factors_of_a_thread;
+        return {scores, scores + tile, p, p + tile, p + 2 * tile, dq_t, dq_t + head_.transposed_size()};
+    }
+
     const T* place(int64_t batch, int64_t h) const {
         return qkv_ + batch * shape_.seq * qkv_width(shape_) + h * shape_.head_dim;
     }
@@ -177,20 +253,24 @@ private:
         const int64_t batch = i / shape_.kv_heads, key = shape_.query_heads + i % shape_.kv_heads;
         const int64_t stride = qkv_width(shape_), hd = shape_.head_dim;
         const T* const k = place(batch, key);
-        pack_rows(k, stride, shape_.seq, hd, 1.0f, keys_ + i * head_.size(), head_.rows, head_.width);
-        pack_transposed(k, stride, shape_.seq, hd, keys_t_ + i * head_.rows * hd, head_.rows);
-        pack_transposed(place(batch, key + shape_.kv_heads), stride, shape_.seq, hd,
-                        values_t_ + i * head_.rows * hd, head_.rows);
+        pack_rows(k, stride, shape_.seq, hd, keys_ + i * head_.size(), head_.rows, head_.width);
+        pack_rows(place(batch, key + shape_.kv_heads), stride, shape_.seq, hd, values_ + i * head_.size(),
+                  head_.rows, head_.width);
+        pack_transposed(k, stride, shape_.seq, hd, keys_t_ + i * head_.transposed_size(), head_.width,
+                        head_.transposed_stride());
     }
 
     void pack_queries(int64_t i) {
         const int64_t batch = i / shape_.query_heads, h = i % shape_.query_heads, hd = shape_.head_dim;
         const int64_t stride = shape_.query_heads * hd, at = batch * shape_.seq * stride + h * hd;
-        pack_rows(place(batch, h), qkv_width(shape_), shape_.seq, hd, shape_.scale, q_ + i * head_.size(),
-                  head_.rows, head_.width);
-        pack_rows(d_o_ + at, stride, shape_.seq, hd, 1.0f, packed_d_o_ + i * head_.size(), head_.rows,
-                  head_.width);
-        pack_rows(lse_ + i * shape_.seq, 0, 1, shape_.seq, 1.0f, packed_lse_ + i * head_.rows, 1, head_.rows);
+        const auto pack = [&](const T* from, int64_t apart, T* columns, T* panels) {
+            pack_rows_as_columns(from, apart, shape_.seq, hd, columns + i * head_.size(), head_.rows,
+                                 head_.width);
+            pack_panels(from, apart, shape_.seq, hd, panels + i * head_.size(), head_.rows, head_.width);
+        };
+        pack(place(batch, h), qkv_width(shape_), q_columns_, q_);
+        pack(d_o_ + at, stride, d_o_columns_, packed_d_o_);
+        pack_rows(lse_ + i * shape_.seq, 0, 1, shape_.seq, packed_lse_ + i * head_.rows, 1, head_.rows);
         float* const delta = delta_ + i * head_.rows;
         std::fill_n(delta, head_.rows, 0.0f);
         for (int64_t s = 0; s < shape_.seq; ++s) {
@@ -203,29 +283,30 @@ private:
         }
     }
 
-    void work(BackwardBlock& worker, int64_t c, int64_t i) {
+    void work(BackwardBlock<T>& worker, int64_t c, int64_t i) {
         const int64_t heads = shape_.batch * shape_.query_heads, size = head_.size(), width = head_.width;
         const int64_t kv =
             i / shape_.query_heads * shape_.kv_heads + kv_head_of(shape_, i % shape_.query_heads);
         const Range keys{c * chunk_, std::min((c + 1) * chunk_, head_.rows)};
-        const Inputs in{q_ + i * size,
-                        packed_d_o_ + i * size,
-                        packed_lse_ + i * head_.rows,
-                        delta_ + i * head_.rows,
-                        keys_ + kv * size,
-                        keys_t_ + kv * head_.rows * shape_.head_dim,
-                        values_t_ + kv * head_.rows * shape_.head_dim,
-                        view_of(shape_, starts_, i / shape_.query_heads)};
+        const Inputs<T> in{{q_columns_ + i * size, width},
+                           {q_ + i * size, head_.rows},
+                           {d_o_columns_ + i * size, width},
+                           {packed_d_o_ + i * size, head_.rows},
+                           {keys_ + kv * size, width},
+                           {values_ + kv * size, width},
+                           {keys_t_ + kv * head_.transposed_size(), head_.transposed_stride()},
+                           packed_lse_ + i * head_.rows,
+                           delta_ + i * head_.rows,
+                           view_of(shape_, starts_, i / shape_.query_heads)};
         const Gradients out{dq_ + (c * heads + i) * size, dk_ + i * size, dv_ + i * size};
-        std::fill(out.dq + keys.begin * width, out.dq + size, 0.0f);
-        std::fill(out.dk + keys.begin * width, out.dk + keys.end * width, 0.0f);
-        std::fill(out.dv + keys.begin * width, out.dv + keys.end * width, 0.0f);
+        worker.start({keys.begin, head_.rows});
         for (int64_t k = keys.begin; k < keys.end; k += block) {
             const Range some{k, std::min(k + block, keys.end)};
             for (int64_t q = k; q < std::min(shape_.seq, in.view.blind(some.end)); q += block) {
-                worker.add({q, std::min(q + block, shape_.seq)}, some, in, out);
+                worker.add({q, std::min(q + block, head_.rows)}, some, in, out);
             }
         }
+        worker.finish({keys.begin, head_.rows}, out);
     }
 
     /// dqkv of one token: dq over the chunks of keys it sees, dk and dv over the query heads of their group.
@@ -254,7 +335,7 @@ private:
             const int64_t end = std::clamp<int64_t>((g + 1) * shape_.group - shape_.first_in_group, begin,
                                                     shape_.query_heads);
             T* const key = row + (shape_.query_heads + g) * hd;
-            sum(dk_ + (first + begin) * size, end - begin, size, 1.0f, key);
+            sum(dk_ + (first + begin) * size, end - begin, size, shape_.scale, key);
             sum(dv_ + (first + begin) * size, end - begin, size, 1.0f, key + shape_.kv_heads * hd);
         }
     }
@@ -270,7 +351,8 @@ private:
     const float* lse_;
     T* dqkv_;
     std::vector<Tensor> memory_;
-    float *q_, *packed_d_o_, *packed_lse_, *delta_, *keys_, *keys_t_, *values_t_, *dq_, *dk_, *dv_, *scratch_;
+    T *q_columns_, *q_, *d_o_columns_, *packed_d_o_, *keys_, *values_, *keys_t_, *factors_;
+    float *packed_lse_, *delta_, *dq_, *dk_, *dv_, *floats_;
 };
 
 }  // namespace

@@ -1,11 +1,10 @@
 #include "kernels/cpu/matmul.hpp"
 
-#include <oneapi/dnnl/dnnl.hpp>
-
 #include <algorithm>
 #include <array>
 
 #include "kernels/cpu/gemm.hpp"
+#include "kernels/cpu/isa.hpp"
 #include "kernels/cpu/onednn_matmul.hpp"
 #include "src/core/exact.hpp"
 
@@ -116,16 +115,11 @@ private:
     Store store_;  // of the next product
 };
 
-bool has_isa(dnnl::cpu_isa isa) {
-    const auto needed = static_cast<unsigned>(isa);
-    return (static_cast<unsigned>(dnnl::get_effective_cpu_isa()) & needed) == needed;
-}
-
 /// Whether oneDNN's primitives take this product; they do not define products without terms.
 bool goes_native(DType dtype, const Product& p) {
     if (p.rows == 0 || p.columns == 0 || p.depth == 0) return false;
     if (dtype == DType::bf16) return has_native_matmul(dtype);
-    return p.b_order == Order::transposed && has_isa(dnnl::cpu_isa::avx512_core);
+    return p.b_order == Order::transposed && has(Isa::avx512);
 }
 
 }  // namespace
@@ -207,7 +201,7 @@ void bias_backward(Context& ctx, const Tensor& dy, Tensor& dbias) {
 
 bool has_native_matmul(DType dtype) {
     if (dtype == DType::f32) return true;
-    return dtype == DType::bf16 && has_isa(dnnl::cpu_isa::avx512_core_bf16);
+    return dtype == DType::bf16 && has(Isa::avx512_bf16);
 }
 
 }  // namespace espalier::cpu

@@ -121,14 +121,14 @@ protected:
         return tensor_of(ctx_, values, std::move(shape), dtype_);
     }
 
-    /// What the tensor cores of a GPU add: they take probabilities and their gradients rounded to bf16, which
-    /// is 2^-9 of each term of a sum as a rule and twice that at most, however small the sum; cuDNN's sums
-    /// come that far. Terms are `terms` deviations of the inputs large.
+    /// What products in bf16 add: they take probabilities and their gradients rounded to it, which is 2^-9 of
+    /// each term of a sum as a rule and twice that at most, however small the sum; cuDNN's sums come that
+    /// far. Terms are `terms` deviations of the inputs large.
     Tolerance with_rounded_terms(Tolerance tolerance, double terms) const {
         const bool by_cudnn = by_ == By::choice && asks_cudnn();
-        const int64_t dims = by_cudnn ? 8 : 16;  // whose multiples they take
-        const bool rounds =
-            test_device() == Device::cuda && dtype_ == DType::bf16 && shape_.head_dim % dims == 0;
+        const bool on_gpu = test_device() == Device::cuda;
+        const int64_t dims = by_cudnn ? 8 : on_gpu ? 16 : 1;  // whose multiples they take
+        const bool rounds = dtype_ == DType::bf16 && shape_.head_dim % dims == 0;
         if (rounds) tolerance.absolute += terms * (by_cudnn ? 0x1p-8 : 0x1p-9);
         return tolerance;
     }
