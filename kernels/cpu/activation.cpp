@@ -3,6 +3,7 @@
 #include "kernels/activation_terms.hpp"
 #include "kernels/cpu/element.hpp"
 #include "kernels/cpu/vector_math.hpp"
+#include "kernels/cpu/wide.hpp"
 
 namespace espalier::cpu {
 namespace {
@@ -36,10 +37,12 @@ void gated(Context& ctx, const Tensor& u, Tensor& y) {
         const T* const gate = u.data<T>() + 2 * i * n;
         const T* const up = gate + n;
         T* const out = y.data<T>() + i * n;
+        wide([&]() ESPALIER_WIDE {
 #pragma omp simd
-        for (int64_t j = 0; j < n; ++j) {
-            store(out[j], F::at(static_cast<float>(gate[j])).value * static_cast<float>(up[j]));
-        }
+            for (int64_t j = 0; j < n; ++j) {
+                store(out[j], F::at(static_cast<float>(gate[j])).value * static_cast<float>(up[j]));
+            }
+        });
     }
 }
 
@@ -53,13 +56,15 @@ void gated_backward(Context& ctx, const Tensor& dy, const Tensor& u, Tensor& du)
         const T* const up = gate + n;
         T* const d_gate = du.data<T>() + 2 * i * n;
         T* const d_up = d_gate + n;
+        wide([&]() ESPALIER_WIDE {
 #pragma omp simd
-        for (int64_t j = 0; j < n; ++j) {
-            const auto [value, slope] = F::at(static_cast<float>(gate[j]));
-            const float grad = static_cast<float>(d[j]), factor = static_cast<float>(up[j]);
-            store(d_gate[j], grad * factor * slope);
-            store(d_up[j], grad * value);
-        }
+            for (int64_t j = 0; j < n; ++j) {
+                const auto [value, slope] = F::at(static_cast<float>(gate[j]));
+                const float grad = static_cast<float>(d[j]), factor = static_cast<float>(up[j]);
+                store(d_gate[j], grad * factor * slope);
+                store(d_up[j], grad * value);
+            }
+        });
     }
 }
 

@@ -43,7 +43,7 @@ float extend(Running& running, float* s, float factor, Range seen, int64_t count
     std::fill(s, s + seen.begin, minus_infinity);
     std::fill(s + seen.end, s + count, minus_infinity);
     return wide([&]() ESPALIER_WIDE {
-        // Partial results side by side: of a simd reduction GCC 12 leaves a scalar copy, which it then runs.
+        // Partial results side by side in place of a simd reduction.
         float max_of[lanes], sum_of[lanes] = {};
         std::fill_n(max_of, lanes, running.max);
         for (int64_t j = 0; j < count; j += lanes) {

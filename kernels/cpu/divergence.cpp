@@ -8,6 +8,7 @@
 
 #include "kernels/cpu/element.hpp"
 #include "kernels/cpu/vector_math.hpp"
+#include "kernels/cpu/wide.hpp"
 #include "kernels/divergence_terms.hpp"
 
 namespace espalier::cpu {
@@ -109,8 +110,10 @@ void write_row(const float* teacher, const float* student, int64_t n, LabelTerm 
     const bool here = label.column >= 0 && label.column < n;
     const float at_label =  // before `out`, which may be `student`, is written
         here ? element(teacher[label.column], student[label.column]) - label.factor : 0.0f;
+    wide([&]() ESPALIER_WIDE {
 #pragma omp simd
-    for (int64_t j = 0; j < n; ++j) store(out[j], element(teacher[j], student[j]));
+        for (int64_t j = 0; j < n; ++j) store(out[j], element(teacher[j], student[j]));
+    });
     if (here) store(out[label.column], at_label);
 }
 

@@ -16,8 +16,9 @@ template <class Body>
 }
 #endif
 
-/// body(), which is ESPALIER_WIDE and compiled twice: for the baseline, and for vectors of 512 bits. Both add
-/// up in an order of their own, so that results differ between processors as sums do, within rounding.
+/// body(), which is ESPALIER_WIDE and compiled twice: for the baseline, and for vectors of 512 bits. Where it
+/// adds up, results differ between processors as sums do, within rounding. No simd reductions in it: GCC 12
+/// leaves them scalar here.
 template <class Body>
 [[gnu::noinline]] auto wide(const Body& body) {
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
