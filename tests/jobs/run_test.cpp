@@ -129,21 +129,24 @@ TEST(Run, SaysWhereItsNewestCheckpointIsGone) {
 
 TEST(Run, LogLinesAreMeansOverTheirSteps) {
     const TinyWorld world;
-    auto arguments = distill_arguments(world, "run", {"--log-every", "3"});
-    arguments.erase(std::find(arguments.begin(), arguments.end(), "--quiet"));
+    for (const int ranks : {1, 2}) {  // under mpirun, standard output is a terminal of each rank
+        const std::string out = "run" + std::to_string(ranks);
+        auto arguments = distill_arguments(world, out, {"--log-every", "3"});
+        arguments.erase(std::find(arguments.begin(), arguments.end(), "--quiet"));
 
-    const auto result = espalier(arguments);
+        const auto result = espalier(arguments, ranks);
 
-    const auto losses = metrics(world, "run", "lm_loss");
-    ASSERT_EQ(losses.size(), 6U);
-    size_t at = 0;
-    for (const size_t first : {0U, 3U}) {
-        const std::string field = "lm loss: ";
-        at = result.out.find(field, at);
-        ASSERT_NE(at, std::string::npos) << result.out;
-        at += field.size();
-        EXPECT_NEAR(std::stod(result.out.substr(at)),
-                    (losses[first] + losses[first + 1] + losses[first + 2]) / 3, 1e-5);
+        const auto losses = metrics(world, out, "lm_loss");
+        ASSERT_EQ(losses.size(), 6U);
+        size_t at = 0;
+        for (const size_t first : {0U, 3U}) {
+            const std::string field = "lm loss: ";
+            at = result.out.find(field, at);
+            ASSERT_NE(at, std::string::npos) << result.out;
+            at += field.size();
+            EXPECT_NEAR(std::stod(result.out.substr(at)),
+                        (losses[first] + losses[first + 1] + losses[first + 2]) / 3, 1e-5);
+        }
     }
 }
 
