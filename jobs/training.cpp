@@ -143,11 +143,16 @@ private:
     }
 
     int finished(const StepReport& report) {
-        if (skipped_ == steps_ || !std::isfinite(report.loss))
+        if (skipped_ == steps_)
             throw DivergedRun(fmt::format(
-                "{}: {} of {} steps had no finite gradient and the last loss is {}: nothing was learned that "
-                "is worth a model.h5; begin anew with a lower --lr, or look at the model and the data",
-                o_.out, skipped_, steps_, report.loss));
+                "{}: none of its {} steps had a finite gradient: nothing was learned that is worth a "
+                "model.h5; begin anew with a lower --lr, or look at the model and the data",
+                o_.out, steps_));
+        if (!std::isfinite(report.loss) && session_.root())
+            session_.log().warning(
+                "{}: the loss of the last step is {}, which says nothing of model.h5; {} of {} steps were "
+                "skipped, look at the model and the data",
+                o_.out, report.loss, skipped_, steps_);
         write_model();
         return exit_code::done;
     }
