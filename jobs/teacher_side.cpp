@@ -211,6 +211,7 @@ void TeacherSide::begin_step(Context& ctx, const ReadMicroBatches& read, double 
             return c.objective.backward(ctx, *model_, hidden, {}, batch.labels, 1.0 / tokens);
         },
         &c.reducer);
+    c.reducer.begin_rest(ctx);  // the student's sums come next
 }
 
 double TeacherSide::gradient_norm(Context& ctx) {
