@@ -1,6 +1,7 @@
 // What may happen to the program from outside, at a moment that a test chooses: for LD_PRELOAD.
 //   ESPALIER_SIGNAL_AT=NAME   SIGUSR1 as it first opens a file whose path ends so
 //   ESPALIER_INTERRUPT_AT=NAME   SIGINT there, after which it goes no further
+//   ESPALIER_MAKE_AT=NAME   an empty file $ESPALIER_MAKE appears as it first opens one whose path ends so
 //   ESPALIER_NO_LOCKS=1       a file system without fcntl's locks
 //   ESPALIER_CLOSED=NAME      no permission to open a file whose path ends so
 //   ESPALIER_BAD_DISK=NAME    an input/output error where more than a page is read of a file whose path ends
@@ -43,6 +44,11 @@ int open(const char* path, int flags, ...) {
     if (wanted && std::string_view(path).ends_with(wanted)) {
         wanted = nullptr;
         std::raise(SIGUSR1);
+    }
+    static bool made = false;
+    if (!made && is_named(path, "ESPALIER_MAKE_AT")) {
+        made = true;
+        close(real(std::getenv("ESPALIER_MAKE"), O_WRONLY | O_CREAT, 0666));
     }
     if (is_named(path, "ESPALIER_INTERRUPT_AT")) {
         std::raise(SIGINT);

@@ -271,6 +271,24 @@ TEST(Run, StopsBeforeItsNextStepOnASignalWhileItLoads) {
     EXPECT_EQ(losses(world, "run"), losses(world, "whole"));
 }
 
+TEST(Run, StopsAtACheckpointForAFileInItsFolder) {
+    const TinyWorld world;
+    const auto run = [&](const std::string& out, const std::vector<std::string>& environment = {}) {
+        return espalier(distill_arguments(world, out, {"--checkpoint-every", "2"}), 2, environment);
+    };
+    ASSERT_EQ(run("whole").exit_code, 0);
+
+    const auto stopped = run("run", {"LD_PRELOAD=" ESPALIER_MISHAPS, "ESPALIER_MAKE_AT=step-2.h5.partial",
+                                     "ESPALIER_MAKE=" + world.path("run/stop")});
+
+    EXPECT_EQ(stopped.exit_code, 3) << stopped.err;
+    EXPECT_EQ(losses(world, "run").size(), 3U);
+    EXPECT_EQ(world.read("run/latest"), "checkpoints/step-3.h5\n");
+    EXPECT_FALSE(world.exists("run/model.h5"));
+    EXPECT_EQ(run("run").exit_code, 0) << "the file ends one start only";
+    EXPECT_EQ(losses(world, "run"), losses(world, "whole"));
+}
+
 TEST(Run, WarnsWhereAFileSystemHasNoLocks) {
     const TinyWorld world;
 
