@@ -195,6 +195,7 @@ void Checkpoints::begin(const RunState& state, std::function<void()> before_writ
     writer.attribute("configuration", configuration_.dump());
     writer.attribute("step", state.step);
     writer.attribute("skipped_steps", state.skipped);
+    writer.attribute("skipped_in_a_row", state.skipped_in_a_row);
 
     snapshot_.take(session_.context());
     writing_->waiting_seconds = session_.seconds() - start;
@@ -327,8 +328,9 @@ std::optional<RunState> Checkpoints::read(const std::string& path, std::string& 
     try {
         io::TensorFileReader reader(path, session_.world().handle(), checkpoint_format);
         then = nlohmann::ordered_json::parse(reader.text("configuration"));
-        state = {static_cast<int64_t>(reader.number("step")),
-                 static_cast<int64_t>(reader.number("skipped_steps"))};
+        const auto integer = [&](const char* name) { return static_cast<int64_t>(reader.number(name)); };
+        state = {integer("step"), integer("skipped_steps"),
+                 reader.has_attribute("skipped_in_a_row") ? integer("skipped_in_a_row") : 0};
         for (const auto& t : trained_) {
             if (then != configuration_) break;
             for (size_t group = 0; group < groups.size(); ++group) {

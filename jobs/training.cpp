@@ -29,7 +29,7 @@
 namespace espalier::jobs {
 namespace {
 
-constexpr int most_skips_in_a_row = 20;
+constexpr int64_t most_skips_in_a_row = 20;
 
 class Run {
 public:
@@ -113,7 +113,7 @@ public:
             breakdown_->io([&] {
                 if (stop || due) {
                     log.flush();
-                    checkpoints_->begin({step, skipped_});
+                    checkpoints_->begin({step, skipped_, skipped_in_a_row_});
                     saved = step;
                 } else if (report.checkpoint_written) {
                     checkpoints_->advance();
@@ -165,6 +165,7 @@ private:
         const auto state = checkpoints_->read();
         if (!state) return 0;
         skipped_ = state->skipped;
+        skipped_in_a_row_ = state->skipped_in_a_row;
         session_.log().info("going on after step {} of {}", state->step, steps_);
         return state->step;
     }
@@ -362,8 +363,7 @@ private:
     std::unique_ptr<train::Pipeline> pipeline_;
     std::unique_ptr<Checkpoints> checkpoints_;
     std::vector<io::ReservedSpace> reserved_;  // for what write_model() writes
-    int64_t steps_ = 0, skipped_ = 0;
-    int skipped_in_a_row_ = 0;
+    int64_t steps_ = 0, skipped_ = 0, skipped_in_a_row_ = 0;
     std::optional<Breakdown> breakdown_;  // from the first step of this start on
     double flops_per_token_ = 0;
 };

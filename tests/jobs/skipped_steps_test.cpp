@@ -130,6 +130,16 @@ TEST_F(SkippedSteps, TwentyInARowEndTheRunOnEveryLayout) {
     }
 }
 
+TEST_F(SkippedSteps, AreCountedOnThroughStops) {
+    make_cache(24, 3, 22);
+    for (const char* last : {"9", "18"}) ASSERT_EQ(run("run", {"--exit-after-steps", last}).exit_code, 3);
+
+    const auto result = run("run");
+
+    EXPECT_EQ(result.exit_code, 2);
+    EXPECT_NE(result.err.find("step 22: 20 steps in a row"), std::string::npos) << result.err;
+}
+
 TEST_F(SkippedSteps, TheLastOneAloneCostsNoModel) {
     make_cache(3, 3, 3);
 
