@@ -44,6 +44,7 @@ public:
         check_weights(o, objective_.terms(), states);
         check_run_folder(session, o.out, o.resume == "auto");
         lock_.emplace(session, o.out);
+        forget_stop(session, o.out);
         student_file_ = std::make_unique<ModelFile>(o.student, session.world().handle());
         check_seq_len(o.seq_len, *student_file_);
         masks_ = document_masks(session, o.documents, *student_file_);
@@ -83,7 +84,8 @@ public:
 
     int go() {
         int64_t step = start();
-        if (step < steps_ && signalled_while_loading()) {
+        const StopLimits limits{o_.exit_after_minutes, o_.exit_after_steps, o_.out + "/stop"};
+        if (step < steps_ && asked_while_loading(limits)) {
             session_.results["steps"] = step;
             session_.log().info("stopped before step {} of {}; the same command goes on from there", step + 1,
                                 steps_);
@@ -94,7 +96,6 @@ public:
         MemoryReport memory(session_,
                             predict_memory(session_, o_, *student_, *optimizer_, *teacher_, *checkpoints_));
         RunLog log(session_, o_.out, step, skipped_, steps_, o_.log_every, o_.global_batch * o_.seq_len);
-        const StopLimits limits{o_.exit_after_minutes, o_.exit_after_steps, o_.out + "/stop"};
         breakdown_.emplace(teacher_->grids());
         const int64_t first = step;
         int64_t saved = step;
@@ -183,8 +184,9 @@ private:
             o_.warmup_steps, steps_, learning_rate(steps_), steps_);
     }
 
-    bool signalled_while_loading() const {
-        return session_.world().all_reduce(stop_requests_.signalled() ? 1 : 0, comm::Reduction::max) == 1;
+    bool asked_while_loading(const StopLimits& limits) const {
+        return session_.world().all_reduce(stop_requests_.asked(session_, limits) ? 1 : 0,
+                                           comm::Reduction::max) == 1;
     }
 
     /// The head's part of a micro-batch's backward pass.

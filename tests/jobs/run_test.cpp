@@ -271,6 +271,19 @@ TEST(Run, StopsBeforeItsNextStepOnASignalWhileItLoads) {
     EXPECT_EQ(losses(world, "run"), losses(world, "whole"));
 }
 
+TEST(Run, StopsBeforeItsNextStepForAFileMadeWhileItLoads) {
+    const TinyWorld world;
+    ASSERT_EQ(espalier(distill_arguments(world, "run", {"--exit-after-steps", "2"})).exit_code, 3);
+
+    const auto stopped = espalier(distill_arguments(world, "run"), 2,
+                                  {"LD_PRELOAD=" ESPALIER_MISHAPS, "ESPALIER_MAKE_AT=tokens.idx",
+                                   "ESPALIER_MAKE=" + world.path("run/stop")});
+
+    EXPECT_EQ(stopped.exit_code, 3) << stopped.err;
+    EXPECT_EQ(losses(world, "run").size(), 2U);
+    EXPECT_EQ(espalier(distill_arguments(world, "run")).exit_code, 0);
+}
+
 TEST(Run, StopsAtACheckpointForAFileInItsFolder) {
     const TinyWorld world;
     const auto run = [&](const std::string& out, const std::vector<std::string>& environment = {}) {
