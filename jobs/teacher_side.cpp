@@ -87,6 +87,15 @@ void TeacherSide::load(const distill::LossTerms& terms, const distill::StateTerm
     check_layout(tp, pp, elsewhere ? 1 : virtual_stages);
     const bool meet = distill::meet_in_pipeline(states, file_->architecture(), student_, pp, virtual_stages);
     if (elsewhere || (!meet && !o_.correct_teacher)) {
+        if (!elsewhere)
+            session_.log().info(
+                "--hidden-map {}: the teacher's states are made in other stages than the student's, so that "
+                "the teacher runs before the student in each step",
+                o_.hidden_map);
+        if (virtual_stages > 1)
+            session_.log().info(
+                "--virtual-stages {}: of the student alone; a teacher that runs before it has none",
+                virtual_stages);
         load_elsewhere(tp, pp, states);
         return;
     }
