@@ -40,6 +40,7 @@ public:
           o_(o),
           objective_(distill::parse_loss_terms(o.loss, o.temperature, o.top_k)) {
         check(o);
+        check_divergence(o, objective_.terms());
         auto states = state_terms(o, objective_.terms());
         check_weights(o, objective_.terms(), states);
         check_run_folder(session, o.out, o.resume == "auto");
