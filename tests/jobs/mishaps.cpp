@@ -6,6 +6,8 @@
 //   ESPALIER_CLOSED=NAME      no permission to open a file whose path ends so
 //   ESPALIER_BAD_DISK=NAME    an input/output error where more than a page is read of a file whose path ends
 //   so
+// and what the program does about it:
+//   ESPALIER_SYNCED=FILE      gets the paths that it brings to the disk, a line each
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <unistd.h>
@@ -15,6 +17,7 @@
 #include <csignal>
 #include <cstdarg>
 #include <cstdlib>
+#include <fstream>
 #include <string>
 #include <string_view>
 
@@ -74,6 +77,13 @@ ssize_t pread(int file, void* out, size_t size, off_t offset) {
         return -1;
     }
     return real(file, out, size, offset);
+}
+
+int fsync(int file) {
+    static const auto real = reinterpret_cast<int (*)(int)>(dlsym(RTLD_NEXT, "fsync"));
+    if (const char* log = std::getenv("ESPALIER_SYNCED"))
+        std::ofstream(log, std::ios::app) << path_of(file) << '\n';
+    return real(file);
 }
 
 int fcntl(int file, int command, ...) {

@@ -253,6 +253,17 @@ TEST(Run, LeavesACheckpointAsItIsThatTheSystemDoesNotLetItRead) {
     EXPECT_EQ(espalier(distill_arguments(world, "run")).exit_code, 0);
 }
 
+TEST(Run, BringsTheNameOfItsFolderToTheDisk) {
+    const TinyWorld world;
+
+    const auto run = espalier(distill_arguments(world, "run"), 1,
+                              {"LD_PRELOAD=" ESPALIER_MISHAPS, "ESPALIER_SYNCED=" + world.path("synced")});
+
+    EXPECT_EQ(run.exit_code, 0) << run.err;
+    const auto holder = std::filesystem::path(world.path("run")).parent_path();
+    EXPECT_NE(world.read("synced").find(holder.string() + "\n"), std::string::npos);
+}
+
 TEST(Run, StopsBeforeItsNextStepOnASignalWhileItLoads) {
     const TinyWorld world;
     ASSERT_EQ(espalier(distill_arguments(world, "whole")).exit_code, 0);
