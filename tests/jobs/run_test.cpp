@@ -253,6 +253,21 @@ TEST(Run, LeavesACheckpointAsItIsThatTheSystemDoesNotLetItRead) {
     EXPECT_EQ(espalier(distill_arguments(world, "run")).exit_code, 0);
 }
 
+TEST(Run, LatestNamesTheCheckpointThatItGoesOnFrom) {
+    const TinyWorld world;
+    ASSERT_EQ(
+        espalier(distill_arguments(world, "run", {"--checkpoint-every", "2", "--exit-after-steps", "4"}))
+            .exit_code,
+        3);
+    world.write("run/checkpoints/step-4.h5", "not a checkpoint");
+
+    const auto before_a_step = espalier(distill_arguments(world, "run"), 1,
+                                        {"LD_PRELOAD=" ESPALIER_MISHAPS, "ESPALIER_SIGNAL_AT=tokens.idx"});
+
+    EXPECT_EQ(before_a_step.exit_code, 3) << before_a_step.err;
+    EXPECT_EQ(world.read("run/latest"), "checkpoints/step-2.h5\n");
+}
+
 TEST(Run, BringsTheNameOfItsFolderToTheDisk) {
     const TinyWorld world;
 
