@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "jobs/tokenizer_files.hpp"
 #include "kernels/elementwise.hpp"
 #include "src/core/error.hpp"
 #include "src/distill/state_loss.hpp"
@@ -37,7 +38,7 @@ TeacherSide::TeacherSide(Session& session, const TrainingOptions& o, const Model
             session, o.teacher_cache,
             TeacherCacheKey{file_ ? file_->sha256() : "", data_fingerprint(o.data, data::Split(o.split)),
                             student.architecture().vocab, o.seq_len, samples, session.common().seed, o.top_k,
-                            o.temperature, masks.attention ? masks.eod : -1});
+                            o.temperature, masks.attention ? masks.eod : -1, text_ids_hash(student)});
     }
     check(student);
 }
@@ -66,6 +67,11 @@ void TeacherSide::check(const ModelFile& student) const {
                      "distillation compares distributions over the same tokens{}",
                      o_.teacher, t.vocab, o_.student, student_.vocab,
                      student_.vocab < t.vocab ? same_vocabulary(student, o_.teacher) : "");
+    const std::string taught = text_ids_hash(*file_), learned = text_ids_hash(student);
+    ESPALIER_REQUIRE(taught.empty() || learned.empty() || taught == learned,
+                     "teacher and student differ in tokenizer: {} and {} give other ids to the same tokens; "
+                     "distillation compares distributions over the same tokens",
+                     o_.teacher, o_.student);
     check_seq_len(o_.seq_len, *file_);
 }
 
