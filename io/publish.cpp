@@ -102,9 +102,13 @@ std::string without_slash(const std::string& folder) {
 
 void make_folder(const std::string& path) {
     std::error_code error;
-    std::filesystem::create_directories(path, error);
+    if (std::filesystem::is_directory(path, error)) return;
+    const std::string parent = folder_of(path);
+    if (!std::filesystem::exists(parent, error)) make_folder(parent);
+    std::filesystem::create_directory(path, error);
     ESPALIER_REQUIRE(!error && std::filesystem::is_directory(path), "cannot make the folder {}: {}", path,
                      error ? error.message() : "a file has that name");
+    sync(parent);
 }
 
 void check_input(const std::string& path) {

@@ -32,8 +32,8 @@ private:
 
 /// The name of a folder without the slash, `.` or `..` that it may have been given with.
 std::string without_slash(const std::string& folder);
-/// Makes a folder and those that hold it, where they are not there. Throws UserError (no permission, a file
-/// of that name).
+/// Makes a folder and those that hold it, where they are not there, and brings their names to the disk.
+/// Throws UserError (no permission, a file of that name).
 void make_folder(const std::string& path);
 /// Throws UserError saying why when `path` cannot be followed to a file or folder.
 void check_input(const std::string& path);

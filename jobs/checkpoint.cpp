@@ -63,6 +63,10 @@ std::vector<Found> find_checkpoints(const Session& session, const std::string& r
     return by_step(rundir, names);
 }
 
+void write_latest(const std::string& rundir, const std::string& checkpoint) {
+    io::write_file(rundir + "/latest", checkpoint + "\n");
+}
+
 /// Collective. The checkpoint that `latest` names; empty where there is none.
 std::string latest_of(const Session& session, const std::string& rundir) {
     std::string name;
@@ -195,6 +199,7 @@ void Checkpoints::begin(const RunState& state, std::function<void()> before_writ
     writer.attribute("configuration", configuration_.dump());
     writer.attribute("step", state.step);
     writer.attribute("skipped_steps", state.skipped);
+    writer.attribute("skipped_in_a_row", state.skipped_in_a_row);
 
     snapshot_.take(session_.context());
     writing_->waiting_seconds = session_.seconds() - start;
@@ -261,7 +266,7 @@ void Checkpoints::seal(Writing& writing) {
     const double begin = session_.seconds();
     try {
         if (writing.writer.seal()) {
-            io::write_file(rundir_ + "/latest", "checkpoints/" + writing.name + "\n");
+            write_latest(rundir_, "checkpoints/" + writing.name);
             writing.writing_seconds += session_.seconds() - begin;
             const auto all = by_step(rundir_, list_checkpoints(rundir_));
             for (size_t i = static_cast<size_t>(keep_); i < all.size(); ++i) fs::remove(all[i].path);
@@ -307,9 +312,11 @@ std::optional<RunState> Checkpoints::read() {
         std::string damage;
         const auto state = read(found.path, damage);
         if (damage.empty()) {
-            // They would count among those to keep, in place of whole ones.
-            for (const auto& path : passed_over) {
-                if (session_.root()) fs::rename(path, path + ".damaged");
+            if (session_.root()) {
+                // They would count among those to keep, in place of whole ones.
+                for (const auto& path : passed_over) fs::rename(path, path + ".damaged");
+                const std::string name = found.path.substr(rundir_.size() + 1);
+                if (name != latest) write_latest(rundir_, name);
             }
             return state;
         }
@@ -327,8 +334,9 @@ std::optional<RunState> Checkpoints::read(const std::string& path, std::string& 
     try {
         io::TensorFileReader reader(path, session_.world().handle(), checkpoint_format);
         then = nlohmann::ordered_json::parse(reader.text("configuration"));
-        state = {static_cast<int64_t>(reader.number("step")),
-                 static_cast<int64_t>(reader.number("skipped_steps"))};
+        const auto integer = [&](const char* name) { return static_cast<int64_t>(reader.number(name)); };
+        state = {integer("step"), integer("skipped_steps"),
+                 reader.has_attribute("skipped_in_a_row") ? integer("skipped_in_a_row") : 0};
         for (const auto& t : trained_) {
             if (then != configuration_) break;
             for (size_t group = 0; group < groups.size(); ++group) {

@@ -25,7 +25,8 @@ Trained trained(std::string prefix, const model::Transformer& model, train::Opti
 /// Where a run stands beside its tensors.
 struct RunState {
     int64_t step = 0;
-    int64_t skipped = 0;  ///< steps whose gradient was not finite
+    int64_t skipped = 0;           ///< steps whose gradient was not finite
+    int64_t skipped_in_a_row = 0;  ///< those that came last
 };
 
 /// What checkpoints took, as rank 0 saw it.

@@ -59,6 +59,10 @@ void RunLock::take() {
     sign_lock(session_, *held_, path_, folder_);
 }
 
+void forget_stop(const Session& session, const std::string& folder) {
+    if (session.root()) fs::remove(folder + "/stop");
+}
+
 void open_run_folder(const Session& session, const std::string& folder, RunLock& lock, bool over) {
     if (session.root()) {
         io::make_folder(folder);
@@ -66,7 +70,6 @@ void open_run_folder(const Session& session, const std::string& folder, RunLock&
         for (const char* name : {"model.h5", "teacher.h5", "metrics.jsonl", "latest", "checkpoints"}) {
             if (over) fs::remove_all(folder + "/" + name);
         }
-        fs::remove(folder + "/stop");  // of the stop that this start ends
         remove_unfinished_checkpoints(folder);
         io::write_file(folder + "/config.ini", config_text(session.job(), session.options()));
     }

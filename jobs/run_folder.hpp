@@ -29,6 +29,10 @@ private:
     std::optional<io::Descriptor> held_;
 };
 
+/// Removes the request to stop that an earlier start has followed. To be called before loading, which may
+/// last: what is asked for meanwhile is asked of this start.
+void forget_stop(const Session& session, const std::string& folder);
+
 /// Collective. Makes the folder, takes its lock and writes config.ini; removes what an earlier start left
 /// unfinished, and where this one starts `over`, all of its run.
 void open_run_folder(const Session& session, const std::string& folder, RunLock& lock, bool over);

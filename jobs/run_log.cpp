@@ -31,6 +31,12 @@ std::string lines_up_to(const std::string& path, int64_t last) {
     return out;
 }
 
+/// Whether the progress bar is drawn where lines would appear. Standard output alone does not tell: Open MPI
+/// gives each rank a terminal for it, whatever mpirun's own is.
+bool bar_takes_their_place() {
+    return isatty(STDERR_FILENO) == 1 && isatty(STDOUT_FILENO) == 1;
+}
+
 }  // namespace
 
 RunLog::RunLog(const Session& session, const std::string& rundir, int64_t resumed_step, int64_t skipped,
@@ -41,7 +47,7 @@ RunLog::RunLog(const Session& session, const std::string& rundir, int64_t resume
       tokens_each_(tokens_each),
       first_step_(resumed_step),
       ranks_(session.world().size()),
-      lines_(session.talks() && isatty(STDOUT_FILENO) == 0) {
+      lines_(session.talks() && !bar_takes_their_place()) {
     const auto facts = session.facts();
     if (!session.root()) return;
     io::write_file(rundir + "/facts.json", facts.dump(1) + "\n");

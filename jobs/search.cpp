@@ -249,7 +249,7 @@ void check_training(SearchOptions& o, const Session& session, const ModelFile& m
     if (!t.valid.empty()) open_data(session.world(), {t.valid}, a.vocab);
     if (!o.retrains()) return;
     check(t);
-    distill::parse_loss_terms(t.loss, t.temperature, t.top_k);
+    check_divergence(t, distill::parse_loss_terms(t.loss, t.temperature, t.top_k));
     const int64_t steps = div_ceil(t.tokens, t.global_batch * t.seq_len);
     data::Samples(sources, steps * t.global_batch, t.seq_len, static_cast<uint32_t>(session.common().seed));
 }

@@ -31,16 +31,17 @@ StopRequests::~StopRequests() {
     std::signal(SIGUSR1, on_usr1);
 }
 
-bool StopRequests::signalled() const {
-    return received != 0;
+bool StopRequests::asked(const Session& session, const StopLimits& limits) const {
+    if (received != 0) return true;
+    // One view of the file system is enough.
+    return session.root() && !limits.file.empty() && std::filesystem::exists(limits.file);
 }
 
 bool StopRequests::wanted(const Session& session, const StopLimits& limits, int64_t step) const {
-    if (signalled()) return true;
+    if (asked(session, limits)) return true;
     if (limits.step > 0 && step == limits.step) return true;
-    if (!session.root()) return false;  // one clock and one view of the file system are enough
-    if (limits.minutes > 0 && session.seconds() >= 60 * limits.minutes) return true;
-    return !limits.file.empty() && std::filesystem::exists(limits.file);
+    // One clock, too.
+    return session.root() && limits.minutes > 0 && session.seconds() >= 60 * limits.minutes;
 }
 
 }  // namespace espalier::jobs

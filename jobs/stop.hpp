@@ -22,8 +22,8 @@ public:
     StopRequests(const StopRequests&) = delete;
     StopRequests& operator=(const StopRequests&) = delete;
 
-    /// Whether a signal has come to this rank.
-    bool signalled() const;
+    /// Whether somebody has asked this rank to stop: a signal, or, of rank 0, the limits' file.
+    bool asked(const Session& session, const StopLimits& limits) const;
     /// This rank's vote after a step; any rank's vote counts once it is reduced over all.
     bool wanted(const Session& session, const StopLimits& limits, int64_t step) const;
 };

@@ -77,7 +77,8 @@ TeacherCacheKey read_key(const io::TensorFileReader& reader) {
             integer("seed"),
             integer("top_k"),
             reader.number("temperature"),
-            reader.has_attribute("reset_at") ? integer("reset_at") : -1};
+            reader.has_attribute("reset_at") ? integer("reset_at") : -1,
+            reader.has_attribute("text_ids") ? reader.text("text_ids") : ""};
 }
 
 }  // namespace
@@ -115,6 +116,7 @@ TeacherCacheWriter::TeacherCacheWriter(Session& session, const std::string& fold
     writer_.attribute("top_k", key.top_k);
     writer_.attribute("temperature", key.temperature);
     writer_.attribute("reset_at", key.reset_at);
+    if (!key.text_ids.empty()) writer_.attribute("text_ids", key.text_ids);
     writer_.attribute("samples_hash", samples_hash(session, samples));
 }
 
@@ -180,6 +182,11 @@ TeacherCache::TeacherCache(Session& session, const std::string& folder, const Te
     if (!wanted.teacher_sha256.empty())
         same(key_.teacher_sha256, wanted.teacher_sha256, "teacher (by content hash)");
     same(key_.vocab, wanted.vocab, "vocabulary");
+    ESPALIER_REQUIRE(
+        key_.text_ids.empty() || wanted.text_ids.empty() || key_.text_ids == wanted.text_ids,
+        "{}: its teacher's tokenizer and the student's give other ids to the same tokens; make a cache of a "
+        "teacher that has the student's",
+        file_of(folder));
     same(key_.data, wanted.data, "data (by hash)");
     same(key_.seq_len, wanted.seq_len, "--seq-len");
     same(key_.seed, wanted.seed, "--seed");

@@ -21,9 +21,10 @@ struct TeacherCacheKey {
     std::string teacher_sha256;
     std::string data;  ///< data_fingerprint
     int64_t vocab = 0, seq_len = 0, samples = 0, seed = 0;
-    int64_t top_k = 0;       ///< 0: whole distributions
-    double temperature = 1;  ///< of the top tokens' probabilities; whole ones serve any
-    int64_t reset_at = -1;   ///< the token after which attention began anew; -1: it crossed documents
+    int64_t top_k = 0;          ///< 0: whole distributions
+    double temperature = 1;     ///< of the top tokens' probabilities; whole ones serve any
+    int64_t reset_at = -1;      ///< the token after which attention began anew; -1: it crossed documents
+    std::string text_ids = {};  ///< text_ids_hash of the teacher's model, or, of a run, the student's
 };
 
 /// Collective; each rank reads a part. A hash of every sample's tokens and place.
@@ -54,7 +55,8 @@ private:
 class TeacherCache {
 public:
     /// Collective. Throws UserError naming the difference unless it was made of `wanted`; an empty
-    /// teacher_sha256 is of any teacher, and a top_k of 0 in the file serves any. Reads all of it once, each
+    /// teacher_sha256 is of any teacher, empty text_ids on either side of any tokenizer, and a top_k of 0 in
+    /// the file serves any. Reads all of it once, each
     /// rank a part, against its checksums.
     TeacherCache(Session& session, const std::string& folder, const TeacherCacheKey& wanted);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "jobs/tokenizer_files.hpp"
 #include "kernels/elementwise.hpp"
 #include "src/core/error.hpp"
 #include "src/distill/state_loss.hpp"
@@ -37,7 +38,7 @@ TeacherSide::TeacherSide(Session& session, const TrainingOptions& o, const Model
             session, o.teacher_cache,
             TeacherCacheKey{file_ ? file_->sha256() : "", data_fingerprint(o.data, data::Split(o.split)),
                             student.architecture().vocab, o.seq_len, samples, session.common().seed, o.top_k,
-                            o.temperature, masks.attention ? masks.eod : -1});
+                            o.temperature, masks.attention ? masks.eod : -1, text_ids_hash(student)});
     }
     check(student);
 }
@@ -66,6 +67,11 @@ void TeacherSide::check(const ModelFile& student) const {
                      "distillation compares distributions over the same tokens{}",
                      o_.teacher, t.vocab, o_.student, student_.vocab,
                      student_.vocab < t.vocab ? same_vocabulary(student, o_.teacher) : "");
+    const std::string taught = text_ids_hash(*file_), learned = text_ids_hash(student);
+    ESPALIER_REQUIRE(taught.empty() || learned.empty() || taught == learned,
+                     "teacher and student differ in tokenizer: {} and {} give other ids to the same tokens; "
+                     "distillation compares distributions over the same tokens",
+                     o_.teacher, o_.student);
     check_seq_len(o_.seq_len, *file_);
 }
 
@@ -87,6 +93,15 @@ void TeacherSide::load(const distill::LossTerms& terms, const distill::StateTerm
     check_layout(tp, pp, elsewhere ? 1 : virtual_stages);
     const bool meet = distill::meet_in_pipeline(states, file_->architecture(), student_, pp, virtual_stages);
     if (elsewhere || (!meet && !o_.correct_teacher)) {
+        if (!elsewhere)
+            session_.log().info(
+                "--hidden-map {}: the teacher's states are made in other stages than the student's, so that "
+                "the teacher runs before the student in each step",
+                o_.hidden_map);
+        if (virtual_stages > 1)
+            session_.log().info(
+                "--virtual-stages {}: of the student alone; a teacher that runs before it has none",
+                virtual_stages);
         load_elsewhere(tp, pp, states);
         return;
     }
@@ -211,6 +226,7 @@ void TeacherSide::begin_step(Context& ctx, const ReadMicroBatches& read, double 
             return c.objective.backward(ctx, *model_, hidden, {}, batch.labels, 1.0 / tokens);
         },
         &c.reducer);
+    c.reducer.begin_rest(ctx);  // the student's sums come next
 }
 
 double TeacherSide::gradient_norm(Context& ctx) {

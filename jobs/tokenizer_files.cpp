@@ -4,7 +4,10 @@
 #include <filesystem>
 #include <functional>
 
+#include "io/collective.hpp"
+#include "io/damage.hpp"
 #include "io/publish.hpp"
+#include "io/sha256.hpp"
 #include "jobs/model_file.hpp"
 #include "src/core/error.hpp"
 #include "src/json/field.hpp"
@@ -42,15 +45,19 @@ bool has(const io::TensorFileReader& reader, const std::string& name) {
     return std::find(names.begin(), names.end(), name) != names.end();
 }
 
+/// Nothing where the model carries none; UserError where it cannot be used.
+std::optional<Tokenizer> inside(const io::TensorFileReader& model) {
+    return from_files([&](const std::string& name) {
+        const std::string dataset = "tokenizer/" + name;
+        return has(model, dataset) ? std::optional(model.read_bytes(dataset)) : std::nullopt;
+    });
+}
+
 Tokenizer from_model_file(const std::string& path) {
     const io::TensorFileReader reader(path, MPI_COMM_SELF, model_format);
-    const auto read = [&](const std::string& name) {
-        const std::string inside = "tokenizer/" + name;
-        return has(reader, inside) ? std::optional(reader.read_bytes(inside)) : std::nullopt;
-    };
     std::string why = "the model carries no tokenizer";
     try {
-        if (const auto tokenizer = from_files(read)) return *tokenizer;
+        if (const auto tokenizer = inside(reader)) return *tokenizer;
     } catch (const UserError& e) {
         why = fmt::format("the tokenizer inside cannot be used: {}", e.what());
     }
@@ -76,6 +83,32 @@ std::string tokenizer_trouble(const std::map<std::string, std::string>& files) {
     } catch (const UserError& e) {
         return e.what();
     }
+}
+
+namespace {
+
+std::optional<Tokenizer> usable_tokenizer(const std::string& model) {
+    try {
+        return inside(io::TensorFileReader(model, MPI_COMM_SELF, model_format));
+    } catch (const io::DamagedFile&) {
+        throw;
+    } catch (const UserError&) {  // of a kind that no job can use
+        return std::nullopt;
+    }
+}
+
+}  // namespace
+
+std::string text_ids_hash(const ModelFile& model) {
+    if (!carries_tokenizer(model.reader())) return "";
+    return io::on_root(model.reader().comm(), [&] {
+        const auto tokenizer = usable_tokenizer(model.path());
+        if (!tokenizer) return std::string();
+        io::Sha256 hash;
+        for (const int32_t id : tokenizer->text_ids())
+            hash.update(fmt::format("{} {}\n", id, *tokenizer->token(id)));
+        return hash.hex();
+    });
 }
 
 std::vector<int64_t> ends_of_text(const ModelFile& model) {

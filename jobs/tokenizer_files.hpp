@@ -21,6 +21,10 @@ tokenizer::GgufVocabulary gguf_vocabulary(const io::GgufFile& file);
 /// Whether a model file has a tokenizer inside.
 bool carries_tokenizer(const io::TensorFileReader& model);
 
+/// Collective. A hash of which token of text each id is, by the tokenizer inside a model: the same where ids
+/// mean the same, whatever special tokens are called. Empty where it has none, or none that jobs can use.
+std::string text_ids_hash(const ModelFile& model);
+
 /// Ids that end a text: the architecture's, then those of a generation_config.json in the file, by which
 /// transformers stops.
 std::vector<int64_t> ends_of_text(const ModelFile& model);

@@ -29,7 +29,7 @@
 namespace espalier::jobs {
 namespace {
 
-constexpr int most_skips_in_a_row = 20;
+constexpr int64_t most_skips_in_a_row = 20;
 
 class Run {
 public:
@@ -40,10 +40,12 @@ public:
           o_(o),
           objective_(distill::parse_loss_terms(o.loss, o.temperature, o.top_k)) {
         check(o);
+        check_divergence(o, objective_.terms());
         auto states = state_terms(o, objective_.terms());
         check_weights(o, objective_.terms(), states);
         check_run_folder(session, o.out, o.resume == "auto");
         lock_.emplace(session, o.out);
+        forget_stop(session, o.out);
         student_file_ = std::make_unique<ModelFile>(o.student, session.world().handle());
         check_seq_len(o.seq_len, *student_file_);
         masks_ = document_masks(session, o.documents, *student_file_);
@@ -83,7 +85,8 @@ public:
 
     int go() {
         int64_t step = start();
-        if (step < steps_ && signalled_while_loading()) {
+        const StopLimits limits{o_.exit_after_minutes, o_.exit_after_steps, o_.out + "/stop"};
+        if (step < steps_ && asked_while_loading(limits)) {
             session_.results["steps"] = step;
             session_.log().info("stopped before step {} of {}; the same command goes on from there", step + 1,
                                 steps_);
@@ -94,7 +97,6 @@ public:
         MemoryReport memory(session_,
                             predict_memory(session_, o_, *student_, *optimizer_, *teacher_, *checkpoints_));
         RunLog log(session_, o_.out, step, skipped_, steps_, o_.log_every, o_.global_batch * o_.seq_len);
-        const StopLimits limits{o_.exit_after_minutes, o_.exit_after_steps, o_.out + "/stop"};
         breakdown_.emplace(teacher_->grids());
         const int64_t first = step;
         int64_t saved = step;
@@ -113,7 +115,7 @@ public:
             breakdown_->io([&] {
                 if (stop || due) {
                     log.flush();
-                    checkpoints_->begin({step, skipped_});
+                    checkpoints_->begin({step, skipped_, skipped_in_a_row_});
                     saved = step;
                 } else if (report.checkpoint_written) {
                     checkpoints_->advance();
@@ -143,11 +145,16 @@ private:
     }
 
     int finished(const StepReport& report) {
-        if (skipped_ == steps_ || !std::isfinite(report.loss))
+        if (skipped_ == steps_)
             throw DivergedRun(fmt::format(
-                "{}: {} of {} steps had no finite gradient and the last loss is {}: nothing was learned that "
-                "is worth a model.h5; begin anew with a lower --lr, or look at the model and the data",
-                o_.out, skipped_, steps_, report.loss));
+                "{}: none of its {} steps had a finite gradient: nothing was learned that is worth a "
+                "model.h5; begin anew with a lower --lr, or look at the model and the data",
+                o_.out, steps_));
+        if (!std::isfinite(report.loss) && session_.root())
+            session_.log().warning(
+                "{}: the loss of the last step is {}, which says nothing of model.h5; {} of {} steps were "
+                "skipped, look at the model and the data",
+                o_.out, report.loss, skipped_, steps_);
         write_model();
         return exit_code::done;
     }
@@ -160,6 +167,7 @@ private:
         const auto state = checkpoints_->read();
         if (!state) return 0;
         skipped_ = state->skipped;
+        skipped_in_a_row_ = state->skipped_in_a_row;
         session_.log().info("going on after step {} of {}", state->step, steps_);
         return state->step;
     }
@@ -177,8 +185,9 @@ private:
             o_.warmup_steps, steps_, learning_rate(steps_), steps_);
     }
 
-    bool signalled_while_loading() const {
-        return session_.world().all_reduce(stop_requests_.signalled() ? 1 : 0, comm::Reduction::max) == 1;
+    bool asked_while_loading(const StopLimits& limits) const {
+        return session_.world().all_reduce(stop_requests_.asked(session_, limits) ? 1 : 0,
+                                           comm::Reduction::max) == 1;
     }
 
     /// The head's part of a micro-batch's backward pass.
@@ -357,8 +366,7 @@ private:
     std::unique_ptr<train::Pipeline> pipeline_;
     std::unique_ptr<Checkpoints> checkpoints_;
     std::vector<io::ReservedSpace> reserved_;  // for what write_model() writes
-    int64_t steps_ = 0, skipped_ = 0;
-    int skipped_in_a_row_ = 0;
+    int64_t steps_ = 0, skipped_ = 0, skipped_in_a_row_ = 0;
     std::optional<Breakdown> breakdown_;  // from the first step of this start on
     double flops_per_token_ = 0;
 };

@@ -31,6 +31,9 @@ void declare_training(Options& options, TrainingOptions& o);
 /// Throws UserError for what cannot be.
 void check(const TrainingOptions& o);
 
+/// Throws UserError where an option is a divergence's and the loss has none.
+void check_divergence(const TrainingOptions& o, const distill::LossTerms& loss);
+
 /// Throws UserError where no part of the loss has a weight.
 void check_weights(const TrainingOptions& o, const distill::LossTerms& loss,
                    const distill::StateTerms& states);

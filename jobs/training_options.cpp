@@ -90,6 +90,17 @@ void check(const TrainingOptions& o) {
                      o.resume);
 }
 
+void check_divergence(const TrainingOptions& o, const distill::LossTerms& loss) {
+    if (loss.divergence) return;
+    for (const auto& [given, option] : {std::pair{o.top_k != 0, "--top-k"},
+                                        {o.temperature != 1, "--temperature"},
+                                        {!o.teacher_cache.empty(), "--teacher-cache"}})
+        ESPALIER_REQUIRE(!given,
+                         "--loss {}: it compares with no teacher's distribution, and {} is for that; leave "
+                         "the option out, or choose a --loss with kl, reverse-kl, jsd, mse or cosine",
+                         o.loss, option);
+}
+
 void check_weights(const TrainingOptions& o, const distill::LossTerms& loss,
                    const distill::StateTerms& states) {
     // auto: as much as the divergence.

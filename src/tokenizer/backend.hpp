@@ -15,6 +15,7 @@ public:
     virtual const SpecialIds& special_ids() const = 0;
     virtual std::optional<std::string> token(int32_t id) const = 0;
     virtual std::optional<int32_t> id(std::string_view token) const = 0;
+    virtual std::vector<int32_t> text_ids() const = 0;
     virtual std::string to_json() const = 0;
     virtual std::string config_json() const = 0;
 };

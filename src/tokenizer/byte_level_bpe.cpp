@@ -184,6 +184,16 @@ std::optional<int32_t> ByteLevelBpe::id(std::string_view token) const {
     return std::nullopt;
 }
 
+std::vector<int32_t> ByteLevelBpe::text_ids() const {
+    std::vector<int32_t> out;
+    for (const auto& ids : byte_ids_) out.insert(out.end(), ids.begin(), ids.end());
+    for (const auto& [left, right] : definition_.merges)
+        out.push_back(definition_.vocabulary.find(left + right)->second);
+    std::sort(out.begin(), out.end());
+    out.erase(std::unique(out.begin(), out.end()), out.end());
+    return out;
+}
+
 std::string ByteLevelBpe::to_json() const {
     return tokenizer_json(definition_);
 }

@@ -98,6 +98,15 @@ std::optional<int32_t> SentencePieceBackend::id(std::string_view token) const {
     return found;
 }
 
+std::vector<int32_t> SentencePieceBackend::text_ids() const {
+    std::vector<int32_t> out;
+    for (int32_t id = 0; id < vocab_size(); ++id) {
+        if (!processor_->IsControl(id) && !processor_->IsUnknown(id) && !processor_->IsUnused(id))
+            out.push_back(id);
+    }
+    return out;
+}
+
 std::string SentencePieceBackend::to_json() const {
     fail(
         "a SentencePiece model is not written as tokenizer.json; copy the .model file beside the exported "

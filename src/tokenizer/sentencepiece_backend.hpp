@@ -20,6 +20,7 @@ public:
     const SpecialIds& special_ids() const override { return special_; }
     std::optional<std::string> token(int32_t id) const override;
     std::optional<int32_t> id(std::string_view token) const override;
+    std::vector<int32_t> text_ids() const override;
     std::string to_json() const override;
     std::string config_json() const override;
 

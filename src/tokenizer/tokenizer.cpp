@@ -59,6 +59,10 @@ std::optional<int32_t> Tokenizer::id(std::string_view token) const {
     return backend_->id(token);
 }
 
+std::vector<int32_t> Tokenizer::text_ids() const {
+    return backend_->text_ids();
+}
+
 std::string Tokenizer::to_json() const {
     return backend_->to_json();
 }

@@ -63,6 +63,11 @@ public:
     std::optional<std::string> token(int32_t id) const;
     std::optional<int32_t> id(std::string_view token) const;
 
+    /// Ids that the vocabulary makes of text by itself, ascending: bytes and what merges make of them, or
+    /// SentencePiece's pieces. No control, added or unused tokens, whose names differ between editions of one
+    /// tokenizer.
+    std::vector<int32_t> text_ids() const;
+
     /// A tokenizer.json and a tokenizer_config.json that `tokenizers` and AutoTokenizer load, with the same
     /// ids. UserError for a SentencePiece model, whose own file is what other programs read.
     std::string to_json() const;

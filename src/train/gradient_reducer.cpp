@@ -102,13 +102,18 @@ void GradientReducer::begin(Context& ctx, int64_t layer) {
     }
 }
 
-void GradientReducer::finish(Context& ctx) {
+void GradientReducer::begin_rest(Context& ctx) {
+    if (!part_by_part(ctx)) return;
+    // In the order of the backward pass: a replica that had no micro-batch begins them all here.
     const auto& parts = model_.parameters().parts();
+    for (auto part = parts.rbegin(); part != parts.rend(); ++part) {
+        if (!begun_.contains(part->layer)) begin(ctx, part->layer);
+    }
+}
+
+void GradientReducer::finish(Context& ctx) {
     if (part_by_part(ctx)) {
-        // In the order of the backward pass: a replica that had no micro-batch begins them all here.
-        for (auto part = parts.rbegin(); part != parts.rend(); ++part) {
-            if (!begun_.contains(part->layer)) begin(ctx, part->layer);
-        }
+        begin_rest(ctx);
     } else {
         reduce(ctx, pieces_, {0, model_.parameters().flat_size()});
     }

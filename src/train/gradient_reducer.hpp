@@ -26,6 +26,10 @@ public:
     /// host nothing happens: ranks compute on the cores that would copy, and replicas would wait for each
     /// other in the middle of their pipelines.
     void begin(Context& ctx, int64_t layer);
+    /// Collective over tensor parallel ranks, replicas and the ends of the pipeline. On a device the sums of
+    /// all other parts begin; to be called where another model's sums over the same replicas come next, so
+    /// that they come next on a replica without micro-batches too.
+    void begin_rest(Context& ctx);
     /// Collective over the grid. What has not begun is summed too, and what comes next on the stream finds
     /// all sums.
     void finish(Context& ctx);

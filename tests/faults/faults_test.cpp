@@ -1,11 +1,17 @@
 // What the world does to a run: ranks that die, disks that fill.
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
+
 #include "tests/faults/long_run.hpp"
 #include "tests/io/tiny_disk.hpp"
+#include "tests/jobs/metrics.hpp"
 
 namespace espalier::test {
 namespace {
+
+namespace fs = std::filesystem;
 
 TEST(Faults, ARunWhoseRankDiesEndsNonZeroAndGoesOnBitForBit) {
     const TinyWorld world;
@@ -62,6 +68,36 @@ TEST(Faults, AFullDiskIsTheUsersErrorAndLeavesNothing) {
     expect_refused({"teacher-cache", "--teacher", world.path("model.h5"), "--data", world.path("tokens"),
                     "--samples", "4", "--seq-len", "16"},
                    "cache");
+}
+
+TEST(Faults, ARunOnADiskThatFillsGoesOnBitForBitOnceThereIsSpace) {
+    const TinyWorld world;
+    const auto disk = TinyDisk::mount(16 << 20);
+    if (!disk) GTEST_SKIP() << "no right to mount a small tmpfs here";
+    fs::create_directory(*disk / "run");
+    fs::create_directory_symlink(*disk / "run", world.path("run"));
+    const auto go = [&](const std::string& out, std::vector<std::string> more = {}) {
+        more.insert(more.end(), {"--tp", "2", "--checkpoint-every", "2"});
+        return espalier(distill_arguments(world, out, more), 2);
+    };
+    ASSERT_EQ(go("whole").exit_code, 0);
+    ASSERT_EQ(go("run", {"--exit-after-steps", "2"}).exit_code, 3);
+    // There is room for the model, which the run takes first, but for half a checkpoint only.
+    const auto model = fs::file_size(world.path("model.h5")) + (2 << 20),
+               checkpoint = fs::file_size(world.path("run/checkpoints/step-2.h5"));
+    const fs::path ballast = *disk / "ballast";
+    std::ofstream(ballast) << std::string(fs::space(ballast.parent_path()).available - model - checkpoint / 2,
+                                          'x');
+
+    const auto full = go("run");
+
+    EXPECT_EQ(full.exit_code, 2) << full.err;
+    EXPECT_NE(full.err.find("checkpoints/step-4.h5"), std::string::npos) << full.err;
+    EXPECT_EQ(world.read("run/latest"), "checkpoints/step-2.h5\n");
+    EXPECT_FALSE(world.exists("run/checkpoints/step-4.h5.partial"));
+    fs::remove(ballast);
+    EXPECT_EQ(go("run").exit_code, 0);
+    EXPECT_EQ(metrics(world, "run", "loss"), metrics(world, "whole", "loss"));
 }
 
 }  // namespace

@@ -30,7 +30,7 @@ struct Grid {
     const char* options;
 };
 constexpr Grid serial{"serial", 1, ""}, two_tensor_parts{"tp2", 2, " --tp 2"},
-    two_stages{"pp2", 2, " --pp 2"}, two_replicas{"dp2", 2, ""};
+    two_stages{"pp2", 2, " --pp 2"}, two_replicas{"dp2", 2, ""}, three_replicas{"dp3", 3, ""};
 
 void PrintTo(const Grid& grid, std::ostream* out) {
     *out << grid.name;
@@ -226,6 +226,24 @@ TEST_P(OnTwoStages, TheTeachersPlaceDoesNotShow) {
 }
 
 INSTANTIATE_TEST_SUITE_P(, OnTwoStages, testing::Values(two_stages), name_of);
+
+class OnThreeReplicas : public OnDevice {};
+
+// A step has two samples: one replica has none, and sums both models' gradients with the others all the same.
+TEST_P(OnThreeReplicas, ATeacherIsCorrectedAsOnTheProcessor) {
+    const std::string options =
+        " --teacher @nemotron.h5 --student @model.h5 --correct-teacher --teacher-lr 1e-2";
+    on_cpu(training("distill", "cpu") + options);
+
+    on_device(training("distill", "cuda") + options);
+
+    expect_same_run("cuda", "cpu");
+    EXPECT_TRUE(near_all(values("cuda/metrics.jsonl", "teacher_loss"),
+                         values("cpu/metrics.jsonl", "teacher_loss"), rounding));
+    EXPECT_TRUE(near_all({loss_of("cuda/teacher.h5")}, {loss_of("cpu/teacher.h5")}, rounding));
+}
+
+INSTANTIATE_TEST_SUITE_P(, OnThreeReplicas, testing::Values(three_replicas), name_of);
 
 class OneReplica : public OnDevice {};
 

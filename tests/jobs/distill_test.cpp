@@ -278,6 +278,17 @@ TEST_F(Distill, ALossWithoutAnyWeightIsRefused) {
     }
 }
 
+TEST_F(Distill, OptionsOfADivergenceAreRefusedWithoutOne) {
+    for (const Words& option : std::vector<Words>{
+             {"--top-k", "5"}, {"--temperature", "2"}, {"--teacher-cache", world.path("cache")}}) {
+        const auto result = run("refused", {"--loss", "ce", option[0], option[1]});
+        EXPECT_EQ(result.exit_code, 2);
+        EXPECT_NE(result.err.find("--loss ce: "), std::string::npos) << result.err;
+        EXPECT_NE(result.err.find(option[0] + " is for that"), std::string::npos) << result.err;
+        EXPECT_FALSE(world.exists("refused"));
+    }
+}
+
 TEST_F(Distill, ACorrectedTeacherLearnsAsAloneAndComesBackAfterAStop) {
     const Words corrected{"--correct-teacher", "--teacher-lr", "1e-2"};
     ASSERT_EQ(run_with_teacher("whole", corrected).exit_code, 0);

@@ -27,10 +27,10 @@ protected:
     }
 
     static void done(const ProcessResult& result) { ASSERT_EQ(result.exit_code, 0) << result.err; }
-    ProcessResult run(const std::string& out, const Words& more, int ranks = 1) const {
+    Words command(const std::string& out, const Words& more) const {
         Words words{"distill", "--data", world.path("tokens"), "--out", world.path(out)};
-        for (const char* word : {"--tokens", "384", "--seq-len", "16", "--global-batch", "4", "--lr", "1e-3",
-                                 "--dtype", "f32", "--quiet"})
+        for (const char* word :
+             {"--tokens", "384", "--seq-len", "16", "--global-batch", "4", "--lr", "1e-3", "--dtype", "f32"})
             words.emplace_back(word);
         words.insert(words.end(), more.begin(), more.end());
         const auto give = [&](const char* option, const char* file) {
@@ -39,6 +39,11 @@ protected:
         };
         give("--student", "model.h5");
         give("--teacher", "teacher.h5");
+        return words;
+    }
+    ProcessResult run(const std::string& out, const Words& more, int ranks = 1) const {
+        auto words = command(out, more);
+        words.emplace_back("--quiet");
         return espalier(words, ranks);
     }
     std::vector<json> lines(const std::string& out) const { return metrics(world, out); }
@@ -118,6 +123,29 @@ TEST_F(HiddenStates, LayoutsDoNotShow) {
     on("pp2", {"--pp", "2"}, 2);
     on("pp2v2", {"--pp", "2", "--virtual-stages", "2", "--recompute", "full"}, 4);
     on("teacher", {"--teacher-tp", "2", "--teacher-pp", "1", "--pp", "2"}, 4);
+}
+
+TEST_F(HiddenStates, SayWhereTheyMoveTheTeacher) {
+    const auto said = [&](const std::string& out, Words words) {
+        words.insert(words.end(), {"--exit-after-steps", "1", "--pp", "2", "--virtual-stages", "2"});
+        const auto result = espalier(command(out, words), 2);
+        EXPECT_EQ(result.exit_code, 3) << result.err;
+        return result.out;
+    };
+    const std::string moved = "the teacher runs before the student in each step",
+                      stages = "--virtual-stages 2: of the student alone";
+
+    const std::string far = said("far", {"--hidden-map", "5:0"});
+    const std::string near = said("near", {"--hidden-map", "embedding"});
+    const std::string asked = said("asked", {"--hidden-map", "embedding", "--teacher-pp", "1"});
+
+    EXPECT_NE(far.find("--hidden-map 5:0: "), std::string::npos) << far;
+    EXPECT_NE(far.find(moved), std::string::npos) << far;
+    EXPECT_NE(far.find(stages), std::string::npos) << far;
+    EXPECT_EQ(near.find(moved), std::string::npos) << near;
+    EXPECT_EQ(near.find(stages), std::string::npos) << near;
+    EXPECT_EQ(asked.find(moved), std::string::npos) << asked;
+    EXPECT_NE(asked.find(stages), std::string::npos) << asked;
 }
 
 TEST_F(HiddenStates, OfATeacherInTrainingAreThoseBeforeItsUpdate) {

@@ -1,10 +1,13 @@
 // What may happen to the program from outside, at a moment that a test chooses: for LD_PRELOAD.
 //   ESPALIER_SIGNAL_AT=NAME   SIGUSR1 as it first opens a file whose path ends so
 //   ESPALIER_INTERRUPT_AT=NAME   SIGINT there, after which it goes no further
+//   ESPALIER_MAKE_AT=NAME   an empty file $ESPALIER_MAKE appears as it first opens one whose path ends so
 //   ESPALIER_NO_LOCKS=1       a file system without fcntl's locks
 //   ESPALIER_CLOSED=NAME      no permission to open a file whose path ends so
 //   ESPALIER_BAD_DISK=NAME    an input/output error where more than a page is read of a file whose path ends
 //   so
+// and what the program does about it:
+//   ESPALIER_SYNCED=FILE      gets the paths that it brings to the disk, a line each
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <unistd.h>
@@ -14,6 +17,7 @@
 #include <csignal>
 #include <cstdarg>
 #include <cstdlib>
+#include <fstream>
 #include <string>
 #include <string_view>
 
@@ -44,6 +48,11 @@ int open(const char* path, int flags, ...) {
         wanted = nullptr;
         std::raise(SIGUSR1);
     }
+    static bool made = false;
+    if (!made && is_named(path, "ESPALIER_MAKE_AT")) {
+        made = true;
+        close(real(std::getenv("ESPALIER_MAKE"), O_WRONLY | O_CREAT, 0666));
+    }
     if (is_named(path, "ESPALIER_INTERRUPT_AT")) {
         std::raise(SIGINT);
         while (true) pause();
@@ -68,6 +77,13 @@ ssize_t pread(int file, void* out, size_t size, off_t offset) {
         return -1;
     }
     return real(file, out, size, offset);
+}
+
+int fsync(int file) {
+    static const auto real = reinterpret_cast<int (*)(int)>(dlsym(RTLD_NEXT, "fsync"));
+    if (const char* log = std::getenv("ESPALIER_SYNCED"))
+        std::ofstream(log, std::ios::app) << path_of(file) << '\n';
+    return real(file);
 }
 
 int fcntl(int file, int command, ...) {

@@ -129,21 +129,24 @@ TEST(Run, SaysWhereItsNewestCheckpointIsGone) {
 
 TEST(Run, LogLinesAreMeansOverTheirSteps) {
     const TinyWorld world;
-    auto arguments = distill_arguments(world, "run", {"--log-every", "3"});
-    arguments.erase(std::find(arguments.begin(), arguments.end(), "--quiet"));
+    for (const int ranks : {1, 2}) {  // under mpirun, standard output is a terminal of each rank
+        const std::string out = "run" + std::to_string(ranks);
+        auto arguments = distill_arguments(world, out, {"--log-every", "3"});
+        arguments.erase(std::find(arguments.begin(), arguments.end(), "--quiet"));
 
-    const auto result = espalier(arguments);
+        const auto result = espalier(arguments, ranks);
 
-    const auto losses = metrics(world, "run", "lm_loss");
-    ASSERT_EQ(losses.size(), 6U);
-    size_t at = 0;
-    for (const size_t first : {0U, 3U}) {
-        const std::string field = "lm loss: ";
-        at = result.out.find(field, at);
-        ASSERT_NE(at, std::string::npos) << result.out;
-        at += field.size();
-        EXPECT_NEAR(std::stod(result.out.substr(at)),
-                    (losses[first] + losses[first + 1] + losses[first + 2]) / 3, 1e-5);
+        const auto losses = metrics(world, out, "lm_loss");
+        ASSERT_EQ(losses.size(), 6U);
+        size_t at = 0;
+        for (const size_t first : {0U, 3U}) {
+            const std::string field = "lm loss: ";
+            at = result.out.find(field, at);
+            ASSERT_NE(at, std::string::npos) << result.out;
+            at += field.size();
+            EXPECT_NEAR(std::stod(result.out.substr(at)),
+                        (losses[first] + losses[first + 1] + losses[first + 2]) / 3, 1e-5);
+        }
     }
 }
 
@@ -250,6 +253,32 @@ TEST(Run, LeavesACheckpointAsItIsThatTheSystemDoesNotLetItRead) {
     EXPECT_EQ(espalier(distill_arguments(world, "run")).exit_code, 0);
 }
 
+TEST(Run, LatestNamesTheCheckpointThatItGoesOnFrom) {
+    const TinyWorld world;
+    ASSERT_EQ(
+        espalier(distill_arguments(world, "run", {"--checkpoint-every", "2", "--exit-after-steps", "4"}))
+            .exit_code,
+        3);
+    world.write("run/checkpoints/step-4.h5", "not a checkpoint");
+
+    const auto before_a_step = espalier(distill_arguments(world, "run"), 1,
+                                        {"LD_PRELOAD=" ESPALIER_MISHAPS, "ESPALIER_SIGNAL_AT=tokens.idx"});
+
+    EXPECT_EQ(before_a_step.exit_code, 3) << before_a_step.err;
+    EXPECT_EQ(world.read("run/latest"), "checkpoints/step-2.h5\n");
+}
+
+TEST(Run, BringsTheNameOfItsFolderToTheDisk) {
+    const TinyWorld world;
+
+    const auto run = espalier(distill_arguments(world, "run"), 1,
+                              {"LD_PRELOAD=" ESPALIER_MISHAPS, "ESPALIER_SYNCED=" + world.path("synced")});
+
+    EXPECT_EQ(run.exit_code, 0) << run.err;
+    const auto holder = std::filesystem::path(world.path("run")).parent_path();
+    EXPECT_NE(world.read("synced").find(holder.string() + "\n"), std::string::npos);
+}
+
 TEST(Run, StopsBeforeItsNextStepOnASignalWhileItLoads) {
     const TinyWorld world;
     ASSERT_EQ(espalier(distill_arguments(world, "whole")).exit_code, 0);
@@ -265,6 +294,37 @@ TEST(Run, StopsBeforeItsNextStepOnASignalWhileItLoads) {
     EXPECT_EQ(losses(world, "run").size(), 2U);
 
     EXPECT_EQ(espalier(distill_arguments(world, "run")).exit_code, 0);
+    EXPECT_EQ(losses(world, "run"), losses(world, "whole"));
+}
+
+TEST(Run, StopsBeforeItsNextStepForAFileMadeWhileItLoads) {
+    const TinyWorld world;
+    ASSERT_EQ(espalier(distill_arguments(world, "run", {"--exit-after-steps", "2"})).exit_code, 3);
+
+    const auto stopped = espalier(distill_arguments(world, "run"), 2,
+                                  {"LD_PRELOAD=" ESPALIER_MISHAPS, "ESPALIER_MAKE_AT=tokens.idx",
+                                   "ESPALIER_MAKE=" + world.path("run/stop")});
+
+    EXPECT_EQ(stopped.exit_code, 3) << stopped.err;
+    EXPECT_EQ(losses(world, "run").size(), 2U);
+    EXPECT_EQ(espalier(distill_arguments(world, "run")).exit_code, 0);
+}
+
+TEST(Run, StopsAtACheckpointForAFileInItsFolder) {
+    const TinyWorld world;
+    const auto run = [&](const std::string& out, const std::vector<std::string>& environment = {}) {
+        return espalier(distill_arguments(world, out, {"--checkpoint-every", "2"}), 2, environment);
+    };
+    ASSERT_EQ(run("whole").exit_code, 0);
+
+    const auto stopped = run("run", {"LD_PRELOAD=" ESPALIER_MISHAPS, "ESPALIER_MAKE_AT=step-2.h5.partial",
+                                     "ESPALIER_MAKE=" + world.path("run/stop")});
+
+    EXPECT_EQ(stopped.exit_code, 3) << stopped.err;
+    EXPECT_EQ(losses(world, "run").size(), 3U);
+    EXPECT_EQ(world.read("run/latest"), "checkpoints/step-3.h5\n");
+    EXPECT_FALSE(world.exists("run/model.h5"));
+    EXPECT_EQ(run("run").exit_code, 0) << "the file ends one start only";
     EXPECT_EQ(losses(world, "run"), losses(world, "whole"));
 }
 

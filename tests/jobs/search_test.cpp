@@ -322,6 +322,7 @@ TEST_F(BadSearch, WantsWhatItMeasuresBy) {
     expect_refused(ranking_arguments(world(), "o.json", {"--candidate", "4"}),
                    {"--candidate 4", "between 0 and 3"});
     expect_refused(retraining_arguments(world(), "o.json", {"--loss", "kill"}), {"kill"});
+    expect_refused(retraining_arguments(world(), "o.json", {"--loss", "ce", "--top-k", "5"}), {"--top-k"});
     expect_refused(ranking_arguments(world(), "o.json", {"--seq-len", "65"}), {"--seq-len", "64"});
 }
 

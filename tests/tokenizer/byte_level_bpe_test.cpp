@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <numeric>
 #include <thread>
 
 #include "src/core/error.hpp"
@@ -155,6 +156,13 @@ TEST(ByteLevelBpe, KnowsItsTokensAndTheSizeOfItsVocabulary) {
     EXPECT_EQ(tokenizer.id("<eos>"), 265);
     EXPECT_EQ(tokenizer.id("nowhere"), std::nullopt);
     EXPECT_EQ(tokenizer.token(266), std::nullopt);
+}
+
+TEST(ByteLevelBpe, MakesOfTextBytesAndWhatMergesMakeOfThem) {
+    Ids expected(263);
+    std::iota(expected.begin(), expected.end(), 0);
+
+    EXPECT_EQ(small().text_ids(), expected);
 }
 
 TEST(ByteLevelBpe, TakesTimeInProportionToTheLengthOfAWord) {

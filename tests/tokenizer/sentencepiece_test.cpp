@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <numeric>
+
 #include "src/core/error.hpp"
 #include "src/tokenizer/tokenizer.hpp"
 #include "tests/tokenizer/trained_sentencepiece.hpp"
@@ -61,6 +63,14 @@ TEST(SentencePiece, KnowsItsSpecialTokens) {
     EXPECT_EQ(tokenizer.token(2), "</s>");
     EXPECT_EQ(tokenizer.id("nowhere"), std::nullopt);
     EXPECT_EQ(tokenizer.token(static_cast<int32_t>(tokenizer.vocab_size())), std::nullopt);
+}
+
+TEST(SentencePiece, MakesOfTextAllButControlAndUnknownTokens) {
+    const Tokenizer tokenizer = Tokenizer::from_sentencepiece(model());
+    Ids expected(static_cast<size_t>(tokenizer.vocab_size()) - 4);
+    std::iota(expected.begin(), expected.end(), 4);
+
+    EXPECT_EQ(tokenizer.text_ids(), expected);
 }
 
 TEST(SentencePiece, ShowsControlTokensInDecodedTextOnRequest) {
