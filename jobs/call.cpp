@@ -12,7 +12,7 @@ namespace espalier::jobs {
 CallResult call_job(Session& session, comm::Mpi& mpi, const std::string& name,
                     std::vector<std::string> arguments, const std::string& summary_file) {
     const auto& common = session.common();
-    const std::string device = computes(name) ? common.device : "cpu";
+    const std::string device = find_job(name)->computes == Computes::yes ? common.device : "cpu";
     if (common.share_device) arguments.emplace_back("--share-device");
     for (const auto& [option, value] : {std::pair<const char*, std::string>{"--device", device},
                                         {"--dtype", std::string(to_string(session.dtype()))},

@@ -1,11 +1,11 @@
 #include "jobs/device.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cstdlib>
 #include <filesystem>
 #include <vector>
 
+#include "jobs/job.hpp"
 #include "src/comm/mpi.hpp"
 #include "src/comm/nccl.hpp"
 #include "src/core/device.hpp"
@@ -14,9 +14,6 @@
 
 namespace espalier::jobs {
 namespace {
-
-constexpr std::array computing{"importance", "distill", "train",   "teacher-cache",
-                               "evaluate",   "score",   "generate"};
 
 /// What a rank finds.
 struct Found {
@@ -116,15 +113,19 @@ std::string problem_of_all(const Found& found, bool share, const comm::Communica
 
 }  // namespace
 
+namespace {
+
 bool computes(const std::string& job) {
-    return std::find(computing.begin(), computing.end(), job) != computing.end();
+    return find_job(job)->computes == Computes::yes;
 }
+
+}  // namespace
 
 void check_device(const CommonOptions& common, const std::string& job) {
     ESPALIER_REQUIRE(common.device == "auto" || common.device == "cpu" || common.device == "cuda",
                      "--device {}: choose auto, cpu or cuda", common.device);
     if (common.device != "cuda") return;
-    ESPALIER_REQUIRE(computes(job) || job == "search",  // which hands it on to the jobs that it calls
+    ESPALIER_REQUIRE(find_job(job)->computes != Computes::no,
                      "--device cuda: {} works on files and the CPU; leave --device out", job);
     ESPALIER_REQUIRE(
         has_cuda,

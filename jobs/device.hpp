@@ -9,10 +9,6 @@
 
 namespace espalier::jobs {
 
-/// Whether a job computes with a model, so that --device cuda means something to it; the others stream
-/// weights through the host.
-bool computes(const std::string& job);
-
 /// Throws UserError for a --device that is unknown, not in this build, or nothing for this job.
 void check_device(const CommonOptions& common, const std::string& job);
 

@@ -8,6 +8,7 @@
 
 #include "io/publish.hpp"
 #include "src/comm/mpi.hpp"
+#include "src/comm/topology.hpp"
 
 namespace espalier::jobs {
 
@@ -19,13 +20,22 @@ constexpr int bad_input = 2;
 constexpr int work_left = 3;  ///< stopped at a checkpoint; start again to go on
 }  // namespace exit_code
 
+/// Whether a job computes with a model, so that --device cuda means something to it; the others stream
+/// weights through the host. Or whether it leaves that to jobs that it calls.
+enum class Computes { no, yes, by_other_jobs };
+
 struct Job {
     const char* name;
     const char* summary;  ///< one line for --help
     /// Runs on every rank; arguments are those after the job's name. Returns an exit code; throws UserError
     /// for bad input.
     int (*run)(const std::vector<std::string>& arguments, comm::Mpi& mpi);
+    Computes computes = Computes::no;
     io::Output out = io::Output::file;  ///< what its --out is, where it has one
+    /// What the stages of its pipeline send each other; gradients only where it trains a model.
+    comm::Traffic traffic = comm::Traffic::forward;
+
+    bool trains() const { return traffic != comm::Traffic::forward; }
 };
 
 std::span<const Job> jobs();

@@ -76,7 +76,7 @@ Options::Options(std::string job, CommonOptions& common, Positional positional)
     add("tp", common.tp, "tensor parallel ranks");
     add("pp", common.pp, "pipeline parallel ranks; the ranks left over are data parallel");
     add("virtual-stages", common.virtual_stages, "virtual stages of each pipeline rank");
-    add("threads", common.threads, "threads of each rank; 0: the node's cores / its ranks");
+    add("threads", common.threads, "threads of each rank; 0: as many as cores are its own");
     add("seed", common.seed, "for sample order and random weights");
     add("quiet", common.quiet, "no progress, no log, only warnings and errors");
     add("log-level", common.log_level, "debug, info, warning or error: the least serious messages to show");

@@ -23,7 +23,7 @@ struct CommonOptions {
     int tp = 1;
     int pp = 1;
     int virtual_stages = 1;
-    int threads = 0;  ///< 0: the node's cores / the node's ranks
+    int threads = 0;  ///< 0: comm::cores_of_rank
     int64_t seed = 1234;
     bool quiet = false;
     std::string log_level = "info";

@@ -6,6 +6,7 @@
 
 #include "io/publish.hpp"
 #include "jobs/checkpoint.hpp"
+#include "jobs/job.hpp"
 #include "jobs/output_lock.hpp"
 #include "src/core/error.hpp"
 
@@ -19,7 +20,8 @@ bool is_run(const std::string& folder) {
     if (fs::exists(folder + "/facts.json")) return true;
     std::string first;
     std::ifstream(folder + "/config.ini") >> first;
-    return first == "[distill]" || first == "[train]";
+    const Job* const job = first.size() > 2 ? find_job(first.substr(1, first.size() - 2)) : nullptr;
+    return job && job->trains();
 }
 
 /// Whether there is nothing but a request to stop, or what a start leaves that is killed as it writes its

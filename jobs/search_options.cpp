@@ -129,9 +129,10 @@ void check(const SearchOptions& o, const Options& given) {
         "has files for common ones, and `espalier plan --calibrate --out FILE.json` writes one for "
         "this machine");
     ESPALIER_REQUIRE(o.latency_tp >= 1, "--latency-tp {}: it must be at least 1", o.latency_tp);
-    ESPALIER_REQUIRE(dtype_from_string(o.memory_dtype) && o.memory_batch > 0 && o.memory_seq_len >= 0,
-                     "--memory-dtype must be f32 or bf16, --memory-batch at least 1, --memory-seq-len not "
-                     "negative");
+    ESPALIER_REQUIRE(
+        (o.memory_dtype == "f32" || o.memory_dtype == "bf16") && o.memory_batch > 0 && o.memory_seq_len >= 0,
+        "--memory-dtype must be f32 or bf16, --memory-batch at least 1, --memory-seq-len not "
+        "negative");
 }
 
 search::Space space_of(const SearchOptions& o) {

@@ -21,11 +21,6 @@
 namespace espalier::jobs {
 namespace {
 
-int default_threads() {
-    const int cores = static_cast<int>(std::thread::hardware_concurrency());
-    return std::max(1, cores / comm::node_ranks());
-}
-
 std::string cpu_name() {
     std::ifstream in("/proc/cpuinfo");
     for (std::string line; std::getline(in, line);) {
@@ -36,7 +31,7 @@ std::string cpu_name() {
 
 Log log_of(const std::string& job, const CommonOptions& common) {
     int rank = 0;
-    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    CHECK_MPI(MPI_Comm_rank(MPI_COMM_WORLD, &rank));
     return Log({"espalier " + job, rank, log_level_from_string(common.log_level),
                 common.quiet ? Quiet::yes : Quiet::no});
 }
@@ -78,7 +73,7 @@ constexpr const char* different_options =
 /// Collective; throws UserError unless all ranks say the same.
 bool all_or_none(bool mine) {
     int counts[2] = {mine ? 1 : 0, mine ? 0 : 1}, all[2] = {};
-    MPI_Allreduce(counts, all, 2, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
+    CHECK_MPI(MPI_Allreduce(counts, all, 2, MPI_INT, MPI_SUM, MPI_COMM_WORLD));
     ESPALIER_REQUIRE(all[0] == 0 || all[1] == 0, "{}", different_options);
     return mine;
 }
@@ -114,17 +109,18 @@ Session::Session(std::string job, const Options& options, const CommonOptions& c
     check_device(common, job_);
     const int most_threads = 16 * std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
     ESPALIER_REQUIRE(common.threads >= 0 && common.threads <= most_threads,
-                     "--threads {}: choose 1 to {} (16 for each core here), or 0 for the node's cores / its "
-                     "ranks",
+                     "--threads {}: choose 1 to {} (16 for each core here), or 0 for the cores that "
+                     "are this rank's",
                      common.threads, most_threads);
     ESPALIER_REQUIRE(common.seed >= 0 && common.seed <= std::numeric_limits<uint32_t>::max(),
                      "--seed {}: choose one from 0 to {}", common.seed, std::numeric_limits<uint32_t>::max());
-    const bool trains = job_ == "distill" || job_ == "train";
-    ESPALIER_REQUIRE(common.virtual_stages >= 1 && (trains || common.virtual_stages == 1),
+    const Job& kind = *find_job(job_);
+    ESPALIER_REQUIRE(common.virtual_stages >= 1 && (kind.trains() || common.virtual_stages == 1),
                      "--virtual-stages {}: {}", common.virtual_stages,
-                     trains ? "it must be at least 1"
-                            : "virtual stages shorten the pipeline's waits in distill and train; this job "
-                              "has none, leave the option out");
+                     kind.trains()
+                         ? "it must be at least 1"
+                         : "virtual stages shorten the pipeline's waits in distill and train; this job "
+                           "has none, leave the option out");
     ESPALIER_REQUIRE(common.virtual_stages == 1 || common.pp > 1,
                      "--virtual-stages {}: they divide the stages of a pipeline; give --pp 2 or more",
                      common.virtual_stages);
@@ -139,15 +135,13 @@ Session::Session(std::string job, const Options& options, const CommonOptions& c
                   smallest = -world().all_reduce(-hash, comm::Reduction::max);
     ESPALIER_REQUIRE(largest == smallest, "{}", different_options);
 
-    const ContextOptions place =
-        place_rank(common, job_, common.threads > 0 ? common.threads : default_threads(), world(), log_);
+    const int cores = comm::cores_of_rank();  // collective, also where it is not asked for
+    const int threads = common.threads > 0 ? common.threads : cores;
+    const ContextOptions place = place_rank(common, job_, threads, world(), log_);
     device_name_ = device_name(place);
     if (root()) warn_once(log_, why_no_gpu(common, job_, has_cuda, has_nvidia_driver()));
     context_ = std::make_unique<Context>(place);
-    const auto traffic = job_ == "distill" ? comm::Traffic::distillation
-                         : trains          ? comm::Traffic::training
-                                           : comm::Traffic::forward;
-    comm::attach(topology_, *context_, traffic, common.virtual_stages);
+    comm::attach(topology_, *context_, kind.traffic, common.virtual_stages);
     if (common.dtype.empty()) {
         dtype_ = has_native_matmul(*context_, DType::bf16) ? DType::bf16 : DType::f32;
         // Mixed machines must agree: the weakest decides.
@@ -222,7 +216,7 @@ int run_job(const std::string& job, const std::vector<std::string>& arguments,
     Options options(job, common, positional);
     declare(options);
     int rank = 0;
-    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    CHECK_MPI(MPI_Comm_rank(MPI_COMM_WORLD, &rank));
     const bool asked_for_text = !options.parse(arguments, rank == 0);
     if (all_or_none(asked_for_text)) return 0;
     Session session(job, options, common);

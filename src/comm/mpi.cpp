@@ -42,6 +42,10 @@ Mpi::Mpi(int& argc, char**& argv) {
     if (!launched_by_mpirun() && launched_tasks() == 0) setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
     int provided = 0;
     CHECK_MPI(MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided));
+    ESPALIER_REQUIRE(
+        provided >= MPI_THREAD_FUNNELED,
+        "this MPI was built without threads, and Espalier computes with several; use one that has "
+        "them, as Open MPI does unless it is configured otherwise");
     CHECK_MPI(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN));
     CHECK_MPI(MPI_Comm_rank(MPI_COMM_WORLD, &rank_));
     CHECK_MPI(MPI_Comm_size(MPI_COMM_WORLD, &size_));

@@ -1,5 +1,10 @@
 #include "src/comm/topology.hpp"
 
+#include <sched.h>
+
+#include <algorithm>
+#include <exception>
+#include <thread>
 #include <vector>
 
 #include "src/comm/mpi.hpp"
@@ -51,28 +56,58 @@ void attach(const Topology& t, Context& ctx, Traffic traffic, int virtual_stages
 
 namespace {
 
-struct Place {
-    int rank = 0, size = 1;
-};
+/// The ranks of this node.
+class Node {
+public:
+    Node() {
+        CHECK_MPI(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &handle_));
+        CHECK_MPI(MPI_Comm_rank(handle_, &rank_));
+        CHECK_MPI(MPI_Comm_size(handle_, &size_));
+    }
+    ~Node() {
+        if (std::uncaught_exceptions() == 0) MPI_Comm_free(&handle_);
+    }
+    Node(const Node&) = delete;
+    Node& operator=(const Node&) = delete;
 
-Place on_node() {
-    MPI_Comm node = MPI_COMM_NULL;
-    CHECK_MPI(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node));
-    Place out;
-    CHECK_MPI(MPI_Comm_rank(node, &out.rank));
-    CHECK_MPI(MPI_Comm_size(node, &out.size));
-    CHECK_MPI(MPI_Comm_free(&node));
-    return out;
-}
+    int rank() const { return rank_; }
+    int size() const { return size_; }
+    /// Every rank's value, by rank.
+    template <class T>
+    std::vector<T> gather(const T& mine) const {
+        std::vector<T> out(static_cast<size_t>(size_));
+        CHECK_MPI(MPI_Allgather(&mine, sizeof mine, MPI_BYTE, out.data(), sizeof mine, MPI_BYTE, handle_));
+        return out;
+    }
+
+private:
+    MPI_Comm handle_ = MPI_COMM_NULL;
+    int rank_ = 0, size_ = 1;
+};
 
 }  // namespace
 
 int node_ranks() {
-    return on_node().size;
+    return Node().size();
 }
 
 int node_rank() {
-    return on_node().rank;
+    return Node().rank();
+}
+
+int cores_of_rank() {
+    const Node node;
+    cpu_set_t mine;
+    CPU_ZERO(&mine);
+    const bool known = sched_getaffinity(0, sizeof mine, &mine) == 0;  // not of more than 1024 cores
+    const auto masks = node.gather(mine);
+    const auto cores = known ? CPU_COUNT(&mine) : static_cast<int>(std::thread::hardware_concurrency());
+    const auto sharing = std::count_if(masks.begin(), masks.end(), [&](const cpu_set_t& other) {
+        cpu_set_t both;
+        CPU_AND(&both, &mine, &other);
+        return !known || CPU_COUNT(&both) > 0;
+    });
+    return std::max(1, cores / static_cast<int>(sharing));
 }
 
 }  // namespace espalier::comm

@@ -49,5 +49,8 @@ void attach(const Topology& topology, Context& ctx, Traffic traffic, int virtual
 /// Ranks of this program on this node, and this one's place among them. Collective over all ranks.
 int node_ranks();
 int node_rank();
+/// Cores for this rank's threads: those that its launcher binds it to, as mpirun does with few ranks and srun
+/// with --cpus-per-task, divided by the ranks of its node that may use some of the same. Collective.
+int cores_of_rank();
 
 }  // namespace espalier::comm
