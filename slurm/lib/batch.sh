@@ -146,12 +146,14 @@ check_shared() {
     return "$code"
 }
 
+# Somebody ended the job, who may have come too late for Slurm, or between two steps of a candidate.
+unwanted() { was_cancelled "$home_folder" "$batch_id"; }
+
 # launch COMMAND...: on every rank of the job. slurm/lib/rank.sh is what runs there first. The first rank that ends well with 3
 # must not end the others (--kill-on-bad-exit); one that dies takes the rest with it through MPI, at the latest after --wait. Which
 # variable would tell srun of a rank's cores differs between versions (22.05, 23.11).
 launch() {
     local binding=()
-    if was_cancelled "$home_folder" "$batch_id"; then return 3; fi
     [[ ${SLURM_GPUS_ON_NODE:-0} -eq 0 ]] || binding=(--gpu-bind=none)
     srun --mpi="$mpi" --cpus-per-task="$rank_cpus" --kill-on-bad-exit=0 --wait=30 "${binding[@]}" "${srun_options[@]}" \
         "$slurm_folder/lib/rank.sh" "$cluster_file" "$@" --threads "$rank_cpus"

@@ -46,7 +46,7 @@ end_batch() {
     exit "$1"
 }
 
-ended_by_request() { was_cancelled "$home_folder" "$batch_id" || asked_to_stop; }
+ended_by_request() { unwanted || asked_to_stop; }
 
 # As the controller sees it; a job that scancel ended is COMPLETING or CANCELLED by now.
 job_state() {

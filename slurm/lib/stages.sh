@@ -274,24 +274,29 @@ stops_at_checkpoint() {
 # What a stage is made from: its options but for layout and limits, its inputs from outside, and its needs' hashes. The
 # run's own place is no part of it: a folder that was moved is as done as before.
 hash_stage() {
-    local name=$1 need path counted held=""
+    local name=$1 need path counted
     # What the program lets a run change (configuration() in jobs/training_options.cpp).
     local limits='tp|pp|virtual-stages|teacher-tp|teacher-pp|device|share-device|micro-batch|recompute'
     limits+='|checkpoint-every|keep|log-every|log-level|valid-every|exit-after-[a-z]+'
     # settings() in jobs/search.cpp: candidates are ranked at every valid-every.
     [[ ${stage_job[$name]} != search ]] || limits='tp|pp|virtual-stages|device|micro-batch|recompute|checkpoint-every|log-level|exit-after-minutes'
-    # On held-out text a teacher is only measured: what it learned stays, whichever that is.
-    [[ ${stage_job[$name]} != train ]] || limits+='|valid' held=tokenize-valid
+    [[ ${stage_job[$name]} != train ]] || limits+='|valid'
     counted=$(grep -vE "^($limits) = " <<< "${stage_options[$name]}")
     {
         echo "${stage_job[$name]}"
         echo "${counted//"$run_folder"/RUN}"
-        for need in ${stage_needs[$name]}; do [[ $need == "$held" ]] || echo "${stage_hash[$need]}"; done
+        for need in $(made_from "$name"); do echo "${stage_hash[$need]}"; done
         while IFS= read -r path; do
             [[ $path != "$run_folder"/* ]] || continue
             find "$path" "$path.bin" "$path.idx" -maxdepth 1 -type f -printf '%p %s %T@\n' 2> /dev/null | LC_ALL=C sort || true
         done < <(sed -n 's/^\(from\|model\|input\|data\|valid\|tokenizer\|requests\) = "\?\(\/[^"]*\)"\?$/\2/p' <<< "$counted")
     } | sha256sum | cut -c 1-16
+}
+
+# The needs that a stage's output depends on. On held-out text a teacher is only measured: what it learned stays, whichever that is.
+made_from() {
+    local need
+    for need in ${stage_needs[$1]}; do [[ ${stage_job[$1]} == train && $need == tokenize-valid ]] || echo "$need"; done
 }
 
 option_of() { sed -n "s/^$2 = //p" <<< "${stage_options[$1]}" | tail -n 1; }
@@ -306,16 +311,20 @@ job_lines() {
 }
 job_text() { job_lines "${stage_job[$1]}" "$(stage_folder_of "$1")/summary.json" "${stage_options[$1]}"; }
 
-# job_environment JOB HASH OUTPUT: what run_stage reads.
-job_environment() { printf '%s=%q\n' job "$1" hash "$2" output "$3" espalier "$espalier" cluster "$cluster_file"; }
+# job_environment NAME JOB OUTPUT: what run_stage reads, of a stage or of a step of its candidates.
+job_environment() {
+    local need
+    printf '%s=%q\n' job "$2" hash "${stage_hash[$1]}" output "$3" espalier "$espalier" cluster "$cluster_file"
+    for need in $(made_from "$1"); do printf 'needs+=(%q)\n' "${stage_hash[$need]} $(stage_folder_of "$need")"; done
+}
 
 # Writes the folder of a stage.
 write_stage() {
-    local name=$1 folder job=${stage_job[$1]} hash=${stage_hash[$1]} step k
+    local name=$1 folder job=${stage_job[$1]} step k
     folder=$(stage_folder_of "$name")
     mkdir -p "$folder"
     job_text "$name" | publish "$folder/job.ini"
-    job_environment "$job" "$hash" "${stage_output[$name]}" | publish "$folder/stage.env"
+    job_environment "$name" "$job" "${stage_output[$name]}" | publish "$folder/stage.env"
     [[ $job == candidate || $job == choose ]] || return 0
     printf '%s=%q\n' candidates "$run_folder/candidates.json" array "${ini[search.array]}" candidate_folder "$candidate_folder" \
         candidate_hash "${stage_hash[candidates]}" >> "$folder/stage.env"
@@ -328,6 +337,6 @@ write_stage() {
             evaluate) output=$k/evaluate/summary.json ;;
         esac
         job_lines "$step" "$k/$step/summary.json" "$(sed -n "/^\[$step\]/,/^\[/{/^\[/!p}" <<< "${stage_options[$name]}")" | publish "$folder/$step.ini"
-        job_environment "$step" "$hash" "$output" | publish "$folder/$step.env"
+        job_environment "$name" "$step" "$output" | publish "$folder/$step.env"
     done
 }

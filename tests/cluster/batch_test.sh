@@ -230,6 +230,32 @@ test_links() {
     ends_with 0 start distill "$(sed -n 4p run/stages/distill/jobs)"
 }
 
+# A need that fails takes the chain with it: no link learns from what was there before.
+test_links_whose_need_fails() {
+    new_run needy
+    edit 's/^time = 60/&\n[resources.distill]\nlinks = 3/'
+    ends_with 0 pipeline "$ini"
+    run_to_end importance prune
+    edit 's/^hidden = 8/hidden = 16/'
+    queue_is ""
+    ends_with 0 pipeline --resume "$ini" # prune 109, distill 110 to 112
+    grep -q '^sbatch .*--dependency=afterok:109,afterany:110 .*/distill.sbatch' calls || complain "link 2: $(grep distill.sbatch calls | tail -n 2)"
+    grep -q '^sbatch .*--dependency=afterok:109,afterany:111 .*/distill.sbatch' calls || complain "link 3: $(grep distill.sbatch calls | tail -n 1)"
+    echo 2 > codes
+    ends_with 2 start prune 109
+    refuses "prune is not done" start distill 111
+    not_called '^espalier distill'
+    [[ ! -e run/stages/distill/done ]] || complain "the former cut was distilled"
+    # Links that wait for a chain are let go with it.
+    new_run chains
+    edit 's/^\[distill\]/[correct]\ntokens = 64\n&/; s/^time = 60/&\nlinks = 2/'
+    ends_with 0 pipeline "$ini" # importance 101, correct 102 and 103, prune 104, distill 105 and 106
+    run_to_end importance
+    ends_with 0 start correct 102
+    called "scontrol update JobId=105 Dependency=afterok:104:102"
+    called "scontrol update JobId=106 Dependency=afterok:104:102,afterany:105"
+}
+
 test_a_request_to_stop() {
     new_run stop
     ends_with 0 pipeline "$ini"

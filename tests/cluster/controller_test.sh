@@ -187,7 +187,7 @@ test_another_search() {
     echo '{"candidates": [{}, {}]}' > run/candidates.json
     ends_with 0 element 2 "$(job_of candidates)"
     [[ $(< run/stages/candidates/done) != $(sed -n 's/^hash=//p' run/stages/candidates/stage.env) ]] || complain "candidates of a former search end the new one"
-    refuses "candidate 0 is not done" start choose "$(job_of choose)"
+    refuses "candidates is not done" start choose "$(job_of choose)"
     rm run/candidates.json
     ends_with 1 element 0 "$(job_of candidates)"
     says "cannot be read"
