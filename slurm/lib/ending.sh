@@ -67,6 +67,6 @@ end_chain() {
         waits_for=$(sed -E "s/:$last(:|,|\$)/:$batch_id\\1/" <<< "$waits_for")
         ask scontrol update "JobId=$job" "Dependency=$waits_for" || { say "scontrol failed; what follows waits for the links that are left"; return 0; }
     done < <(cat "$home_folder/dependents" 2> /dev/null)
-    mapfile -t left < <(sed "1,/^$batch_id\$/d" "$home_folder/jobs")
+    mapfile -t left < <(sed "0,/^$batch_id\$/d" "$home_folder/jobs") # 1,/x/ never ends at the first line
     ask scancel "${left[@]}" || say "scancel failed; the links that are left will find nothing to do"
 }

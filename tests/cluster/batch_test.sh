@@ -254,6 +254,7 @@ test_links_whose_need_fails() {
     ends_with 0 start correct 102
     called "scontrol update JobId=105 Dependency=afterok:104:102"
     called "scontrol update JobId=106 Dependency=afterok:104:102,afterany:105"
+    called "scancel 103"
 }
 
 test_a_request_to_stop() {
