@@ -3,17 +3,36 @@
 
 # Asks the program itself whether it understands the options of the stages that are not done. Prints what is wrong.
 check_options() {
-    local name job message code file
-    file=$(mktemp)
+    local name step
     for name in "${stages[@]}"; do
-        job=${stage_job[$name]} code=0
-        if [[ $job == candidate || $job == choose ]] || stage_done "$name"; then continue; fi
-        { echo "[$job]"; echo "${stage_options[$name]}"; } > "$file"
-        message=$("$espalier" "$job" --dump-config --config "$file" 2>&1 > /dev/null) || code=$?
-        # Another code than 2: it cannot run on this machine; the job itself will say what it thinks.
-        [[ $code -ne 2 ]] || sed -n "s|$file\(, line [0-9]*\)\?: ||; s/^espalier[^:]*: /[${stage_section[$name]}] /p" <<< "$message" | head -n 3
-    done
+        ! stage_done "$name" || continue
+        case ${stage_job[$name]} in
+            candidate) for step in prune distill evaluate; do check_job "$step" "$step" "$(step_options "$name" "$step" | sed 's/@K@/0/')"; done ;;
+            choose) ;;
+            *) check_job "${stage_section[$name]}" "${stage_job[$name]}" "${stage_options[$name]}" ;;
+        esac
+    done | awk '!said[$0]++' # a section may have several stages
+}
+
+check_job() { # SECTION JOB OPTIONS
+    local message code=0 file
+    file=$(mktemp)
+    printf '[%s]\n%s\n' "$2" "$3" > "$file"
+    message=$("$espalier" "$2" --dump-config --config "$file" 2>&1 > /dev/null) || code=$?
+    # Another code than 2: it cannot run on this machine; the job itself will say what it thinks.
+    [[ $code -ne 2 ]] || sed -n "s|$file\(, line [0-9]*\)\?: ||; s/^espalier[^:]*: /[$1] /p" <<< "$message" | head -n 3
     rm -f "$file"
+}
+
+# What no stage reads would be without effect.
+check_sections() {
+    local section cut="" parts=" ${stages[*]} ${stage_section[*]} "
+    # A candidate is cut as [prune] says, with the resources of its search.
+    [[ -z ${ini[search.array]:-} ]] || cut=prune
+    for section in "${ini_sections[@]}"; do
+        case $section in pipeline | data | resources | "$cut") continue ;; esac
+        [[ $parts == *" ${section#resources.} "* ]] || refuse "$pipeline_file: no stage of this pipeline reads [$section]; there are: ${stages[*]}"
+    done
 }
 
 # Whatever ends a run without asking costs it all that it learned since a checkpoint.

@@ -24,6 +24,7 @@ load_pipeline() {
     [[ $cluster != *.env ]] || cluster=$(path_of "$cluster")
     load_cluster "$cluster"
     list_stages
+    check_sections
     for name in "${stages[@]}"; do stage_hash[$name]=$(hash_stage "$name"); done
     [[ $inputs != gone ]] || keep_hashes
 }
@@ -262,6 +263,9 @@ candidate_options() {
     echo "model = $candidate_folder/@K@/run/model.h5"; echo "data = $valid"
 }
 
+# step_options NAME STEP: of the text that candidate_options made
+step_options() { sed -n "/^\[$2\]/,/^\[/{/^\[/!p}" <<< "${stage_options[$1]}"; }
+
 # stops_at_checkpoint NAME: a stage that can be told to stop, and goes on from there.
 stops_at_checkpoint() {
     case ${stage_job[$1]} in
@@ -336,7 +340,7 @@ write_stage() {
             distill) output=$k/run/model.h5 ;;
             evaluate) output=$k/evaluate/summary.json ;;
         esac
-        job_lines "$step" "$k/$step/summary.json" "$(sed -n "/^\[$step\]/,/^\[/{/^\[/!p}" <<< "${stage_options[$name]}")" | publish "$folder/$step.ini"
+        job_lines "$step" "$k/$step/summary.json" "$(step_options "$name" "$step")" | publish "$folder/$step.ini"
         job_environment "$name" "$step" "$output" | publish "$folder/$step.env"
     done
 }
