@@ -287,6 +287,41 @@ test_what_may_change() {
     refuses "begun with other settings" pipeline --resume "$ini"
 }
 
+# By what is in them, behind links as well; not by when they were touched.
+test_changed_inputs() {
+    new_run inputs
+    mkdir blobs hub tokens
+    echo "weights 1" > blobs/1
+    echo "weights 2" > blobs/2
+    ln -s ../blobs/1 hub/model.safetensors
+    echo "{}" > hub/config.json
+    echo "tokens 1" > blobs/tokens
+    ln -s ../blobs/tokens tokens/train.bin
+    edit 's/^model = .*/model = hub/'
+    ends_with 0 pipeline "$ini"
+    run_to_end import importance prune
+    touch -d tomorrow blobs/* hub/*
+    is_next distill
+    echo "tokens 2" > blobs/tokens
+    is_next importance
+    echo "tokens 1" > blobs/tokens
+    ln -sf ../blobs/2 hub/model.safetensors
+    is_next import
+    # Of a large file both ends are looked at.
+    truncate -s 1M blobs/2
+    ends_with 0 pipeline --resume "$ini"
+    run_to_end import importance prune
+    is_next distill
+    printf x | dd of=blobs/2 bs=1 seek=1048575 conv=notrunc status=none
+    is_next import
+}
+# is_next STAGE: the first that is not done
+is_next() {
+    queue_is ""
+    ends_with 0 pipeline --dry-run --resume "$ini"
+    [[ $(sed -n '/^# .*: done$/!{s/=.*//p;q}' said.txt) == "$1" ]] || complain "the next is not $1: $(cut -c 1-40 said.txt)"
+}
+
 test_status() {
     new_run status
     edit 's/^time = 60/&\n[resources.distill]\nlinks = 3/'
