@@ -91,18 +91,40 @@ check_pipeline() {
     done
 }
 
+# Options that name what a stage reads: a file or folder, and lists of them.
+path_keys="tokenizer|teacher-cache|vocab-ids|depth-task|system|requests|check|valid" path_list_keys="data|vocab-data|input"
+
 # options_of SECTION [KEY TO LEAVE OUT]...: its lines as the job reads them.
 options_of() {
     local section=$1 key value
     shift
     for key in "${ini_keys[@]}"; do
         [[ ${key%.*} == "$section" && " $* " != *" ${key##*.} "* ]] || continue
-        while IFS= read -r value; do echo "${key##*.} = $value"; done <<< "${ini[$key]}"
+        while IFS= read -r value; do option_line "${key##*.}" "$value"; done <<< "${ini[$key]}"
     done
 }
 
-# split VALUE: into words. What looks like a pattern stays one: it counts from the file's folder, not from the current one.
-split() { read -ra words <<< "${1//$'\n'/ }"; }
+option_line() { # KEY VALUE
+    local path
+    if [[ $1 =~ ^($path_list_keys)$ ]]; then
+        words_as "$1" "$2"
+    elif [[ $1 =~ ^($path_keys)$ ]]; then
+        path=${2#\"}
+        echo "$1 = $(quoted "$(path_of "${path%\"}")")"
+    else
+        echo "$1 = $2"
+    fi
+}
+
+# split VALUE: into words, of which those in quotes may have spaces. What looks like a pattern stays one: it counts from the
+# file's folder, not from the current one.
+split() {
+    local rest=${1//$'\n'/ }
+    words=()
+    while [[ $rest =~ ^[[:space:]]*(\"([^\"]+)\"|[^[:space:]]+)(.*)$ ]]; do
+        words+=("${BASH_REMATCH[2]:-${BASH_REMATCH[1]}}") rest=${BASH_REMATCH[3]}
+    done
+}
 
 # quoted PATH: as one word of a list in a job's options.
 quoted() {
@@ -290,7 +312,7 @@ hash_stage() {
         echo "${stage_job[$name]}"
         echo "${counted//"$run_folder"/RUN}"
         for need in $(made_from "$name"); do echo "${stage_hash[$need]}"; done
-        sed -n 's/^\(from\|model\|input\|data\|valid\|tokenizer\|requests\) = "\?\(\/[^"]*\)"\?$/\2/p' <<< "$counted" |
+        sed -nE "s/^(from|model|$path_keys|$path_list_keys) = \"?(\/[^\"]*)\"?\$/\2/p" <<< "$counted" |
             awk -v run="$run_folder/" 'index($0, run) != 1' | fingerprint
     } | sha256sum | cut -c 1-16
 }

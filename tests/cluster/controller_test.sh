@@ -251,6 +251,25 @@ test_options() {
     [[ $(grep -c '^input = ' run/stages/tokenize-valid/job.ini) -eq 2 ]] || complain "$(grep '^input' run/stages/tokenize-valid/job.ini)"
 }
 
+# Options that name files count from the pipeline's file, and what is in those counts as input.
+test_options_that_are_paths() {
+    new_run paths
+    echo 1 > ids.txt
+    edit 's/^\[importance\]/&\ndepth-task = asked.jsonl/; s|^hidden = 8|vocab-ids = ids.txt\nvocab-data = "more tokens/a" tokens/b|'
+    edit 's/^\[distill\]/&\nteacher-cache = "a cache"/; s|^train = .*|train = 0.7 "more tokens/a" 0.3 tokens/b|'
+    ends_with 0 pipeline "$ini"
+    has_line importance "depth-task = $FAKE_SLURM/asked.jsonl"
+    has_line prune "vocab-ids = $FAKE_SLURM/ids.txt"
+    has_line prune "vocab-data = \"$FAKE_SLURM/more tokens/a\""
+    has_line prune "vocab-data = $FAKE_SLURM/tokens/b"
+    has_line distill "teacher-cache = \"$FAKE_SLURM/a cache\""
+    has_line distill "data = \"$FAKE_SLURM/more tokens/a\""
+    run_to_end importance prune
+    echo 2 > ids.txt
+    is_next prune
+}
+has_line() { grep -qxF -- "$2" "run/stages/$1/job.ini" || complain "$1 lacks $2: $(cat "run/stages/$1/job.ini")"; }
+
 test_the_teacher_is_laid_out_as_the_student() {
     new_run teacher
     edit 's/^\[distill\]/[correct]\ntokens = 64\n&\ntp = 2\ndtype = f32/; s/^time = 60/&\nranks-per-node = 2/'
