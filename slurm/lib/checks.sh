@@ -46,10 +46,29 @@ warn_of_lost_work() {
     done
 }
 
+# Values that Slurm, or arithmetic here, would stumble over.
+check_values() {
+    local key value pattern allowed where
+    for key in "${ini_keys[@]}"; do
+        case $key in resources.*sbatch) continue ;; pipeline.* | resources.*) ;; *) continue ;; esac
+        value=${ini[$key]} where="$pipeline_file: [${key%.*}] ${key##*.}"
+        [[ $value != *$'\n'* ]] || refuse "$where is there twice, as ${value//$'\n'/ and }; it takes one value"
+        case ${key##*.} in
+            nodes | ranks-per-node | cpus-per-rank | signal | links | at-once) pattern='[1-9][0-9]*' allowed="a number from 1 on" ;;
+            gpus-per-node) pattern='[0-9]+' allowed="a number" ;;
+            time) pattern='([0-9]+-)?[0-9]+(:[0-9]+){0,2}|UNLIMITED' allowed="minutes, h:m:s or d-h:m:s" ;;
+            requeue) pattern='yes|no' allowed="yes or no" ;;
+            *) continue ;;
+        esac
+        [[ $value =~ ^($pattern)$ ]] || refuse "$where = $value: $allowed"
+    done
+}
+
 # check_layout NAME RANKS: the ranks fill whole replicas.
 check_layout() {
     local tp pp
     tp=$(option_of "$1" tp) pp=$(option_of "$1" pp)
+    [[ ${tp:-1}/${pp:-1} =~ ^[1-9][0-9]*/[1-9][0-9]*$ ]] || refuse "$pipeline_file: [${stage_section[$1]}] tp = ${tp:-1}, pp = ${pp:-1}: numbers from 1 on"
     [[ $(($2 % (${tp:-1} * ${pp:-1}))) -eq 0 ]] ||
         refuse "$1: $2 ranks cannot form replicas of tp ${tp:-1} x pp ${pp:-1}; change them in [${stage_section[$1]}], or nodes and ranks-per-node in [resources.${stage_section[$1]}]"
 }

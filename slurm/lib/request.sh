@@ -93,10 +93,7 @@ add_signal_and_requeue() {
 
 # Whether a job may queue itself again. Links of a chain leave that to the next.
 requeues() {
-    local wish
-    wish=$(resource_or "$1" requeue yes)
-    [[ $wish == yes || $wish == no ]] || refuse "[resources] of $1: requeue = $wish: yes or no"
-    [[ $wish == yes && $(links_of "$1") -eq 1 ]]
+    [[ $(resource_or "$1" requeue yes) == yes && $(links_of "$1") -eq 1 ]]
 }
 
 # How many seconds before the time limit the ranks are told to stop: 300, or a quarter of a short limit.

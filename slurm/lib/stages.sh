@@ -72,8 +72,10 @@ check_pipeline() {
         # shellcheck disable=SC2086 # a list of words
         [[ $section != resources* ]] || check_keys "$section" $resource_keys
     done
+    check_values
     for name in model out; do [[ -n ${ini[pipeline.$name]:-} ]] || refuse "$pipeline_file: [pipeline] $name is missing"; done
     for section in importance distill; do has_section "$section" || refuse "$pipeline_file: section [$section] is missing"; done
+    for name in tokens seq-len global-batch; do [[ ${ini[distill.$name]:-} =~ ^[1-9][0-9]*$ ]] || refuse "$pipeline_file: [distill] $name = ${ini[distill.$name]:-}: a number from 1 on"; done
     has_section prune || has_section search || refuse "$pipeline_file: [prune] with a shape, or [search] for one, is missing"
     for name in train valid; do
         [[ -z ${ini[data.$name]:-} || -z ${ini[tokenize.$name]:-} ]] ||

@@ -270,6 +270,27 @@ test_options_that_are_paths() {
 }
 has_line() { grep -qxF -- "$2" "run/stages/$1/job.ini" || complain "$1 lacks $2: $(cat "run/stages/$1/job.ini")"; }
 
+test_values() {
+    new_run values
+    refuses_value "links = two" "links = two: a number from 1 on"
+    refuses_value "signal = abc" "signal = abc: a number from 1 on"
+    refuses_value "at-once = x" "at-once = x: a number from 1 on"
+    refuses_value "gpus-per-node = all" "gpus-per-node = all: a number"
+    refuses_value "requeue = maybe" "requeue = maybe: yes or no"
+    refuses_value "time = 30" "time is there twice, as 60 and 30"
+    refuses_value "sbatch = --mem=1G\nsbatch = --mem=2G\nlinks = 0" "links = 0"
+    edit 's/^time = 60/time = soon/'
+    refuses "$ini: [resources] time = soon: minutes, h:m:s or d-h:m:s" pipeline --dry-run "$ini"
+    edit 's/^time = .*/time = 60/; s/^tokens = 1024/&\ntp = two/'
+    refuses "[distill] tp = two, pp = 1: numbers from 1 on" pipeline --dry-run "$ini"
+    edit '/^tp = /d; /^global-batch/d'
+    refuses "[distill] global-batch = : a number" pipeline status "$ini"
+}
+refuses_value() { # LINES WORDS
+    { cat "$ini"; printf '%b\n' "$1"; } > values.ini
+    refuses "$2" pipeline --dry-run "$PWD/values.ini"
+}
+
 test_the_teacher_is_laid_out_as_the_student() {
     new_run teacher
     edit 's/^\[distill\]/[correct]\ntokens = 64\n&\ntp = 2\ndtype = f32/; s/^time = 60/&\nranks-per-node = 2/'
