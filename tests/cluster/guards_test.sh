@@ -6,7 +6,9 @@ here=$(cd "$(dirname "$0")" && pwd)
 project=$(cd "$here/../.." && pwd)
 source "$here/checks.sh"
 source "$here/tiny_world.sh"
-[[ $# -eq 2 ]] || { sed -n '3s/^# //p' "$0" >&2; exit 2; }
+usage() { sed -n '2,3s/^# //p' "$0"; }
+case ${1:-} in --help | -h) usage; exit 0 ;; esac
+[[ $# -eq 2 ]] || { usage >&2; exit 2; }
 espalier=$(realpath "$1") folder=$(realpath -m "$2")
 world=$folder/world
 unset "${!SLURM_@}" 2> /dev/null || true
