@@ -81,6 +81,15 @@ add_keys() {
     request+=("--array=0-$((value - 1))%$(resource_or "$1" at-once "$value")")
 }
 
+# Where the controller does not say, sbatch will.
+check_array_size() {
+    local most
+    [[ -n ${ini[search.array]:-} ]] || return 0
+    most=$(scontrol show config 2> /dev/null | sed -n 's/^MaxArraySize *= *//p') || return 0
+    [[ -z $most || ${ini[search.array]} -le $most ]] ||
+        refuse "$pipeline_file: [search] array = ${ini[search.array]}: this cluster's job arrays have at most $most elements (MaxArraySize)"
+}
+
 add_signal_and_requeue() {
     local name=$1
     if stops_at_checkpoint "$name"; then request+=("--signal=USR1@$(warning_of "$name")"); fi

@@ -193,6 +193,16 @@ test_another_search() {
     says "cannot be read"
 }
 
+test_an_array_that_is_too_long() {
+    new_run too_long
+    edit 's/^\[prune\]/[search]\narray = 3\nretrain-tokens = 64/; /^hidden/d'
+    echo 2 > array_size
+    refuses "array = 3: this cluster's job arrays have at most 2 elements" pipeline "$ini"
+    [[ $(calls_of sbatch) -eq 0 ]] || complain "stages were submitted before one was refused"
+    echo 3 > array_size
+    ends_with 0 pipeline "$ini"
+}
+
 test_requests() {
     new_run requests
     edit 's/^out = run/out = half%/'
