@@ -142,6 +142,35 @@ test_deaths() {
     not_called '^espalier evaluate .*--device'
 }
 
+test_a_time_limit() {
+    new_run limit
+    ends_with 0 pipeline "$ini"
+    # Without checkpoints another start would get no further.
+    queue_is "101 COMPLETING:TimeLimit"
+    echo 143 > codes
+    ends_with 3 start importance 101
+    says "raise time in [resources]"
+    not_called '^scontrol requeue'
+    run_to_end importance prune
+    # A checkpoint that outlasts the warning is one all the same.
+    queue_is "103 COMPLETING:TimeLimit"
+    echo 3 > codes
+    ends_with 3 start distill 103
+    says "raise signal in [resources]"
+    called "scontrol requeue 103"
+    # Somebody's own scancel is heeded.
+    queue_is "103 COMPLETING:None"
+    : > calls
+    echo 3 > codes
+    ends_with 3 start distill 103
+    says "ended by request"
+    not_called '^scontrol requeue'
+    queue_is "103 COMPLETING:Preempted"
+    echo 3 > codes
+    ends_with 3 start distill 103
+    called "scontrol requeue 103"
+}
+
 test_a_marker_that_cannot_be_written() {
     new_run marker
     ends_with 0 pipeline "$ini"
