@@ -46,7 +46,7 @@ open_batch() {
     # Of an array's element SLURM_JOB_ID will not do: one element has the array's own, which names all of them.
     batch_id=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID:-}} batch_id=${batch_id:-$SLURM_JOB_ID}
     # SIGTERM announces a preemption or the end; the ranks have it too, and this shell sees their end through.
-    trap 'say "SIGTERM: waiting for the ranks to stop"' TERM
+    trap 'terminated=yes; say "SIGTERM: waiting for the ranks to stop"' TERM
 
     stage_folder=$(dirname "$config") home_folder=$(dirname "$config")
     if [[ -e $stage_folder/stage.env ]]; then
@@ -148,6 +148,14 @@ check_shared() {
 
 # Somebody ended the job, who may have come too late for Slurm, or between two steps of a candidate.
 unwanted() { was_cancelled "$home_folder" "$batch_id"; }
+
+# A time limit is the job's own: it needs more time than it may have.
+terminated=no
+told_to_end() {
+    local state
+    state=$(job_state)
+    has_ended "$state" || [[ $terminated == yes && $state == RUNNING:* ]]
+}
 
 # launch COMMAND...: on every rank of the job. slurm/lib/rank.sh is what runs there first. The first rank that ends well with 3
 # must not end the others (--kill-on-bad-exit); one that dies takes the rest with it through MPI, at the latest after --wait. Which

@@ -78,7 +78,7 @@ finish_stage() {
 
 # What an exit code of the job means to a launcher. Prints one word:
 #   done   again (work is left, or the job died and may go on)   give-up
-# Three deaths in a row at the same checkpoint are enough.
+# Three deaths in a row at the same checkpoint are enough. What the launcher was told to end died no death of its own.
 judge() {
     local code=$1 at attempts=$2 run=${3:-} deaths
     case $code in
@@ -86,6 +86,7 @@ judge() {
         3) echo again ;;
         2) echo give-up ;;
         *)
+            if told_to_end; then echo again; return; fi
             at=$(progress_mark "$run")
             echo "$at $code" >> "$attempts"
             deaths=$(awk -v at="$at" '$1 == at { n++; next } { n = 0 } END { print n + 0 }' "$attempts")

@@ -111,6 +111,7 @@ test_deaths() {
     new_run deaths
     ends_with 0 pipeline "$ini"
     run_to_end importance prune
+    queue_is "103 RUNNING:None"
     # The nodes are away now and then; between those times they were there.
     local several=SLURM_JOB_NUM_NODES=2
     for _ in 1 2 3; do
@@ -169,6 +170,35 @@ test_a_time_limit() {
     echo 3 > codes
     ends_with 3 start distill 103
     called "scontrol requeue 103"
+}
+
+# Who gives way to others as often as need be has not died.
+test_preemptions() {
+    new_run preempted
+    ends_with 0 pipeline "$ini"
+    queue_is "101 COMPLETING:Preempted"
+    for _ in 1 2 3 4; do
+        echo 143 > codes
+        ends_with 3 start importance 101
+    done
+    # Told to, before Slurm does it itself.
+    queue_is "101 RUNNING:None"
+    mkfifo hangs
+    local ranks
+    for _ in 1 2 3 4; do
+        echo hang > codes
+        SLURM_JOB_ID=101 "$project/slurm/importance.sbatch" "$run/stages/importance/job.ini" > told.txt 2>&1 &
+        read -r ranks < hangs
+        kill -TERM $! "$ranks"
+        ends_with 3 wait $!
+    done
+    [[ $(calls_of 'scontrol requeue') -eq 8 ]] || complain "queued again $(calls_of 'scontrol requeue') times"
+    for _ in 1 2; do
+        echo 143 > codes
+        ends_with 3 start importance 101
+    done
+    echo 143 > codes
+    ends_with 143 start importance 101
 }
 
 test_a_marker_that_cannot_be_written() {
