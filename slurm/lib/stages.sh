@@ -321,7 +321,7 @@ hash_stage() {
 
 # What inputs are, for a hash: names, sizes, and the first and last 64 KiB of each file, which is all of a config.json. Not the time
 # of a change: who touches files, so that a scratch file system does not purge them, changes nothing. All of a model or a corpus
-# would take too long to read: a change that leaves size and both ends as they were goes unseen.
+# would take too long to read: a change that leaves size and both ends as they were counts only under another name.
 fingerprint() { # < PATHS of files, folders, or token files without .bin and .idx
     local files
     # Links are followed: a model may be a folder of them.
