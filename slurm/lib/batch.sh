@@ -46,7 +46,7 @@ open_batch() {
     # Of an array's element SLURM_JOB_ID will not do: one element has the array's own, which names all of them.
     batch_id=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID:-}} batch_id=${batch_id:-$SLURM_JOB_ID}
     # SIGTERM announces a preemption or the end; the ranks have it too, and this shell sees their end through.
-    trap 'say "SIGTERM: waiting for the ranks to stop"' TERM
+    trap 'terminated=yes; say "SIGTERM: waiting for the ranks to stop"' TERM
 
     stage_folder=$(dirname "$config") home_folder=$(dirname "$config")
     if [[ -e $stage_folder/stage.env ]]; then
@@ -146,12 +146,22 @@ check_shared() {
     return "$code"
 }
 
+# Somebody ended the job, who may have come too late for Slurm, or between two steps of a candidate.
+unwanted() { was_cancelled "$home_folder" "$batch_id"; }
+
+# A time limit is the job's own: it needs more time than it may have.
+terminated=no
+told_to_end() {
+    local state
+    state=$(job_state)
+    has_ended "$state" || [[ $terminated == yes && $state == RUNNING:* ]]
+}
+
 # launch COMMAND...: on every rank of the job. slurm/lib/rank.sh is what runs there first. The first rank that ends well with 3
 # must not end the others (--kill-on-bad-exit); one that dies takes the rest with it through MPI, at the latest after --wait. Which
 # variable would tell srun of a rank's cores differs between versions (22.05, 23.11).
 launch() {
     local binding=()
-    if was_cancelled "$home_folder" "$batch_id"; then return 3; fi
     [[ ${SLURM_GPUS_ON_NODE:-0} -eq 0 ]] || binding=(--gpu-bind=none)
     srun --mpi="$mpi" --cpus-per-task="$rank_cpus" --kill-on-bad-exit=0 --wait=30 "${binding[@]}" "${srun_options[@]}" \
         "$slurm_folder/lib/rank.sh" "$cluster_file" "$@" --threads "$rank_cpus"

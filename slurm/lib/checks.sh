@@ -3,17 +3,36 @@
 
 # Asks the program itself whether it understands the options of the stages that are not done. Prints what is wrong.
 check_options() {
-    local name job message code file
-    file=$(mktemp)
+    local name step
     for name in "${stages[@]}"; do
-        job=${stage_job[$name]} code=0
-        if [[ $job == candidate || $job == choose ]] || stage_done "$name"; then continue; fi
-        { echo "[$job]"; echo "${stage_options[$name]}"; } > "$file"
-        message=$("$espalier" "$job" --dump-config --config "$file" 2>&1 > /dev/null) || code=$?
-        # Another code than 2: it cannot run on this machine; the job itself will say what it thinks.
-        [[ $code -ne 2 ]] || sed -n "s|$file\(, line [0-9]*\)\?: ||; s/^espalier[^:]*: /[${stage_section[$name]}] /p" <<< "$message" | head -n 3
-    done
+        ! stage_done "$name" || continue
+        case ${stage_job[$name]} in
+            candidate) for step in prune distill evaluate; do check_job "$step" "$step" "$(step_options "$name" "$step" | sed 's/@K@/0/')"; done ;;
+            choose) ;;
+            *) check_job "${stage_section[$name]}" "${stage_job[$name]}" "${stage_options[$name]}" ;;
+        esac
+    done | awk '!said[$0]++' # a section may have several stages
+}
+
+check_job() { # SECTION JOB OPTIONS
+    local message code=0 file
+    file=$(mktemp)
+    printf '[%s]\n%s\n' "$2" "$3" > "$file"
+    message=$("$espalier" "$2" --dump-config --config "$file" 2>&1 > /dev/null) || code=$?
+    # Another code than 2: it cannot run on this machine; the job itself will say what it thinks.
+    [[ $code -ne 2 ]] || sed -n "s|$file\(, line [0-9]*\)\?: ||; s/^espalier[^:]*: /[$1] /p" <<< "$message" | head -n 3
     rm -f "$file"
+}
+
+# What no stage reads would be without effect.
+check_sections() {
+    local section cut="" parts=" ${stages[*]} ${stage_section[*]} "
+    # A candidate is cut as [prune] says, with the resources of its search.
+    [[ -z ${ini[search.array]:-} ]] || cut=prune
+    for section in "${ini_sections[@]}"; do
+        case $section in pipeline | data | resources | "$cut") continue ;; esac
+        [[ $parts == *" ${section#resources.} "* ]] || refuse "$pipeline_file: no stage of this pipeline reads [$section]; there are: ${stages[*]}"
+    done
 }
 
 # Whatever ends a run without asking costs it all that it learned since a checkpoint.
@@ -27,10 +46,29 @@ warn_of_lost_work() {
     done
 }
 
+# Values that Slurm, or arithmetic here, would stumble over.
+check_values() {
+    local key value pattern allowed where
+    for key in "${ini_keys[@]}"; do
+        case $key in resources.*sbatch) continue ;; pipeline.* | resources.*) ;; *) continue ;; esac
+        value=${ini[$key]} where="$pipeline_file: [${key%.*}] ${key##*.}"
+        [[ $value != *$'\n'* ]] || refuse "$where is there twice, as ${value//$'\n'/ and }; it takes one value"
+        case ${key##*.} in
+            nodes | ranks-per-node | cpus-per-rank | signal | links | at-once) pattern='[1-9][0-9]*' allowed="a number from 1 on" ;;
+            gpus-per-node) pattern='[0-9]+' allowed="a number" ;;
+            time) pattern='([0-9]+-)?[0-9]+(:[0-9]+){0,2}|UNLIMITED' allowed="minutes, h:m:s or d-h:m:s" ;;
+            requeue) pattern='yes|no' allowed="yes or no" ;;
+            *) continue ;;
+        esac
+        [[ $value =~ ^($pattern)$ ]] || refuse "$where = $value: $allowed"
+    done
+}
+
 # check_layout NAME RANKS: the ranks fill whole replicas.
 check_layout() {
     local tp pp
     tp=$(option_of "$1" tp) pp=$(option_of "$1" pp)
+    [[ ${tp:-1}/${pp:-1} =~ ^[1-9][0-9]*/[1-9][0-9]*$ ]] || refuse "$pipeline_file: [${stage_section[$1]}] tp = ${tp:-1}, pp = ${pp:-1}: numbers from 1 on"
     [[ $(($2 % (${tp:-1} * ${pp:-1}))) -eq 0 ]] ||
         refuse "$1: $2 ranks cannot form replicas of tp ${tp:-1} x pp ${pp:-1}; change them in [${stage_section[$1]}], or nodes and ranks-per-node in [resources.${stage_section[$1]}]"
 }

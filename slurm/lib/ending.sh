@@ -23,37 +23,53 @@ note_end() {
     [[ -n ${SLURM_ARRAY_TASK_ID:-} && ($1 -eq 0 || $1 -eq 3) ]] || echo "$1" > "$home_folder/ended"
 }
 
-# Exit code 3 puts the job back into the queue, unless somebody ended it, or links of a chain follow.
+# Exit code 3: work is left.
 end_batch() {
     case $1 in
         0)
             say "done, $(date '+%F %T')"
             end_chain
             ;;
-        3)
-            if ended_by_request || [[ $(job_state) != RUNNING ]]; then
-                say "work is left; ended by request, not queued again"
-            elif [[ ! -e $home_folder/links ]]; then
-                say "work is left; queued again"
-                ask scontrol requeue "$batch_id" || say "scontrol failed; slurm/pipeline --resume goes on"
-            elif is_last_link; then
-                say "work is left, and no job follows this one; slurm/pipeline --resume submits more"
-            else
-                say "work is left for the next link"
-            fi
-            ;;
+        3) leave_work "$(job_state)" ;;
     esac
     exit "$1"
 }
 
-ended_by_request() { was_cancelled "$home_folder" "$batch_id" || asked_to_stop; }
+# leave_work STATE: puts the job back into the queue, unless somebody ended it, or links of a chain follow.
+leave_work() {
+    if unwanted || asked_to_stop || { has_ended "$1" && ! was_preempted; }; then
+        say "work is left; ended by request, not queued again"
+        return
+    fi
+    if [[ $1 == *:TimeLimit ]]; then
+        case $job in train | distill | search | candidate) ;; *)
+            say "$job needs more than its time limit, and has no checkpoints; raise time in [resources], then slurm/pipeline --resume"
+            return ;;
+        esac
+        say "the time limit came before the ranks had stopped; raise signal in [resources]"
+    fi
+    if [[ ! -e $home_folder/links ]]; then
+        say "work is left; queued again"
+        ask scontrol requeue "$batch_id" || say "scontrol failed; slurm/pipeline --resume goes on"
+    elif is_last_link; then
+        say "work is left, and no job follows this one; slurm/pipeline --resume submits more"
+    else
+        say "work is left for the next link"
+    fi
+}
 
-# As the controller sees it; a job that scancel ended is COMPLETING or CANCELLED by now.
+# STATE:REASON as the controller sees the job; one that scancel or a preemption ended is COMPLETING:None.
 job_state() {
     local states
-    states=$(ask squeue --noheader --jobs="$batch_id" --format=%T 2> /dev/null) || states=RUNNING
+    states=$(ask squeue --noheader --jobs="$batch_id" --format=%T:%r 2> /dev/null) || states=RUNNING:None
     head -n 1 <<< "$states"
 }
+
+# has_ended STATE: other than by its time limit
+has_ended() { [[ $1 != RUNNING:* && $1 != *:TimeLimit ]]; }
+
+# By PreemptMode=CANCEL; with REQUEUE the controller shows no such time, and queues the job again itself.
+was_preempted() { [[ $(ask scontrol show job "$batch_id" 2> /dev/null) == *PreemptTime=[0-9]* ]]; }
 
 is_last_link() { [[ $(tail -n 1 "$home_folder/jobs") == "${batch_id%%_*}" ]]; }
 
@@ -67,6 +83,6 @@ end_chain() {
         waits_for=$(sed -E "s/:$last(:|,|\$)/:$batch_id\\1/" <<< "$waits_for")
         ask scontrol update "JobId=$job" "Dependency=$waits_for" || { say "scontrol failed; what follows waits for the links that are left"; return 0; }
     done < <(cat "$home_folder/dependents" 2> /dev/null)
-    mapfile -t left < <(sed "1,/^$batch_id\$/d" "$home_folder/jobs")
+    mapfile -t left < <(sed "0,/^$batch_id\$/d" "$home_folder/jobs") # 1,/x/ never ends at the first line
     ask scancel "${left[@]}" || say "scancel failed; the links that are left will find nothing to do"
 }

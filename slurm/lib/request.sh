@@ -81,6 +81,15 @@ add_keys() {
     request+=("--array=0-$((value - 1))%$(resource_or "$1" at-once "$value")")
 }
 
+# Where the controller does not say, sbatch will.
+check_array_size() {
+    local most
+    [[ -n ${ini[search.array]:-} ]] || return 0
+    most=$(scontrol show config 2> /dev/null | sed -n 's/^MaxArraySize *= *//p') || return 0
+    [[ -z $most || ${ini[search.array]} -le $most ]] ||
+        refuse "$pipeline_file: [search] array = ${ini[search.array]}: this cluster's job arrays have at most $most elements (MaxArraySize)"
+}
+
 add_signal_and_requeue() {
     local name=$1
     if stops_at_checkpoint "$name"; then request+=("--signal=USR1@$(warning_of "$name")"); fi
@@ -93,10 +102,7 @@ add_signal_and_requeue() {
 
 # Whether a job may queue itself again. Links of a chain leave that to the next.
 requeues() {
-    local wish
-    wish=$(resource_or "$1" requeue yes)
-    [[ $wish == yes || $wish == no ]] || refuse "[resources] of $1: requeue = $wish: yes or no"
-    [[ $wish == yes && $(links_of "$1") -eq 1 ]]
+    [[ $(resource_or "$1" requeue yes) == yes && $(links_of "$1") -eq 1 ]]
 }
 
 # How many seconds before the time limit the ranks are told to stop: 300, or a quarter of a short limit.

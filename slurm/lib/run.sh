@@ -1,5 +1,5 @@
 # For sourcing: one stage, under whichever launcher. A stage is a folder:
-#   job.ini       options of the espalier job        stage.env    job, output, hash, espalier, cluster
+#   job.ini       options of the espalier job        stage.env    job, output, hash, espalier, cluster, needs
 #   summary.json  its results                        log          everything it said, appended
 #   done          the hash of what it was made from; there only when the stage is done
 #   jobs          ids of its Slurm jobs              cancelled    those of them that somebody ended
@@ -7,9 +7,9 @@
 #   attempts      a line for each start that died: how far the run was, and the exit code
 # shellcheck shell=bash disable=SC2154
 
-# load_stage FOLDER: job, output, hash, espalier, cluster of stage.env
+# load_stage FOLDER: job, output, hash, espalier, cluster of stage.env; needs: hash and folder of each stage that it is made from
 load_stage() {
-    stage_folder=$1
+    stage_folder=$1 needs=()
     [[ -r $stage_folder/stage.env ]] || refuse "$stage_folder: no stage of a pipeline (stage.env is missing)"
     # shellcheck source=/dev/null
     source "$stage_folder/stage.env"
@@ -50,6 +50,20 @@ progress_mark() {
     fi
 }
 
+# A stage that was submitted behind others may start without them, or with what they made before they were changed. A node may
+# take a moment to see a marker.
+check_needs() {
+    local need pause
+    for need in "${needs[@]}"; do
+        for pause in 5 20 60 0; do
+            [[ $(cat "${need#* }/done" 2> /dev/null) != "${need%% *}" ]] || continue 2
+            [[ $pause -eq 0 ]] || sleep "$pause"
+        done
+        say "$(basename "${need#* }") is not done, or not as this job was submitted for; after putting it right: --resume"
+        return 2
+    done
+}
+
 finish_stage() {
     [[ -e $output ]] || {
         say "the job ended well but $output is missing; not taken as done"
@@ -64,7 +78,7 @@ finish_stage() {
 
 # What an exit code of the job means to a launcher. Prints one word:
 #   done   again (work is left, or the job died and may go on)   give-up
-# Three deaths in a row at the same checkpoint are enough.
+# Three deaths in a row at the same checkpoint are enough. What the launcher was told to end died no death of its own.
 judge() {
     local code=$1 at attempts=$2 run=${3:-} deaths
     case $code in
@@ -72,6 +86,7 @@ judge() {
         3) echo again ;;
         2) echo give-up ;;
         *)
+            if told_to_end; then echo again; return; fi
             at=$(progress_mark "$run")
             echo "$at $code" >> "$attempts"
             deaths=$(awk -v at="$at" '$1 == at { n++; next } { n = 0 } END { print n + 0 }' "$attempts")
@@ -106,7 +121,8 @@ launch_job() {
 stop_file=""
 asked_to_stop() { [[ -n $stop_file && -e $stop_file ]]; }
 
-# run_stage FOLDER: runs it with launch COMMAND..., unless it is done. Returns 0 done, 3 to be started again, else give up.
+# run_stage FOLDER: runs it with launch COMMAND..., unless it is done or the launcher finds it unwanted. Returns 0 done, 3 to be
+# started again, else give up.
 run_stage() {
     local code=0 verdict run
     load_stage "$1"
@@ -114,6 +130,8 @@ run_stage() {
         say "$(basename "$stage_folder"): done already"
         return 0
     fi
+    if unwanted; then return 3; fi
+    check_needs || return
     run=$(run_of "$job" "$output") stop_file=${run:+$run/stop}
     if [[ $(cat "$stage_folder/started" 2> /dev/null) != "$hash" ]]; then
         # What is there is of other settings. A training's is the user's to remove (check_started).

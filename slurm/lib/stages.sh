@@ -24,6 +24,7 @@ load_pipeline() {
     [[ $cluster != *.env ]] || cluster=$(path_of "$cluster")
     load_cluster "$cluster"
     list_stages
+    check_sections
     for name in "${stages[@]}"; do stage_hash[$name]=$(hash_stage "$name"); done
     [[ $inputs != gone ]] || keep_hashes
 }
@@ -71,8 +72,10 @@ check_pipeline() {
         # shellcheck disable=SC2086 # a list of words
         [[ $section != resources* ]] || check_keys "$section" $resource_keys
     done
+    check_values
     for name in model out; do [[ -n ${ini[pipeline.$name]:-} ]] || refuse "$pipeline_file: [pipeline] $name is missing"; done
     for section in importance distill; do has_section "$section" || refuse "$pipeline_file: section [$section] is missing"; done
+    for name in tokens seq-len global-batch; do [[ ${ini[distill.$name]:-} =~ ^[1-9][0-9]*$ ]] || refuse "$pipeline_file: [distill] $name = ${ini[distill.$name]:-}: a number from 1 on"; done
     has_section prune || has_section search || refuse "$pipeline_file: [prune] with a shape, or [search] for one, is missing"
     for name in train valid; do
         [[ -z ${ini[data.$name]:-} || -z ${ini[tokenize.$name]:-} ]] ||
@@ -90,18 +93,40 @@ check_pipeline() {
     done
 }
 
+# Options that name what a stage reads: a file or folder, and lists of them.
+path_keys="tokenizer|teacher-cache|vocab-ids|depth-task|system|requests|check|valid" path_list_keys="data|vocab-data|input"
+
 # options_of SECTION [KEY TO LEAVE OUT]...: its lines as the job reads them.
 options_of() {
     local section=$1 key value
     shift
     for key in "${ini_keys[@]}"; do
         [[ ${key%.*} == "$section" && " $* " != *" ${key##*.} "* ]] || continue
-        while IFS= read -r value; do echo "${key##*.} = $value"; done <<< "${ini[$key]}"
+        while IFS= read -r value; do option_line "${key##*.}" "$value"; done <<< "${ini[$key]}"
     done
 }
 
-# split VALUE: into words. What looks like a pattern stays one: it counts from the file's folder, not from the current one.
-split() { read -ra words <<< "${1//$'\n'/ }"; }
+option_line() { # KEY VALUE
+    local path
+    if [[ $1 =~ ^($path_list_keys)$ ]]; then
+        words_as "$1" "$2"
+    elif [[ $1 =~ ^($path_keys)$ ]]; then
+        path=${2#\"}
+        echo "$1 = $(quoted "$(path_of "${path%\"}")")"
+    else
+        echo "$1 = $2"
+    fi
+}
+
+# split VALUE: into words, of which those in quotes may have spaces. What looks like a pattern stays one: it counts from the
+# file's folder, not from the current one.
+split() {
+    local rest=${1//$'\n'/ }
+    words=()
+    while [[ $rest =~ ^[[:space:]]*(\"([^\"]+)\"|[^[:space:]]+)(.*)$ ]]; do
+        words+=("${BASH_REMATCH[2]:-${BASH_REMATCH[1]}}") rest=${BASH_REMATCH[3]}
+    done
+}
 
 # quoted PATH: as one word of a list in a job's options.
 quoted() {
@@ -262,6 +287,9 @@ candidate_options() {
     echo "model = $candidate_folder/@K@/run/model.h5"; echo "data = $valid"
 }
 
+# step_options NAME STEP: of the text that candidate_options made
+step_options() { sed -n "/^\[$2\]/,/^\[/{/^\[/!p}" <<< "${stage_options[$1]}"; }
+
 # stops_at_checkpoint NAME: a stage that can be told to stop, and goes on from there.
 stops_at_checkpoint() {
     case ${stage_job[$1]} in
@@ -274,24 +302,41 @@ stops_at_checkpoint() {
 # What a stage is made from: its options but for layout and limits, its inputs from outside, and its needs' hashes. The
 # run's own place is no part of it: a folder that was moved is as done as before.
 hash_stage() {
-    local name=$1 need path counted held=""
+    local name=$1 need counted
     # What the program lets a run change (configuration() in jobs/training_options.cpp).
     local limits='tp|pp|virtual-stages|teacher-tp|teacher-pp|device|share-device|micro-batch|recompute'
     limits+='|checkpoint-every|keep|log-every|log-level|valid-every|exit-after-[a-z]+'
     # settings() in jobs/search.cpp: candidates are ranked at every valid-every.
     [[ ${stage_job[$name]} != search ]] || limits='tp|pp|virtual-stages|device|micro-batch|recompute|checkpoint-every|log-level|exit-after-minutes'
-    # On held-out text a teacher is only measured: what it learned stays, whichever that is.
-    [[ ${stage_job[$name]} != train ]] || limits+='|valid' held=tokenize-valid
+    [[ ${stage_job[$name]} != train ]] || limits+='|valid'
     counted=$(grep -vE "^($limits) = " <<< "${stage_options[$name]}")
     {
         echo "${stage_job[$name]}"
         echo "${counted//"$run_folder"/RUN}"
-        for need in ${stage_needs[$name]}; do [[ $need == "$held" ]] || echo "${stage_hash[$need]}"; done
-        while IFS= read -r path; do
-            [[ $path != "$run_folder"/* ]] || continue
-            find "$path" "$path.bin" "$path.idx" -maxdepth 1 -type f -printf '%p %s %T@\n' 2> /dev/null | LC_ALL=C sort || true
-        done < <(sed -n 's/^\(from\|model\|input\|data\|valid\|tokenizer\|requests\) = "\?\(\/[^"]*\)"\?$/\2/p' <<< "$counted")
+        for need in $(made_from "$name"); do echo "${stage_hash[$need]}"; done
+        sed -nE "s/^(from|model|$path_keys|$path_list_keys) = \"?(\/[^\"]*)\"?\$/\2/p" <<< "$counted" |
+            awk -v run="$run_folder/" 'index($0, run) != 1' | fingerprint
     } | sha256sum | cut -c 1-16
+}
+
+# What inputs are, for a hash: names, sizes, and the first and last 64 KiB of each file, which is all of a config.json. Not the time
+# of a change: who touches files, so that a scratch file system does not purge them, changes nothing. All of a model or a corpus
+# would take too long to read: a change that leaves size and both ends as they were counts only under another name.
+fingerprint() { # < PATHS of files, folders, or token files without .bin and .idx
+    local files
+    # Links are followed: a model may be a folder of them.
+    # shellcheck disable=SC2016 # the inner shell expands it
+    files=$(sed 's/.*/&\n&.bin\n&.idx/' | xargs -r -d '\n' sh -c 'find -L "$@" -maxdepth 1 -type f 2> /dev/null || :' sh | LC_ALL=C sort -u)
+    [[ -n $files ]] || return 0
+    xargs -d '\n' stat -L --format='%n %s' <<< "$files"
+    xargs -d '\n' head -q -c 64K <<< "$files"
+    xargs -d '\n' tail -q -c 64K <<< "$files"
+}
+
+# The needs that a stage's output depends on. On held-out text a teacher is only measured: what it learned stays, whichever that is.
+made_from() {
+    local need
+    for need in ${stage_needs[$1]}; do [[ ${stage_job[$1]} == train && $need == tokenize-valid ]] || echo "$need"; done
 }
 
 option_of() { sed -n "s/^$2 = //p" <<< "${stage_options[$1]}" | tail -n 1; }
@@ -306,16 +351,20 @@ job_lines() {
 }
 job_text() { job_lines "${stage_job[$1]}" "$(stage_folder_of "$1")/summary.json" "${stage_options[$1]}"; }
 
-# job_environment JOB HASH OUTPUT: what run_stage reads.
-job_environment() { printf '%s=%q\n' job "$1" hash "$2" output "$3" espalier "$espalier" cluster "$cluster_file"; }
+# job_environment NAME JOB OUTPUT: what run_stage reads, of a stage or of a step of its candidates.
+job_environment() {
+    local need
+    printf '%s=%q\n' job "$2" hash "${stage_hash[$1]}" output "$3" espalier "$espalier" cluster "$cluster_file"
+    for need in $(made_from "$1"); do printf 'needs+=(%q)\n' "${stage_hash[$need]} $(stage_folder_of "$need")"; done
+}
 
 # Writes the folder of a stage.
 write_stage() {
-    local name=$1 folder job=${stage_job[$1]} hash=${stage_hash[$1]} step k
+    local name=$1 folder job=${stage_job[$1]} step k
     folder=$(stage_folder_of "$name")
     mkdir -p "$folder"
     job_text "$name" | publish "$folder/job.ini"
-    job_environment "$job" "$hash" "${stage_output[$name]}" | publish "$folder/stage.env"
+    job_environment "$name" "$job" "${stage_output[$name]}" | publish "$folder/stage.env"
     [[ $job == candidate || $job == choose ]] || return 0
     printf '%s=%q\n' candidates "$run_folder/candidates.json" array "${ini[search.array]}" candidate_folder "$candidate_folder" \
         candidate_hash "${stage_hash[candidates]}" >> "$folder/stage.env"
@@ -327,7 +376,7 @@ write_stage() {
             distill) output=$k/run/model.h5 ;;
             evaluate) output=$k/evaluate/summary.json ;;
         esac
-        job_lines "$step" "$k/$step/summary.json" "$(sed -n "/^\[$step\]/,/^\[/{/^\[/!p}" <<< "${stage_options[$name]}")" | publish "$folder/$step.ini"
-        job_environment "$step" "$hash" "$output" | publish "$folder/$step.env"
+        job_lines "$step" "$k/$step/summary.json" "$(step_options "$name" "$step")" | publish "$folder/$step.ini"
+        job_environment "$name" "$step" "$output" | publish "$folder/$step.env"
     done
 }

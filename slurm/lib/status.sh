@@ -47,10 +47,11 @@ progress_of() {
         train | distill)
             run=$(dirname "${stage_output[$name]}")
             line=$(tail -n 1 "$run/metrics.jsonl" 2> /dev/null) || true
-            awk -v line="$line" -v tokens="$(option_of "$name" tokens)" -v step_tokens="$(($(option_of "$name" global-batch) * $(option_of "$name" seq-len)))" '
+            awk -v line="$line" -v tokens="$(option_of "$name" tokens)" -v batch="$(option_of "$name" global-batch)" -v sample="$(option_of "$name" seq-len)" '
                 function value(key) { return match(line, "\"" key "\":[-+.0-9e]+") ? substr(line, RSTART + length(key) + 3, RLENGTH - length(key) - 3) + 0 : 0 }
                 BEGIN {
-                    steps = int((tokens + step_tokens - 1) / step_tokens); step = value("step"); rate = value("tokens_per_second")
+                    step_tokens = batch * sample
+                    steps = step_tokens > 0 ? int((tokens + step_tokens - 1) / step_tokens) : 0; step = value("step"); rate = value("tokens_per_second")
                     left = "-"
                     if (rate > 0) { eta = (steps - step) * step_tokens / rate; left = sprintf("%d:%02d:%02d", int(eta / 3600), int(eta / 60) % 60, int(eta) % 60) }
                     printf("step %d/%d, loss %.4g|%.0f tokens/s|%s\n", step, steps, value("loss"), rate, left)

@@ -44,6 +44,7 @@ while [[ $1 != --summary ]]; do shift; done
 echo '{"layouts": [{"seconds": 0.5}]}' > "$2"
 END
 chmod +x programs/sbatch programs/espalier
+touch d.idx
 export PATH=$world/programs:$PATH
 cat > mine.env << 'END'
 ranks_per_node=2
@@ -91,8 +92,26 @@ check "all of it" says "--tp 1 --pp 1 --virtual-stages 1 --recompute selective" 
 check "what it expects stands beside what was measured" says "planned 0.500 s/step" said
 check "and in the table" says "planned_seconds_a_step" out/scaling.csv
 
-code=0
-scaling --nodes 3,4 || code=$?
-check "samples that do not divide are refused" test "$code" -eq 2
-check "samples that do not divide are refused" says "choose a multiple of 3" said
+refuses() { # TITLE WORDS OPTION...
+    local title=$1 words=$2 code=0
+    shift 2
+    scaling "$@" || code=$?
+    check "$title" test "$code" -eq 2
+    check "$title" says "$words" said
+}
+rm sbatch.log
+refuses "runs of another batch are not taken" "out/distill-strong-2 was made with other options" --nodes 2,3 --batch 8
+refuses "nor those of other ranks" "made with other options" --nodes 2,3 --ranks-per-node 1
+rm out/distill-strong-2/summary.json
+refuses "nor gone on with" "made with other options" --nodes 2,3 --batch 8
+check "nothing is submitted before that" test ! -e sbatch.log
+refuses "samples that do not divide are refused" "choose a multiple of 3" --nodes 3,4
+refuses "token files have to be there" "there is no $world/e.idx" --nodes 2,3 --data 0.5 d 0.5 e
+
+mkdir "a folder"
+touch "a folder/d.idx"
+check "folders may have spaces and percent signs" scaling --nodes 2 --data 0.7 "a folder/d" 0.3 d --out "half% of it"
+check "a path with spaces is one" says "data = \"$world/a folder/d\"" "half% of it/distill-strong-2/job.ini"
+check "weights stay" says "data = 0.7" "half% of it/distill-strong-2/job.ini"
+check "a folder's % is none of sbatch's" says "--output=$world/half%% of it/distill-strong-2/log" sbatch.log
 exit "$failed"

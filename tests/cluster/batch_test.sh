@@ -111,6 +111,7 @@ test_deaths() {
     new_run deaths
     ends_with 0 pipeline "$ini"
     run_to_end importance prune
+    queue_is "103 RUNNING:None"
     # The nodes are away now and then; between those times they were there.
     local several=SLURM_JOB_NUM_NODES=2
     for _ in 1 2 3; do
@@ -140,6 +141,64 @@ test_deaths() {
     ends_with 0 pipeline --resume "$ini"
     ends_with 0 start evaluate-teacher "$(job_of evaluate-teacher)" SLURM_GPUS_ON_NODE=4
     not_called '^espalier evaluate .*--device'
+}
+
+test_a_time_limit() {
+    new_run limit
+    ends_with 0 pipeline "$ini"
+    # Without checkpoints another start would get no further.
+    queue_is "101 COMPLETING:TimeLimit"
+    echo 143 > codes
+    ends_with 3 start importance 101
+    says "raise time in [resources]"
+    not_called '^scontrol requeue'
+    run_to_end importance prune
+    # A checkpoint that outlasts the warning is one all the same.
+    queue_is "103 COMPLETING:TimeLimit"
+    echo 3 > codes
+    ends_with 3 start distill 103
+    says "raise signal in [resources]"
+    called "scontrol requeue 103"
+    # Somebody's own scancel is heeded.
+    queue_is "103 COMPLETING:None"
+    : > calls
+    echo 3 > codes
+    ends_with 3 start distill 103
+    says "ended by request"
+    not_called '^scontrol requeue'
+    queue_is "103 COMPLETING:Preempted"
+    echo 3 > codes
+    ends_with 3 start distill 103
+    called "scontrol requeue 103"
+}
+
+# Who gives way to others as often as need be has not died.
+test_preemptions() {
+    new_run preempted
+    ends_with 0 pipeline "$ini"
+    queue_is "101 COMPLETING:Preempted"
+    for _ in 1 2 3 4; do
+        echo 143 > codes
+        ends_with 3 start importance 101
+    done
+    # Told to, before Slurm does it itself.
+    queue_is "101 RUNNING:None"
+    mkfifo hangs
+    local ranks
+    for _ in 1 2 3 4; do
+        echo hang > codes
+        SLURM_JOB_ID=101 "$project/slurm/importance.sbatch" "$run/stages/importance/job.ini" > told.txt 2>&1 &
+        read -r ranks < hangs
+        kill -TERM $! "$ranks"
+        ends_with 3 wait $!
+    done
+    [[ $(calls_of 'scontrol requeue') -eq 8 ]] || complain "queued again $(calls_of 'scontrol requeue') times"
+    for _ in 1 2; do
+        echo 143 > codes
+        ends_with 3 start importance 101
+    done
+    echo 143 > codes
+    ends_with 143 start importance 101
 }
 
 test_a_marker_that_cannot_be_written() {
@@ -228,6 +287,33 @@ test_links() {
     queue_is ""
     ends_with 0 pipeline --resume "$ini"
     ends_with 0 start distill "$(sed -n 4p run/stages/distill/jobs)"
+}
+
+# A need that fails takes the chain with it: no link learns from what was there before.
+test_links_whose_need_fails() {
+    new_run needy
+    edit 's/^time = 60/&\n[resources.distill]\nlinks = 3/'
+    ends_with 0 pipeline "$ini"
+    run_to_end importance prune
+    edit 's/^hidden = 8/hidden = 16/'
+    queue_is ""
+    ends_with 0 pipeline --resume "$ini" # prune 109, distill 110 to 112
+    grep -q '^sbatch .*--dependency=afterok:109,afterany:110 .*/distill.sbatch' calls || complain "link 2: $(grep distill.sbatch calls | tail -n 2)"
+    grep -q '^sbatch .*--dependency=afterok:109,afterany:111 .*/distill.sbatch' calls || complain "link 3: $(grep distill.sbatch calls | tail -n 1)"
+    echo 2 > codes
+    ends_with 2 start prune 109
+    refuses "prune is not done" start distill 111
+    not_called '^espalier distill'
+    [[ ! -e run/stages/distill/done ]] || complain "the former cut was distilled"
+    # Links that wait for a chain are let go with it.
+    new_run chains
+    edit 's/^\[distill\]/[correct]\ntokens = 64\n&/; s/^time = 60/&\nlinks = 2/'
+    ends_with 0 pipeline "$ini" # importance 101, correct 102 and 103, prune 104, distill 105 and 106
+    run_to_end importance
+    ends_with 0 start correct 102
+    called "scontrol update JobId=105 Dependency=afterok:104:102"
+    called "scontrol update JobId=106 Dependency=afterok:104:102,afterany:105"
+    called "scancel 103"
 }
 
 test_a_request_to_stop() {

@@ -187,10 +187,20 @@ test_another_search() {
     echo '{"candidates": [{}, {}]}' > run/candidates.json
     ends_with 0 element 2 "$(job_of candidates)"
     [[ $(< run/stages/candidates/done) != $(sed -n 's/^hash=//p' run/stages/candidates/stage.env) ]] || complain "candidates of a former search end the new one"
-    refuses "candidate 0 is not done" start choose "$(job_of choose)"
+    refuses "candidates is not done" start choose "$(job_of choose)"
     rm run/candidates.json
     ends_with 1 element 0 "$(job_of candidates)"
     says "cannot be read"
+}
+
+test_an_array_that_is_too_long() {
+    new_run too_long
+    edit 's/^\[prune\]/[search]\narray = 3\nretrain-tokens = 64/; /^hidden/d'
+    echo 2 > array_size
+    refuses "array = 3: this cluster's job arrays have at most 2 elements" pipeline "$ini"
+    [[ $(calls_of sbatch) -eq 0 ]] || complain "stages were submitted before one was refused"
+    echo 3 > array_size
+    ends_with 0 pipeline "$ini"
 }
 
 test_requests() {
@@ -251,6 +261,46 @@ test_options() {
     [[ $(grep -c '^input = ' run/stages/tokenize-valid/job.ini) -eq 2 ]] || complain "$(grep '^input' run/stages/tokenize-valid/job.ini)"
 }
 
+# Options that name files count from the pipeline's file, and what is in those counts as input.
+test_options_that_are_paths() {
+    new_run paths
+    echo 1 > ids.txt
+    edit 's/^\[importance\]/&\ndepth-task = asked.jsonl/; s|^hidden = 8|vocab-ids = ids.txt\nvocab-data = "more tokens/a" tokens/b|'
+    edit 's/^\[distill\]/&\nteacher-cache = "a cache"/; s|^train = .*|train = 0.7 "more tokens/a" 0.3 tokens/b|'
+    ends_with 0 pipeline "$ini"
+    has_line importance "depth-task = $FAKE_SLURM/asked.jsonl"
+    has_line prune "vocab-ids = $FAKE_SLURM/ids.txt"
+    has_line prune "vocab-data = \"$FAKE_SLURM/more tokens/a\""
+    has_line prune "vocab-data = $FAKE_SLURM/tokens/b"
+    has_line distill "teacher-cache = \"$FAKE_SLURM/a cache\""
+    has_line distill "data = \"$FAKE_SLURM/more tokens/a\""
+    run_to_end importance prune
+    echo 2 > ids.txt
+    is_next prune
+}
+has_line() { grep -qxF -- "$2" "run/stages/$1/job.ini" || complain "$1 lacks $2: $(cat "run/stages/$1/job.ini")"; }
+
+test_values() {
+    new_run values
+    refuses_value "links = two" "links = two: a number from 1 on"
+    refuses_value "signal = abc" "signal = abc: a number from 1 on"
+    refuses_value "at-once = x" "at-once = x: a number from 1 on"
+    refuses_value "gpus-per-node = all" "gpus-per-node = all: a number"
+    refuses_value "requeue = maybe" "requeue = maybe: yes or no"
+    refuses_value "time = 30" "time is there twice, as 60 and 30"
+    refuses_value "sbatch = --mem=1G\nsbatch = --mem=2G\nlinks = 0" "links = 0"
+    edit 's/^time = 60/time = soon/'
+    refuses "$ini: [resources] time = soon: minutes, h:m:s or d-h:m:s" pipeline --dry-run "$ini"
+    edit 's/^time = .*/time = 60/; s/^tokens = 1024/&\ntp = two/'
+    refuses "[distill] tp = two, pp = 1: numbers from 1 on" pipeline --dry-run "$ini"
+    edit '/^tp = /d; /^global-batch/d'
+    refuses "[distill] global-batch = : a number" pipeline status "$ini"
+}
+refuses_value() { # LINES WORDS
+    { cat "$ini"; printf '%b\n' "$1"; } > values.ini
+    refuses "$2" pipeline --dry-run "$PWD/values.ini"
+}
+
 test_the_teacher_is_laid_out_as_the_student() {
     new_run teacher
     edit 's/^\[distill\]/[correct]\ntokens = 64\n&\ntp = 2\ndtype = f32/; s/^time = 60/&\nranks-per-node = 2/'
@@ -285,6 +335,41 @@ test_what_may_change() {
     queue_is ""
     edit 's/^seq-len = 4/seq-len = 8/'
     refuses "begun with other settings" pipeline --resume "$ini"
+}
+
+# By what is in them, behind links as well; not by when they were touched.
+test_changed_inputs() {
+    new_run inputs
+    mkdir blobs hub tokens
+    echo "weights 1" > blobs/1
+    echo "weights 2" > blobs/2
+    ln -s ../blobs/1 hub/model.safetensors
+    echo "{}" > hub/config.json
+    echo "tokens 1" > blobs/tokens
+    ln -s ../blobs/tokens tokens/train.bin
+    edit 's/^model = .*/model = hub/'
+    ends_with 0 pipeline "$ini"
+    run_to_end import importance prune
+    touch -d tomorrow blobs/* hub/*
+    is_next distill
+    echo "tokens 2" > blobs/tokens
+    is_next importance
+    echo "tokens 1" > blobs/tokens
+    ln -sf ../blobs/2 hub/model.safetensors
+    is_next import
+    # Of a large file both ends are looked at.
+    truncate -s 1M blobs/2
+    ends_with 0 pipeline --resume "$ini"
+    run_to_end import importance prune
+    is_next distill
+    printf x | dd of=blobs/2 bs=1 seek=1048575 conv=notrunc status=none
+    is_next import
+}
+# is_next STAGE: the first that is not done
+is_next() {
+    queue_is ""
+    ends_with 0 pipeline --dry-run --resume "$ini"
+    [[ $(sed -n '/^# .*: done$/!{s/=.*//p;q}' said.txt) == "$1" ]] || complain "the next is not $1: $(cut -c 1-40 said.txt)"
 }
 
 test_status() {

@@ -5,7 +5,8 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 project=$(cd "$here/../.." && pwd)
 source "$here/checks.sh"
-case ${1:-} in "" | -*) sed -n '3s/^# //p' "$0" >&2; exit 2 ;; esac
+usage() { sed -n '2,3s/^# //p' "$0"; }
+case ${1:-} in --help | -h) usage; exit 0 ;; "" | -*) usage >&2; exit 2 ;; esac
 folder=$(realpath -m "$1")
 unset "${!SLURM_@}" "${!SBATCH_@}" "${!ESPALIER_@}" 2> /dev/null || true
 rm -rf "$folder"

@@ -6,7 +6,9 @@ here=$(cd "$(dirname "$0")" && pwd)
 project=$(cd "$here/../.." && pwd)
 source "$here/checks.sh"
 source "$here/tiny_world.sh"
-[[ $# -eq 2 ]] || { sed -n '3s/^# //p' "$0" >&2; exit 2; }
+usage() { sed -n '2,3s/^# //p' "$0"; }
+case ${1:-} in --help | -h) usage; exit 0 ;; esac
+[[ $# -eq 2 ]] || { usage >&2; exit 2; }
 espalier=$(realpath "$1") folder=$(realpath -m "$2")
 world=$folder/world
 unset "${!SLURM_@}" 2> /dev/null || true
@@ -44,10 +46,17 @@ done
 # What differs between ranks must not be expanded by the batch shell.
 if grep -nE '\$\{?SLURM_(PROCID|LOCALID)' "$project"/slurm/*.sbatch "$project"/slurm/lib/{batch,run,search}.sh; then complain "a rank's variable in a batch script"; fi
 
+# A search as a job array.
+as_array='s/^\[prune\]/[search]\narray = 8\nretrain-tokens = 1024\nparams = 6e4\n[resources.search]\nnodes = 2\n[prune]/; /^hidden = /d; /^ffn = /d; /^layers = /d'
 refuses "unknown section [prun]" dry "$(with 's/^\[prune\]/[prun]/')"
 refuses "unknown key modle" dry "$(with 's/^model = hf/modle = hf/')"
 refuses "unknown key node" dry "$(with 's/^nodes = 2/node = 2/')"
 refuses "unrecognised option 'hiden'" dry "$(with 's/^hidden/hiden/')"
+refuses "unrecognised option 'hiden'" dry "$(with "$as_array; s/\[prune\]$/&\nhiden = 40/")"
+refuses "no stage of this pipeline reads [import]" dry "$(with "s|^model = hf|model = random.h5|; s/^\[prune\]/[import]\nbogus = 1\n&/")"
+refuses "no stage of this pipeline reads [evaluate]" dry "$(with '/^valid = /d')"
+refuses "no stage of this pipeline reads [resources.correct]" dry "$(with '/^\[correct\]/,/^$/d; $a [resources.correct]\nnodes = 1')"
+refuses "no stage of this pipeline reads [resources.prune]" dry "$(with "$as_array; \$a [resources.prune]\nnodes = 1")"
 refuses "the pipeline sets this itself" dry "$(with 's/^hidden = 40/hidden = 40\nimportance = x.h5/')"
 refuses "neither [section] nor key = value" dry "$(with 's/^hidden = 40/hidden 40/')"
 refuses "no file fits" dry "$(with 's|text/train|text/trian|')"
@@ -67,9 +76,8 @@ for cluster in "$project"/slurm/clusters/*.env; do
 done
 SLURM_STEP_NUM_TASKS=4 SLURM_PROCID=0 refuses "4 tasks without PMI" "$project/slurm/lib/rank.sh" "" true
 
-# A search as a job array, planned only.
-searching=$(with 's/^\[prune\]/[search]\narray = 8\nretrain-tokens = 1024\nparams = 6e4\n[resources.search]\nnodes = 2\n[prune]/; /^hidden = /d; /^ffn = /d; /^layers = /d')
-dry "$searching" > said.txt
+# Planned only.
+dry "$(with "$as_array")" > said.txt
 grep -q '^candidates=.*afterok:$search.*--array=0-7%8' said.txt || complain "the search's candidates are no job array: $(cat said.txt)"
 grep -q '^distill=.*afterok:$choose' said.txt || complain "distillation does not wait for the choice"
 dry "$(with 's/^\[correct\]/[resources.distill]\nlinks = 3\n[correct]/')" > said.txt

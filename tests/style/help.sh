@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fails where a script of scripts/ or slurm/ does not answer --help with its usage (exit code 0) or does not refuse an
+# Fails where a script of .ci/, scripts/, slurm/ or tests/cluster/ does not answer --help with its usage (exit code 0) or does not refuse an
 # option that it does not know (exit code 2), or where it does anything else on the way. usage: help.sh [ROOT]
 set -euo pipefail
 source "$(dirname "$0")/sources.sh"
@@ -9,7 +9,7 @@ cd "${1:-.}"
 world=$(mktemp -d)
 trap 'rm -rf "$world"' EXIT
 mkdir "$world/tree" "$world/programs"
-cp -r scripts slurm "$world/tree"
+cp -r --parents .ci scripts slurm tests/cluster "$world/tree"
 for program in cmake ctest ninja apt-get dpkg-query sudo clang-tidy pip mpirun sbatch srun scancel squeue scontrol; do
     printf '#!/bin/sh\necho "${0##*/} $*" >> "%s/called"\n' "$world" > "$world/programs/$program"
 done
@@ -40,6 +40,6 @@ while read -r script; do
     answer "$script" --help 0
     [[ $said == *usage:* ]] || wrong "$script --help: has no usage"
     answer "$script" --no-such-option 2
-done < <(find scripts slurm -type f -perm /100 | sort)
-[[ $count -gt 10 ]] || wrong "found only $count scripts"
+done < <(find .ci scripts slurm tests/cluster -type f -perm /100 | sort)
+[[ $count -gt 20 ]] || wrong "found only $count scripts"
 exit "$failed"
