@@ -1,6 +1,7 @@
 // The head of a step, of every loss, over a vocabulary that is split among ranks and over blocks of tokens.
 #include <gtest/gtest.h>
 
+#include <cctype>
 #include <optional>
 
 #include "src/distill/objective.hpp"
@@ -53,7 +54,8 @@ Values backward(Heads& heads, distill::Objective& objective, Range part) {
     return test::values_of(d_hidden);
 }
 
-class Objectives : public testing::Test {
+/// Of each loss.
+class Objectives : public testing::TestWithParam<const char*> {
 protected:
     void SetUp() override {
         int rank = 0, ranks = 1;
@@ -78,53 +80,55 @@ protected:
     comm::Topology split;  // tensor parallel over all ranks
 };
 
-constexpr const char* losses[] = {"kl", "reverse-kl", "jsd", "mse", "cosine", "ce", "jsd=0.7,ce=0.3"};
-
-TEST_F(Objectives, OfASplitVocabularyAreTheSerialOnes) {
+TEST_P(Objectives, OfASplitVocabularyAreTheSerialOnes) {
     constexpr int64_t tokens = 23;
-    for (const char* loss : losses) {
-        for (const int64_t top_k : {0, 5}) {
-            SCOPED_TRACE(testing::Message() << loss << " top_k " << top_k);
-            const auto terms = distill::parse_loss_terms(loss, 1.5, top_k);
-            Heads alone(*ctx, {}, tokens), parts(*ctx, split, tokens);
-            distill::Objective of_alone(terms), of_parts(terms);
+    for (const int64_t top_k : {0, 5}) {
+        SCOPED_TRACE(testing::Message() << "top_k " << top_k);
+        const auto terms = distill::parse_loss_terms(GetParam(), 1.5, top_k);
+        Heads alone(*ctx, {}, tokens), parts(*ctx, split, tokens);
+        distill::Objective of_alone(terms), of_parts(terms);
 
-            const Values expected = backward(alone, of_alone, {0, tokens});
-            const Values got = backward(parts, of_parts, {0, tokens});
+        const Values expected = backward(alone, of_alone, {0, tokens});
+        const Values got = backward(parts, of_parts, {0, tokens});
 
-            const Range mine = parts.student.vocabulary();
-            expect_same_sums(of_parts.sums(*ctx), of_alone.sums(*ctx));
-            EXPECT_TRUE(test::near_all(got, expected, rounding()));
-            EXPECT_TRUE(test::near_all(
-                parts.student.head_gradient(),
-                test::values_of(alone.student.head_gradient().rows(mine.begin, mine.size())), rounding()));
-        }
+        const Range mine = parts.student.vocabulary();
+        expect_same_sums(of_parts.sums(*ctx), of_alone.sums(*ctx));
+        EXPECT_TRUE(test::near_all(got, expected, rounding()));
+        EXPECT_TRUE(test::near_all(
+            parts.student.head_gradient(),
+            test::values_of(alone.student.head_gradient().rows(mine.begin, mine.size())), rounding()));
     }
 }
 
-TEST_F(Objectives, OfBlocksOfTokensAreThoseOfTheirTokens) {
+TEST_P(Objectives, OfBlocksOfTokensAreThoseOfTheirTokens) {
     constexpr int64_t tokens = 4500;
     const auto blocks = model::logit_blocks(test::tiny_llama(), Device::cpu, split.tensor.size(), tokens);
     ASSERT_GT(blocks.size(), 2U);
-    for (const char* loss : losses) {
-        SCOPED_TRACE(loss);
-        const auto terms = distill::parse_loss_terms(loss, 1.5);
-        Heads one(*ctx, split, tokens), several(*ctx, split, tokens);
-        distill::Objective of_one(terms), of_several(terms);
+    const auto terms = distill::parse_loss_terms(GetParam(), 1.5);
+    Heads one(*ctx, split, tokens), several(*ctx, split, tokens);
+    distill::Objective of_one(terms), of_several(terms);
 
-        const Values got = backward(several, of_several, {0, tokens});
+    const Values got = backward(several, of_several, {0, tokens});
 
-        Values expected;
-        for (const Range block : blocks) {
-            const Values part = backward(one, of_one, block);
-            expected.insert(expected.end(), part.begin(), part.end());
-        }
-        expect_same_sums(of_several.sums(*ctx), of_one.sums(*ctx));
-        EXPECT_TRUE(test::near_all(got, expected, rounding()));
-        EXPECT_TRUE(test::near_all(several.student.head_gradient(),
-                                   test::values_of(one.student.head_gradient()), rounding()));
+    Values expected;
+    for (const Range block : blocks) {
+        const Values part = backward(one, of_one, block);
+        expected.insert(expected.end(), part.begin(), part.end());
     }
+    expect_same_sums(of_several.sums(*ctx), of_one.sums(*ctx));
+    EXPECT_TRUE(test::near_all(got, expected, rounding()));
+    EXPECT_TRUE(test::near_all(several.student.head_gradient(), test::values_of(one.student.head_gradient()),
+                               rounding()));
 }
+
+const auto name_of = [](const auto& loss) {
+    std::string name = loss.param;
+    for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) != 0 ? c : '_';
+    return name;
+};
+INSTANTIATE_TEST_SUITE_P(, Objectives,
+                         testing::Values("kl", "reverse-kl", "jsd", "mse", "cosine", "ce", "jsd=0.7,ce=0.3"),
+                         name_of);
 
 }  // namespace
 }  // namespace espalier::train
