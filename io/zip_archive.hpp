@@ -1,9 +1,8 @@
-// The members of a ZIP archive, stored or not, also of one larger than 4 GiB (APPNOTE.TXT of PKWARE, 4.3
-// and 4.5).
+// The members of a ZIP archive that stores them as they are, also of one larger than 4 GiB (APPNOTE.TXT of
+// PKWARE, 4.3 and 4.5).
 #pragma once
 
 #include <map>
-#include <optional>
 #include <string>
 
 #include "io/mapped_file.hpp"

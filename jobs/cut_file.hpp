@@ -9,7 +9,7 @@ namespace espalier::jobs {
 
 /// Collective. Writes every weight of the cut model, each rank its own rows of the source, read in order and
 /// whole, kept or not: what the file's checksums say is then held against all of it. Memory is bounded by a
-/// block of rows. `done` is called with the weights written so far.
+/// block of rows. `progress` is called with the weights written so far.
 void write_cut(Session& session, ModelFile& source, const prune::Kept& kept,
                const model::Architecture& result, ModelWriter& writer,
                const std::function<void(double done)>& progress);

@@ -100,7 +100,7 @@ struct Exported {
 std::vector<Exported> exported_tensors(const ModelFile& file, std::optional<DType> as) {
     std::vector<Exported> out;
     for (const auto& p : model::parameters(file.architecture())) {
-        auto foreign = model::hugging_face_tensor(file.architecture(), p);
+        auto foreign = model::hugging_face_tensor(p);
         const DType stored = file.stored_dtype(p);
         out.push_back({p, stored, {std::move(foreign.name), std::move(foreign.shape), as.value_or(stored)}});
     }

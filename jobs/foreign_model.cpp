@@ -126,7 +126,7 @@ std::string tokenizer_trouble(const ForeignModel& model) {
 }
 
 model::ForeignTensor ForeignModel::tensor_of(const model::Parameter& p) const {
-    return gguf ? model::gguf_tensor(architecture, p) : model::hugging_face_tensor(architecture, p);
+    return gguf ? model::gguf_tensor(architecture, p) : model::hugging_face_tensor(p);
 }
 
 ForeignModel open_foreign_model(const std::string& path) {

@@ -25,7 +25,7 @@ TrainingData::TrainingData(Session& session, const TrainingOptions& o, const dat
         hold_out(session, sources);
         return;
     }
-    held_out_.emplace_back(o.valid, vocab);
+    held_out_.emplace_back(open_data(session.world(), {o.valid}, vocab).front().documents);
     ESPALIER_REQUIRE(held_out_.front().tokens() >= 2, "--valid {}: {} tokens; a loss needs at least 2",
                      o.valid, held_out_.front().tokens());
 }

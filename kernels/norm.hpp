@@ -13,6 +13,7 @@ struct NormOptions {
     NormKind kind = NormKind::rms;
     Gain gain = Gain::weight;
     float eps = 1e-5f;
+    bool operator==(const NormOptions&) const = default;
 };
 
 /// y = gain(weight) * (x - mean) * rstd + bias, one row at a time, statistics in f32.

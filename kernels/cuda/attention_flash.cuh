@@ -24,7 +24,7 @@ struct Inputs {
     AttentionShape shape;
 
     __device__ int width() const { return static_cast<int>(shape.head_dim); }
-    __device__ int64_t stride() const { return (shape.query_heads + 2 * shape.kv_heads) * shape.head_dim; }
+    __device__ int64_t stride() const { return qkv_width(shape); }
     __device__ int64_t o_stride() const { return shape.query_heads * shape.head_dim; }
     /// Heads count through queries, keys and values.
     __device__ int64_t at(int64_t batch, int64_t token, int64_t head) const {

@@ -10,14 +10,6 @@
 #include "kernels/activation.hpp"
 #include "kernels/norm.hpp"
 
-namespace espalier {
-
-inline bool operator==(const NormOptions& a, const NormOptions& b) {
-    return a.kind == b.kind && a.gain == b.gain && a.eps == b.eps;
-}
-
-}  // namespace espalier
-
 namespace espalier::model {
 
 enum class Family { llama, mistral, nemotron };

@@ -72,7 +72,7 @@ Shape foreign_shape(const Parameter& p) {
 
 }  // namespace
 
-ForeignTensor hugging_face_tensor(const Architecture&, const Parameter& p) {
+ForeignTensor hugging_face_tensor(const Parameter& p) {
     return {full_name(p, "model.layers", row_of(p).hugging_face), foreign_shape(p)};
 }
 

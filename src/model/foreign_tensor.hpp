@@ -15,7 +15,7 @@ struct ForeignTensor {
 };
 
 /// In the safetensors files of transformers.
-ForeignTensor hugging_face_tensor(const Architecture& a, const Parameter& p);
+ForeignTensor hugging_face_tensor(const Parameter& p);
 
 /// In llama.cpp's GGUF. q and k of Llama and Mistral files are stored as rotary pairs; Nemotron's norms as
 /// gains, one more than the weight.
