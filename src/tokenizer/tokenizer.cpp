@@ -1,6 +1,6 @@
 #include "src/tokenizer/tokenizer.hpp"
 
-#include "src/tokenizer/byte_level_bpe.hpp"
+#include "src/tokenizer/bpe.hpp"
 #include "src/tokenizer/definition_json.hpp"
 #include "src/tokenizer/gguf_vocabulary.hpp"
 #include "src/tokenizer/sentencepiece_backend.hpp"
@@ -12,13 +12,13 @@ namespace espalier::tokenizer {
 Tokenizer Tokenizer::from_json(std::string_view tokenizer_json, std::string_view tokenizer_config_json) {
     Definition definition = parse_definition(tokenizer_json);
     if (!tokenizer_config_json.empty()) apply_config(tokenizer_config_json, definition);
-    return Tokenizer(std::make_shared<ByteLevelBpe>(std::move(definition)));
+    return Tokenizer(make_bpe(std::move(definition)));
 }
 
 Tokenizer Tokenizer::from_gguf(const GgufVocabulary& vocabulary) {
     if (is_sentencepiece(vocabulary))
         return from_sentencepiece(sentencepiece_model(vocabulary), sentencepiece_config(vocabulary));
-    return Tokenizer(std::make_shared<ByteLevelBpe>(definition_of(vocabulary)));
+    return Tokenizer(make_bpe(definition_of(vocabulary)));
 }
 
 Tokenizer Tokenizer::from_sentencepiece(std::string_view model, std::string_view tokenizer_config_json) {

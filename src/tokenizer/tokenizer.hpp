@@ -1,4 +1,4 @@
-// Text <-> ids: byte-level BPE as Hugging Face's `tokenizers` does it, and SentencePiece models.
+// Text <-> ids: BPE as Hugging Face's `tokenizers` does it, and SentencePiece models.
 #pragma once
 
 #include <cstdint>
@@ -27,8 +27,8 @@ struct SpecialIds {
 /// Immutable; copies share the vocabulary. Every member may be called from several threads at once.
 class Tokenizer {
 public:
-    /// A tokenizer.json: byte-level BPE, whose ids are those of Hugging Face `tokenizers`. Its truncation and
-    /// padding are not applied. `tokenizer_config_json`, where the model has one, names bos, eos, unk, pad
+    /// A tokenizer.json: BPE of bytes or, as SentencePiece models become, of characters, with the ids of
+    /// Hugging Face `tokenizers`. Its truncation and padding are not applied. `tokenizer_config_json`, where the model has one, names bos, eos, unk, pad
     /// and the chat template; without it bos() and its like know nothing. UserError names a component that is
     /// not supported and those that are.
     static Tokenizer from_json(std::string_view tokenizer_json, std::string_view tokenizer_config_json = {});
@@ -59,7 +59,7 @@ public:
     std::optional<int32_t> unk() const { return special_ids().unk; }
     std::optional<int32_t> pad() const { return special_ids().pad; }
 
-    /// Tokens as the vocabulary spells them: byte-level BPE writes " the" as "Ġthe".
+    /// Tokens as the vocabulary spells them: " the" is "Ġthe" in one of bytes, "▁the" in one of characters.
     std::optional<std::string> token(int32_t id) const;
     std::optional<int32_t> id(std::string_view token) const;
 

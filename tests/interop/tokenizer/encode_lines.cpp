@@ -1,7 +1,7 @@
 // Encodes texts with our tokenizer, for comparison with others:
 //   encode_lines TOKENIZER(.json .gguf .model) add|none [EXPORT_FOLDER] < lines, each a JSON string > lines
 //   of
-//   {"ids": [...], "text": decoded}
+//   {"ids": [...], "text": decoded, "plain": decoded without special tokens}
 // With EXPORT_FOLDER it also writes there the files that a Hugging Face folder has of the same tokenizer.
 #include <filesystem>
 #include <fstream>
@@ -74,7 +74,8 @@ int main(int argc, char** argv) try {
     for (std::string line; std::getline(std::cin, line);) {
         const auto ids = tokenizer.encode(nlohmann::json::parse(line).get<std::string>(), special);
         const auto text = tokenizer.decode(ids, tokenizer::SkipSpecial::no);
-        std::cout << nlohmann::json{{"ids", ids}, {"text", text}}.dump() << '\n';
+        const auto plain = tokenizer.decode(ids, tokenizer::SkipSpecial::yes);
+        std::cout << nlohmann::json{{"ids", ids}, {"text", text}, {"plain", plain}}.dump() << '\n';
     }
     return 0;
 } catch (const std::exception& error) {
