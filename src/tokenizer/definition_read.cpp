@@ -11,15 +11,6 @@ namespace {
 
 constexpr JsonRules rules{.unique_keys = false};  // as the library that these files are for reads them
 
-/// A token's id: 0 .. 2^31 - 2.
-int32_t id_at(const JsonField& field) {
-    const nlohmann::json& value = field.value();
-    ESPALIER_REQUIRE(
-        value.is_number_unsigned() && value.get<uint64_t>() < std::numeric_limits<int32_t>::max(),
-        "{} must be a token's id, an integer from 0 to 2147483646", field.place());
-    return value.get<int32_t>();
-}
-
 std::pair<std::string, std::string> merge(const JsonField& field) {
     if (field.value().is_array()) {
         const auto parts = field.elements();
@@ -52,16 +43,6 @@ void read_model(const JsonField& model, Definition& definition) {
     definition.fuse_unk = model.flag("fuse_unk", false);
     definition.byte_fallback = model.flag("byte_fallback", false);
     definition.ignore_merges = model.flag("ignore_merges", false);
-}
-
-AddedToken added_token(const JsonField& field) {
-    return {.id = id_at(field.at("id")),
-            .content = field.at("content").text(),
-            .single_word = field.flag("single_word", false),
-            .lstrip = field.flag("lstrip", false),
-            .rstrip = field.flag("rstrip", false),
-            .normalized = field.flag("normalized", true),
-            .special = field.flag("special", false)};
 }
 
 void read_template(const JsonField& component, Definition& definition) {
@@ -97,6 +78,24 @@ void read_post_processor(const JsonField& root, Definition& definition) {
 
 }  // namespace
 
+int32_t id_at(const JsonField& field) {
+    const nlohmann::json& value = field.value();
+    ESPALIER_REQUIRE(
+        value.is_number_unsigned() && value.get<uint64_t>() < std::numeric_limits<int32_t>::max(),
+        "{} must be a token's id, an integer from 0 to 2147483646", field.place());
+    return value.get<int32_t>();
+}
+
+AddedToken added_token(const JsonField& field, int32_t id) {
+    return {.id = id,
+            .content = field.text("content"),
+            .single_word = field.flag("single_word", false),
+            .lstrip = field.flag("lstrip", false),
+            .rstrip = field.flag("rstrip", false),
+            .normalized = field.flag("normalized", true),
+            .special = field.flag("special", false)};
+}
+
 Definition parse_definition(std::string_view text) {
     const nlohmann::json document = parse_json(text, "tokenizer.json", rules);
     const JsonField root(document, "tokenizer.json");
@@ -109,7 +108,7 @@ Definition parse_definition(std::string_view text) {
     read_pre_tokenizer(root, definition);
     if (root.has("added_tokens")) {
         for (const JsonField& field : root.at("added_tokens").elements())
-            definition.added_tokens.push_back(added_token(field));
+            definition.added_tokens.push_back(added_token(field, id_at(field.at("id"))));
     }
     read_post_processor(root, definition);
     read_decoder(root, definition);
@@ -132,7 +131,10 @@ std::optional<std::string> token_named(const JsonField& config, const char* name
 
 void apply_config(std::string_view text, Definition& definition) {
     const nlohmann::json document = parse_json(text, "tokenizer_config.json", rules);
-    const JsonField root(document, "tokenizer_config.json");
+    apply_config(JsonField(document, "tokenizer_config.json"), definition);
+}
+
+void apply_config(const JsonField& root, Definition& definition) {
     const auto named = [&](const char* name) -> std::optional<int32_t> {
         const auto token = token_named(root, name);
         return token ? id_of(definition, *token) : std::nullopt;

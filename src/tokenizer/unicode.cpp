@@ -6,6 +6,7 @@
 #include <unicode/unistr.h>
 #include <unicode/utf8.h>
 
+#include <algorithm>
 #include <limits>
 
 #include "src/core/error.hpp"
@@ -105,6 +106,10 @@ std::string_view take_character(std::string_view& text) {
     const std::string_view before = text;
     pop_front(text);
     return before.substr(0, before.size() - text.size());
+}
+
+int64_t count_characters(std::string_view text) {
+    return std::count_if(text.begin(), text.end(), [](char byte) { return !U8_IS_TRAIL(byte); });
 }
 
 void append_utf8(std::string& text, char32_t code_point) {

@@ -19,6 +19,7 @@ std::string replace_invalid(std::string_view bytes);
 /// Takes the next code point off the front of valid UTF-8, as a number or as it is.
 char32_t pop_front(std::string_view& text);
 std::string_view take_character(std::string_view& text);
+int64_t count_characters(std::string_view text);
 
 void append_utf8(std::string& text, char32_t code_point);
 

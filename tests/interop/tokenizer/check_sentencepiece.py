@@ -3,12 +3,16 @@
     check_sentencepiece.py ENCODE_LINES FOLDER
 
 Trains small tokenizers of characters with bytes for the rest, and gives them the normalisers, pre-tokenizers and
-decoders with which Llama, Mistral, TinyLlama and Gemma folders come.
+decoders with which Llama, Mistral, TinyLlama and Gemma folders come; then as GGUF files, and as the tokenizer.model that
+we make of those, in folders with added tokens.
 """
 import json
 import os
 
+import gguf
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import AutoTokenizer, LlamaTokenizer
+from transformers.tokenization_utils_base import generate_merges
 
 from comparison import CORPUS, TEXTS, compare, failures, finish, folder, ours
 
@@ -54,9 +58,9 @@ def describe(wanted, got, text):
     return f"\n  {text[:60]!r}\n    ours   {got[:80]!r}\n    theirs {wanted[:80]!r}"
 
 
-def compare_decoded(name, tokenizer, got, kinds):
+def compare_decoded(name, decode_batch, got, kinds=(("text", False), ("plain", True))):
     for key, skip in kinds:
-        want = tokenizer.decode_batch([g["ids"] for g in got], skip_special_tokens=skip)
+        want = decode_batch([g["ids"] for g in got], skip_special_tokens=skip)
         wrong = [describe(w, g[key], t) for w, g, t in zip(want, got, TEXTS) if w != g[key]]
         if wrong:
             failures.append(f"{name}: {key}")
@@ -85,7 +89,7 @@ def family(name, model=WORDS, normalizer=None, pre_tokenizer=None, decoder=STRIP
         got = ours(path, special, export, texts=TEXTS)
         compare(f"{name}, special tokens {special}", got, [e.ids for e in t.encode_batch(TEXTS, add_special_tokens=special == "add")])
         # Of special tokens that its normaliser respells, `tokenizers` leaves none out when it is asked to.
-        compare_decoded(name, t, got, [("text", False)] + ([] if normalized_specials else [("plain", True)]))
+        compare_decoded(name, t.decode_batch, got, [("text", False)] + ([] if normalized_specials else [("plain", True)]))
     again = Tokenizer.from_file(os.path.join(export, "tokenizer.json"))
     compare(f"{name}, our tokenizer.json in tokenizers", got, [e.ids for e in again.encode_batch(TEXTS, add_special_tokens=False)])
 
@@ -111,5 +115,72 @@ for fuse in (True, False):
     family(f"no-bytes-{fuse}", normalizer=LEGACY, fuse_unk=fuse, byte_fallback=False)
     family(f"unknown-dropped-{fuse}", FEW_BYTES, pre_tokenizer=metaspace("first"), fuse_unk=fuse, unk_token=None)
 family("strip-each", normalizer=LEGACY, decoder=decoders.Sequence([decoders.Replace(MARK, " "), decoders.Strip(" ", 1, 0), decoders.ByteFallback()]))
+
+
+def write_gguf(path, user_defined=(), **flags):
+    tokens = [token for token, _ in sorted(WORDS["vocab"].items(), key=lambda item: item[1])]
+    rank = {"".join(merge): i for i, merge in reversed(list(enumerate(WORDS["merges"])))}
+    types = [2, 3, 3] + [6] * 256 + [1] * (len(tokens) - 259)
+    for token in user_defined:
+        types[WORDS["vocab"][token]] = 4
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_tokenizer_model("llama")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list(tokens)
+    writer.add_token_scores([0.0 if i < 259 else float(-rank.get(token, len(rank) + i)) for i, token in enumerate(tokens)])
+    writer.add_token_types(types)
+    writer.add_unk_token_id(0)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    for flag, value in flags.items():
+        getattr(writer, flag)(value)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def gguf_file(name, user_defined=(), **flags):
+    """The file in transformers, and the folder that we make of it."""
+    path, export = os.path.join(folder, f"{name}.gguf"), os.path.join(folder, f"{name}-export")
+    os.makedirs(export, exist_ok=True)
+    write_gguf(path, user_defined, **flags)
+    got = ours(path, "add", export, texts=TEXTS)
+    again = AutoTokenizer.from_pretrained(export)
+    compare(f"{name}.gguf, our files in AutoTokenizer", got, again(TEXTS)["input_ids"])
+    compare_decoded(f"{name}.gguf", again.batch_decode, got)
+    if "add_add_space_prefix" in flags:  # which transformers does not look at
+        return export
+    theirs = AutoTokenizer.from_pretrained(folder, gguf_file=f"{name}.gguf")
+    want = theirs(TEXTS)["input_ids"]
+    compare(f"{name}.gguf in transformers", got, want)
+    compare(f"{name}.gguf, our tokenizer.json", ours(os.path.join(export, "tokenizer.json"), "add", texts=TEXTS), want)
+    return export
+
+
+def model_file(name, source, config, added=None, **options):
+    """A folder with the tokenizer.model of `source`, against the class that transformers would make of it."""
+    where = os.path.join(folder, name)
+    os.makedirs(where, exist_ok=True)
+    with open(os.path.join(source, "tokenizer.model"), "rb") as model, open(os.path.join(where, "tokenizer.model"), "wb") as copy:
+        copy.write(model.read())
+    for file, content in (("tokenizer_config.json", config), ("added_tokens.json", added or {})):
+        with open(os.path.join(where, file), "w") as out:
+            json.dump(content, out)
+    vocab = dict(sorted(WORDS["vocab"].items(), key=lambda item: item[1]))
+    theirs = LlamaTokenizer(vocab=vocab, merges=generate_merges(vocab), additional_special_tokens=["<s>", "</s>"], **options)
+    got = ours(os.path.join(where, "tokenizer.model"), "add", texts=TEXTS)
+    compare(f"{name}: tokenizer.model", got, theirs(TEXTS)["input_ids"])
+    compare_decoded(name, theirs.batch_decode, got)
+
+
+made = gguf_file("plain", add_add_bos_token=True, add_add_eos_token=True)
+gguf_file("user-defined", user_defined=("the", "ing"))
+gguf_file("without-prefix", add_add_space_prefix=False)
+model_file("folder", made, {"add_bos_token": True}, add_bos_token=True)
+model_file("folder-legacy", made, {"legacy": True, "add_eos_token": True}, legacy=True, add_eos_token=True)
+model_file("folder-without-prefix", made, {"add_prefix_space": False}, add_prefix_space=False)
+model_file("folder-added", made, {"eos_token": "<|im_end|>"}, {"<|im_end|>": 1500, "<word>": 1501}, eos_token="<|im_end|>",
+           added_tokens_decoder={1500: AddedToken("<|im_end|>", special=True), 1501: AddedToken("<word>")})
 
 finish()

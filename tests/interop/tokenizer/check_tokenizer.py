@@ -124,40 +124,4 @@ for pre, tokenizer, flags in (("llama-bpe", llama3, {"add_add_bos_token": True})
 for path in sys.argv[3:]:
     gguf_file(path)
 
-
-def sentencepiece_gguf(path):
-    """A vocabulary of the kind "llama": merges are told by scores, and what no token spells is bytes."""
-    special, byte = ["<unk>", "<s>", "</s>"], [f"<0x{b:02X}>" for b in range(256)]
-    t = Tokenizer(models.BPE(byte_fallback=True))
-    t.pre_tokenizer = pre_tokenizers.Metaspace()
-    t.train_from_iterator(CORPUS, trainers.BpeTrainer(vocab_size=1500, limit_alphabet=300, show_progress=False, special_tokens=special + byte))
-    tokens = [token for token, _ in sorted(t.get_vocab().items(), key=lambda item: item[1])]
-    rank = {"".join(merge): i for i, merge in reversed(list(enumerate(json.loads(t.to_str())["model"]["merges"])))}
-    writer = gguf.GGUFWriter(path, "llama")
-    writer.add_tokenizer_model("llama")
-    writer.add_tokenizer_pre("default")
-    writer.add_token_list(tokens)
-    writer.add_token_scores([0.0 if i < 259 else float(-rank.get(token, len(rank) + i)) for i, token in enumerate(tokens)])
-    writer.add_token_types([2, 3, 3] + [6] * 256 + [1] * (len(tokens) - 259))
-    writer.add_unk_token_id(0)
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
-    writer.add_add_bos_token(True)
-    writer.add_add_eos_token(True)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
-# transformers adds no space before a text that begins with one, where SentencePiece does.
-texts = [t for t in TEXTS if not t.startswith(" ")]
-path = os.path.join(folder, "sentencepiece.gguf")
-export = os.path.join(folder, "sentencepiece-export")
-os.makedirs(export, exist_ok=True)
-sentencepiece_gguf(path)
-want = AutoTokenizer.from_pretrained(folder, gguf_file="sentencepiece.gguf")(texts)["input_ids"]
-compare("sentencepiece.gguf in transformers", ours(path, "add", export, texts=texts), want, texts)
-compare("sentencepiece.gguf, our tokenizer.model", ours(os.path.join(export, "tokenizer.model"), "add", texts=texts), want, texts)
-
 finish()
