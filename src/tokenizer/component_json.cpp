@@ -19,15 +19,18 @@ struct Name {
     const char* name;
     Value value;
 };
-constexpr std::array normalizations{Name{"NFC", Normalization::nfc}, Name{"NFD", Normalization::nfd},
-                                    Name{"NFKC", Normalization::nfkc}, Name{"NFKD", Normalization::nfkd}};
-constexpr std::array behaviors{
-    Name{"Removed", SplitBehavior::removed}, Name{"Isolated", SplitBehavior::isolated},
-    Name{"MergedWithPrevious", SplitBehavior::merged_with_previous},
-    Name{"MergedWithNext", SplitBehavior::merged_with_next}, Name{"Contiguous", SplitBehavior::contiguous}};
-constexpr std::array prepend_schemes{Name{"first", PrependScheme::first},
-                                     Name{"always", PrependScheme::always},
-                                     Name{"never", PrependScheme::never}};
+constexpr std::array<Name<Normalization>, 4> normalizations{{{"NFC", Normalization::nfc},
+                                                             {"NFD", Normalization::nfd},
+                                                             {"NFKC", Normalization::nfkc},
+                                                             {"NFKD", Normalization::nfkd}}};
+constexpr std::array<Name<SplitBehavior>, 5> behaviors{
+    {{"Removed", SplitBehavior::removed},
+     {"Isolated", SplitBehavior::isolated},
+     {"MergedWithPrevious", SplitBehavior::merged_with_previous},
+     {"MergedWithNext", SplitBehavior::merged_with_next},
+     {"Contiguous", SplitBehavior::contiguous}}};
+constexpr std::array<Name<PrependScheme>, 3> prepend_schemes{
+    {{"first", PrependScheme::first}, {"always", PrependScheme::always}, {"never", PrependScheme::never}}};
 
 template <class Names>
 auto find_name(const Names& names, std::string_view name) {
