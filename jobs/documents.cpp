@@ -8,15 +8,18 @@
 namespace espalier::jobs {
 namespace {
 
-int64_t end_named_by(const ModelFile& model, const DocumentOptions& o) {
+int64_t end_named_by(const Session& session, const ModelFile& model, const DocumentOptions& o) {
+    std::string trouble;
     if (carries_tokenizer(model.reader())) {
         try {
-            if (const auto eos = open_tokenizer(model.path()).eos()) return *eos;
+            if (const auto eos = open_tokenizer(model.path(), session.log()).eos()) return *eos;
         } catch (const UserError& e) {
-            fail("{}\n  or give --eod ID, the token that ends a document", e.what());
+            trouble = e.what();
         }
     }
     const auto& eos = model.architecture().conventions.eos;
+    ESPALIER_REQUIRE(!eos.empty() || trouble.empty(),
+                     "{}\n  or give --eod ID, the token that ends a document", trouble);
     ESPALIER_REQUIRE(!eos.empty(), "{}: {} does not say which token ends a document; give --eod ID",
                      o.reset_attention ? "--reset-attention" : "--mask-eod", model.path());
     return eos.front();
@@ -43,7 +46,8 @@ data::DocumentMasks document_masks(const Session& session, const DocumentOptions
                          o.eod, session.options().contains("mask-eod") ? " or --mask-eod" : "");
         return {};
     }
-    const int64_t eod = o.eod == -1 ? end_named_by(model, o) : o.eod, vocab = model.architecture().vocab;
+    const int64_t eod = o.eod == -1 ? end_named_by(session, model, o) : o.eod,
+                  vocab = model.architecture().vocab;
     ESPALIER_REQUIRE(eod >= 0 && eod < vocab, "--eod {}: {} has {} tokens; choose an ID of 0 to {}", eod,
                      model.path(), vocab, vocab - 1);
     session.log().info("documents end with token {}", eod);

@@ -8,7 +8,6 @@
 #include "io/gguf.hpp"
 #include "io/publish.hpp"
 #include "io/sha256.hpp"
-#include "jobs/tokenizer_files.hpp"
 #include "src/core/error.hpp"
 #include "src/json/parse.hpp"
 #include "src/model/architecture_json.hpp"
@@ -120,9 +119,9 @@ void take_tokenizer(ForeignModel& model, const std::string& folder) {
     model.gguf_tokenizer_trouble.clear();
 }
 
-std::string tokenizer_trouble(const ForeignModel& model) {
-    return model.gguf_tokenizer_trouble.empty() ? tokenizer_trouble(model.tokenizer_files)
-                                                : model.gguf_tokenizer_trouble;
+TokenizerFinding examine_tokenizer(const ForeignModel& model) {
+    if (!model.gguf_tokenizer_trouble.empty()) return {model.gguf_tokenizer_trouble, ""};
+    return examine_tokenizer(model.tokenizer_files);
 }
 
 model::ForeignTensor ForeignModel::tensor_of(const model::Parameter& p) const {

@@ -8,6 +8,7 @@
 
 #include "io/tensor_source.hpp"
 #include "jobs/session.hpp"
+#include "jobs/tokenizer_files.hpp"
 #include "src/model/foreign_tensor.hpp"
 
 namespace espalier::jobs {
@@ -32,8 +33,8 @@ ForeignModel open_foreign_model(const std::string& path);
 /// tokenizer.json or tokenizer.model.
 void take_tokenizer(ForeignModel& model, const std::string& folder);
 
-/// Why no job can read text with the model's tokenizer; empty where they can. Parses it.
-std::string tokenizer_trouble(const ForeignModel& model);
+/// Of the model's tokenizer, which it parses.
+TokenizerFinding examine_tokenizer(const ForeignModel& model);
 
 /// Whether a file of this name belongs to a Hugging Face model, beside weights and config.json: a
 /// tokenizer's, generation_config.json.

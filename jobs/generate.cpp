@@ -67,7 +67,7 @@ int generate(const std::vector<std::string>& arguments, comm::Mpi&) {
     return run_job("generate", arguments, declare, [&](Session& session, const Options&) {
         check(o);
         ModelFile file(o.model, session.world().handle());
-        const auto tokenizer = open_tokenizer(o.tokenizer.empty() ? o.model : o.tokenizer);
+        const auto tokenizer = open_tokenizer(o.tokenizer.empty() ? o.model : o.tokenizer, session.log());
         const auto model = load_transformer(session, file, model::Gradients::none);
         o.generation.seed = static_cast<uint64_t>(session.common().seed);
         if (tokenizer.eos()) o.generation.stop.push_back(*tokenizer.eos());

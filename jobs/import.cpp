@@ -107,8 +107,9 @@ double copy_tensors(Session& session, const ForeignModel& source, const std::vec
 /// Weights without a tokenizer are of use; that it is missing must not go unseen.
 void tell_tokenizer(Session& session, const ForeignModel& source, const std::string& out) {
     if (!session.root()) return;
-    const std::string trouble = tokenizer_trouble(source);
+    const auto [trouble, note] = examine_tokenizer(source);
     session.results["tokenizer"] = trouble.empty();
+    if (!note.empty()) session.log().info("{}: {}", source.path, note);
     if (trouble.empty()) return;
     session.log().warning(
         "{}: no tokenizer that can be used: {}\n  {} holds the weights, and no job can read text with it "

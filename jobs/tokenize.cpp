@@ -25,11 +25,15 @@ struct TokenizeOptions {
     bool append_eod = false;
 };
 
-/// Calls `add` with each document of a file, its place, and the bytes up to its end: the whole text, or of a
-/// .jsonl one of each line.
+bool has_json_lines(const std::string& path) {
+    return path.ends_with(".jsonl") || path.ends_with(".ndjson");
+}
+
+/// Calls `add` with each document of a file, its place, and the bytes up to its end: the whole text, or of
+/// JSON lines one of each line.
 template <class Add>
 void for_each_document(const std::string& path, const std::string& key, Add add) {
-    if (!path.ends_with(".jsonl")) {
+    if (!has_json_lines(path)) {
         const std::string text = io::read_file(path);
         add(text, path, std::ssize(text));
         return;
@@ -77,7 +81,7 @@ void check_prefix(const std::string& prefix) {
 }
 
 void tokenize_all(Session& session, const TokenizeOptions& o) {
-    const auto tokenizer = open_tokenizer(o.tokenizer);
+    const auto tokenizer = open_tokenizer(o.tokenizer, session.log());
     ESPALIER_REQUIRE(!o.append_eod || tokenizer.eos(),
                      "--append-eod: {} names no end-of-text token; that of a tokenizer.json is the eos_token "
                      "of the tokenizer_config.json beside it",
@@ -122,8 +126,9 @@ int tokenize(const std::vector<std::string>& arguments, comm::Mpi&) {
     const auto declare = [&](Options& options) {
         options.required("tokenizer", o.tokenizer,
                          "tokenizer.json, tokenizer.model, .gguf, M.h5, or a folder");
-        options.required("input", o.input,
-                         "FILE...: each is one document, a .jsonl one of each line; not compressed");
+        options.required(
+            "input", o.input,
+            "FILE...: each is one document, a .jsonl or .ndjson one of each line; not compressed");
         options.required("out", o.out, "PREFIX of .bin and .idx");
         options.add("json-key", o.json_key, "where a line of JSONL keeps its text");
         options.add("append-eod", o.append_eod,

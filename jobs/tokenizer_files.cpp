@@ -12,6 +12,7 @@
 #include "src/core/error.hpp"
 #include "src/json/field.hpp"
 #include "src/json/parse.hpp"
+#include "src/tokenizer/folder_files.hpp"
 
 namespace espalier::jobs {
 namespace {
@@ -22,22 +23,54 @@ using tokenizer::Tokenizer;
 /// A file of a model by its name, or nothing where the model has none of that name.
 using ReadFile = std::function<std::optional<std::string>(const std::string&)>;
 
+/// A tokenizer, and what users are told of the choice of its file, if anything.
+struct Opened {
+    Tokenizer tokenizer;
+    std::string note;
+};
+
+tokenizer::FolderFiles folder_files(const ReadFile& read) {
+    const auto content = [&](const char* name) { return read(name).value_or(""); };
+    return {content("tokenizer_config.json"), content("special_tokens_map.json"),
+            content("added_tokens.json")};
+}
+
+/// What stands in for a tokenizer.json that cannot be used because of `why`.
+Opened from_model_beside(const std::string& model, const ReadFile& read, const std::string& why) try {
+    return {Tokenizer::from_sentencepiece(model, folder_files(read)),
+            fmt::format("tokenizer.json cannot be used, and tokenizer.model beside it is: {}", why)};
+} catch (const UserError& e) {
+    fail("{}\n  nor can tokenizer.model beside it: {}", why, e.what());
+}
+
 /// The one order in which a model's files are looked through; nothing where none is a tokenizer.
-std::optional<Tokenizer> from_files(const ReadFile& read) {
-    const auto config = [&] { return read("tokenizer_config.json").value_or(""); };
-    if (const auto json = read("tokenizer.json")) return Tokenizer::from_json(*json, config());
-    if (const auto model = read("tokenizer.model")) return Tokenizer::from_sentencepiece(*model, config());
+std::optional<Opened> from_files(const ReadFile& read) {
+    if (const auto json = read("tokenizer.json")) {
+        try {
+            return Opened{Tokenizer::from_json(*json, read("tokenizer_config.json").value_or("")), ""};
+        } catch (const UserError& e) {
+            const auto model = read("tokenizer.model");
+            if (!model) throw;
+            return from_model_beside(*model, read, e.what());
+        }
+    }
+    if (const auto model = read("tokenizer.model"))
+        return Opened{Tokenizer::from_sentencepiece(*model, folder_files(read)), ""};
     return std::nullopt;
 }
 
-Tokenizer from_folder(const fs::path& folder) {
-    const auto tokenizer = from_files([&](const std::string& name) {
+ReadFile files_in(const fs::path& folder) {
+    return [folder](const std::string& name) {
         const fs::path path = folder / name;
         return fs::exists(path) ? std::optional(io::read_file(path.string())) : std::nullopt;
-    });
-    ESPALIER_REQUIRE(tokenizer, "{}: the folder holds neither tokenizer.json nor tokenizer.model",
+    };
+}
+
+Opened from_folder(const fs::path& folder) {
+    const auto opened = from_files(files_in(folder));
+    ESPALIER_REQUIRE(opened, "{}: the folder holds neither tokenizer.json nor tokenizer.model",
                      folder.string());
-    return *tokenizer;
+    return *opened;
 }
 
 bool has(const io::TensorFileReader& reader, const std::string& name) {
@@ -46,18 +79,18 @@ bool has(const io::TensorFileReader& reader, const std::string& name) {
 }
 
 /// Nothing where the model carries none; UserError where it cannot be used.
-std::optional<Tokenizer> inside(const io::TensorFileReader& model) {
+std::optional<Opened> inside(const io::TensorFileReader& model) {
     return from_files([&](const std::string& name) {
         const std::string dataset = "tokenizer/" + name;
         return has(model, dataset) ? std::optional(model.read_bytes(dataset)) : std::nullopt;
     });
 }
 
-Tokenizer from_model_file(const std::string& path) {
+Opened from_model_file(const std::string& path) {
     const io::TensorFileReader reader(path, MPI_COMM_SELF, model_format);
     std::string why = "the model carries no tokenizer";
     try {
-        if (const auto tokenizer = inside(reader)) return *tokenizer;
+        if (const auto opened = inside(reader)) return *opened;
     } catch (const UserError& e) {
         why = fmt::format("the tokenizer inside cannot be used: {}", e.what());
     }
@@ -73,15 +106,16 @@ bool carries_tokenizer(const io::TensorFileReader& model) {
     return has(model, "tokenizer/tokenizer.json") || has(model, "tokenizer/tokenizer.model");
 }
 
-std::string tokenizer_trouble(const std::map<std::string, std::string>& files) {
+TokenizerFinding examine_tokenizer(const std::map<std::string, std::string>& files) {
     try {
-        const auto tokenizer = from_files([&](const std::string& name) {
+        const auto opened = from_files([&](const std::string& name) {
             const auto found = files.find(name);
             return found == files.end() ? std::nullopt : std::optional(found->second);
         });
-        return tokenizer ? "" : "there is neither tokenizer.json nor tokenizer.model";
+        if (!opened) return {"there is neither tokenizer.json nor tokenizer.model", ""};
+        return {"", opened->note};
     } catch (const UserError& e) {
-        return e.what();
+        return {e.what(), ""};
     }
 }
 
@@ -89,7 +123,8 @@ namespace {
 
 std::optional<Tokenizer> usable_tokenizer(const std::string& model) {
     try {
-        return inside(io::TensorFileReader(model, MPI_COMM_SELF, model_format));
+        const auto opened = inside(io::TensorFileReader(model, MPI_COMM_SELF, model_format));
+        return opened ? std::optional(opened->tokenizer) : std::nullopt;
     } catch (const io::DamagedFile&) {
         throw;
     } catch (const UserError&) {  // of a kind that no job can use
@@ -158,16 +193,25 @@ Tokenizer from_gguf_file(const std::string& path) {
     }
 }
 
-Tokenizer open_any(const std::string& path) {
+/// A model that stands alone is read as it is.
+Tokenizer from_model_path(const fs::path& path) {
+    const std::string model = io::read_file(path.string());
+    const ReadFile beside = files_in(path.parent_path());
+    return beside("tokenizer_config.json") ? Tokenizer::from_sentencepiece(model, folder_files(beside))
+                                           : Tokenizer::from_sentencepiece(model);
+}
+
+Tokenizer from_json_path(const fs::path& path) {
+    const auto config = files_in(path.parent_path())("tokenizer_config.json");
+    return Tokenizer::from_json(io::read_file(path.string()), config.value_or(""));
+}
+
+Opened open_any(const std::string& path) {
     if (fs::is_directory(path)) return from_folder(path);
-    if (path.ends_with(".gguf")) return from_gguf_file(path);
     if (path.ends_with(".h5")) return from_model_file(path);
-    const auto config = [&] {
-        const fs::path beside = fs::path(path).parent_path() / "tokenizer_config.json";
-        return fs::exists(beside) ? io::read_file(beside.string()) : "";
-    };
-    if (path.ends_with(".model")) return Tokenizer::from_sentencepiece(io::read_file(path), config());
-    if (path.ends_with(".json")) return Tokenizer::from_json(io::read_file(path), config());
+    if (path.ends_with(".gguf")) return {from_gguf_file(path), ""};
+    if (path.ends_with(".model")) return {from_model_path(path), ""};
+    if (path.ends_with(".json")) return {from_json_path(path), ""};
     fail(
         "not a tokenizer; expected tokenizer.json, tokenizer.model, a .gguf, an M.h5 or a folder with one of "
         "the first two");
@@ -175,10 +219,12 @@ Tokenizer open_any(const std::string& path) {
 
 }  // namespace
 
-Tokenizer open_tokenizer(const std::string& path) {
+Tokenizer open_tokenizer(const std::string& path, const Log& log) {
     io::check_input(path);
     try {
-        return open_any(path);
+        const Opened opened = open_any(path);
+        if (!opened.note.empty()) log.info("{}: {}", path, opened.note);
+        return opened.tokenizer;
     } catch (const UserError& e) {
         const std::string message = e.what();
         fail("{}", message.starts_with(path) ? message : path + ": " + message);

@@ -7,6 +7,7 @@
 
 #include "io/gguf.hpp"
 #include "io/tensor_file.hpp"
+#include "src/core/log.hpp"
 #include "src/tokenizer/gguf_vocabulary.hpp"
 #include "src/tokenizer/tokenizer.hpp"
 
@@ -29,12 +30,17 @@ std::string text_ids_hash(const ModelFile& model);
 /// transformers stops.
 std::vector<int64_t> ends_of_text(const ModelFile& model);
 
-/// Why no job can read text with the tokenizer among these files of a model (name -> content): there is none,
-/// or one of a kind that is not supported, or a damaged one. Empty where they can.
-std::string tokenizer_trouble(const std::map<std::string, std::string>& files);
+/// What becomes of the tokenizer among a model's files.
+struct TokenizerFinding {
+    std::string
+        trouble;  ///< why no job can read text with it: missing, not supported, damaged; empty where they can
+    std::string note;  ///< what users should know of the file that is used; mostly empty
+};
+TokenizerFinding examine_tokenizer(const std::map<std::string, std::string>& files);  ///< name -> content
 
 /// A tokenizer.json, a SentencePiece .model, a .gguf, an M.h5 with its tokenizer inside, or a folder that
-/// holds one of the first two. Throws UserError for anything else.
-tokenizer::Tokenizer open_tokenizer(const std::string& path);
+/// holds one of the first two. Throws UserError for anything else. Tells `log` where tokenizer.model has to
+/// stand in for the tokenizer.json beside it.
+tokenizer::Tokenizer open_tokenizer(const std::string& path, const Log& log);
 
 }  // namespace espalier::jobs

@@ -114,7 +114,7 @@ void write_cut_tokenizer(ModelWriter& writer, const ModelFile& source, const std
     for (const auto& name : source.reader().byte_names()) {
         const std::string file = file_of(name);
         // What tokenizer.json says in full; a stale copy would say otherwise.
-        if (file == "vocab.json" || file == "merges.txt") continue;
+        if (file == "vocab.json" || file == "merges.txt" || file == "tokenizer.model") continue;
         writer.tokenizer_file(file, tokenizer::renumbered_file(file, source.reader().read_bytes(name), kept));
     }
 }

@@ -14,7 +14,7 @@ struct VocabularyTarget {
     bool cuts() const { return count.has_value() || !ids_file.empty(); }
 };
 
-/// Collective. Ids that stay, ascending. The model's special ids and, with a byte-level tokenizer in its
+/// Collective. Ids that stay, ascending. The model's special ids and, with a tokenizer.json in its
 /// file, special and byte tokens and the parts of merged ones stay too; UserError where they find no room, or
 /// where the tokenizer is of a kind that cannot be cut.
 std::vector<int64_t> choose_vocabulary(Session& session, const ModelFile& source,

@@ -1,4 +1,4 @@
-// What a byte-level BPE tokenizer is made of, wherever it was read from.
+// What a BPE tokenizer is made of, wherever it was read from.
 #pragma once
 
 #include <cstdint>
@@ -8,6 +8,7 @@
 #include <string_view>
 #include <unordered_map>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "src/tokenizer/tokenizer.hpp"
@@ -34,6 +35,18 @@ struct AddedToken {
 
 enum class Normalization { nfc, nfd, nfkc, nfkd };
 
+/// Stands before every text that is not empty.
+struct Prepend {
+    std::string text;
+};
+
+/// Wherever `pattern` stands, letter by letter, `content` takes its place.
+struct Replace {
+    std::string pattern, content;
+};
+
+using NormalizerStep = std::variant<Normalization, Prepend, Replace>;
+
 /// What becomes of a match among the pieces that the text is cut into.
 enum class SplitBehavior { removed, isolated, merged_with_previous, merged_with_next, contiguous };
 
@@ -43,13 +56,43 @@ struct SplitStep {
     bool invert = false;  ///< what lies between matches counts as the match
 };
 
-struct Definition {
-    std::vector<Normalization> normalizers;
+/// What merges begin with: a text's bytes, each spelled as a character, or its characters.
+enum class Alphabet { bytes, characters };
 
-    // The pre-tokenizer: splits, one after the other, then ByteLevel with these two options.
+/// Which texts get a space before them that do not begin with one: what the whole begins with, all between
+/// added tokens, none.
+enum class PrependScheme { first, always, never };
+
+/// Spaces written as a character that tokens may hold.
+struct Metaspace {
+    std::string replacement;
+    PrependScheme prepend_scheme = PrependScheme::always;
+    bool split = true;  ///< no merge crosses the beginning of a word
+};
+
+struct ByteFallback {};  ///< tokens such as <0x0A> become the bytes that they name
+struct Fuse {};          ///< all tokens become one
+struct Strip {
+    std::string content;  ///< one character
+    int64_t start = 0;    ///< how many of them a token loses at most, at its start
+    int64_t stop = 0;     ///< and at its end
+};
+using DecoderStep = std::variant<Replace, ByteFallback, Fuse, Strip, Metaspace>;
+
+/// U+2581, which stands for a space in vocabularies of characters.
+inline constexpr std::string_view word_mark = "\u2581";
+
+struct Definition {
+    Alphabet alphabet = Alphabet::bytes;
+    std::vector<NormalizerStep> normalizers;
+
+    // The pre-tokenizer: splits, one after the other, then ByteLevel with these two options, or Metaspace.
     std::vector<SplitStep> splits;
     bool add_prefix_space = false;
     bool gpt2_split = false;  ///< ByteLevel's own pattern, `use_regex`
+    std::optional<Metaspace> metaspace;
+
+    std::vector<DecoderStep> decoders;  ///< of characters; of bytes it is ByteLevel
 
     IdOfToken vocabulary;
     std::vector<std::pair<std::string, std::string>> merges;  ///< best first

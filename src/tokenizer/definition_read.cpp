@@ -2,95 +2,14 @@
 
 #include "src/core/error.hpp"
 #include "src/json/parse.hpp"
+#include "src/tokenizer/component_json.hpp"
 #include "src/tokenizer/definition_json.hpp"
 #include "src/tokenizer/merges.hpp"
-#include "src/tokenizer/regex.hpp"
 
 namespace espalier::tokenizer {
 namespace {
 
-constexpr int deepest_sequence = 8;
 constexpr JsonRules rules{.unique_keys = false};  // as the library that these files are for reads them
-
-/// A token's id: 0 .. 2^31 - 2.
-int32_t id_at(const JsonField& field) {
-    const nlohmann::json& value = field.value();
-    ESPALIER_REQUIRE(
-        value.is_number_unsigned() && value.get<uint64_t>() < std::numeric_limits<int32_t>::max(),
-        "{} must be a token's id, an integer from 0 to 2147483646", field.place());
-    return value.get<int32_t>();
-}
-
-[[noreturn]] void unsupported(const JsonField& component, std::string_view supported) {
-    fail("{}: '{}' is not supported; supported: {}", component.place(), component.text("type"), supported);
-}
-
-// The parts of a component that may be a Sequence, whose parts stand under `list`.
-std::vector<JsonField> flattened(const JsonField& component, const char* list, int depth = 0) {
-    if (component.text("type") != "Sequence") return {component};
-    ESPALIER_REQUIRE(depth < deepest_sequence, "{}: sequences are nested deeper than {}", component.place(),
-                     deepest_sequence);
-    std::vector<JsonField> parts;
-    for (const JsonField& part : component.at(list).elements()) {
-        for (const JsonField& inner : flattened(part, list, depth + 1)) parts.push_back(inner);
-    }
-    return parts;
-}
-
-Normalization normalization(const JsonField& component) {
-    const std::string type = component.text("type");
-    if (type == "NFC") return Normalization::nfc;
-    if (type == "NFD") return Normalization::nfd;
-    if (type == "NFKC") return Normalization::nfkc;
-    if (type == "NFKD") return Normalization::nfkd;
-    unsupported(
-        component,
-        "NFC, NFD, NFKC, NFKD and a Sequence of them (byte-level BPE), or the model's SentencePiece .model");
-}
-
-SplitBehavior behavior(const JsonField& field) {
-    const std::string name = field.text();
-    if (name == "Removed") return SplitBehavior::removed;
-    if (name == "Isolated") return SplitBehavior::isolated;
-    if (name == "MergedWithPrevious") return SplitBehavior::merged_with_previous;
-    if (name == "MergedWithNext") return SplitBehavior::merged_with_next;
-    if (name == "Contiguous") return SplitBehavior::contiguous;
-    fail("{}: '{}' is unknown; choose Removed, Isolated, MergedWithPrevious, MergedWithNext or Contiguous",
-         field.place(), name);
-}
-
-SplitStep split_step(const JsonField& component) {
-    const std::string type = component.text("type");
-    if (type == "Digits") {
-        const bool individual = component.flag("individual_digits", false);
-        return {R"(\p{N})", individual ? SplitBehavior::isolated : SplitBehavior::contiguous, false};
-    }
-    if (type != "Split")
-        unsupported(component, "Split, Digits, ByteLevel and a Sequence of them that ends in ByteLevel");
-    const JsonField pattern = component.at("pattern");
-    return {pattern.has("Regex") ? pattern.at("Regex").text() : literal_pattern(pattern.at("String").text()),
-            behavior(component.at("behavior")), component.flag("invert", false)};
-}
-
-void read_pre_tokenizer(const JsonField& root, Definition& definition) {
-    constexpr const char* without =
-        "has no ByteLevel; only byte-level BPE is read from tokenizer.json, "
-        "a SentencePiece model from its .model file";
-    ESPALIER_REQUIRE(root.has("pre_tokenizer"), "{}: pre_tokenizer {}", root.place(), without);
-    const JsonField component = root.at("pre_tokenizer");
-    const auto steps = flattened(component, "pretokenizers");
-    ESPALIER_REQUIRE(!steps.empty(), "{} {}", component.place(), without);
-    for (size_t i = 0; i + 1 < steps.size(); ++i) {
-        definition.splits.push_back(split_step(steps[i]));
-    }
-    const JsonField& last = steps.back();
-    if (last.text("type") != "ByteLevel") {
-        split_step(last);  // names what is unknown altogether
-        fail("{} {}", component.place(), without);
-    }
-    definition.add_prefix_space = last.flag("add_prefix_space", true);
-    definition.gpt2_split = last.flag("use_regex", true);
-}
 
 std::pair<std::string, std::string> merge(const JsonField& field) {
     if (field.value().is_array()) {
@@ -106,11 +25,11 @@ std::pair<std::string, std::string> merge(const JsonField& field) {
 }
 
 void read_model(const JsonField& model, Definition& definition) {
-    if (model.has("type") && model.text("type") != "BPE") unsupported(model, "BPE");
+    if (model.has("type") && model.text("type") != "BPE")
+        unsupported(model, "BPE, or the model's SentencePiece .model");
     for (const char* name : {"continuing_subword_prefix", "end_of_word_suffix"}) {
         ESPALIER_REQUIRE(!model.has(name) || model.at(name).text().empty(),
-                         "{}.{} is set, which byte-level BPE does not have; only an empty one is supported",
-                         model.place(), name);
+                         "{}.{} is set; only an empty one is supported", model.place(), name);
     }
     ESPALIER_REQUIRE(!model.has("dropout") || model.at("dropout").value() == 0.0,
                      "{}.dropout is set, and would give other ids each time; remove it", model.place());
@@ -124,16 +43,6 @@ void read_model(const JsonField& model, Definition& definition) {
     definition.fuse_unk = model.flag("fuse_unk", false);
     definition.byte_fallback = model.flag("byte_fallback", false);
     definition.ignore_merges = model.flag("ignore_merges", false);
-}
-
-AddedToken added_token(const JsonField& field) {
-    return {.id = id_at(field.at("id")),
-            .content = field.at("content").text(),
-            .single_word = field.flag("single_word", false),
-            .lstrip = field.flag("lstrip", false),
-            .rstrip = field.flag("rstrip", false),
-            .normalized = field.flag("normalized", true),
-            .special = field.flag("special", false)};
 }
 
 void read_template(const JsonField& component, Definition& definition) {
@@ -169,23 +78,40 @@ void read_post_processor(const JsonField& root, Definition& definition) {
 
 }  // namespace
 
+int32_t id_at(const JsonField& field) {
+    const nlohmann::json& value = field.value();
+    ESPALIER_REQUIRE(
+        value.is_number_unsigned() && value.get<uint64_t>() < std::numeric_limits<int32_t>::max(),
+        "{} must be a token's id, an integer from 0 to 2147483646", field.place());
+    return value.get<int32_t>();
+}
+
+AddedToken added_token(const JsonField& field, int32_t id) {
+    return {.id = id,
+            .content = field.text("content"),
+            .single_word = field.flag("single_word", false),
+            .lstrip = field.flag("lstrip", false),
+            .rstrip = field.flag("rstrip", false),
+            .normalized = field.flag("normalized", true),
+            .special = field.flag("special", false)};
+}
+
 Definition parse_definition(std::string_view text) {
     const nlohmann::json document = parse_json(text, "tokenizer.json", rules);
     const JsonField root(document, "tokenizer.json");
     Definition definition;
     if (root.has("normalizer")) {
         for (const JsonField& component : flattened(root.at("normalizer"), "normalizers"))
-            definition.normalizers.push_back(normalization(component));
+            definition.normalizers.push_back(read_normalizer_step(component));
     }
     read_model(root.at("model"), definition);
     read_pre_tokenizer(root, definition);
     if (root.has("added_tokens")) {
         for (const JsonField& field : root.at("added_tokens").elements())
-            definition.added_tokens.push_back(added_token(field));
+            definition.added_tokens.push_back(added_token(field, id_at(field.at("id"))));
     }
     read_post_processor(root, definition);
-    if (root.has("decoder") && root.at("decoder").text("type") != "ByteLevel")
-        unsupported(root.at("decoder"), "ByteLevel");
+    read_decoder(root, definition);
     return definition;
 }
 
@@ -205,7 +131,10 @@ std::optional<std::string> token_named(const JsonField& config, const char* name
 
 void apply_config(std::string_view text, Definition& definition) {
     const nlohmann::json document = parse_json(text, "tokenizer_config.json", rules);
-    const JsonField root(document, "tokenizer_config.json");
+    apply_config(JsonField(document, "tokenizer_config.json"), definition);
+}
+
+void apply_config(const JsonField& root, Definition& definition) {
     const auto named = [&](const char* name) -> std::optional<int32_t> {
         const auto token = token_named(root, name);
         return token ? id_of(definition, *token) : std::nullopt;

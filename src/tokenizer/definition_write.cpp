@@ -1,74 +1,13 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "src/tokenizer/component_json.hpp"
 #include "src/tokenizer/definition_json.hpp"
 
 namespace espalier::tokenizer {
 namespace {
 
 using nlohmann::json;
-
-const char* name_of(Normalization form) {
-    switch (form) {
-        case Normalization::nfc:
-            return "NFC";
-        case Normalization::nfd:
-            return "NFD";
-        case Normalization::nfkc:
-            return "NFKC";
-        case Normalization::nfkd:
-            return "NFKD";
-    }
-    return "";
-}
-
-const char* name_of(SplitBehavior behavior) {
-    switch (behavior) {
-        case SplitBehavior::removed:
-            return "Removed";
-        case SplitBehavior::isolated:
-            return "Isolated";
-        case SplitBehavior::merged_with_previous:
-            return "MergedWithPrevious";
-        case SplitBehavior::merged_with_next:
-            return "MergedWithNext";
-        case SplitBehavior::contiguous:
-            return "Contiguous";
-    }
-    return "";
-}
-
-// A component alone, or a Sequence whose parts stand under `list`; null for none.
-json sequence(std::vector<json> parts, const char* list) {
-    if (parts.empty()) return nullptr;
-    if (parts.size() == 1) return parts.front();
-    return {{"type", "Sequence"}, {list, std::move(parts)}};
-}
-
-json byte_level(bool add_prefix_space, bool use_regex) {
-    return {{"type", "ByteLevel"},
-            {"add_prefix_space", add_prefix_space},
-            {"trim_offsets", true},
-            {"use_regex", use_regex}};
-}
-
-json normalizer(const Definition& definition) {
-    std::vector<json> parts;
-    for (const Normalization form : definition.normalizers) parts.push_back({{"type", name_of(form)}});
-    return sequence(std::move(parts), "normalizers");
-}
-
-json pre_tokenizer(const Definition& definition) {
-    std::vector<json> parts;
-    for (const SplitStep& step : definition.splits) {
-        parts.push_back({{"type", "Split"},
-                         {"pattern", {{"Regex", step.pattern}}},
-                         {"behavior", name_of(step.behavior)},
-                         {"invert", step.invert}});
-    }
-    parts.push_back(byte_level(definition.add_prefix_space, definition.gpt2_split));
-    return sequence(std::move(parts), "pretokenizers");
-}
 
 std::string content(const Definition& definition, int32_t id) {
     for (const AddedToken& added : definition.added_tokens) {
@@ -80,7 +19,8 @@ std::string content(const Definition& definition, int32_t id) {
 }
 
 json post_processor(const Definition& definition) {
-    if (definition.before.empty() && definition.after.empty()) return byte_level(true, true);
+    if (definition.before.empty() && definition.after.empty())
+        return definition.alphabet == Alphabet::bytes ? byte_level_json(true, true) : json();
     json single = json::array(), second = json::array(), special = json::object();
     const auto put = [&](const std::vector<int32_t>& ids) {
         for (const int32_t id : ids) {
@@ -118,7 +58,7 @@ json added_tokens(const Definition& definition) {
 json model(const Definition& definition) {
     json merges = json::array();
     for (const auto& [left, right] : definition.merges) {
-        // The older spelling, which every version of `tokenizers` reads; byte-level tokens hold no space.
+        // The older spelling, which every version of `tokenizers` reads.
         const bool plain = left.find(' ') == std::string::npos && right.find(' ') == std::string::npos;
         merges.push_back(plain ? json(left + ' ' + right) : json{left, right});
     }
@@ -143,10 +83,10 @@ std::string tokenizer_json(const Definition& definition) {
                            {"truncation", nullptr},
                            {"padding", nullptr},
                            {"added_tokens", added_tokens(definition)},
-                           {"normalizer", normalizer(definition)},
-                           {"pre_tokenizer", pre_tokenizer(definition)},
+                           {"normalizer", normalizer_json(definition)},
+                           {"pre_tokenizer", pre_tokenizer_json(definition)},
                            {"post_processor", post_processor(definition)},
-                           {"decoder", byte_level(true, true)},
+                           {"decoder", decoder_json(definition)},
                            {"model", model(definition)}};
     return document.dump(2);
 }

@@ -90,6 +90,22 @@ std::optional<int32_t> checked_id(std::optional<int64_t> id, const char* key,
     return static_cast<int32_t>(*id);
 }
 
+SpecialIds special_ids(const GgufVocabulary& vocabulary) {
+    return {checked_id(vocabulary.bos, "bos_token_id", vocabulary),
+            checked_id(vocabulary.eos, "eos_token_id", vocabulary),
+            checked_id(vocabulary.unk, "unknown_token_id", vocabulary),
+            checked_id(vocabulary.pad, "padding_token_id", vocabulary)};
+}
+
+std::vector<std::pair<std::string, std::string>> listed_merges(const GgufVocabulary& vocabulary) {
+    std::vector<std::pair<std::string, std::string>> out;
+    for (size_t rank = 0; rank < vocabulary.merges.size(); ++rank) {
+        require_utf8(vocabulary.merges[rank], fmt::format("GGUF: tokenizer.ggml.merges[{}]", rank));
+        out.push_back(merge(vocabulary.merges[rank], rank));
+    }
+    return out;
+}
+
 Definition definition_of(const GgufVocabulary& vocabulary) {
     ESPALIER_REQUIRE(vocabulary.model == "gpt2",
                      "GGUF: tokenizer.ggml.model '{}' is not supported; supported: gpt2 (byte-level BPE) and "
@@ -107,14 +123,8 @@ Definition definition_of(const GgufVocabulary& vocabulary) {
         definition.vocabulary.insert_or_assign(unspell(token) ? token : spell(token),
                                                static_cast<int32_t>(id));
     }
-    for (size_t rank = 0; rank < vocabulary.merges.size(); ++rank) {
-        require_utf8(vocabulary.merges[rank], fmt::format("GGUF: tokenizer.ggml.merges[{}]", rank));
-        definition.merges.push_back(merge(vocabulary.merges[rank], rank));
-    }
-    definition.special = {checked_id(vocabulary.bos, "bos_token_id", vocabulary),
-                          checked_id(vocabulary.eos, "eos_token_id", vocabulary),
-                          checked_id(vocabulary.unk, "unknown_token_id", vocabulary),
-                          checked_id(vocabulary.pad, "padding_token_id", vocabulary)};
+    definition.merges = listed_merges(vocabulary);
+    definition.special = special_ids(vocabulary);
     add_tokens(vocabulary, definition);
     ESPALIER_REQUIRE(
         !vocabulary.add_bos || definition.special.bos,

@@ -26,14 +26,20 @@ inline bool is_sentencepiece(const GgufVocabulary& vocabulary) {
     return vocabulary.model == "llama";
 }
 
-/// The files of a Hugging Face folder that say the same: tokenizer.json, or tokenizer.model for
-/// SentencePiece, and tokenizer_config.json. UserError names a tokenizer.ggml.model or .pre that is not
-/// supported, and those that are, or what is damaged.
+/// The files of a Hugging Face folder that say the same: tokenizer.json, for SentencePiece tokenizer.model
+/// too, and tokenizer_config.json. UserError names a tokenizer.ggml.model or .pre that is not supported, and
+/// those that are, or what is damaged.
 std::map<std::string, std::string> files_of(const GgufVocabulary& vocabulary);
 
 /// `id`, or UserError where it has no token; `key` is its name after "tokenizer.ggml.".
 std::optional<int32_t> checked_id(std::optional<int64_t> id, const char* key,
                                   const GgufVocabulary& vocabulary);
+
+/// All four, checked.
+SpecialIds special_ids(const GgufVocabulary& vocabulary);
+
+/// The merges that the file lists. UserError where one is not two tokens.
+std::vector<std::pair<std::string, std::string>> listed_merges(const GgufVocabulary& vocabulary);
 
 /// The tokenizer that transformers 5 makes of the same file (integrations/gguf/gguf_tokenizer_mapping.py):
 /// that is what other programs compare with, and in places it is not the model's own. For `smollm` it splits

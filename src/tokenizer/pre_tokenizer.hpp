@@ -26,15 +26,22 @@ private:
     bool invert_;
 };
 
+/// Where a stretch of text stands in the whole.
+enum class Place { beginning, within };
+
 class PreTokenizer {
 public:
     explicit PreTokenizer(const Definition& definition);
-    Pieces split(std::string_view text) const;
+    Pieces split(std::string_view text, Place place) const;
 
 private:
+    void put_marks(std::string_view text, Place place, Pieces& pieces) const;
+
     std::vector<Splitter> before_prefix_;
     bool add_prefix_space_;
+    std::optional<Metaspace> metaspace_;
     std::vector<Splitter> after_prefix_;
+    bool cut_at_marks_;
 };
 
 }  // namespace espalier::tokenizer

@@ -2,63 +2,71 @@
 
 #include <sentencepiece_processor.h>
 
+#include <algorithm>
+
 #include "src/core/error.hpp"
-#include "src/json/parse.hpp"
-#include "src/tokenizer/definition_json.hpp"
+#include "src/tokenizer/sentencepiece_vocabulary.hpp"
 #include "src/tokenizer/unicode.hpp"
 
 namespace espalier::tokenizer {
 namespace {
 
-std::optional<int32_t> present(int id) {
-    return id < 0 ? std::nullopt : std::optional<int32_t>(id);
+AddedTokenFinder finder(const std::vector<AddedToken>& added) {
+    std::vector<const AddedToken*> tokens;
+    std::vector<std::string> contents;
+    for (const AddedToken& token : added) {
+        tokens.push_back(&token);
+        contents.push_back(token.content);
+    }
+    return {tokens, contents};
 }
 
 }  // namespace
 
-SentencePieceBackend::SentencePieceBackend(std::string_view model, std::string_view tokenizer_config_json)
-    : processor_(std::make_unique<sentencepiece::SentencePieceProcessor>()) {
-    const auto status = processor_->LoadFromSerializedProto(model);
-    ESPALIER_REQUIRE(
-        status.ok(),
-        "the SentencePiece model cannot be read: {}; give the .model file as its trainer wrote it",
-        status.ToString());
-    special_ = {present(processor_->bos_id()), present(processor_->eos_id()), present(processor_->unk_id()),
-                present(processor_->pad_id())};
-    if (!tokenizer_config_json.empty()) apply_config(tokenizer_config_json);
+SentencePieceBackend::SentencePieceBackend(Processor processor)
+    : SentencePieceBackend(std::move(processor), Definition()) {
+    definition_.special = tokenizer::special_ids(*processor_);
 }
 
-SentencePieceBackend::~SentencePieceBackend() = default;
+SentencePieceBackend::SentencePieceBackend(Processor processor, Definition definition)
+    : processor_(std::move(processor)),
+      definition_(std::move(definition)),
+      finder_(finder(definition_.added_tokens)),
+      vocab_size_(processor_->GetPieceSize()) {
+    for (const AddedToken& token : definition_.added_tokens)
+        vocab_size_ = std::max(vocab_size_, int64_t{token.id} + 1);
+}
 
-void SentencePieceBackend::apply_config(std::string_view tokenizer_config_json) {
-    const nlohmann::json document =
-        parse_json(tokenizer_config_json, "tokenizer_config.json", {.unique_keys = false});
-    const JsonField root(document, "tokenizer_config.json");
-    const auto take = [&](const char* name, std::optional<int32_t>& special) {
-        if (const auto named = token_named(root, name))
-            if (const auto found = id(*named)) special = found;
-    };
-    take("bos_token", special_.bos);
-    take("eos_token", special_.eos);
-    take("unk_token", special_.unk);
-    take("pad_token", special_.pad);
-    if (root.flag("add_bos_token", false) && special_.bos) before_ = {*special_.bos};
-    if (root.flag("add_eos_token", false) && special_.eos) after_ = {*special_.eos};
+const AddedToken* SentencePieceBackend::added_token(int32_t id) const {
+    const auto& tokens = definition_.added_tokens;
+    const auto found =
+        std::find_if(tokens.begin(), tokens.end(), [&](const AddedToken& token) { return token.id == id; });
+    return found == tokens.end() ? nullptr : &*found;
+}
+
+bool SentencePieceBackend::is_piece(int32_t id) const {
+    return 0 <= id && id < processor_->GetPieceSize();
 }
 
 std::vector<int32_t> SentencePieceBackend::encode(std::string_view utf8, Special special) const {
-    std::vector<int> ids;
-    const auto status = processor_->Encode(utf8, &ids);
-    ESPALIER_REQUIRE(status.ok(), "SentencePiece cannot encode the text: {}", status.ToString());
-    if (special == Special::add) {
-        ids.insert(ids.begin(), before_.begin(), before_.end());
-        ids.insert(ids.end(), after_.begin(), after_.end());
+    std::vector<int32_t> ids;
+    if (special == Special::add) ids = definition_.before;
+    for (const auto& segment : finder_.split(utf8)) {
+        if (segment.token != nullptr) {
+            ids.push_back(segment.token->id);
+            continue;
+        }
+        std::vector<int> pieces;
+        const auto status = processor_->Encode(segment.text, &pieces);
+        ESPALIER_REQUIRE(status.ok(), "SentencePiece cannot encode the text: {}", status.ToString());
+        ids.insert(ids.end(), pieces.begin(), pieces.end());
     }
+    if (special == Special::add) ids.insert(ids.end(), definition_.after.begin(), definition_.after.end());
     return ids;
 }
 
 std::string SentencePieceBackend::decode(std::span<const int32_t> ids, SkipSpecial skip) const {
-    // SentencePiece decodes control tokens to nothing; where they are wanted they stand between what is
+    // SentencePiece decodes control tokens to nothing, and knows no added ones: they stand between what is
     // decoded.
     std::string text;
     std::vector<int> run;
@@ -70,28 +78,28 @@ std::string SentencePieceBackend::decode(std::span<const int32_t> ids, SkipSpeci
         run.clear();
     };
     for (const int32_t id : ids) {
-        if (id < 0 || id >= vocab_size()) continue;
-        if (!processor_->IsControl(id)) {
+        const AddedToken* added = added_token(id);
+        if (!added && !is_piece(id)) continue;
+        if (!added && !processor_->IsControl(id)) {
             run.push_back(id);
-        } else if (skip == SkipSpecial::no) {
+        } else if (skip == SkipSpecial::no || (added && !added->special)) {
             flush();
-            text += processor_->IdToPiece(id);
+            text += added ? added->content : processor_->IdToPiece(id);
         }
     }
     flush();
     return replace_invalid(text);
 }
 
-int64_t SentencePieceBackend::vocab_size() const {
-    return processor_->GetPieceSize();
-}
-
 std::optional<std::string> SentencePieceBackend::token(int32_t id) const {
-    if (id < 0 || id >= vocab_size()) return std::nullopt;
-    return processor_->IdToPiece(id);
+    if (const AddedToken* added = added_token(id)) return added->content;
+    return is_piece(id) ? std::optional(processor_->IdToPiece(id)) : std::nullopt;
 }
 
 std::optional<int32_t> SentencePieceBackend::id(std::string_view token) const {
+    for (const AddedToken& added : definition_.added_tokens) {
+        if (added.content == token) return added.id;
+    }
     // An unknown piece gets the unknown token's id.
     const int found = processor_->PieceToId(token);
     if (found < 0 || processor_->IdToPiece(found) != token) return std::nullopt;

@@ -1,47 +1,18 @@
 #include "src/tokenizer/sentencepiece_model.hpp"
 
+#include <sentencepiece_processor.h>
+
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "src/core/error.hpp"
+#include "src/tokenizer/sentencepiece_vocabulary.hpp"
 #include "src/tokenizer/unicode.hpp"
+#include "src/tokenizer/wire_format.hpp"
 
 namespace espalier::tokenizer {
 namespace {
-
-constexpr int64_t normal = 1, byte = 6;  // the first and the last type
-
-/// A message in Protocol Buffers' wire format (protobuf.dev/programming-guides/encoding).
-class Message {
-public:
-    Message& number(uint32_t field, uint64_t value) {
-        varint(field << 3U);
-        varint(value);
-        return *this;
-    }
-    Message& text(uint32_t field, std::string_view value) {
-        varint(field << 3U | 2U);
-        varint(value.size());
-        bytes_ += value;
-        return *this;
-    }
-    Message& real(uint32_t field, float value) {
-        varint(field << 3U | 5U);
-        const auto bits = std::bit_cast<uint32_t>(value);
-        for (unsigned shift = 0; shift < 32; shift += 8) bytes_ += static_cast<char>(bits >> shift & 0xffU);
-        return *this;
-    }
-    const std::string& bytes() const { return bytes_; }
-
-private:
-    void varint(uint64_t value) {
-        for (; value >= 0x80; value >>= 7U) bytes_ += static_cast<char>((value & 0x7fU) | 0x80U);
-        bytes_ += static_cast<char>(value);
-    }
-    std::string bytes_;
-};
 
 /// A user-defined token may stand in the file with its spaces as they are in text.
 std::string piece(const std::string& token) {
@@ -60,10 +31,10 @@ void check(const GgufVocabulary& v) {
     for (size_t id = 0; id < v.tokens.size(); ++id) {
         require_utf8(v.tokens[id], fmt::format("GGUF: tokenizer.ggml.tokens[{}]", id));
         const int64_t type = v.token_types[id];
-        ESPALIER_REQUIRE(normal <= type && type <= byte && std::isfinite(v.scores[id]),
+        ESPALIER_REQUIRE(normal_piece <= type && type <= byte_piece && std::isfinite(v.scores[id]),
                          "GGUF: token {} has type {} and score {}; the file is damaged", id, type,
                          v.scores[id]);
-        if (type != normal) continue;
+        if (type != normal_piece) continue;
         if (!first) first = v.scores[id];
         differ = differ || v.scores[id] != *first;
     }
@@ -81,7 +52,7 @@ std::string trainer_spec(const GgufVocabulary& v) {
     constexpr uint64_t bpe = 2;
     Message out;
     out.number(3, bpe).number(4, v.tokens.size());
-    out.number(35, std::count(v.token_types.begin(), v.token_types.end(), byte) > 0);
+    out.number(35, std::count(v.token_types.begin(), v.token_types.end(), byte_piece) > 0);
     const auto put = [&](uint32_t field, std::optional<int64_t> id, const char* key) {
         if (const auto name = named(v, id, key)) out.text(field, *name);
     };
@@ -113,6 +84,20 @@ std::string sentencepiece_model(const GgufVocabulary& v) {
         out.text(1, entry.number(3, static_cast<uint64_t>(v.token_types[id])).bytes());
     }
     return out.text(2, trainer_spec(v)).text(3, normalizer_spec(v)).bytes();
+}
+
+Definition sentencepiece_definition(const GgufVocabulary& v) {
+    load_sentencepiece(sentencepiece_model(v));
+    Definition out = definition_of(SentencePieceVocabulary{.pieces = v.tokens,
+                                                           .types = v.token_types,
+                                                           .special = special_ids(v),
+                                                           .dummy_prefix = v.add_space_prefix});
+    out.merges = v.merges.empty() ? merges_by_score(v.tokens, v.scores) : listed_merges(v);
+    if (v.add_bos && out.special.bos) out.before = {*out.special.bos};
+    if (v.add_eos && out.special.eos) out.after = {*out.special.eos};
+    out.chat_template = v.chat_template;
+    out.model_max_length = v.context_length;
+    return out;
 }
 
 std::string sentencepiece_config(const GgufVocabulary& v) {

@@ -1,4 +1,4 @@
-// Text <-> ids: byte-level BPE as Hugging Face's `tokenizers` does it, and SentencePiece models.
+// Text <-> ids: BPE as Hugging Face's `tokenizers` does it, and SentencePiece models.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +11,7 @@
 
 namespace espalier::tokenizer {
 
+struct FolderFiles;
 struct GgufVocabulary;
 class Backend;
 
@@ -27,20 +28,24 @@ struct SpecialIds {
 /// Immutable; copies share the vocabulary. Every member may be called from several threads at once.
 class Tokenizer {
 public:
-    /// A tokenizer.json: byte-level BPE, whose ids are those of Hugging Face `tokenizers`. Its truncation and
-    /// padding are not applied. `tokenizer_config_json`, where the model has one, names bos, eos, unk, pad
-    /// and the chat template; without it bos() and its like know nothing. UserError names a component that is
-    /// not supported and those that are.
+    /// A tokenizer.json: BPE of bytes or, as SentencePiece models become, of characters, with the ids of
+    /// Hugging Face `tokenizers`. Its truncation and padding are not applied. `tokenizer_config_json`, where
+    /// the model has one, names bos, eos, unk, pad and the chat template; without it bos() and its like know
+    /// nothing. UserError names a component that is not supported and those that are.
     static Tokenizer from_json(std::string_view tokenizer_json, std::string_view tokenizer_config_json = {});
 
-    /// The tokenizer of a GGUF file: of byte-level BPE, with the ids that transformers gives for the same
-    /// file; of SentencePiece, with those of the `.model` that the file was made of.
+    /// The tokenizer of a GGUF file, with the ids that transformers gives for the same file (but see
+    /// sentencepiece_definition).
     static Tokenizer from_gguf(const GgufVocabulary& vocabulary);
 
-    /// The bytes of a SentencePiece `.model`, read by libsentencepiece. `tokenizer_config_json`, where the
-    /// model has one, says what Special::add adds, and names bos, eos, unk and pad where they are others than
-    /// the model's own. Special tokens that stand in a text are text.
-    static Tokenizer from_sentencepiece(std::string_view model, std::string_view tokenizer_config_json = {});
+    /// The bytes of a SentencePiece `.model`, read by libsentencepiece, whose ids these are: special tokens
+    /// that stand in a text are text.
+    static Tokenizer from_sentencepiece(std::string_view model);
+
+    /// A `.model` in a Hugging Face folder, with the ids of transformers' LlamaTokenizer: added tokens are
+    /// found in a text, and a space stands before it if it begins with none. Of a unigram model, or one with
+    /// a normalisation of its own, what stands between added tokens is libsentencepiece's.
+    static Tokenizer from_sentencepiece(std::string_view model, const FolderFiles& files);
 
     /// UserError with the position when the text is not UTF-8, or holds 2 GiB or more. A byte that the
     /// vocabulary has no token for, and no unknown token to stand in, has no id (SmolLM2 lacks six control
@@ -59,7 +64,7 @@ public:
     std::optional<int32_t> unk() const { return special_ids().unk; }
     std::optional<int32_t> pad() const { return special_ids().pad; }
 
-    /// Tokens as the vocabulary spells them: byte-level BPE writes " the" as "Ġthe".
+    /// Tokens as the vocabulary spells them: " the" is "Ġthe" in one of bytes, "▁the" in one of characters.
     std::optional<std::string> token(int32_t id) const;
     std::optional<int32_t> id(std::string_view token) const;
 
@@ -69,7 +74,8 @@ public:
     std::vector<int32_t> text_ids() const;
 
     /// A tokenizer.json and a tokenizer_config.json that `tokenizers` and AutoTokenizer load, with the same
-    /// ids. UserError for a SentencePiece model, whose own file is what other programs read.
+    /// ids. UserError for a SentencePiece model that libsentencepiece reads, whose own file is what other
+    /// programs read.
     std::string to_json() const;
     std::string config_json() const;
 

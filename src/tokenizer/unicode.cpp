@@ -6,6 +6,7 @@
 #include <unicode/unistr.h>
 #include <unicode/utf8.h>
 
+#include <algorithm>
 #include <limits>
 
 #include "src/core/error.hpp"
@@ -73,6 +74,13 @@ void require_utf8(std::string_view text, std::string_view what) {
     }
 }
 
+bool is_utf8(std::string_view bytes) {
+    for (int32_t at = 0; at < static_cast<int32_t>(bytes.size());) {
+        if (code_point_at(bytes, at) < 0) return false;
+    }
+    return true;
+}
+
 std::string replace_invalid(std::string_view bytes) {
     std::string text;
     text.reserve(bytes.size());
@@ -92,6 +100,16 @@ char32_t pop_front(std::string_view& text) {
     const UChar32 c = code_point_at(text.substr(0, U8_MAX_LENGTH), at);
     text.remove_prefix(at);
     return static_cast<char32_t>(c);
+}
+
+std::string_view take_character(std::string_view& text) {
+    const std::string_view before = text;
+    pop_front(text);
+    return before.substr(0, before.size() - text.size());
+}
+
+int64_t count_characters(std::string_view text) {
+    return std::count_if(text.begin(), text.end(), [](char byte) { return !U8_IS_TRAIL(byte); });
 }
 
 void append_utf8(std::string& text, char32_t code_point) {

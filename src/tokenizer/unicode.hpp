@@ -11,11 +11,15 @@ namespace espalier::tokenizer {
 /// UserError when `text` is not UTF-8 (naming the first wrong byte) or too long for 32-bit offsets.
 void require_utf8(std::string_view text, std::string_view what);
 
+bool is_utf8(std::string_view bytes);
+
 /// `bytes` with U+FFFD for each longest part that begins a character without ending it, or begins none.
 std::string replace_invalid(std::string_view bytes);
 
-/// Takes the next code point off the front of valid UTF-8.
+/// Takes the next code point off the front of valid UTF-8, as a number or as it is.
 char32_t pop_front(std::string_view& text);
+std::string_view take_character(std::string_view& text);
+int64_t count_characters(std::string_view text);
 
 void append_utf8(std::string& text, char32_t code_point);
 

@@ -9,8 +9,10 @@
 #include "src/core/exact.hpp"
 #include "src/json/parse.hpp"
 #include "src/tokenizer/byte_alphabet.hpp"
+#include "src/tokenizer/decoder.hpp"
 #include "src/tokenizer/definition_json.hpp"
 #include "src/tokenizer/merges.hpp"
+#include "src/tokenizer/unicode.hpp"
 
 namespace espalier::tokenizer {
 namespace {
@@ -34,17 +36,46 @@ MergeTable merge_table(const Definition& definition) {
     return out;
 }
 
-/// Ids of a token's bytes; nothing where one has no token.
-std::optional<std::vector<int32_t>> byte_ids(const Definition& definition, const std::string& token) {
+/// What merges that lead to a token begin with, as the vocabulary spells it; nothing where there is none.
+std::optional<std::vector<std::string>> symbols(const Definition& definition, std::string_view token) {
+    std::vector<std::string> out;
+    if (definition.alphabet == Alphabet::characters) {
+        while (!token.empty()) out.emplace_back(take_character(token));
+        return out;
+    }
     const auto bytes = unspell(token);
     if (!bytes) return std::nullopt;
+    for (const char byte : *bytes) out.push_back(spelled(static_cast<unsigned char>(byte)));
+    return out;
+}
+
+/// Their ids; nothing where one has no token.
+std::optional<std::vector<int32_t>> symbol_ids(const Definition& definition, std::string_view token) {
+    const auto names = symbols(definition, token);
+    if (!names) return std::nullopt;
     std::vector<int32_t> out;
-    for (const char byte : *bytes) {
-        const auto found = definition.vocabulary.find(spelled(static_cast<unsigned char>(byte)));
+    for (const std::string& name : *names) {
+        const auto found = definition.vocabulary.find(name);
         if (found == definition.vocabulary.end()) return std::nullopt;
         out.push_back(found->second);
     }
     return out;
+}
+
+bool is_character(std::string_view token) {
+    if (token.empty()) return false;
+    take_character(token);
+    return token.empty();
+}
+
+/// All characters, unless bytes can stand in for them. They cannot for the one that stands for a space: it
+/// would be decoded as itself.
+void add_characters(const Definition& definition, std::vector<int64_t>& out) {
+    for (const auto& [token, id] : definition.vocabulary) {
+        const bool space =
+            token == word_mark || (definition.metaspace && token == definition.metaspace->replacement);
+        if (space || (!definition.byte_fallback && is_character(token))) out.push_back(id);
+    }
 }
 
 std::vector<int64_t> always_kept(const Definition& definition) {
@@ -54,9 +85,10 @@ std::vector<int64_t> always_kept(const Definition& definition) {
         if (found != definition.vocabulary.end()) out.push_back(found->second);
     };
     for (int byte = 0; byte < 256; ++byte) {
-        add(spelled(static_cast<unsigned char>(byte)));
-        if (definition.byte_fallback) add(fmt::format("<0x{:02X}>", byte));
+        if (definition.alphabet == Alphabet::bytes) add(spelled(static_cast<unsigned char>(byte)));
+        if (definition.byte_fallback) add(byte_token(static_cast<unsigned char>(byte)));
     }
+    if (definition.alphabet == Alphabet::characters) add_characters(definition, out);
     if (definition.unk_token) add(*definition.unk_token);
     for (const AddedToken& added : definition.added_tokens) out.push_back(added.id);
     std::sort(out.begin(), out.end());
@@ -80,16 +112,15 @@ VocabularyCut::VocabularyCut(std::string_view tokenizer_json) {
     };
     for (const auto& [token, id] : definition.vocabulary) {
         names_[place(id)] = token;
-        auto symbols = byte_ids(definition, token);
-        if (!symbols) continue;
-        std::vector<int32_t> made;
-        merges.apply(*symbols, &made);
-        if (*symbols == std::vector<int32_t>{id}) {
+        auto ids = symbol_ids(definition, token);
+        if (!ids) continue;
+        std::vector<int32_t> made = *ids;
+        merges.apply(*ids, &made);
+        if (*ids == std::vector<int32_t>{id}) {
             auto& parts = parts_[static_cast<size_t>(id)];
             parts.assign(made.begin(), made.end());
             std::sort(parts.begin(), parts.end());  // "abab" is made of "ab" twice
             parts.erase(std::unique(parts.begin(), parts.end()), parts.end());
-            if (parts.empty()) parts = {id};  // a byte
         } else if (definition.ignore_merges) {
             parts_[static_cast<size_t>(id)] = {id};  // found as a whole piece
         }

@@ -1,4 +1,4 @@
-// A byte-level BPE tokenizer with fewer tokens: which may go, and its files with the others renumbered.
+// A BPE tokenizer with fewer tokens: which may go, and its files with the others renumbered.
 #pragma once
 
 #include <cstdint>
@@ -8,16 +8,18 @@
 
 namespace espalier::tokenizer {
 
-/// Which tokens depend on which. A text's pieces are bytes, joined by merges; with every token come the
-/// tokens that it is merged from, so that in a smaller vocabulary the same merges lead to it.
+/// Which tokens depend on which. A text's pieces are bytes or characters, joined by merges; with every token
+/// come the tokens that it is merged from, so that in a smaller vocabulary the same merges lead to it. Of
+/// characters those that nothing needs may go where tokens for bytes stand in for them.
 class VocabularyCut {
 public:
     /// Of a model without a tokenizer: every id stands for itself.
     VocabularyCut() = default;
-    /// UserError for a tokenizer.json that is not byte-level BPE.
+    /// UserError for a tokenizer.json that no Tokenizer can be made of.
     explicit VocabularyCut(std::string_view tokenizer_json);
 
-    /// Tokens that always stay, ascending: those for single bytes, the unknown token, every added token.
+    /// Tokens that always stay, ascending: those for single bytes and for a space, the unknown token, every
+    /// added token.
     const std::vector<int64_t>& required() const { return required_; }
 
     /// The `count` ids, ascending, that stay of a model's frequencies.size(): the required and `also` ones,

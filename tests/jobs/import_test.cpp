@@ -244,8 +244,84 @@ TEST_F(Import, LeavesTheEndOfDocumentsToAnOption) {
     EXPECT_EQ(refused.exit_code, 2);
     EXPECT_THAT(refused.err, AllOf(HasSubstr("cannot be used"), HasSubstr("--eod ID")));
 
-    words.insert(words.end(), {"--eod", "3", "--quiet"});
-    EXPECT_EQ(espalier(words).exit_code, 0);
+    Words given = words;
+    given.insert(given.end(), {"--eod", "3", "--quiet"});
+    EXPECT_EQ(espalier(given).exit_code, 0);
+    json config = json::parse(world().read("source/config.json"));
+    config["eos_token_id"] = 7;
+    world().write("source/config.json", config.dump());
+    import("source");
+    const auto by_config = espalier(words);
+    EXPECT_EQ(by_config.exit_code, 0) << by_config.err;
+    EXPECT_THAT(by_config.out, HasSubstr("documents end with token 7"));
+}
+
+TEST_F(Import, TakesATokenizerJsonOfTheSentencePieceKindAndGivesItBack) {
+    run({"export", "--model", path("model.h5"), "--out", path("source"), "--quiet", "--force"});
+    const std::string content = small_character_tokenizer().dump();
+    world().write("source/tokenizer.json", content);
+    world().write("source/tokenizer_config.json", R"({"eos_token": "</s>"})");
+    world().write("text.txt", " the \u00e9</s>");
+
+    EXPECT_EQ(import("source"), "");
+    EXPECT_EQ(exported(), "");
+    run({"tokenize", "--tokenizer", path("m.h5"), "--input", path("text.txt"), "--append-eod", "--out",
+         path("ids"), "--quiet", "--force"});
+
+    EXPECT_EQ(summary().at("tokenizer"), true);
+    EXPECT_EQ(world().read("hf/tokenizer.json"), content);
+    std::string ids;
+    for (const int id : {1, 259, 267, 259, 3 + 0xC3, 3 + 0xA9, 2, 2}) ids += raw(static_cast<uint16_t>(id));
+    EXPECT_EQ(world().read("ids.bin"), ids);
+}
+
+TEST_F(Import, FallsBackOnATokenizerModelAndSaysSo) {
+    world().write("spm.gguf", llama_gguf(sentencepiece_keys()));
+    import("spm.gguf");
+    exported();
+    json unigram = small_character_tokenizer();
+    unigram["model"]["type"] = "Unigram";
+    world().write("hf/tokenizer.json", unigram.dump());
+    world().write("text.txt", "ab</s>");
+    const auto note =
+        AllOf(HasSubstr("'Unigram' is not supported"), HasSubstr("tokenizer.model beside it is"));
+
+    const auto imported =
+        run({"import", "--from", path("hf"), "--out", path("m.h5"), "--force", "--summary", path("s.json")});
+
+    EXPECT_THAT(imported.out, note);
+    EXPECT_EQ(summary().at("tokenizer"), true);
+    for (const char* tokenizer : {"m.h5", "hf"}) {
+        const auto told = run({"tokenize", "--tokenizer", path(tokenizer), "--input", path("text.txt"),
+                               "--out", path("ids"), "--force"});
+        EXPECT_THAT(told.out, note);
+        EXPECT_EQ(world().read("ids.bin"),
+                  raw<uint16_t>(1) + raw<uint16_t>(7) + raw<uint16_t>(2) + raw<uint16_t>(2));
+    }
+    exported();
+    EXPECT_EQ(world().read("hf/tokenizer.json"), unigram.dump());
+    world().write("hf/tokenizer.model", "none");
+    const auto neither = espalier({"tokenize", "--tokenizer", path("hf"), "--input", path("text.txt"),
+                                   "--out", path("ids"), "--force"});
+    EXPECT_EQ(neither.exit_code, 2);
+    EXPECT_THAT(neither.err, AllOf(HasSubstr("'Unigram'"), HasSubstr("nor can tokenizer.model beside it")));
+}
+
+TEST_F(Import, ReadsAModelThatStandsAloneAsItIs) {
+    world().write("spm.gguf", llama_gguf(sentencepiece_keys()));
+    import("spm.gguf");
+    exported();
+    std::filesystem::create_directories(path("alone"));
+    std::filesystem::copy_file(path("hf/tokenizer.model"), path("alone/tokenizer.model"));
+    world().write("text.txt", "</s>");
+    const auto ids = [&](const char* tokenizer) {
+        run({"tokenize", "--tokenizer", path(tokenizer), "--input", path("text.txt"), "--out", path("ids"),
+             "--quiet", "--force"});
+        return world().read("ids.bin");
+    };
+
+    EXPECT_EQ(ids("alone"), raw<uint16_t>(2));
+    EXPECT_NE(ids("alone/tokenizer.model"), raw<uint16_t>(2));
 }
 
 TEST_F(Import, TakesTheSentencePieceTokenizerOfAGguf) {
@@ -256,6 +332,7 @@ TEST_F(Import, TakesTheSentencePieceTokenizerOfAGguf) {
     EXPECT_EQ(exported(), "");
 
     EXPECT_TRUE(world().exists("hf/tokenizer.model"));
+    EXPECT_TRUE(world().exists("hf/tokenizer.json"));
     EXPECT_EQ(json::parse(world().read("hf/tokenizer_config.json")).at("add_bos_token"), true);
     EXPECT_EQ(generate().exit_code, 0);
     std::string first;

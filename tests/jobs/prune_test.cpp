@@ -1,6 +1,7 @@
 // Cutting files, as a user does it: every axis, any layout, in steps, checked against the masked model.
 #include <gtest/gtest.h>
 
+#include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
 #include "tests/jobs/program.hpp"
@@ -31,14 +32,15 @@ protected:
              "--seed", "5"});
     }
 
-    /// whole.h5: a model of 270 tokens with the small tokenizer inside; text: token files that it made.
-    void make_whole() {
+    /// whole.h5: a model of 270 tokens with a tokenizer inside; text: token files that it made.
+    void make_whole(const json& tokenizer = small_tokenizer(), int bos = 264, int eos = 265) {
         std::string arch = nemotron;
         arch.replace(arch.find("97"), 2, "270");
-        arch.insert(arch.size() - 1, R"(, "bos_token_id": 264, "eos_token_id": 265)");
+        arch.insert(arch.size() - 1, fmt::format(R"(, "bos_token_id": {}, "eos_token_id": {})", bos, eos));
         make("bare.h5", arch.c_str(), "f32");
         run({"export", "--model", world_.path("bare.h5"), "--out", world_.path("hf")});
-        world_.write("hf/tokenizer.json", small_tokenizer().dump());
+        world_.write("hf/tokenizer.json", tokenizer.dump());
+        world_.write("hf/tokenizer.model", "of the whole vocabulary");
         run({"import", "--from", world_.path("hf"), "--out", world_.path("whole.h5")});
         world_.write("text.txt", "singing in the hall, then singing again; the ringing bell");
         tokenize("whole.h5", "text");
@@ -256,6 +258,21 @@ TEST_F(PruneJob, AVocabularyTakesItsTokenizerAlong) {
     refused({"--vocab-ids", world_.path("ids")}, "265");
     world_.write("ids", "1 2 3 264 265");
     refused({"--vocab-ids", world_.path("ids")}, "single bytes");
+}
+
+TEST_F(PruneJob, AVocabularyOfCharactersTakesItsTokenizerAlong) {
+    make_whole(small_character_tokenizer(), 1, 2);
+
+    const json cut = run({"prune", "--model", world_.path("whole.h5"), "--out", world_.path("cut.h5"),
+                          "--vocab", "264", "--vocab-data", world_.path("text")});
+    tokenize("cut.h5", "fresh");
+    run({"export", "--model", world_.path("cut.h5"), "--out", world_.path("small")});
+
+    EXPECT_EQ(cut.at("architecture").at("vocab"), 264);
+    EXPECT_EQ(cut.at("architecture").at("bos"), 1);
+    EXPECT_NO_THROW(run({"evaluate", "--model", world_.path("cut.h5"), "--data", world_.path("fresh")}));
+    EXPECT_EQ(json::parse(world_.read("small/tokenizer.json")).at("model").at("vocab").size(), 264U);
+    EXPECT_FALSE(world_.exists("small/tokenizer.model"));
 }
 
 TEST_F(PruneJob, ATeacherIsCutToTheVocabularyOfItsStudentAsTheRefusalSays) {

@@ -61,6 +61,16 @@ TEST_F(Tokenize, EndsDocumentsAndTakesNoEmptyTextForOne) {
     EXPECT_THAT(documents(), ElementsAre(ElementsAre(261), ElementsAre(259)));
 }
 
+TEST_F(Tokenize, TakesNdjsonForJsonLines) {
+    write("lines.ndjson", "{\"text\": \"ll\"}\n{\"text\": \"in\"}\n");
+
+    const auto result = espalier({"tokenize", "--tokenizer", path("tokenizer.json"), "--input",
+                                  path("lines.ndjson"), "--out", path("tokens"), "--quiet"});
+
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_THAT(documents(), ElementsAre(ElementsAre(261), ElementsAre(259)));
+}
+
 TEST_F(Tokenize, SaysWhereATokenizerJsonKeepsItsEndOfText) {
     write("lines.jsonl", R"({"text": "in"})");
     std::filesystem::remove(path("tokenizer_config.json"));

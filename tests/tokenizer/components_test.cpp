@@ -34,7 +34,7 @@ Words pieces(const json& pre_tokenizer, std::string_view text) {
     json document = small_tokenizer();
     document["pre_tokenizer"] = pre_tokenizer;
     const tokenizer::PreTokenizer splitter(tokenizer::parse_definition(document.dump()));
-    const auto result = splitter.split(text);
+    const auto result = splitter.split(text, tokenizer::Place::beginning);
     return {result.views.begin(), result.views.end()};
 }
 
@@ -164,7 +164,8 @@ TEST(TokenizerJson, NamesAComponentThatIsNotSupportedAndThoseThatAre) {
         EXPECT_THAT([&] { with(pointer, value); }, ThrowsMessage<UserError>(message))
             << pointer << ' ' << value;
     };
-    refuses("/pre_tokenizer", {{"type", "Metaspace"}}, AllOf(HasSubstr("Metaspace"), HasSubstr("ByteLevel")));
+    refuses("/pre_tokenizer", {{"type", "Whitespace"}},
+            AllOf(HasSubstr("'Whitespace'"), HasSubstr("Metaspace"), HasSubstr("ByteLevel")));
     refuses("/pre_tokenizer", nullptr, HasSubstr("ByteLevel"));
     refuses("/pre_tokenizer", in_sequence({byte_level(false, true), split("a")}),
             HasSubstr("pretokenizers[0]"));

@@ -1,6 +1,7 @@
 #include "tests/tokenizer/seeds.hpp"
 
 #include "src/tokenizer/byte_alphabet.hpp"
+#include "src/tokenizer/decoder.hpp"
 #include "tests/tokenizer/small_vocabulary.hpp"
 
 namespace espalier::test {
@@ -19,17 +20,24 @@ std::vector<std::string> tokenizer_seeds() {
                      {{"type", "Digits"}, {"individual_digits", true}},
                      split("e", "MergedWithPrevious", true),
                      byte_level(true, false)});
-    full["post_processor"] = {
-        {"type", "TemplateProcessing"},
-        {"single",
-         {{{"SpecialToken", {{"id", "<bos>"}, {"type_id", 0}}}},
-          {{"Sequence", {{"id", "A"}, {"type_id", 0}}}}}},
-        {"special_tokens", {{"<bos>", {{"id", "<bos>"}, {"ids", {264}}, {"tokens", {"<bos>"}}}}}}};
+    full["post_processor"] = beginning_with(264, "<bos>");
     for (const char* flag : {"single_word", "lstrip", "rstrip", "normalized"})
         full["added_tokens"][0][flag] = true;
     for (const char* flag : {"ignore_merges", "byte_fallback", "fuse_unk"}) full["model"][flag] = true;
     full["model"]["unk_token"] = "then";
-    return {plain.dump(), full.dump()};
+
+    json characters = small_character_tokenizer();
+    for (int byte = 0; byte < 256; ++byte) {
+        if (byte != 0xC3 && byte != 0xA9)
+            characters["model"]["vocab"].erase(tokenizer::byte_token(static_cast<unsigned char>(byte)));
+    }
+    json marked = characters;
+    marked["normalizer"] = {{"type", "NFC"}};
+    marked["pre_tokenizer"] = {{"type", "Metaspace"}, {"replacement", "\u2581"}, {"prepend_scheme", "first"}};
+    marked["decoder"] = marked["pre_tokenizer"];
+    marked["model"]["ignore_merges"] = true;
+    marked["model"]["fuse_unk"] = false;
+    return {plain.dump(), full.dump(), characters.dump(), marked.dump()};
 }
 
 void use_tokenizer(std::string_view tokenizer_json) {

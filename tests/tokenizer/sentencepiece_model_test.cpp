@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "src/core/error.hpp"
+#include "src/tokenizer/folder_files.hpp"
 #include "src/tokenizer/gguf_vocabulary.hpp"
 #include "tests/tokenizer/trained_sentencepiece.hpp"
 
@@ -46,12 +47,13 @@ GgufVocabulary vocabulary_of(const std::string& model) {
     return out;
 }
 
+/// Of texts whose ids transformers and libsentencepiece agree on: without special tokens, and without a space
+/// at the beginning.
 void expect_same_ids(const GgufVocabulary& vocabulary, const std::string& model) {
     const Tokenizer original = Tokenizer::from_sentencepiece(model);
     const Tokenizer again = Tokenizer::from_gguf(vocabulary);
-    for (const std::string text :
-         {"", "the thing", " the  theory   of things ", "thethe\n\tend", "\u6771\u4eac \U0001f642",
-          "\ufb01n e\u0301", "<s>the</s>", "\u2581the", "<word>the <word>s"}) {
+    for (const std::string text : {"", "the thing", "the  theory   of things ", "thethe\n\tend",
+                                   "\u6771\u4eac \U0001f642", "\ufb01n e\u0301", "<word>"}) {
         const Ids ids = original.encode(text, Special::none);
 
         EXPECT_EQ(again.encode(text, Special::none), ids) << text;
@@ -76,16 +78,38 @@ TEST(SentencePieceModel, BeginsATextWithASpaceWhereTheFileSaysSo) {
     EXPECT_NE(Tokenizer::from_gguf(vocabulary).encode("the", Special::none), with_space);
 }
 
-TEST(SentencePieceModel, FindsUserDefinedTokensEvenWhereTheFileSpellsTheirSpaces) {
+TEST(SentencePieceModel, PutsNoSpaceBeforeATextThatBeginsWithOne) {
+    const GgufVocabulary vocabulary = vocabulary_of(trained_sentencepiece(llama));
+    const Tokenizer tokenizer = Tokenizer::from_gguf(vocabulary);
+
+    EXPECT_EQ(tokenizer.encode(" the", Special::none), tokenizer.encode("the", Special::none));
+    EXPECT_EQ(tokenizer.encode("\u2581the", Special::none), tokenizer.encode("the", Special::none));
+}
+
+TEST(SentencePieceModel, FindsSpecialAndUserDefinedTokensAsTheFileSpellsThem) {
     const std::string model =
         trained_sentencepiece(std::string(llama) + "--user_defined_symbols=<word>,\u2581\u2581");
     GgufVocabulary vocabulary = vocabulary_of(model);
     vocabulary.token_types[4] = vocabulary.token_types[5] = 4;
     ASSERT_EQ(vocabulary.tokens[5], "\u2581\u2581");
-
-    expect_same_ids(vocabulary, model);
     vocabulary.tokens[5] = "  ";
-    expect_same_ids(vocabulary, model);
+
+    const Tokenizer tokenizer = Tokenizer::from_gguf(vocabulary);
+
+    EXPECT_EQ(tokenizer.encode("<s>  <word></s>", Special::none), (Ids{1, 5, 4, 2}));
+    EXPECT_EQ(tokenizer.decode(Ids{1, 5, 4, 2}, SkipSpecial::yes), " <word>");  // the first one is the prefix
+    EXPECT_EQ(tokenizer.decode(Ids{1, 5, 4, 2}, SkipSpecial::no), "<s>  <word></s>");
+}
+
+TEST(SentencePieceModel, TakesTheMergesThatTheFileLists) {
+    GgufVocabulary vocabulary = vocabulary_of(trained_sentencepiece(llama));
+    const Tokenizer by_score = Tokenizer::from_gguf(vocabulary);
+    vocabulary.merges = {"\u2581 t"};
+
+    const Ids ids = Tokenizer::from_gguf(vocabulary).encode("the", Special::none);
+
+    EXPECT_EQ(ids, (Ids{*by_score.id("\u2581t"), *by_score.id("h"), *by_score.id("e")}));
+    EXPECT_LT(by_score.encode("the", Special::none).size(), ids.size());
 }
 
 TEST(SentencePieceModel, KnowsItsSpecialTokensAndAddsThoseThatTheFileAddsToTexts) {
@@ -115,12 +139,18 @@ TEST(SentencePieceModel, IsWrittenWithTheConfigThatSaysTheSame) {
 
     const auto files = tokenizer::files_of(vocabulary);
     const auto config = nlohmann::json::parse(files.at("tokenizer_config.json"));
-    const Tokenizer again =
-        Tokenizer::from_sentencepiece(files.at("tokenizer.model"), files.at("tokenizer_config.json"));
+    const Tokenizer original = Tokenizer::from_gguf(vocabulary);
+    const Tokenizer model = Tokenizer::from_sentencepiece(files.at("tokenizer.model"),
+                                                          {files.at("tokenizer_config.json"), {}, {}});
+    const Tokenizer json =
+        Tokenizer::from_json(files.at("tokenizer.json"), files.at("tokenizer_config.json"));
 
-    EXPECT_EQ(files.size(), 2u);
-    EXPECT_EQ(again.encode("the end", Special::add),
-              Tokenizer::from_gguf(vocabulary).encode("the end", Special::add));
+    EXPECT_EQ(files.size(), 3u);
+    for (const Tokenizer& again : {model, json}) {
+        EXPECT_EQ(again.encode(" the end</s> ", Special::add),
+                  original.encode(" the end</s> ", Special::add));
+        EXPECT_EQ(again.eos(), 2);
+    }
     EXPECT_EQ(config["tokenizer_class"], "LlamaTokenizer");
     EXPECT_EQ(config["add_bos_token"], true);
     EXPECT_EQ(config["add_eos_token"], false);

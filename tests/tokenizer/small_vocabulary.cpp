@@ -1,6 +1,7 @@
 #include "tests/tokenizer/small_vocabulary.hpp"
 
 #include "src/tokenizer/byte_alphabet.hpp"
+#include "src/tokenizer/decoder.hpp"
 
 namespace espalier::test {
 
@@ -38,6 +39,42 @@ json small_tokenizer() {
             {"model", {{"type", "BPE"}, {"vocab", vocabulary}, {"merges", merge_list}}}};
 }
 
+json small_character_tokenizer() {
+    const std::string mark(tokenizer::word_mark);
+    std::vector<std::string> list{"<unk>", "<s>", "</s>"};
+    for (int byte = 0; byte < 256; ++byte)
+        list.push_back(tokenizer::byte_token(static_cast<unsigned char>(byte)));
+    for (const auto& character :
+         {mark, std::string("t"), std::string("h"), std::string("e"), std::string("i"), std::string("n")})
+        list.push_back(character);
+    json merge_list = json::array(), vocabulary = json::object();
+    const std::vector<std::pair<std::string, std::string>> joined = {
+        {mark, "t"}, {"h", "e"}, {mark + "t", "he"}, {"i", "n"}, {mark, mark}};
+    for (const auto& [left, right] : joined) {
+        merge_list.push_back(left + " " + right);
+        list.push_back(left + right);
+    }
+    for (size_t id = 0; id < list.size(); ++id) vocabulary[list[id]] = id;
+    return {{"version", "1.0"},
+            {"added_tokens", {added(0, "<unk>"), added(1, "<s>"), added(2, "</s>")}},
+            {"normalizer",
+             in_sequence({{{"type", "Prepend"}, {"prepend", mark}}, replace(" ", mark)}, "normalizers")},
+            {"pre_tokenizer", nullptr},
+            {"post_processor", beginning_with(1, "<s>")},
+            {"decoder", in_sequence({replace(mark, " "),
+                                     {{"type", "ByteFallback"}},
+                                     {{"type", "Fuse"}},
+                                     {{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}}},
+                                    "decoders")},
+            {"model",
+             {{"type", "BPE"},
+              {"unk_token", "<unk>"},
+              {"fuse_unk", true},
+              {"byte_fallback", true},
+              {"vocab", vocabulary},
+              {"merges", merge_list}}}};
+}
+
 tokenizer::GgufVocabulary small_gguf() {
     tokenizer::GgufVocabulary vocabulary;
     vocabulary.model = "gpt2";
@@ -65,8 +102,21 @@ json byte_level(bool add_prefix_space, bool use_regex) {
     return {{"type", "ByteLevel"}, {"add_prefix_space", add_prefix_space}, {"use_regex", use_regex}};
 }
 
-json in_sequence(std::vector<json> pretokenizers) {
-    return {{"type", "Sequence"}, {"pretokenizers", std::move(pretokenizers)}};
+json in_sequence(std::vector<json> components, const std::string& list) {
+    return {{"type", "Sequence"}, {list, std::move(components)}};
+}
+
+json replace(const std::string& pattern, const std::string& content) {
+    return {{"type", "Replace"}, {"pattern", {{"String", pattern}}}, {"content", content}};
+}
+
+json beginning_with(int id, const std::string& token) {
+    return {{"type", "TemplateProcessing"},
+            {"single",
+             {{{"SpecialToken", {{"id", token}, {"type_id", 0}}}},
+              {{"Sequence", {{"id", "A"}, {"type_id", 0}}}}}},
+            {"pair", json::array()},
+            {"special_tokens", {{token, {{"id", token}, {"ids", {id}}, {"tokens", {token}}}}}}};
 }
 
 json added(int id, const std::string& content) {

@@ -59,13 +59,7 @@ TEST(VocabularyCut, RefusesAVocabularyWithoutRoomForBytesAndSpecials) {
 
 TEST(VocabularyCut, ItsTokenizerGivesTheNewIdsAndTheSameText) {
     json document = small_tokenizer();
-    document["post_processor"] = {
-        {"type", "TemplateProcessing"},
-        {"single",
-         {{{"SpecialToken", {{"id", "<bos>"}, {"type_id", 0}}}},
-          {{"Sequence", {{"id", "A"}, {"type_id", 0}}}}}},
-        {"pair", json::array()},
-        {"special_tokens", {{"<bos>", {{"id", "<bos>"}, {"ids", {264}}, {"tokens", {"<bos>"}}}}}}};
+    document["post_processor"] = test::beginning_with(264, "<bos>");
     const auto kept = bytes_and({259, 260});
 
     const auto small = Tokenizer::from_json(renumbered_file("tokenizer.json", document.dump(), kept));
@@ -79,6 +73,49 @@ TEST(VocabularyCut, ItsTokenizerGivesTheNewIdsAndTheSameText) {
     EXPECT_EQ(small.decode(small.encode(text, Special::none), SkipSpecial::no), text);
     EXPECT_EQ(small.vocab_size(), 260);
     EXPECT_EQ(small.id("<eos>"), 259);
+}
+
+/// <unk>, <s>, </s>, tokens of bytes and the space, and these.
+std::vector<int64_t> bytes_space_and(std::vector<int64_t> more) {
+    std::vector<int64_t> out(260);
+    std::iota(out.begin(), out.end(), int64_t{0});
+    out.insert(out.end(), more.begin(), more.end());
+    return out;
+}
+
+TEST(VocabularyCut, OfCharactersKeepsThoseThatATokenIsMergedFrom) {
+    const VocabularyCut cut(test::small_character_tokenizer().dump());
+    std::vector<double> counts(270, 0.0);
+    counts[268] = 9;  // "in", of "i" and "n"
+    counts[267] = 5;  // "_the"
+    counts[260] = 1;  // "t"
+
+    EXPECT_EQ(cut.most_frequent(counts, 260, {}), bytes_space_and({}));
+    EXPECT_EQ(cut.most_frequent(counts, 262, {}), bytes_space_and({260, 261}));  // no room for "in"
+    EXPECT_EQ(cut.most_frequent(counts, 264, {}), bytes_space_and({260, 263, 264, 268}));
+    EXPECT_THROW(cut.check(bytes_space_and({264, 268}), "ids"), UserError);  // without "i"
+    EXPECT_THROW(cut.most_frequent(counts, 259, {}), UserError);
+}
+
+TEST(VocabularyCut, OfCharactersWithoutBytesKeepsAllOfThem) {
+    json document = test::small_character_tokenizer();
+    document["model"]["byte_fallback"] = false;
+    const VocabularyCut cut(document.dump());
+
+    EXPECT_EQ(cut.required(), (std::vector<int64_t>{0, 1, 2, 259, 260, 261, 262, 263, 264}));
+}
+
+TEST(VocabularyCut, OfCharactersItsTokenizerGivesTheSameText) {
+    const std::string text = "the thin  in\u00e9";
+    const auto kept = bytes_space_and({263, 264, 268});
+
+    const auto small = Tokenizer::from_json(
+        renumbered_file("tokenizer.json", test::small_character_tokenizer().dump(), kept));
+
+    const auto ids = small.encode(text, Special::none);
+    EXPECT_EQ(small.decode(ids, SkipSpecial::no), text);
+    EXPECT_EQ(small.vocab_size(), 263);
+    EXPECT_EQ(small.encode("in", Special::add), (test::Ids{1, 259, 262}));
 }
 
 TEST(VocabularyCut, RenumbersTheOtherFilesToo) {

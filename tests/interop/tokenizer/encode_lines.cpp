@@ -1,7 +1,7 @@
 // Encodes texts with our tokenizer, for comparison with others:
 //   encode_lines TOKENIZER(.json .gguf .model) add|none [EXPORT_FOLDER] < lines, each a JSON string > lines
 //   of
-//   {"ids": [...], "text": decoded}
+//   {"ids": [...], "text": decoded, "plain": decoded without special tokens}
 // With EXPORT_FOLDER it also writes there the files that a Hugging Face folder has of the same tokenizer.
 #include <filesystem>
 #include <fstream>
@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "io/gguf.hpp"
+#include "src/tokenizer/folder_files.hpp"
 #include "src/tokenizer/gguf_vocabulary.hpp"
 
 namespace {
@@ -37,7 +38,7 @@ tokenizer::GgufVocabulary gguf_vocabulary(const std::string& path) {
     vocabulary.pad = file->integer(prefix + "padding_token_id");
     vocabulary.scores = file->reals(prefix + "scores").value_or(std::vector<double>());
     vocabulary.add_space_prefix = file->boolean(prefix + "add_space_prefix").value_or(true);
-    vocabulary.add_bos = file->boolean(prefix + "add_bos_token").value_or(false);
+    vocabulary.add_bos = file->boolean(prefix + "add_bos_token").value_or(is_sentencepiece(vocabulary));
     vocabulary.add_eos = file->boolean(prefix + "add_eos_token").value_or(false);
     vocabulary.chat_template = file->text("tokenizer.chat_template");
     return vocabulary;
@@ -45,9 +46,12 @@ tokenizer::GgufVocabulary gguf_vocabulary(const std::string& path) {
 
 Tokenizer open(const std::filesystem::path& path) {
     if (path.extension() == ".gguf") return Tokenizer::from_gguf(gguf_vocabulary(path));
-    const std::string config = contents(path.parent_path() / "tokenizer_config.json");
-    if (path.extension() == ".model") return Tokenizer::from_sentencepiece(contents(path), config);
-    return Tokenizer::from_json(contents(path), config);
+    const auto beside = [&](const char* name) { return contents(path.parent_path() / name); };
+    if (path.extension() == ".model")
+        return Tokenizer::from_sentencepiece(
+            contents(path), {beside("tokenizer_config.json"), beside("special_tokens_map.json"),
+                             beside("added_tokens.json")});
+    return Tokenizer::from_json(contents(path), beside("tokenizer_config.json"));
 }
 
 /// What a Hugging Face folder has of the same tokenizer.
@@ -74,7 +78,8 @@ int main(int argc, char** argv) try {
     for (std::string line; std::getline(std::cin, line);) {
         const auto ids = tokenizer.encode(nlohmann::json::parse(line).get<std::string>(), special);
         const auto text = tokenizer.decode(ids, tokenizer::SkipSpecial::no);
-        std::cout << nlohmann::json{{"ids", ids}, {"text", text}}.dump() << '\n';
+        const auto plain = tokenizer.decode(ids, tokenizer::SkipSpecial::yes);
+        std::cout << nlohmann::json{{"ids", ids}, {"text", text}, {"plain", plain}}.dump() << '\n';
     }
     return 0;
 } catch (const std::exception& error) {
