@@ -1,6 +1,9 @@
-// Latency and bandwidth of every collective that Communicator has, between all ranks, against what a ring
-// could do with the bandwidth B and the latency a that neighbours measure in the same run:
-//   all-reduce 2 (n-1)/n bytes/B + 2 (n-1) a; all-gather, reduce-scatter (n-1)/n bytes/B + (n-1) a
+// Latency and bandwidth of every collective of tensors that Communicator has, and of its broadcast of text,
+// between all ranks, against what a ring could do with the bandwidth B and the latency a that neighbours
+// measure in the same run:
+//   all-reduce 2 (n-1)/n bytes/B + 2 (n-1) a; all-gather, reduce-scatter (n-1)/n bytes/B + (n-1) a;
+//   broadcast in small pieces bytes/B + (n-1) a
+// flat: in place in one buffer of uneven parts, as weights and gradients of replicas go.
 // (Thakur, Rabenseifner, Gropp 2005, "Optimization of Collective Communication Operations in MPICH").
 //   mpirun -n N collectives_benchmark [--max-bytes 16777216] [--rounds 10] [--json FILE] [--quick]
 #include <fmt/core.h>
@@ -77,6 +80,15 @@ public:
         add("all_gather", part, [&] { world_.all_gather(ctx_, piece, rows); });
         add("reduce_scatter", part, [&] { world_.reduce_scatter(ctx_, whole); });
         add("gather_equal", part, [&] { world_.gather_equal(ctx_, equal); });
+
+        std::vector<int64_t> offsets{0};
+        for (int rank = 0; rank < n; ++rank) offsets.push_back(split_evenly(rows, n, rank).end);
+        add("flat all_gather", part, [&] { world_.begin_all_gather(ctx_, whole, offsets).wait(); });
+        add("flat reduce_scatter", part, [&] { world_.begin_reduce_scatter(ctx_, whole, offsets).wait(); });
+
+        const std::string text(static_cast<size_t>(bytes), 'x');
+        add("broadcast", static_cast<double>(bytes) / bandwidth + (n - 1) * latency,
+            [&] { world_.broadcast(text); });
         return out;
     }
 
@@ -132,7 +144,7 @@ int run(const comm::Mpi& mpi, const Options& o) {
             "{} ranks, {} a node; neighbours: {:.1f} us, {:.3f} GB/s each way; barrier {:.1f} us, one number "
             "{:.1f} "
             "us\n\n"
-            "{:<16}{:>12}{:>12}{:>12}{:>16}\n",
+            "{:<20}{:>12}{:>12}{:>12}{:>16}\n",
             mpi.size(), nodes_ranks, 1e6 * latency, bandwidth / 1e9,
             1e6 * out["barrier_seconds"].get<double>(), 1e6 * out["scalar_all_reduce_seconds"].get<double>(),
             "collective", "bytes", "us", "GB/s", "ring bound / t");
@@ -146,7 +158,7 @@ int run(const comm::Mpi& mpi, const Options& o) {
                                           {"bytes_per_second", row.bandwidth()},
                                           {"ring_bound_seconds", row.ring_seconds}});
             if (mpi.rank() == 0 && !o.quick)
-                fmt::print("{:<16}{:>12}{:>12.1f}{:>12.3f}{:>16.2f}\n", row.name, row.whole_bytes,
+                fmt::print("{:<20}{:>12}{:>12.1f}{:>12.3f}{:>16.2f}\n", row.name, row.whole_bytes,
                            1e6 * row.seconds, row.bandwidth() / 1e9, ratio);
             if (mpi.rank() == 0 && o.quick && row.name == "all_reduce")
                 fmt::print(

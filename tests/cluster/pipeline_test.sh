@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The pipeline on a real Slurm cluster of four nodes: whole, and with its distillation stopped by time limits, a dead node,
 # a cut link, scancel and a preemption. Each ends with the same losses and weights as the undisturbed one, bit for bit.
-# usage: pipeline_test.sh ESPALIER FOLDER [whole|time_limit|faults|job_array|array_limit]...      exit code 77: this machine cannot run a cluster; the reason is printed
+# usage: pipeline_test.sh ESPALIER FOLDER [preflight|whole|time_limit|faults|job_array|array_limit]...      exit code 77: this machine cannot run a cluster; the reason is printed
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 project=$(cd "$here/../.." && pwd)
@@ -14,7 +14,7 @@ espalier=$(realpath "$1") folder=$(realpath -m "$2")
 program=$espalier
 shift 2
 parts=("${@:-whole}")
-[[ $# -gt 0 ]] || parts=(whole time_limit faults job_array array_limit)
+[[ $# -gt 0 ]] || parts=(preflight whole time_limit faults job_array array_limit)
 
 obstacle=$(cluster_obstacle)
 if [[ -n $obstacle ]]; then
@@ -102,6 +102,13 @@ begin_like_whole() {
     write_pipeline "$world/$1.ini" "runs/$1" 81920
     shift
     cat >> "$world/$1.ini"
+}
+
+test_preflight() {
+    write_pipeline "$world/checked.ini" runs/checked 81920
+    on_head "$project/slurm/preflight" "$world/checked.ini" > preflight.txt 2>&1 || { cat preflight.txt >&2; fail "preflight finds this cluster unfit"; }
+    cat preflight.txt
+    passed "preflight finds the cluster fit"
 }
 
 test_whole() {
