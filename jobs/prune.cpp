@@ -97,7 +97,8 @@ int prune(const std::vector<std::string>& arguments, comm::Mpi&) {
                              o.check_tolerance);
             ModelFile source(o.model, session.world().handle());
             const auto& a = source.architecture();
-            if (!o.check.empty()) open_data(session.world(), {o.check}, a.vocab);  // found wrong now, not after the cut
+            if (!o.check.empty())
+                open_data(session.world(), {o.check}, a.vocab);  // found wrong now, not after the cut
             const auto chosen = choose_kept(session, source, o, options);
             const auto result = prune::shape(a, chosen.kept);
             const auto dtypes = cut_dtypes(source, chosen.kept, result);

@@ -6,8 +6,8 @@
 namespace espalier::comm {
 
 /// Sums of bf16 run in f32. Their order is MPI's, the same from run to run on one layout. What fits MPI's
-/// counts goes in one call, for which libraries know the network's best way; of the rest an all-reduce takes a
-/// call for each piece, and other collectives go round a ring in pieces, as do sums in place, which add up
+/// counts goes in one call, for which libraries know the network's best way; of the rest an all-reduce takes
+/// a call for each piece, and other collectives go round a ring in pieces, as do sums in place, which add up
 /// rank r's part in the order r + 1, r + 2 .. r.
 class MpiTransport : public Transport {
 public:

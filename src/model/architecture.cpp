@@ -69,8 +69,8 @@ void check_depth(int64_t depth, const std::string& source, std::string_view fiel
 void check(const Architecture& a, const std::string& source) {
     const auto positive = [&](int64_t value, const char* field) {
         constexpr int64_t most = (int64_t{1} << 31) - 1;
-        ESPALIER_REQUIRE(value >= 1 && value <= most, "{}: {} is {}; it must be 1 to {}", source, field, value,
-                         most);
+        ESPALIER_REQUIRE(value >= 1 && value <= most, "{}: {} is {}; it must be 1 to {}", source, field,
+                         value, most);
     };
     positive(a.vocab, "vocab");
     positive(a.hidden, "hidden");
