@@ -52,7 +52,7 @@ PredictedMemory predict_memory(Session& session, const TrainingOptions& o, model
     m.gradients = static_cast<int64_t>(student.gradients().bytes());
     m.optimizer = optimizer.state_bytes();
     m.activations = train::activation_bytes(a, student.placement(), step);
-    if (!o.documents.reset_attention)
+    if (!session.context().on_gpu() || !o.documents.reset_attention)
         m.activations += student.attention_scratch(session.context(), step.sequences, step.seq);
     if (session.topology().last_stage())
         m.head = train::head_bytes(a, student.placement().tensor, step, compares ? 2 : 1);

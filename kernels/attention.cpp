@@ -68,7 +68,8 @@ int64_t attention_scratch(Context& ctx, DType dtype, const AttentionShape& shape
     if constexpr (has_cuda) {
         if (ctx.on_gpu()) return cuda::cudnn::scratch(ctx, dtype, shape);
     }
-    return 0;
+    return cpu::attention_bytes(dtype, shape, ctx.threads()) +
+           cpu::attention_backward_bytes(dtype, shape, ctx.threads());
 }
 
 void attention_cached(Context& ctx, const Tensor& q, const Tensor& keys, const Tensor& values, int64_t length,

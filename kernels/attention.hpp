@@ -33,9 +33,9 @@ void attention(Context& ctx, const Tensor& qkv, const Tensor& starts, const Atte
 void attention_backward(Context& ctx, const Tensor& d_o, const Tensor& qkv, const Tensor& starts,
                         const Tensor& o, const Tensor& lse, const AttentionShape& shape, Tensor& dqkv);
 
-/// Bytes that attention and attention_backward of such a shape without `starts` take from ctx for as long as
-/// they run, beside their arguments: what a library asks for on a GPU, which can be batch * query_heads *
-/// seq^2 elements. 0 where our own kernels do it.
+/// Bytes that attention and attention_backward of such a shape without `starts` take from ctx, which keeps
+/// them for the next, beside their arguments: on a CPU packed heads, on a GPU what a library asks for, which
+/// can be batch * query_heads * seq^2 elements, and of our own kernels there nothing worth counting.
 int64_t attention_scratch(Context& ctx, DType dtype, const AttentionShape& shape);
 
 /// Attention of new tokens over a cache that already holds their keys and values (generation).

@@ -215,6 +215,13 @@ void forward(Context& ctx, const Tensor& qkv, const Tensor& starts, const Attent
 
 }  // namespace
 
+int64_t attention_bytes(DType dtype, const AttentionShape& shape, int threads) {
+    const PaddedHead head(shape);
+    const auto element = static_cast<int64_t>(size_of(dtype)), number = int64_t{sizeof(float)};
+    return 2 * shape.batch * shape.kv_heads * head.size() * element +
+           threads * (query_block * head.width + block_unit * key_block) * (element + number);
+}
+
 void attention(Context& ctx, const Tensor& qkv, const Tensor& starts, const AttentionShape& shape, Tensor& o,
                Tensor& lse) {
     visit_float(qkv.dtype(), [&]<class T>(T) { forward<T>(ctx, qkv, starts, shape, o, lse); });

@@ -176,6 +176,16 @@ private:
     BlockProduct<T> product_;
 };
 
+constexpr int64_t factors_of_a_thread = (2 * block_unit + block) * block;
+int64_t floats_of_a_thread(const PaddedHead& head) {
+    return 2 * block_unit * block + head.transposed_size() + head.width;
+}
+
+/// Keys that one unit of work owns.
+int64_t chunk_of(const PaddedHead& head) {
+    return round_up(std::max<int64_t>(256, div_ceil<int64_t>(head.rows, 4)), block);
+}
+
 /// The whole backward pass: pack, work through (sequence, query head, chunk of keys), sum up. Every unit has
 /// its own place for its gradients, and the sums run in a fixed order, so threads do not change the result.
 template <class T>
@@ -186,7 +196,7 @@ public:
         : shape_(shape),
           starts_(starts),
           head_(shape),
-          chunk_(round_up(std::max<int64_t>(256, div_ceil<int64_t>(head_.rows, 4)), block)),
+          chunk_(chunk_of(head_)),
           chunks_(div_ceil(head_.rows, chunk_)),
           qkv_(qkv.data<T>()),
           o_(o.data<T>()),
@@ -208,7 +218,7 @@ public:
         take(dq_, chunks_ * heads, head_.size());
         take(dk_, heads, head_.size());
         take(dv_, heads, head_.size());
-        take(floats_, ctx.threads(), floats_of_a_thread());
+        take(floats_, ctx.threads(), floats_of_a_thread(head_));
         take(factors_, ctx.threads(), factors_of_a_thread);
     }
 
@@ -232,14 +242,9 @@ public:
     }
 
 private:
-    static constexpr int64_t factors_of_a_thread = (2 * block_unit + block) * block;
-    int64_t floats_of_a_thread() const {
-        return 2 * block_unit * block + head_.transposed_size() + head_.width;
-    }
-
     BlockMemory<T> memory_of(int64_t thread) const {
         constexpr int64_t tile = block_unit * block;
-        float* const scores = floats_ + thread * floats_of_a_thread();
+        float* const scores = floats_ + thread * floats_of_a_thread(head_);
         float* const dq_t = scores + 2 * tile;
         T* const p = factors_ + thread * factors_of_a_thread;
         return {scores, scores + tile, p, p + tile, p + 2 * tile, dq_t, dq_t + head_.transposed_size()};
@@ -343,8 +348,7 @@ private:
     const AttentionShape& shape_;
     const Tensor& starts_;
     PaddedHead head_;
-    int64_t chunk_;  // keys that one unit of work owns
-    int64_t chunks_;
+    int64_t chunk_, chunks_;
     const T* qkv_;
     const T* o_;
     const T* d_o_;
@@ -356,6 +360,17 @@ private:
 };
 
 }  // namespace
+
+int64_t attention_backward_bytes(DType dtype, const AttentionShape& shape, int threads) {
+    const PaddedHead head(shape);
+    const int64_t heads = shape.batch * shape.query_heads, kv_heads = shape.batch * shape.kv_heads;
+    const int64_t chunks = div_ceil(head.rows, chunk_of(head));
+    const int64_t factors = 4 * heads * head.size() + kv_heads * (2 * head.size() + head.transposed_size()) +
+                            threads * factors_of_a_thread;
+    const int64_t floats =
+        heads * (2 * head.rows + (chunks + 2) * head.size()) + threads * floats_of_a_thread(head);
+    return factors * static_cast<int64_t>(size_of(dtype)) + floats * int64_t{sizeof(float)};
+}
 
 void attention_backward(Context& ctx, const Tensor& d_o, const Tensor& qkv, const Tensor& starts,
                         const Tensor& o, const Tensor& lse, const AttentionShape& shape, Tensor& dqkv) {

@@ -282,6 +282,26 @@ TEST(AttentionBackward, IsTheSameForAnyThreadCount) {
     EXPECT_TRUE(same_bits(gradient(7), alone));
 }
 
+/// Of what a pool rounds up by an eighth.
+TEST(AttentionScratch, IsWhatBothPassesTakeOnACpu) {
+    if (test_device() != Device::cpu) GTEST_SKIP() << "on a GPU it is what a library asks for";
+    for (const DType dtype : float_types) {
+        Context ctx(on_test_device(2));
+        const AttentionShape shape = make(2, 300, 4, 2, 40, 2);
+        const Tensor qkv = ctx.zeros({600, 8 * 40}, dtype), d_o = ctx.zeros({600, 160}, dtype);
+        Tensor o = ctx.zeros({600, 160}, dtype), dqkv = ctx.zeros(qkv.shape(), dtype);
+        Tensor lse = ctx.zeros({2, 4, 300}, DType::f32);
+        const auto before = static_cast<double>(ctx.pooled_bytes());
+        attention(ctx, qkv, {}, shape, o, lse);
+        attention_backward(ctx, d_o, qkv, {}, o, lse, shape, dqkv);
+
+        const auto taken = static_cast<double>(ctx.pooled_bytes()) - before;
+        const auto said = static_cast<double>(attention_scratch(ctx, dtype, shape));
+        EXPECT_GE(said, taken / 1.125);
+        EXPECT_LE(said, 1.25 * taken);  // the backward pass takes some blocks that forward left
+    }
+}
+
 class AttentionCached : public testing::TestWithParam<DType> {};
 
 TEST_P(AttentionCached, MatchesReferenceAndReadsNothingBeyondTheLength) {

@@ -79,8 +79,10 @@ for seed, (name, model) in enumerate(cases.items()):
         got_loss, got = run(model, tokens, dtype)
         errors = {"loss": abs(got_loss - loss.item()) / loss.item(), "logits": error(got["logits"].reshape(logits.shape), logits)}
         errors.update({n: error(got[n], g) for n, g in gradients.items()})
-        worst = max(errors, key=errors.get)
-        ok = errors[worst] <= bound and len(got) == len(gradients) + 1
+        # The gradient of a key's bias is a sum that cancels but for what rotation makes of it, and keeps the roundings of its terms.
+        allowed = {n: bound * (2 if dtype == "bf16" and n.endswith("k_proj.bias") else 1) for n in errors}
+        worst = max(errors, key=lambda n: errors[n] / allowed[n])
+        ok = errors[worst] <= allowed[worst] and len(got) == len(gradients) + 1
         failed += not ok
         print(f"{'ok    ' if ok else 'FAIL  '}{name}, {dtype}: worst relative error {errors[worst]:.1e} ({worst})", flush=True)
 sys.exit(1 if failed else 0)
