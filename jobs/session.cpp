@@ -29,6 +29,15 @@ std::string cpu_name() {
     return "unknown";
 }
 
+/// "Open MPI v4.1.4"; other libraries have their own words, on the first of several lines.
+std::string mpi_name() {
+    char text[MPI_MAX_LIBRARY_VERSION_STRING] = "";
+    int length = 0;
+    CHECK_MPI(MPI_Get_library_version(text, &length));
+    const std::string all(text, static_cast<size_t>(length));
+    return all.substr(0, all.find_first_of(",\n"));
+}
+
 Log log_of(const std::string& job, const CommonOptions& common) {
     int rank = 0;
     CHECK_MPI(MPI_Comm_rank(MPI_COMM_WORLD, &rank));
@@ -174,7 +183,7 @@ nlohmann::ordered_json Session::facts() const {
               {"dp", l.dp},
               {"threads", context_->threads()}}},
             {"device", context_->on_gpu() ? "cuda" : "cpu"},
-            {"build", {{"compiler", __VERSION__}, {"cuda", has_cuda}}},
+            {"build", {{"compiler", __VERSION__}, {"mpi", mpi_name()}, {"cuda", has_cuda}}},
             {"machine",
              {{"host", host},
               {"cpu", cpu_name()},

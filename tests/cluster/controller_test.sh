@@ -419,7 +419,7 @@ test_preflight() {
     refuses "the program was built without CUDA" "$project/slurm/preflight" "$ini" --qos=debug
     says "ok     1 ranks on 1 nodes"
     says "ok     $(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc) cores for each rank, 1 asked for"
-    says "ok     MPI joins all 1 ranks"
+    says "ok     Open MPI v4.1.4 joins all 1 ranks"
     grep -q '^sbatch .*--gpus-per-node=1.*--reservation=ours.*--time=5 .*--qos=debug' calls || complain "another job: $(grep '^sbatch' calls)"
     not_called '^sbatch .*--signal'
     grep -q '^sbatch .*--output=.*/half%%.preflight/log.txt' calls || complain "a folder's % is sbatch's: $(grep '^sbatch' calls)"
@@ -429,7 +429,7 @@ test_preflight() {
     # A probe that fails, the second here, leaves the rest to be looked at.
     echo 2 > fails.srun
     refuses "no rank started" "$project/slurm/preflight" "$ini"
-    says "ok     MPI joins all 1 ranks"
+    says "ok     Open MPI v4.1.4 joins all 1 ranks"
 }
 
 run_tests "${@:2}"
