@@ -107,7 +107,7 @@ int cores_of_rank() {
         CPU_AND(&both, &mine, &other);
         return !known || CPU_COUNT(&both) > 0;
     });
-    return std::max(1, cores / static_cast<int>(sharing));
+    return std::max(1, cores / std::max(1, static_cast<int>(sharing)));
 }
 
 }  // namespace espalier::comm
