@@ -111,10 +111,6 @@ std::string problem_of_all(const Found& found, bool share, const comm::Communica
     return "";
 }
 
-}  // namespace
-
-namespace {
-
 bool computes(const std::string& job) {
     return find_job(job)->computes == Computes::yes;
 }

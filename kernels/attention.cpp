@@ -12,12 +12,12 @@ namespace {
 void expect_valid(const AttentionShape& shape) {
     const bool counts = shape.batch >= 0 && shape.seq >= 0 && shape.query_heads >= 0 && shape.kv_heads >= 0;
     if (!counts || shape.head_dim < 1 || shape.group < 1 || shape.first_in_group < 0 || shape.window < 0 ||
-        shape.soft_cap < 0) {
+        shape.soft_cap < 0 || !(shape.scale > 0)) {
         throw InternalError(
             fmt::format("attention: impossible shape: batch {}, seq {}, heads {} + {} of {}, "
-                        "group {} from {}, window {}, soft cap {}",
+                        "group {} from {}, window {}, soft cap {}, scale {}",
                         shape.batch, shape.seq, shape.query_heads, shape.kv_heads, shape.head_dim,
-                        shape.group, shape.first_in_group, shape.window, shape.soft_cap));
+                        shape.group, shape.first_in_group, shape.window, shape.soft_cap, shape.scale));
     }
     if (shape.query_heads > 0 && kv_head_of(shape, shape.query_heads - 1) >= shape.kv_heads) {
         throw InternalError(

@@ -14,7 +14,7 @@ struct AttentionShape {
     int64_t head_dim = 0;
     int64_t group = 1;           ///< query heads that share a KV head, over the whole model
     int64_t first_in_group = 0;  ///< place of query head 0: head h reads KV head (first_in_group + h) / group
-    float scale = 1.0f;          ///< of the scores, usually 1 / sqrt(head_dim)
+    float scale = 1.0f;          ///< of the scores, above 0; usually 1 / sqrt(head_dim)
     int64_t window = 0;          ///< key k is visible to query q when 0 <= q - k < window; 0: all before q
     float soft_cap = 0;  ///< scores become soft_cap tanh(score / soft_cap) (Gemma 2, 2024); 0: they stay
 };

@@ -1,5 +1,6 @@
 #include "kernels/cpu/block_product.hpp"
 
+#include <cstring>
 #include <type_traits>
 
 #include "kernels/cpu/block_product_x86.hpp"
@@ -21,7 +22,7 @@ struct PanelStep;
 template <>
 struct PanelStep<float> {
     Floats first;
-    explicit PanelStep(const float* b) { __builtin_memcpy(&first, b, sizeof first); }
+    explicit PanelStep(const float* b) { std::memcpy(&first, b, sizeof first); }
     Floats add_product(Floats sum, const float* a) const { return sum + *a * first; }
 };
 
@@ -30,13 +31,13 @@ struct PanelStep<bfloat16> {
     Floats first, second;
     explicit PanelStep(const bfloat16* b) {
         Words pairs;
-        __builtin_memcpy(&pairs, b, sizeof pairs);
+        std::memcpy(&pairs, b, sizeof pairs);
         first = reinterpret_cast<Floats>(pairs << 16);
         second = reinterpret_cast<Floats>(pairs & 0xffff0000U);
     }
     Floats add_product(Floats sum, const bfloat16* a) const {
         uint32_t pair;
-        __builtin_memcpy(&pair, a, sizeof pair);
+        std::memcpy(&pair, a, sizeof pair);
         const Words pairs = Words{} + pair;
         return sum + reinterpret_cast<Floats>(pairs << 16) * first +
                reinterpret_cast<Floats>(pairs & 0xffff0000U) * second;
@@ -63,12 +64,12 @@ void multiply_registers(Store store, int64_t depth, BlockRows<T> a, BlockPanels<
         float* const out = c + i * c_stride;
         if (store == Store::accumulate) {
             Floats old[2];
-            __builtin_memcpy(old, out, sizeof old);
+            std::memcpy(old, out, sizeof old);
             left[i] += old[0];
             right[i] += old[1];
         }
-        __builtin_memcpy(out, &left[i], sizeof left[i]);
-        __builtin_memcpy(out + lanes, &right[i], sizeof right[i]);
+        std::memcpy(out, &left[i], sizeof left[i]);
+        std::memcpy(out + lanes, &right[i], sizeof right[i]);
     }
 }
 

@@ -14,7 +14,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from transformers import AutoTokenizer, LlamaTokenizer
 from transformers.tokenization_utils_base import generate_merges
 
-from comparison import CORPUS, TEXTS, compare, failures, finish, folder, ours
+from comparison import CORPUS, TEXTS, compare, failures, finish, finish_gguf, folder, ours
 
 MARK = "\u2581"
 SPECIAL = ["<unk>", "<s>", "</s>"]
@@ -130,14 +130,7 @@ def write_gguf(path, user_defined=(), **flags):
     writer.add_token_scores([0.0 if i < 259 else float(-rank.get(token, len(rank) + i)) for i, token in enumerate(tokens)])
     writer.add_token_types(types)
     writer.add_unk_token_id(0)
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
-    for flag, value in flags.items():
-        getattr(writer, flag)(value)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    finish_gguf(writer, flags)
 
 
 def gguf_file(name, user_defined=(), **flags):

@@ -13,7 +13,7 @@ import gguf
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer
 
-from comparison import CORPUS, TEXTS, compare, failures, finish, folder, ours
+from comparison import CORPUS, TEXTS, compare, failures, finish, finish_gguf, folder, ours
 
 os.makedirs(folder, exist_ok=True)
 
@@ -89,14 +89,7 @@ def write_gguf(path, tokenizer, pre, **flags):
     writer.add_token_list(tokens)
     writer.add_token_types([3 if i < 2 else 4 if i == 300 else 1 for i in range(len(tokens))])
     writer.add_token_merges([" ".join(m) for m in merges])
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
-    for flag, value in flags.items():
-        getattr(writer, flag)(value)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    finish_gguf(writer, flags)
 
 
 def gguf_file(path, texts=TEXTS):

@@ -54,6 +54,18 @@ def ours(path, special, *export, texts=TEXTS):
     return [json.loads(line) for line in done.stdout.decode().split("\n")[:-1]]
 
 
+def finish_gguf(writer, flags):
+    """Names the tokens 1 and 2, sets flags by their methods, and writes the file."""
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    for flag, value in flags.items():
+        getattr(writer, flag)(value)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
 def compare(name, got, want, texts=TEXTS):
     wrong = [i for i, (g, w) in enumerate(zip(got, want)) if g["ids"] != w]
     for i in wrong[:3]:
