@@ -22,7 +22,7 @@ endif()
 add_library(espalier_flags INTERFACE)
 target_compile_options(espalier_flags INTERFACE
     "$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wpedantic;-Wshadow;-Wconversion;-Wno-sign-conversion$<$<BOOL:${ESPALIER_WERROR}>:;-Werror>>"
-    "$<$<COMPILE_LANGUAGE:CXX>:$<$<BOOL:${ESPALIER_CPU_BASELINE}>:-march=${ESPALIER_CPU_BASELINE};>-fno-math-errno>"
+    "$<$<COMPILE_LANGUAGE:CXX>:$<$<BOOL:${ESPALIER_CPU_BASELINE}>:-march=${ESPALIER_CPU_BASELINE};>-fno-math-errno;-fno-trapping-math>"
     # GCC 12 warns of overlaps in std::string's own code at -O3 (GCC bug 105651).
     $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-restrict>)
 target_include_directories(espalier_flags INTERFACE ${PROJECT_SOURCE_DIR})

@@ -7,6 +7,7 @@
 
 #include "kernels/cpu/attention_blocks.hpp"
 #include "kernels/cpu/element.hpp"
+#include "kernels/cpu/lanes.hpp"
 #include "kernels/cpu/vector_math.hpp"
 #include "kernels/cpu/wide.hpp"
 
@@ -17,7 +18,6 @@ constexpr int64_t query_block = 2 * block_unit;
 /// Keys and values of a block (2 x 192 x 64 x 4 B = 96 KiB) stay in the second-level cache over a query
 /// block.
 constexpr int64_t key_block = 6 * block_unit;
-constexpr int64_t lanes = 32;
 constexpr float minus_infinity = -std::numeric_limits<float>::infinity();
 
 /// Softmax of a row of scores seen so far (Milakov and Gimelshein 2018). The maximum is always finite,
@@ -27,15 +27,6 @@ struct Running {
     float sum = 0;
 };
 
-/// All lanes joined, halves at a time; overwrites them.
-template <class Join>
-[[gnu::always_inline]] inline float fold(float* of, Join join) {
-    for (int64_t half = lanes / 2; half > 0; half /= 2) {
-        for (int64_t l = 0; l < half; ++l) of[l] = join(of[l], of[l + half]);
-    }
-    return of[0];
-}
-
 /// p [0, count) = exp(factor s - max) inside `seen`, 0 elsewhere; factor > 0. Returns what earlier sums are
 /// to be multiplied by.
 template <class T>
@@ -43,27 +34,19 @@ float extend(Running& running, float* s, float factor, Range seen, int64_t count
     std::fill(s, s + seen.begin, minus_infinity);
     std::fill(s + seen.end, s + count, minus_infinity);
     return wide([&]() ESPALIER_WIDE {
-        // Partial results side by side in place of a simd reduction.
-        float max_of[lanes], sum_of[lanes] = {};
-        std::fill_n(max_of, lanes, running.max);
-        for (int64_t j = 0; j < count; j += lanes) {
-#pragma omp simd
-            for (int64_t l = 0; l < lanes; ++l) {
-                const float x = factor * s[j + l];
-                max_of[l] = x > max_of[l] ? x : max_of[l];
-            }
-        }
-        const float max = fold(max_of, [](float x, float y) { return x > y ? x : y; });
-        for (int64_t j = 0; j < count; j += lanes) {
-#pragma omp simd
-            for (int64_t l = 0; l < lanes; ++l) {
-                const float e = fast_exp(factor * s[j + l] - max);
-                sum_of[l] += e;
-                store(p[j + l], e);
-            }
-        }
-        const float decay = fast_exp(running.max - max);
-        running = {max, running.sum * decay + fold(sum_of, [](float x, float y) { return x + y; })};
+        Lanes max_of(running.max), sum_of(0);
+        in_lanes(count, [&](int64_t j, int64_t lane) ESPALIER_WIDE {
+            const float x = factor * s[j];
+            max_of[lane] = x > max_of[lane] ? x : max_of[lane];
+        });
+        const float max = max_of.max();
+        in_lanes(count, [&](int64_t j, int64_t lane) ESPALIER_WIDE {
+            const float e = fast_exp_flushed(factor * s[j] - max);
+            sum_of[lane] += e;
+            store(p[j], e);
+        });
+        const float decay = fast_exp_flushed(running.max - max);
+        running = {max, running.sum * decay + sum_of.sum()};
         return decay;
     });
 }

@@ -53,7 +53,7 @@ void softmax_gradient(const float* scores, const float* dp, const float* lse, co
     wide([&]() ESPALIER_WIDE {
 #pragma omp simd
         for (int64_t j = 0; j < count; ++j) {
-            const float e = fast_exp(scale * scores[j] - lse[j]);
+            const float e = fast_exp_flushed(scale * scores[j] - lse[j]);
             store(p[j], e);
             store(ds[j], e * (dp[j] - delta[j]));
         }
@@ -68,7 +68,7 @@ void capped_softmax_gradient(const float* scores, const float* dp, const float* 
 #pragma omp simd
         for (int64_t j = 0; j < count; ++j) {
             const float t = fast_tanh(scores[j] * inverse);
-            const float e = fast_exp(cap * t - lse[j]);
+            const float e = fast_exp_flushed(cap * t - lse[j]);
             store(p[j], e);
             store(ds[j], e * (dp[j] - delta[j]) * (1.0f - t * t));
         }

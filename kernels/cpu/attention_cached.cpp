@@ -13,7 +13,7 @@ void softmax(float* s, int64_t count) {
     float sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (int64_t k = 0; k < count; ++k) {
-        s[k] = fast_exp(s[k] - max);
+        s[k] = fast_exp_flushed(s[k] - max);
         sum += s[k];
     }
 #pragma omp simd

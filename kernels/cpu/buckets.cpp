@@ -103,7 +103,8 @@ void bucket_logit_gradient(Context& ctx, const LossWeights& weights, const LossI
         const int32_t* const id = buckets.ids.data<int32_t>() + i * k;
         const float tail = factor * slope[k];
         const auto of_tail = [=](float z) __attribute__((always_inline)) {
-            return tail * fast_exp(z * inverse_tau - tail_lse) + label_factor * fast_exp(z - label_lse);
+            return tail * fast_exp_flushed(z * inverse_tau - tail_lse) +
+                   label_factor * fast_exp_flushed(z - label_lse);
         };
         const auto column_of = [&](int64_t token) {
             const int64_t column = token - in.first_id;
@@ -114,7 +115,7 @@ void bucket_logit_gradient(Context& ctx, const LossWeights& weights, const LossI
         for (int64_t b = 0; b < k; ++b) {
             const int64_t column = column_of(id[b]);
             if (column < 0) continue;
-            kept[b] = factor * slope[b] + label_factor * fast_exp(s[column] - label_lse) -
+            kept[b] = factor * slope[b] + label_factor * fast_exp_flushed(s[column] - label_lse) -
                       (id[b] == label ? label_factor : 0);
         }
         const int64_t at_label = column_of(label);

@@ -57,7 +57,7 @@ void row_statistics(int64_t n, float inverse_tau, PartOf part_of, float* stats) 
         const float shift = max > -infinity ? max : 0.0f;
         float part_sum = 0;
 #pragma omp simd reduction(+ : part_sum)
-        for (int64_t j = 0; j < count; ++j) part_sum += fast_exp(part[j] * inverse_tau - shift);
+        for (int64_t j = 0; j < count; ++j) part_sum += fast_exp_flushed(part[j] * inverse_tau - shift);
         sum += double{part_sum};
     }
     stats[0] = max;
@@ -121,7 +121,7 @@ template <class T>
 void cross_entropy_row(const float* student, int64_t n, float lse_1, LabelTerm label, T* out) {
     write_row(
         student, student, n, label, out, [=](float, float s) __attribute__((always_inline)) {
-            return label.factor * fast_exp(s - lse_1);
+            return label.factor * fast_exp_flushed(s - lse_1);
         });
 }
 
@@ -139,7 +139,7 @@ void divergence_row(const float* teacher, const float* student, int64_t n, Tempe
         write_row(
             teacher, student, n, label, out, [=](float t, float s) __attribute__((always_inline)) {
                 return factor * gradient<kind, VectorMath>(at.log_teacher(t), at.log_student(s), row) +
-                       label.factor * fast_exp(s - lse_1);
+                       label.factor * fast_exp_flushed(s - lse_1);
             });
     }
 }
