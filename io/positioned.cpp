@@ -1,6 +1,7 @@
 #include "io/positioned.hpp"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -19,12 +20,19 @@ namespace {
 constexpr size_t largest_transfer = size_t{1} << 30;
 
 bool is_full(int error) {
-    return error == ENOSPC || error == EDQUOT || error == EFBIG;
+    return error == ENOSPC || error == EDQUOT;
 }
 
 [[noreturn]] void fail_full(const std::string& path, int64_t needed, int64_t available) {
     fail("no space left writing {}: need {} bytes, {} are free; free some or write elsewhere", path, needed,
          available);
+}
+
+[[noreturn]] void fail_too_large(const std::string& path) {
+    fail(
+        "cannot write {}: files may not be that large here; raise `ulimit -f`, or write to another file "
+        "system",
+        path);
 }
 
 int64_t free_bytes(int descriptor) {
@@ -47,6 +55,7 @@ void write_at(int descriptor, int64_t offset, std::span<const std::byte> bytes, 
         if (n < 0 && errno == EINTR) continue;
         if (n < 0 && is_full(errno))
             fail_full(path, static_cast<int64_t>(bytes.size()), free_bytes(descriptor));
+        if (n < 0 && errno == EFBIG) fail_too_large(path);
         ESPALIER_REQUIRE(n > 0, "cannot write {}: {}", path, std::strerror(errno));
         bytes = bytes.subspan(static_cast<size_t>(n));
         offset += n;
@@ -66,6 +75,12 @@ void read_at(int descriptor, int64_t offset, std::span<std::byte> bytes, const s
     }
 }
 
+void expect_allowed(int64_t size, const std::string& path) {
+    rlimit limit = {};
+    if (::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < static_cast<rlim_t>(size))
+        fail_too_large(path);
+}
+
 void reserve(int descriptor, int64_t size, const std::string& path) {
     if (size == 0) return;
     const int64_t missing = std::max<int64_t>(0, size - allocated_bytes(descriptor));
@@ -77,6 +92,7 @@ void reserve(int descriptor, int64_t size, const std::string& path) {
     } while (result != 0 && errno == EINTR);
     if (result == 0) return;
     if (is_full(errno)) fail_full(path, missing, free_bytes(descriptor));
+    if (errno == EFBIG) fail_too_large(path);
     ESPALIER_REQUIRE(errno == EOPNOTSUPP || errno == ENOSYS, "cannot write {}: {}", path,
                      std::strerror(errno));
     // The file system has no such call: every write is checked as it happens.

@@ -107,6 +107,11 @@ void TensorFileWriter::State::create_file(bool replace) {
     check_output(path, replace);
     ::unlink(partial_path.c_str());  // what a killed run left may be a link or belong to a reader
     partial.emplace(partial_path);
+    // Asked first: HDF5 does not survive that it cannot close a file.
+    int64_t bytes = reserved_metadata;
+    for (const auto& entry : catalogue.tensors)
+        bytes += entry.spec.size() * static_cast<int64_t>(size_of(entry.spec.dtype));
+    expect_allowed(bytes, path);
     file = hdf5::create_file(partial_path);
     Groups groups(file);
     uint64_t position = 0;

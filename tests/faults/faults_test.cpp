@@ -1,5 +1,6 @@
 // What the world does to a run: ranks that die, disks that fill.
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <filesystem>
 #include <fstream>
@@ -68,6 +69,31 @@ TEST(Faults, AFullDiskIsTheUsersErrorAndLeavesNothing) {
     expect_refused({"teacher-cache", "--teacher", world.path("model.h5"), "--data", world.path("tokens"),
                     "--samples", "4", "--seq-len", "16"},
                    "cache");
+}
+
+TEST(Faults, AFileBeyondTheLimitIsTheUsersErrorAndLeavesNothing) {
+    const TinyWorld world;
+    rlimit before{};
+    ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+    const rlimit low{16 << 10, before.rlim_max};
+    const auto files = world.names();
+    for (const auto& [arguments, out] : std::vector<std::pair<std::vector<std::string>, std::string>>{
+             {{"init", "--arch", world.path("arch.json")}, "m.h5"},
+             {{"export", "--model", world.path("model.h5")}, "hf"},
+             {{"prune", "--model", world.path("model.h5"), "--importance", world.path("scores.h5"),
+               "--hidden", "23"},
+              "s.h5"}}) {
+        auto words = arguments;
+        words.insert(words.end(), {"--out", world.path(out), "--quiet"});
+
+        ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &low), 0);
+        const auto result = espalier(words);
+        ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+
+        EXPECT_EQ(result.exit_code, 2) << result.err;
+        EXPECT_NE(result.err.find(out), std::string::npos) << result.err;
+        EXPECT_EQ(world.names(), files);
+    }
 }
 
 TEST(Faults, ARunOnADiskThatFillsGoesOnBitForBitOnceThereIsSpace) {
