@@ -8,10 +8,12 @@
 #include <cmath>
 #include <exception>
 #include <filesystem>
+#include <map>
 #include <utility>
 
 #include "io/damage.hpp"
 #include "io/publish.hpp"
+#include "jobs/checkpoint_folder.hpp"
 #include "jobs/diverged_run.hpp"
 #include "kernels/elementwise.hpp"
 #include "src/core/error.hpp"
@@ -20,60 +22,6 @@ namespace espalier::jobs {
 namespace {
 
 namespace fs = std::filesystem;
-
-struct Found {
-    int64_t step;
-    std::string path;
-};
-
-std::string folder_of(const std::string& rundir) {
-    return rundir + "/checkpoints";
-}
-
-/// Files beside the marked ones may be half written and have another ending.
-std::vector<std::string> list_checkpoints(const std::string& rundir) {
-    std::vector<std::string> names;
-    if (!fs::exists(folder_of(rundir))) return names;
-    for (const auto& entry : fs::directory_iterator(folder_of(rundir))) {
-        const std::string name = entry.path().filename().string();
-        if (name.starts_with("step-") && name.ends_with(".h5")) names.push_back(name);
-    }
-    return names;
-}
-
-/// Checkpoints by step, newest first.
-std::vector<Found> by_step(const std::string& rundir, const std::vector<std::string>& names) {
-    std::vector<Found> out;
-    for (const auto& name : names)
-        out.push_back({std::atoll(name.c_str() + 5), folder_of(rundir) + "/" + name});
-    std::sort(out.begin(), out.end(), [](const Found& x, const Found& y) { return x.step > y.step; });
-    return out;
-}
-
-/// Collective; rank 0's view counts.
-std::vector<Found> find_checkpoints(const Session& session, const std::string& rundir) {
-    std::string list;
-    if (session.root()) {
-        for (const auto& name : list_checkpoints(rundir)) list += name + "\n";
-    }
-    list = session.world().broadcast(list);
-    std::vector<std::string> names;
-    for (size_t at = 0; at < list.size(); at = list.find('\n', at) + 1)
-        names.push_back(list.substr(at, list.find('\n', at) - at));
-    return by_step(rundir, names);
-}
-
-void write_latest(const std::string& rundir, const std::string& checkpoint) {
-    io::write_file(rundir + "/latest", checkpoint + "\n");
-}
-
-/// Collective. The checkpoint that `latest` names; empty where there is none.
-std::string latest_of(const Session& session, const std::string& rundir) {
-    std::string name;
-    if (session.root() && fs::exists(rundir + "/latest")) name = io::read_file(rundir + "/latest");
-    name = session.world().broadcast(name);
-    return name.substr(0, name.find('\n'));
-}
 
 constexpr std::array groups{"parameters/", "first_moment/", "second_moment/"};
 // Of the state: what training waits for at most when it catches up with the writing.
@@ -100,6 +48,12 @@ std::vector<io::TensorSpec> specs(const std::vector<Trained>& trained) {
     return out;
 }
 
+/// What a configuration knows by a hash, which says nothing to people.
+const std::map<std::string, std::string> known_by_hash{
+    {"data", "--data or what decides its samples: the first of them are others now"},
+    {"student_sha256", "the model in training: another one now"},
+    {"teacher_sha256", "the teacher: another one now"}};
+
 /// Differences between two configurations, by key, as a message shows them.
 std::string differences(const nlohmann::ordered_json& then, const nlohmann::ordered_json& now) {
     const auto shown = [](const nlohmann::ordered_json& of, const std::string& key) {
@@ -109,8 +63,11 @@ std::string differences(const nlohmann::ordered_json& then, const nlohmann::orde
     keys.update(then);
     std::string out;
     for (const auto& [key, value] : keys.items()) {
-        if (shown(then, key) != shown(now, key))
-            out += fmt::format("\n  --{}: {} then, {} now", key, shown(then, key), shown(now, key));
+        if (shown(then, key) == shown(now, key)) continue;
+        const auto hashed = known_by_hash.find(key);
+        out += hashed == known_by_hash.end()
+                   ? fmt::format("\n  --{}: {} then, {} now", key, shown(then, key), shown(now, key))
+                   : "\n  " + hashed->second;
     }
     return out;
 }
@@ -186,11 +143,11 @@ void Checkpoints::begin(const RunState& state, std::function<void()> before_writ
     finish();
     const double start = session_.seconds();
     const std::string name = fmt::format("step-{}.h5", state.step);
-    if (session_.root()) io::make_folder(folder_of(rundir_));
+    if (session_.root()) io::make_folder(checkpoints_folder(rundir_));
     session_.world().barrier();
     writing_ = std::make_unique<Writing>(
-        io::TensorFileWriter(folder_of(rundir_) + "/" + name, session_.world().handle(), specs(trained_),
-                             true, io::Through::device),
+        io::TensorFileWriter(checkpoints_folder(rundir_) + "/" + name, session_.world().handle(),
+                             specs(trained_), true, io::Through::device),
         name);
     auto& writer = writing_->writer;
     writer.attribute("format", checkpoint_format);
@@ -268,7 +225,7 @@ void Checkpoints::seal(Writing& writing) {
         if (writing.writer.seal()) {
             write_latest(rundir_, "checkpoints/" + writing.name);
             writing.writing_seconds += session_.seconds() - begin;
-            const auto all = by_step(rundir_, list_checkpoints(rundir_));
+            const auto all = list_checkpoints(rundir_);
             for (size_t i = static_cast<size_t>(keep_); i < all.size(); ++i) fs::remove(all[i].path);
         }
     } catch (...) {
@@ -292,8 +249,8 @@ void Checkpoints::count(const Writing& ended) {
 }
 
 std::optional<RunState> Checkpoints::read() {
-    const auto all = find_checkpoints(session_, rundir_);
-    const std::string latest = latest_of(session_, rundir_);
+    const auto all = list_checkpoints(session_, rundir_);
+    const std::string latest = latest_checkpoint(session_, rundir_);
     if (all.empty()) {
         // The run would begin anew over all that it has learned.
         ESPALIER_REQUIRE(latest.empty(),
@@ -302,9 +259,10 @@ std::optional<RunState> Checkpoints::read() {
                          rundir_, latest);
         return std::nullopt;
     }
-    const bool there = latest.empty() || std::any_of(all.begin(), all.end(), [&](const Found& found) {
-                           return found.path == rundir_ + "/" + latest;
-                       });
+    const bool there =
+        latest.empty() || std::any_of(all.begin(), all.end(), [&](const FoundCheckpoint& found) {
+            return found.path == rundir_ + "/" + latest;
+        });
     if (session_.root() && !there)
         session_.log().warning("{}: its file latest names {}, which is not there", rundir_, latest);
     std::vector<std::string> passed_over;
@@ -320,11 +278,13 @@ std::optional<RunState> Checkpoints::read() {
             }
             return state;
         }
-        if (session_.root()) session_.log().warning("{}\n  going on from the checkpoint before it", damage);
         passed_over.push_back(found.path);
+        const bool last = passed_over.size() == all.size();
+        if (session_.root())
+            session_.log().warning("{}{}", damage, last ? "" : "\n  going on from the checkpoint before it");
     }
     fail("{}: no checkpoint of this run is whole; start over with --resume never --force, or bring one back",
-         folder_of(rundir_));
+         checkpoints_folder(rundir_));
 }
 
 /// The state of one file, or how it is damaged.
@@ -385,13 +345,6 @@ void write_trained(Session& session, const std::string& path, const ModelFile& f
                 {optimizer.master(), optimizer.shards().mine()}, stored);
     writer.copy_tokenizer(from);
     writer.publish(history);
-}
-
-void remove_unfinished_checkpoints(const std::string& rundir) {
-    if (!fs::exists(folder_of(rundir))) return;
-    for (const auto& entry : fs::directory_iterator(folder_of(rundir))) {
-        if (entry.path().extension() == ".partial") fs::remove(entry.path());
-    }
 }
 
 }  // namespace espalier::jobs

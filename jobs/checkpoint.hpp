@@ -107,7 +107,4 @@ void write_trained(Session& session, const std::string& path, const ModelFile& f
                    const model::Transformer& model, train::Optimizer& optimizer,
                    const nlohmann::ordered_json& history);
 
-/// Removes what an earlier run left unfinished.
-void remove_unfinished_checkpoints(const std::string& rundir);
-
 }  // namespace espalier::jobs

@@ -43,7 +43,7 @@ train::StepShape step_shape(const Session& session, const TrainingOptions& o) {
 
 PredictedMemory predict_memory(Session& session, const TrainingOptions& o, model::Transformer& student,
                                const train::Optimizer& optimizer, const TeacherSide& teacher,
-                               const Checkpoints& checkpoints) {
+                               const StateSide* states, const Checkpoints& checkpoints) {
     const auto& a = student.architecture();
     const auto step = step_shape(session, o);
     const bool compares = distill::parse_loss_terms(o.loss, o.temperature, o.top_k).divergence.has_value();
@@ -57,12 +57,17 @@ PredictedMemory predict_memory(Session& session, const TrainingOptions& o, model
     if (session.topology().last_stage())
         m.head = train::head_bytes(a, student.placement().tensor, step, compares ? 2 : 1);
     m.teacher = teacher.memory(step);
+    if (states) m.hidden_states = states->memory(step);
     if (session.context().on_gpu()) return m;
     if (o.checkpoint_every > 0 || o.exit_after_steps > 0 || o.exit_after_minutes > 0)
         m.checkpoint = io::DirectWriter::memory_bytes;
     if (o.checkpoint_every > 0) m.copies = checkpoints.copy_bytes();
     m.program = session.memory_at_start();
     return m;
+}
+
+int64_t most_memory(const Context& ctx) {
+    return ctx.on_gpu() ? static_cast<int64_t>(ctx.pooled_bytes()) : peak_memory();
 }
 
 MemoryReport::MemoryReport(Session& session, const PredictedMemory& mine) : session_(session) {
@@ -86,9 +91,7 @@ MemoryReport::MemoryReport(Session& session, const PredictedMemory& mine) : sess
 }
 
 void MemoryReport::finish() {
-    const auto& ctx = session_.context();
-    const auto peaks = of_all_ranks(session_.world(),
-                                    ctx.on_gpu() ? static_cast<int64_t>(ctx.pooled_bytes()) : peak_memory());
+    const auto peaks = of_all_ranks(session_.world(), most_memory(session_.context()));
     const size_t largest = largest_of(peaks);
     session_.log().info("memory: {} at most on rank {}, the largest; {} predicted", readable(peaks[largest]),
                         largest, readable(predicted_[largest]));

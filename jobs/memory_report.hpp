@@ -4,6 +4,7 @@
 #include <array>
 #include <vector>
 
+#include "jobs/state_side.hpp"
 #include "jobs/teacher_side.hpp"
 
 namespace espalier::jobs {
@@ -11,22 +12,26 @@ namespace espalier::jobs {
 /// Bytes of one rank by what they are for: on a GPU those of the device, else of the process. `program` is
 /// what it holds before it loads anything: libraries, MPI.
 struct PredictedMemory {
-    static constexpr std::array names{"weights", "gradients", "optimizer",  "activations",
-                                      "head",    "teacher",   "checkpoint", "program"};
-    int64_t weights = 0, gradients = 0, optimizer = 0, activations = 0, head = 0, teacher = 0, checkpoint = 0,
-            program = 0;
+    static constexpr std::array names{"weights", "gradients",     "optimizer",  "activations", "head",
+                                      "teacher", "hidden_states", "checkpoint", "program"};
+    int64_t weights = 0, gradients = 0, optimizer = 0, activations = 0, head = 0, teacher = 0,
+            hidden_states = 0, checkpoint = 0, program = 0;
     int64_t copies = 0;  ///< beyond them, where writing a checkpoint takes longer than a step's passes
 
     std::array<int64_t, names.size()> parts() const {
-        return {weights, gradients, optimizer, activations, head, teacher, checkpoint, program};
+        return {weights, gradients,     optimizer,  activations, head,
+                teacher, hidden_states, checkpoint, program};
     }
 };
 
-/// Of what is loaded and ready to train. Not counted: a loss on hidden states, a teacher's cache, and what
-/// cuDNN takes for a corrected teacher beyond what it takes for the student.
+/// Of what is loaded and ready to train; states: nullptr without a loss on hidden states. Not counted: a
+/// teacher's cache, and what cuDNN takes for a corrected teacher beyond what it takes for the student.
 PredictedMemory predict_memory(Session& session, const TrainingOptions& o, model::Transformer& student,
                                const train::Optimizer& optimizer, const TeacherSide& teacher,
-                               const Checkpoints& checkpoints);
+                               const StateSide* states, const Checkpoints& checkpoints);
+
+/// The most bytes that this rank held so far: on a GPU those of the device, else of the process.
+int64_t most_memory(const Context& ctx);
 
 class MemoryReport {
 public:

@@ -5,7 +5,7 @@
 #include <fstream>
 
 #include "io/publish.hpp"
-#include "jobs/checkpoint.hpp"
+#include "jobs/checkpoint_folder.hpp"
 #include "jobs/job.hpp"
 #include "jobs/output_lock.hpp"
 #include "src/core/error.hpp"

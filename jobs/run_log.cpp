@@ -82,6 +82,7 @@ void RunLog::write_events(const StepReport& r) {
     if (r.hidden_loss) scalars.push_back({"hidden_loss", *r.hidden_loss});
     if (r.alpha) scalars.push_back({"alpha", *r.alpha});
     if (r.valid_loss) scalars.push_back({"valid_loss", *r.valid_loss});
+    if (r.memory_bytes) scalars.push_back({"memory_bytes", static_cast<double>(*r.memory_bytes)});
     events_->write(r.step, scalars);
 }
 
@@ -100,6 +101,7 @@ void RunLog::step(const StepReport& r) {
     line["tokens_per_second"] = r.tokens_per_second;
     line["model_flops_per_second"] = r.flops_per_second;
     line["skipped_steps"] = r.skipped;
+    if (r.memory_bytes) line["memory_bytes"] = *r.memory_bytes;
     const std::string text = line.dump() + "\n";
     ESPALIER_REQUIRE(
         std::fwrite(text.data(), 1, text.size(), metrics_) == text.size() && std::fflush(metrics_) == 0,

@@ -22,6 +22,7 @@ struct StepReport {
     std::optional<double> hidden_loss, alpha;  ///< of hidden states, and its weight in the loss
     bool checkpoint_written = false;           ///< on all ranks, and not yet concluded
     int64_t skipped = 0;                       ///< steps so far whose gradient was not finite
+    std::optional<int64_t> memory_bytes;       ///< the most that a rank held so far, with each log line
 };
 
 /// Rank 0 tells; on other ranks nothing happens after the constructor.

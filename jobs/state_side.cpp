@@ -62,7 +62,7 @@ std::optional<std::vector<int64_t>> kept_channels(const ModelFile& student, cons
 
 StateSide::StateSide(Session& session, const TrainingOptions& o, distill::StateTerms terms,
                      const ModelFile& student_file, const model::Transformer& student, TeacherSide& teacher)
-    : session_(session) {
+    : session_(session), student_(student), teacher_passes_here_(!teacher.brings_states()) {
     const auto &s = student_file.architecture(), &t = teacher.file()->architecture();
     if (s.hidden != t.hidden) {
         auto& ctx = session.context();
@@ -73,7 +73,7 @@ StateSide::StateSide(Session& session, const TrainingOptions& o, distill::StateT
     }
     loss_ = std::make_unique<distill::StateLoss>(std::move(terms), student, session.topology(),
                                                  learned_ ? &learned_->projection : nullptr);
-    if (teacher.brings_states())
+    if (!teacher_passes_here_)
         loss_->take_from([&teacher](Context& ctx, size_t pair) { return teacher.next_state(ctx, pair); });
 }
 
@@ -99,6 +99,20 @@ std::optional<Trained> StateSide::trained() {
 double StateSide::flops_per_token() const {
     const double pairs = static_cast<double>(loss_->terms().pairs.size());
     return learned_ ? 6 * pairs * static_cast<double>(learned_->projection.weight().size()) : 0.0;
+}
+
+int64_t StateSide::memory(const train::StepShape& step) const {
+    const int64_t rows = comm::my_rows(student_.tensor(), step.tokens()).size();
+    int64_t bytes = 0;
+    for (int v = 0; v < step.pipeline.virtual_stages; ++v)
+        bytes += train::most_in_flight(step, v) * loss_->kept_bytes(v, rows);
+    if (teacher_passes_here_)
+        bytes += train::most_taught_ahead(step.pipeline.stages) * loss_->teacher_bytes(rows);
+    if (!learned_) return bytes;
+    const auto& projection = learned_->projection;
+    const int64_t lifted = 4 * rows * projection.weight().dim(0);
+    return bytes + lifted + static_cast<int64_t>(projection.parameters().flat().bytes()) +
+           static_cast<int64_t>(projection.gradients().bytes()) + learned_->optimizer->state_bytes();
 }
 
 void StateSide::begin_step(double token_weight) {

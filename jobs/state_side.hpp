@@ -23,6 +23,9 @@ public:
     /// Of a token's three products with the projection, for all pairs.
     double flops_per_token() const;
 
+    /// Bytes at the fullest moment of a step: projection, states that wait, gradients of distances.
+    int64_t memory(const train::StepShape& step) const;
+
     /// token_weight: of a token in the step's mean.
     void begin_step(double token_weight);
     /// Collective. Sums the projection's gradient over all ranks; gives its square norm.
@@ -39,6 +42,8 @@ private:
     void initialise(distill::Projection& projection, const ModelFile& student, const ModelFile& teacher);
 
     Session& session_;
+    const model::Transformer& student_;
+    bool teacher_passes_here_;  ///< in the student's pipeline; else somebody brings its states
     std::unique_ptr<Learned> learned_;
     std::unique_ptr<distill::StateLoss> loss_;
 };

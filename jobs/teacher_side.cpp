@@ -193,12 +193,15 @@ int64_t TeacherSide::memory(const train::StepShape& step) const {
     if (correction_) {
         bytes += static_cast<int64_t>(model_->gradients().bytes()) + correction_->optimizer.state_bytes() +
                  train::activation_bytes(a, model_->placement(), step);
+        if (!session_.context().on_gpu())
+            bytes += correction_->exchange.step_bytes(tokens_of_step(), a.hidden, model_->dtype());
         const int64_t hidden = step.micro_batches * step.tokens() * a.hidden;
         return last ? bytes + hidden * static_cast<int64_t>(size_of(step.dtype)) : bytes;
     }
     if (head_) bytes += static_cast<int64_t>(head_->parameters().flat().bytes());
-    // On a grid of its own it has said all of a step before the student begins.
-    const int64_t waiting = grid_ ? step.micro_batches : train::most_taught_ahead(step.pipeline.stages);
+    // On a grid of its own it has said all of a step before the student begins, which waits on the host.
+    if (grid_ && !session_.context().on_gpu()) bytes += grid_->step_bytes(tokens_of_step());
+    const int64_t waiting = grid_ ? 1 : train::most_taught_ahead(step.pipeline.stages);
     return bytes + train::teacher_pass_bytes(a, model_->placement(), step, last ? waiting : 0);
 }
 

@@ -94,8 +94,8 @@ public:
         }
         if (step == 0) tell_warm_up();
         reserve_models();
-        MemoryReport memory(session_,
-                            predict_memory(session_, o_, *student_, *optimizer_, *teacher_, *checkpoints_));
+        MemoryReport memory(session_, predict_memory(session_, o_, *student_, *optimizer_, *teacher_,
+                                                     states_.get(), *checkpoints_));
         RunLog log(session_, o_.out, step, skipped_, steps_, o_.log_every, o_.global_batch * o_.seq_len);
         breakdown_.emplace(teacher_->grids());
         const int64_t first = step;
@@ -251,8 +251,9 @@ private:
         distill::LossSums sums;
         double teacher_label, hidden_distance, hidden_loss;
         bool stop, checkpoint_written;
+        std::optional<int64_t> memory_bytes;
     };
-    Shared share(bool stop_wanted) {
+    Shared share(int64_t step, bool stop_wanted) {
         const bool speaks = topology_.last_stage() && topology_.tensor.rank() == 0;
         const auto& sums = objective_.sums(ctx_);
         const auto* corrected = teacher_->sums(ctx_);
@@ -266,12 +267,19 @@ private:
                                   stop_wanted ? 1.0 : 0.0,
                                   checkpoints_->written() ? 0.0 : 1.0};
         session_.world().all_reduce(all);
+        std::optional<int64_t> memory;
+        if (step % o_.log_every == 0 || step == steps_) {
+            auto most = static_cast<double>(most_memory(ctx_));
+            session_.world().all_reduce({&most, 1}, comm::Reduction::max);
+            memory = static_cast<int64_t>(most);
+        }
         return {{all[0], all[1], all[2]},
                 all[3],
                 all[4],
                 all[5],
                 all[6] > 0,
-                checkpoints_->under_way() && all[7] == 0};
+                checkpoints_->under_way() && all[7] == 0,
+                memory};
     }
 
     StepReport report(int64_t step, const Update& update, const Shared& shared, double seconds) const {
@@ -298,6 +306,7 @@ private:
         r.tokens_per_second = tokens / r.seconds;
         r.flops_per_second = flops_per_token_ * tokens / r.seconds;
         r.skipped = skipped_;
+        r.memory_bytes = shared.memory_bytes;
         return r;
     }
 
@@ -306,7 +315,7 @@ private:
         const double begin = session_.seconds();
         const auto now = breakdown_->io([&] { return data_->take(step); });
         const auto made = update(step, now);
-        const auto shared = share(stop_wanted());
+        const auto shared = share(step, stop_wanted());
         stop = shared.stop;
         return report(step, made, shared, session_.seconds() - begin);
     }

@@ -16,7 +16,9 @@ public:
     const Tensor& weight() const { return weight_; }      ///< a view into parameters()
     const Tensor& gradient() const { return gradient_; }  ///< [teacher hidden, student hidden] f32
     model::ParameterSet& parameters() { return set_; }
+    const model::ParameterSet& parameters() const { return set_; }
     Tensor& gradients() { return gradients_; }  ///< flat
+    const Tensor& gradients() const { return gradients_; }
 
     /// Student channel j is the teacher's channel kept[j]: W takes it there and leaves the others zero.
     void follow(Context& ctx, const std::vector<int64_t>& kept);

@@ -120,6 +120,25 @@ StateLoss::StateLoss(StateTerms terms, const model::Transformer& student, const 
     }
 }
 
+int64_t StateLoss::teacher_width() const {
+    return projection_ ? projection_->weight().dim(0) : student_.architecture().hidden;
+}
+
+int64_t StateLoss::kept_bytes(int virtual_stage, int64_t rows) const {
+    int64_t width = 0;
+    for (const size_t p : pairs_of_[virtual_stage]) {
+        const bool kept_by_the_model = terms_.pairs[p].student.site == model::Site::residual;
+        width += teacher_width() + (projection_ && !kept_by_the_model ? student_.architecture().hidden : 0);
+    }
+    return rows * width * static_cast<int64_t>(size_of(student_.dtype()));
+}
+
+int64_t StateLoss::teacher_bytes(int64_t rows) const {
+    int64_t pairs = 0;
+    for (const auto& some : pairs_of_) pairs += std::ssize(some);
+    return pairs * rows * teacher_width() * static_cast<int64_t>(size_of(student_.dtype()));
+}
+
 model::Observer& StateLoss::teacher_pass(int virtual_stage) {
     return teacher_[virtual_stage];
 }

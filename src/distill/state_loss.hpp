@@ -34,6 +34,12 @@ public:
     void balance_with(double logits_loss) { logits_loss_ = logits_loss; }
 
     const StateSums& sums() const { return sums_; }  ///< last stage
+    /// Bytes that a student's pass of `rows` of this rank's tokens through a virtual stage keeps for its
+    /// backward pass, beside what the model keeps anyway.
+    int64_t kept_bytes(int virtual_stage, int64_t rows) const;
+    /// Bytes of a micro-batch's teacher states, of all pairs of this rank.
+    int64_t teacher_bytes(int64_t rows) const;
+
     /// token_weight: of a token in the step's mean.
     void begin_step(double token_weight) {
         sums_ = {};
@@ -47,6 +53,7 @@ public:
 private:
     class Pass;
     Tensor next_teacher_state(Context& ctx, size_t pair);
+    int64_t teacher_width() const;
 
     StateTerms terms_;
     const model::Transformer& student_;

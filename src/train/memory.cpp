@@ -80,6 +80,16 @@ int64_t backward_bytes(const Architecture& a, int64_t layer, TensorPart tensor, 
     return gathered * w.all + mine * w.mine + neurons * w.neurons + w.before + w.heads + w.qkv;
 }
 
+int64_t most_in_flight(const StepShape& step, int virtual_stage) {
+    int64_t held = 0, most = 0;
+    for (const auto& [work, pass] : pipeline_schedule(step.pipeline, step.micro_batches)) {
+        if (pass.virtual_stage != virtual_stage) continue;
+        held += work == Work::forward ? 1 : -1;
+        most = std::max(most, held);
+    }
+    return most;
+}
+
 int64_t activation_bytes(const Architecture& a, const model::Placement& placement, const StepShape& step) {
     std::vector<int64_t> of_virtual_stage;
     for (const Range layers : placement.virtual_stages) {

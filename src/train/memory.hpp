@@ -30,6 +30,9 @@ int64_t forward_bytes(const model::Architecture& a, int64_t layer, model::Tensor
 int64_t backward_bytes(const model::Architecture& a, int64_t layer, model::TensorPart tensor,
                        const StepShape& step);
 
+/// The most micro-batches that are past a virtual stage of this rank and have not come back.
+int64_t most_in_flight(const StepShape& step, int virtual_stage);
+
 /// Bytes of a stage's activations: what its micro-batches in flight keep when most of them are, one layer's
 /// backward pass with what it computes again, and messages on their way.
 int64_t activation_bytes(const model::Architecture& a, const model::Placement& placement,

@@ -1,5 +1,7 @@
 #include "src/train/state_exchange.hpp"
 
+#include <algorithm>
+
 namespace espalier::train {
 namespace {
 
@@ -45,6 +47,20 @@ void StateExchange::begin_step(Context& ctx, std::span<const int64_t> tokens_of,
             }
         }
     }
+}
+
+int64_t StateExchange::step_bytes(std::span<const int64_t> tokens_of, int64_t width, DType dtype) const {
+    int64_t rows = 0;
+    const auto count_rows = [&](const comm::Topology& grid, int StageRoute::*stage) {
+        const auto here = std::count_if(routes_.begin(), routes_.end(),
+                                        [&](const StageRoute& r) { return r.*stage == grid.stage(); });
+        const Range mine = split_evenly(std::ssize(tokens_of), grid.layout.dp, grid.data.rank());
+        for (int64_t m = mine.begin; m < mine.end; ++m)
+            rows += here * comm::my_rows(grid.tensor, tokens_of[static_cast<size_t>(m)]).size();
+    };
+    count_rows(student_, &StageRoute::student_stage);
+    count_rows(teacher_, &StageRoute::teacher_stage);
+    return rows * width * static_cast<int64_t>(size_of(dtype));
 }
 
 void StateExchange::send(Context& ctx, size_t route, int64_t m, const Tensor& x) {

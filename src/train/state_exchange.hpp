@@ -29,6 +29,9 @@ public:
     /// each of so many tokens. Those of the step before have been taken by then.
     void begin_step(Context& ctx, std::span<const int64_t> tokens_of, int64_t width, DType dtype);
 
+    /// Bytes of host memory of such a step on this rank: what it receives, and sends until the next step.
+    int64_t step_bytes(std::span<const int64_t> tokens_of, int64_t width, DType dtype) const;
+
     /// On a rank of the route's teacher stage, for each micro-batch m of its replica, in order: x [Tl,
     /// width].
     void send(Context& ctx, size_t route, int64_t m, const Tensor& x);

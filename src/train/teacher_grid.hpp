@@ -32,6 +32,11 @@ public:
     /// tokens.
     void run(Context& ctx, std::span<const MicroBatch> mine, std::span<const int64_t> tokens_of);
 
+    /// StateExchange::step_bytes() of such a step.
+    int64_t step_bytes(std::span<const int64_t> tokens_of) const {
+        return exchange_.step_bytes(tokens_of, body_.architecture().hidden, body_.dtype());
+    }
+
     /// Student's last stage, once for each micro-batch of its replica, in order: the hidden states [T, H].
     Tensor next_hidden(Context& ctx) { return exchange_.next_gathered(ctx, routes_.size()); }
     /// On a route's stage, likewise: its state of this rank's tokens, [Tl, H].

@@ -127,29 +127,6 @@ TEST(Run, SaysWhereItsNewestCheckpointIsGone) {
         << run.err;
 }
 
-TEST(Run, LogLinesAreMeansOverTheirSteps) {
-    const TinyWorld world;
-    for (const int ranks : {1, 2}) {  // under mpirun, standard output is a terminal of each rank
-        const std::string out = "run" + std::to_string(ranks);
-        auto arguments = distill_arguments(world, out, {"--log-every", "3"});
-        arguments.erase(std::find(arguments.begin(), arguments.end(), "--quiet"));
-
-        const auto result = espalier(arguments, ranks);
-
-        const auto losses = metrics(world, out, "lm_loss");
-        ASSERT_EQ(losses.size(), 6U);
-        size_t at = 0;
-        for (const size_t first : {0U, 3U}) {
-            const std::string field = "lm loss: ";
-            at = result.out.find(field, at);
-            ASSERT_NE(at, std::string::npos) << result.out;
-            at += field.size();
-            EXPECT_NEAR(std::stod(result.out.substr(at)),
-                        (losses[first] + losses[first + 1] + losses[first + 2]) / 3, 1e-5);
-        }
-    }
-}
-
 TEST(Run, KnowsItsDataByWhatIsInTheFiles) {
     const TinyWorld world;
     ASSERT_EQ(espalier(distill_arguments(world, "run", {"--exit-after-steps", "2"})).exit_code, 3);
@@ -203,6 +180,10 @@ TEST(Run, RefusesToGoOnWithOtherOptions) {
 
     EXPECT_EQ(result.exit_code, 2);
     EXPECT_NE(result.err.find("--temperature"), std::string::npos) << result.err;
+    const auto other_seed = espalier(distill_arguments(world, "run", {"--seed", "7"}));
+    EXPECT_EQ(other_seed.exit_code, 2);
+    EXPECT_NE(other_seed.err.find("--seed: 1234 then, 7 now"), std::string::npos) << other_seed.err;
+    EXPECT_EQ(other_seed.err.find("sha256"), std::string::npos) << other_seed.err;
 }
 
 TEST(Run, IsTheOnlyOneInItsFolder) {
@@ -277,55 +258,6 @@ TEST(Run, BringsTheNameOfItsFolderToTheDisk) {
     EXPECT_EQ(run.exit_code, 0) << run.err;
     const auto holder = std::filesystem::path(world.path("run")).parent_path();
     EXPECT_NE(world.read("synced").find(holder.string() + "\n"), std::string::npos);
-}
-
-TEST(Run, StopsBeforeItsNextStepOnASignalWhileItLoads) {
-    const TinyWorld world;
-    ASSERT_EQ(espalier(distill_arguments(world, "whole")).exit_code, 0);
-    const auto stopped_while_loading = [&](int ranks) {
-        return espalier(distill_arguments(world, "run"), ranks,
-                        {"LD_PRELOAD=" ESPALIER_MISHAPS, "ESPALIER_SIGNAL_AT=tokens.idx"});
-    };
-
-    EXPECT_EQ(stopped_while_loading(2).exit_code, 3);
-    EXPECT_FALSE(world.exists("run/metrics.jsonl"));
-    ASSERT_EQ(espalier(distill_arguments(world, "run", {"--exit-after-steps", "2"})).exit_code, 3);
-    EXPECT_EQ(stopped_while_loading(1).exit_code, 3);
-    EXPECT_EQ(losses(world, "run").size(), 2U);
-
-    EXPECT_EQ(espalier(distill_arguments(world, "run")).exit_code, 0);
-    EXPECT_EQ(losses(world, "run"), losses(world, "whole"));
-}
-
-TEST(Run, StopsBeforeItsNextStepForAFileMadeWhileItLoads) {
-    const TinyWorld world;
-    ASSERT_EQ(espalier(distill_arguments(world, "run", {"--exit-after-steps", "2"})).exit_code, 3);
-
-    const auto stopped = espalier(distill_arguments(world, "run"), 2,
-                                  {"LD_PRELOAD=" ESPALIER_MISHAPS, "ESPALIER_MAKE_AT=tokens.idx",
-                                   "ESPALIER_MAKE=" + world.path("run/stop")});
-
-    EXPECT_EQ(stopped.exit_code, 3) << stopped.err;
-    EXPECT_EQ(losses(world, "run").size(), 2U);
-    EXPECT_EQ(espalier(distill_arguments(world, "run")).exit_code, 0);
-}
-
-TEST(Run, StopsAtACheckpointForAFileInItsFolder) {
-    const TinyWorld world;
-    const auto run = [&](const std::string& out, const std::vector<std::string>& environment = {}) {
-        return espalier(distill_arguments(world, out, {"--checkpoint-every", "2"}), 2, environment);
-    };
-    ASSERT_EQ(run("whole").exit_code, 0);
-
-    const auto stopped = run("run", {"LD_PRELOAD=" ESPALIER_MISHAPS, "ESPALIER_MAKE_AT=step-2.h5.partial",
-                                     "ESPALIER_MAKE=" + world.path("run/stop")});
-
-    EXPECT_EQ(stopped.exit_code, 3) << stopped.err;
-    EXPECT_EQ(losses(world, "run").size(), 3U);
-    EXPECT_EQ(world.read("run/latest"), "checkpoints/step-3.h5\n");
-    EXPECT_FALSE(world.exists("run/model.h5"));
-    EXPECT_EQ(run("run").exit_code, 0) << "the file ends one start only";
-    EXPECT_EQ(losses(world, "run"), losses(world, "whole"));
 }
 
 TEST(Run, WarnsWhereAFileSystemHasNoLocks) {

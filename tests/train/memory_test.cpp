@@ -88,6 +88,18 @@ TEST(Memory, OfAStageGrowsWithMicroBatchesInFlight) {
     EXPECT_EQ(activation_bytes(a, last, stage_of_two(1)), 2 * 6656 + layer + messages);
 }
 
+TEST(Memory, OfALossInsideAStageIsCountedByMicroBatchesInFlight) {
+    StepShape interleaved = step();
+    interleaved.pipeline = {2, 0, 2};
+    interleaved.micro_batches = 4;
+
+    EXPECT_EQ(most_in_flight(step(), 0), 1);
+    EXPECT_EQ(most_in_flight(stage_of_two(0), 0), 2);
+    EXPECT_EQ(most_in_flight(stage_of_two(1), 0), 1);
+    EXPECT_EQ(most_in_flight(interleaved, 0), 4);
+    EXPECT_EQ(most_in_flight(interleaved, 1), 2);
+}
+
 TEST(Memory, OfRecomputedLayersIsThatOfOneAtATime) {
     const int64_t layer = (3 + 2) * 512 + 1024 + 2048 + 1024 + 2048;
 

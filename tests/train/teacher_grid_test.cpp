@@ -51,6 +51,10 @@ protected:
                                        test::tolerance(Device::cpu, DType::f32).times(20)))
                 << "micro-batch " << m;
         }
+        // Every token's state is sent once and received once.
+        auto bytes = static_cast<double>(grid.step_bytes(tokens_of));
+        student.world.all_reduce({&bytes, 1});
+        EXPECT_EQ(bytes, static_cast<double>(2 * 9 * seq * a.hidden * 4));
         student.world.barrier();
     }
 
