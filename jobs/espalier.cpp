@@ -2,8 +2,10 @@
 // code.
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <unistd.h>
 
 #include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -64,6 +66,22 @@ void open_standard_streams() {
     }
 }
 
+/// Beyond a limit for files (`ulimit -f`) writing then fails, and somebody says so; a signal would end us.
+void let_oversized_writes_fail() {
+    std::signal(SIGXFSZ, SIG_IGN);
+}
+
+/// Threads wait for each other in a loop of 300000 pauses, 10 ms and more, unless libgomp knows better. On
+/// cores that others use, too, that is time in which nobody works: a small step took ten times as long. It
+/// reads the setting when it is loaded, so the program begins again, once.
+void wait_briefly(char** argv) {
+    if (std::getenv("GOMP_SPINCOUNT") || std::getenv("OMP_WAIT_POLICY")) return;
+    ::setenv("GOMP_SPINCOUNT", "10000", 1);
+    std::error_code unknown;
+    const auto program = std::filesystem::read_symlink("/proc/self/exe", unknown);
+    if (!unknown) ::execv(program.c_str(), argv);  // comes back only where that fails, and nothing is lost
+}
+
 int run(const jobs::Job& job, const std::vector<std::string>& arguments, comm::Mpi& mpi) {
     int code = jobs::exit_code::internal_error;
     try {
@@ -107,6 +125,7 @@ int start(const std::string& name, int argc, char** argv) {
         Log({"espalier"}).error("this build needs a processor with AVX2 and FMA (x86-64-v3)");
         return jobs::exit_code::bad_input;
     }
+    wait_briefly(argv);
     const jobs::OrderlyEnding ending;
     comm::Mpi mpi(argc, argv);
     return run(*job, {argv + 2, argv + argc}, mpi);
@@ -116,6 +135,7 @@ int start(const std::string& name, int argc, char** argv) {
 
 int main(int argc, char** argv) {
     open_standard_streams();
+    let_oversized_writes_fail();
     const std::string name = argc > 1 ? argv[1] : "--help";
     try {
         return start(name, argc, argv);

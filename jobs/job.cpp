@@ -13,7 +13,7 @@ constexpr std::array table{
     Job{"export", "write Espalier HDF5 as a Hugging Face folder", export_model, Computes::no, Output::folder},
     Job{"init", "make a model of a given shape with random weights", init},
     Job{"inspect", "show what a file is: architecture, tensors, provenance, checksums", inspect},
-    Job{"tokenize", "turn text or JSONL into Megatron token files", tokenize},
+    Job{"tokenize", "turn text or JSONL into Megatron token files", tokenize, Computes::no, std::nullopt},
     Job{"importance", "score every neuron, head, channel and layer", importance, Computes::yes},
     Job{"search", "find shapes within a budget; cut, distil and rank them", search, Computes::by_other_jobs},
     Job{"prune", "cut a model to a target shape", prune},

@@ -1,6 +1,7 @@
 // The subcommands of the one executable.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -31,7 +32,8 @@ struct Job {
     /// for bad input.
     int (*run)(const std::vector<std::string>& arguments, comm::Mpi& mpi);
     Computes computes = Computes::no;
-    io::Output out = io::Output::file;  ///< what its --out is, where it has one
+    /// What its --out is, where it has one; nothing: what files' names begin with.
+    std::optional<io::Output> out = io::Output::file;
     /// What the stages of its pipeline send each other; gradients only where it trains a model.
     comm::Traffic traffic = comm::Traffic::forward;
 

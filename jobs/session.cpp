@@ -76,6 +76,21 @@ void check_summary(const std::string& path, const std::string& job, const nlohma
     io::try_output(path);
 }
 
+/// --force is leave to replace what was made before, not what the job reads.
+void check_out(const std::string& job, const nlohmann::ordered_json& options) {
+    const auto out = options.value("out", std::string());
+    if (find_job(job)->out != io::Output::file || !std::filesystem::is_regular_file(out)) return;
+    for (const auto& [key, value] : options.items()) {
+        if (key == "out" || key == "summary") continue;
+        for (const auto& word : value.is_array() ? value : nlohmann::ordered_json::array({value})) {
+            std::error_code not_there;
+            ESPALIER_REQUIRE(
+                !word.is_string() || !std::filesystem::equivalent(word.get<std::string>(), out, not_there),
+                "--out {}: --{} is the same file; choose another name", out, key);
+        }
+    }
+}
+
 constexpr const char* different_options =
     "the ranks were started with different options; start all of them with the same command line";
 
@@ -124,18 +139,17 @@ Session::Session(std::string job, const Options& options, const CommonOptions& c
     ESPALIER_REQUIRE(common.seed >= 0 && common.seed <= std::numeric_limits<uint32_t>::max(),
                      "--seed {}: choose one from 0 to {}", common.seed, std::numeric_limits<uint32_t>::max());
     const Job& kind = *find_job(job_);
-    ESPALIER_REQUIRE(common.virtual_stages >= 1 && (kind.trains() || common.virtual_stages == 1),
-                     "--virtual-stages {}: {}", common.virtual_stages,
-                     kind.trains()
-                         ? "it must be at least 1"
-                         : "virtual stages shorten the pipeline's waits in distill and train; this job "
-                           "has none, leave the option out");
-    ESPALIER_REQUIRE(common.virtual_stages == 1 || common.pp > 1,
+    ESPALIER_REQUIRE(common.virtual_stages >= 1, "--virtual-stages {}: it must be at least 1",
+                     common.virtual_stages);
+    // One file of options may serve all jobs; where nothing trains, virtual stages would only send more.
+    const int virtual_stages = kind.trains() ? common.virtual_stages : 1;
+    ESPALIER_REQUIRE(virtual_stages == 1 || common.pp > 1,
                      "--virtual-stages {}: they divide the stages of a pipeline; give --pp 2 or more",
                      common.virtual_stages);
     topology_ = comm::make_topology(common.tp, common.pp);
     io::on_root(world().handle(), [&] {
         check_summary(common.summary, job_, resolved_);
+        check_out(job_, resolved_);
         return std::string();
     });
 
@@ -150,7 +164,10 @@ Session::Session(std::string job, const Options& options, const CommonOptions& c
     device_name_ = device_name(place);
     if (root()) warn_once(log_, why_no_gpu(common, job_, has_cuda, has_nvidia_driver()));
     context_ = std::make_unique<Context>(place);
-    comm::attach(topology_, *context_, kind.traffic, common.virtual_stages);
+    comm::attach(topology_, *context_, kind.traffic, virtual_stages);
+    if (virtual_stages != common.virtual_stages && root() && kind.computes == Computes::yes)
+        log_.info("--virtual-stages {} shorten a training pipeline's waits; this job's stages stay whole",
+                  common.virtual_stages);
     if (common.dtype.empty()) {
         dtype_ = has_native_matmul(*context_, DType::bf16) ? DType::bf16 : DType::f32;
         // Mixed machines must agree: the weakest decides.

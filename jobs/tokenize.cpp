@@ -39,8 +39,10 @@ void for_each_document(const std::string& path, const std::string& key, Add add)
         return;
     }
     for_each_json_line(path, [&](const nlohmann::json& object, const std::string& where, int64_t bytes) {
-        ESPALIER_REQUIRE(object.contains(key) && object[key].is_string(),
-                         "{}: no text under \"{}\"; choose another --json-key", where, key);
+        ESPALIER_REQUIRE(object.contains(key), "{}: nothing under \"{}\"; choose another --json-key", where,
+                         key);
+        ESPALIER_REQUIRE(object[key].is_string(), "{}: what is under \"{}\" is no text but {}", where, key,
+                         object[key].dump());
         add(object[key].get<std::string>(), where, bytes);
     });
 }

@@ -228,9 +228,8 @@ Family loadable_family(const Architecture& a) {
     const int64_t below = a.hidden / l.query_heads * l.query_heads;
     fail(
         "transformers loads no Llama with biases whose hidden size {} is not a multiple of its {} query "
-        "heads; "
-        "the nearest that load have hidden {} or {}",
-        a.hidden, l.query_heads, below, below + l.query_heads);
+        "heads; the nearest that load have hidden {}{}",
+        a.hidden, l.query_heads, below > 0 ? fmt::format("{} or ", below) : "", below + l.query_heads);
 }
 
 ordered_json to_hugging_face(const Architecture& a, const std::string& dtype) {

@@ -101,9 +101,10 @@ void check_layout(const Architecture& a, int tp, int pp, int virtual_stages, con
         ffn = std::min(ffn, l.ffn);
     }
     const int64_t most = std::min({heads, ffn, a.vocab});
-    ESPALIER_REQUIRE(
-        tp <= most, "{} {}: {} has only {} query heads (and {} neurons, {} tokens) to split; choose {} <= {}",
-        options.tp, tp, source, heads, ffn, a.vocab, options.tp, most);
+    ESPALIER_REQUIRE(tp <= most,
+                     "{} {}: {} has {} query heads, {} neurons and {} tokens to split, and every rank needs "
+                     "one of each; choose {} <= {}",
+                     options.tp, tp, source, heads, ffn, a.vocab, options.tp, most);
 }
 
 }  // namespace espalier::model

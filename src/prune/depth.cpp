@@ -110,8 +110,8 @@ std::vector<int64_t> parse_layers(const std::string& text, int64_t depth) {
         };
         const int64_t from = number(part.substr(0, dash)),
                       to = dash == std::string::npos ? from : number(part.substr(dash + 1));
-        ESPALIER_REQUIRE(from <= to && to < depth, "--drop-layers {}: the model's layers are 0 to {}", text,
-                         depth - 1);
+        ESPALIER_REQUIRE(from <= to, "--drop-layers {}: {} ends before it begins", text, part);
+        ESPALIER_REQUIRE(to < depth, "--drop-layers {}: the model's layers are 0 to {}", text, depth - 1);
         for (int64_t l = from; l <= to; ++l) out.insert(l);
     }
     ESPALIER_REQUIRE(!out.empty(), "--drop-layers is empty; for example --drop-layers 16-31");

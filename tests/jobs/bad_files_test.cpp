@@ -95,6 +95,20 @@ TEST_F(BadFiles, FoldersOfOtherThingsForAnExport) {
     EXPECT_EQ(world().read("exported/thesis.tex"), "years of work");
 }
 
+TEST_F(BadFiles, OutputsInPlaceOfWhatIsRead) {
+    const std::string model = world().read("model.h5"), scores = world().read("scores.h5");
+
+    expect_refused({"importance", "--model", path("model.h5"), "--data", path("tokens"), "--samples", "2",
+                    "--seq-len", "16", "--out", path("model.h5"), "--force"},
+                   {"--out", "--model is the same file"});
+    expect_refused({"prune", "--model", path("model.h5"), "--importance", path("scores.h5"), "--hidden", "23",
+                    "--out", path("scores.h5"), "--force"},
+                   {"--out", "--importance is the same file"});
+
+    EXPECT_EQ(world().read("model.h5"), model);
+    EXPECT_EQ(world().read("scores.h5"), scores);
+}
+
 TEST_F(BadFiles, SummariesInPlaceOfOtherFiles) {
     const std::vector<std::string> words{"evaluate", "--model", path("model.h5"), "--data", path("tokens")};
     const auto with_summary = [&](const std::string& name) {

@@ -177,6 +177,19 @@ TEST_F(Distill, HeldOutTextIsScoredByAllVirtualStages) {
     expect_near(values("v", "valid_loss"), values("serial", "valid_loss"), layout_rounding);
 }
 
+TEST_F(Distill, JobsThatDoNotTrainLeaveVirtualStagesAlone) {
+    const std::vector<std::string> plain{
+        "evaluate", "--model", world.path("model.h5"), "--data", world.path("tokens"), "--seq-len", "16",
+        "--dtype",  "f32"};
+    auto with_stages = plain;
+    with_stages.insert(with_stages.end(), {"--pp", "2", "--virtual-stages", "2"});
+
+    const auto result = espalier(with_stages, 2);
+
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_NE(result.out.find("--virtual-stages 2"), std::string::npos) << result.out;
+}
+
 TEST_F(Distill, AStoppedRunGoesOnWithAnotherNumberOfReplicas) {
     ASSERT_EQ(run_with_teacher("serial", {}).exit_code, 0);
 
