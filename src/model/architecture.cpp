@@ -15,6 +15,8 @@ std::string_view to_string(Family family) {
             return "mistral";
         case Family::nemotron:
             return "nemotron";
+        case Family::qwen2:
+            return "qwen2";
     }
     throw InternalError("unknown family");
 }

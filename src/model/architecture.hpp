@@ -1,6 +1,7 @@
 // What a transformer is made of: the numbers and choices from which everything else about a model follows.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -12,7 +13,9 @@
 
 namespace espalier::model {
 
-enum class Family { llama, mistral, nemotron };
+enum class Family { llama, mistral, nemotron, qwen2 };
+inline constexpr std::array families{Family::llama, Family::mistral, Family::nemotron, Family::qwen2};
+/// As model_type in transformers' files.
 std::string_view to_string(Family family);
 
 /// Widths of one layer; a pruned model may differ from layer to layer.

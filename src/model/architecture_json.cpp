@@ -28,8 +28,8 @@ std::optional<int64_t> read_id(const JsonField& in, const char* field) {
     return in.has(field) ? std::optional(in.integer(field)) : std::nullopt;
 }
 
-template <class E>
-E choice(const JsonField& in, const char* field, const std::vector<std::pair<const char*, E>>& values) {
+template <class Name, class E>
+E choice(const JsonField& in, const char* field, const std::vector<std::pair<Name, E>>& values) {
     const std::string text = in.text(field);
     std::string known;
     for (const auto& [name, value] : values) {
@@ -39,8 +39,11 @@ E choice(const JsonField& in, const char* field, const std::vector<std::pair<con
     fail("{}: \"{}\" is \"{}\"; known are {}", in.place(), field, text, known);
 }
 
-const std::vector<std::pair<const char*, Family>> families{
-    {"llama", Family::llama}, {"mistral", Family::mistral}, {"nemotron", Family::nemotron}};
+const auto family_names = [] {
+    std::vector<std::pair<std::string_view, Family>> out;
+    for (const Family family : families) out.emplace_back(to_string(family), family);
+    return out;
+}();
 const std::vector<std::pair<const char*, NormKind>> norm_kinds{{"rms", NormKind::rms},
                                                                {"layer", NormKind::layer}};
 const std::vector<std::pair<const char*, Gain>> gains{{"weight", Gain::weight},
@@ -60,7 +63,7 @@ const char* name_of(const std::vector<std::pair<const char*, E>>& values, E valu
 
 Architecture from_own(const JsonField& in) {
     Architecture a;
-    a.family = choice(in, "family", families);
+    a.family = choice(in, "family", family_names);
     a.vocab = in.integer("vocab");
     a.hidden = in.integer("hidden");
     a.head_dim = in.integer("head_dim");

@@ -47,6 +47,11 @@ constexpr Row rows[] = {
 };
 // clang-format on
 
+/// llama.cpp's converter permutes the rows of these families' queries and keys.
+bool stores_rotary_pairs(Family family) {
+    return family == Family::llama || family == Family::mistral;
+}
+
 const Row& row_of(const Parameter& p) {
     const auto* row =
         std::find_if(std::begin(rows), std::end(rows), [&](const Row& r) { return r.weight == p.weight; });
@@ -79,7 +84,7 @@ ForeignTensor hugging_face_tensor(const Parameter& p) {
 ForeignTensor gguf_tensor(const Architecture& a, const Parameter& p) {
     const Row& row = row_of(p);
     ForeignTensor out{full_name(p, "blk", row.gguf), foreign_shape(p)};
-    if (row.stored == rotated && a.family != Family::nemotron) out.interleaved_dim = a.head_dim;
+    if (row.stored == rotated && stores_rotary_pairs(a.family)) out.interleaved_dim = a.head_dim;
     if (row.stored == as_gain && a.norm.gain == Gain::one_plus_weight) out.added = 1;
     return out;
 }

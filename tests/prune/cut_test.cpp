@@ -2,6 +2,7 @@
 // silenced.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <numeric>
 
@@ -71,15 +72,17 @@ struct Axis {
     bool vocab = false;
 };
 
+constexpr std::array family_names{"Llama", "Nemotron", "Qwen2"};
+
 std::string name_of(const testing::TestParamInfo<std::tuple<Axis, int>>& info) {
-    return std::string(std::get<0>(info.param).name) + (std::get<1>(info.param) == 0 ? "Llama" : "Nemotron");
+    return std::string(std::get<0>(info.param).name) + family_names[std::get<1>(info.param)];
 }
 
-/// Both with 8 dims, 6 query heads in 2 groups, so that one target fits both.
+/// All with 8 dims, 6 query heads in 2 groups, so that one target fits each.
 Architecture family(int which) {
-    Architecture a = which == 0 ? test::tiny_llama() : test::tiny_nemotron(true);
+    Architecture a = std::array{test::tiny_llama(), test::tiny_nemotron(true), test::tiny_qwen2()}[which];
     a.head_dim = 8;
-    a.rotary_dim = which == 0 ? 8 : 4;
+    a.rotary_dim = which == 1 ? 4 : 8;
     a.layers.assign(4, {6, 2, 17});
     a.tied = which == 1;
     return a;
@@ -118,7 +121,9 @@ const Axis axes[]{
      true},
 };
 INSTANTIATE_TEST_SUITE_P(Axes, MaskedEqualsCut,
-                         testing::Combine(testing::ValuesIn(axes), testing::Values(0, 1)), name_of);
+                         testing::Combine(testing::ValuesIn(axes),
+                                          testing::Range(0, static_cast<int>(family_names.size()))),
+                         name_of);
 
 TEST(MaskedEqualsCut, WithAResidualOfHeadsThatHaveTheirOwnKeysAndValues) {
     Architecture a = family(1);

@@ -80,6 +80,10 @@ TEST(Gradient, OfATiedLlamaIsTheSlopeOfItsLoss) {
     expect_slopes(a);
 }
 
+TEST(Gradient, OfAQwen2IsTheSlopeOfItsLoss) {
+    expect_slopes(test::tiny_qwen2());
+}
+
 TEST(Gradient, OfANemotronWithBiasesIsTheSlopeOfItsLoss) {
     expect_slopes(test::tiny_nemotron(true));
 }

@@ -168,6 +168,10 @@ TEST_F(Layouts, TiedEmbeddingsOnBothEndsOfThePipelineStayOne) {
     expect_serial_results(a);
 }
 
+TEST_F(Layouts, Qwen2GivesTheSerialStep) {
+    expect_serial_results(test::tiny_qwen2());
+}
+
 TEST_F(Layouts, NemotronWithBiasesGivesTheSerialStep) {
     expect_serial_results(test::tiny_nemotron(true));
 }

@@ -9,7 +9,8 @@ import tempfile
 
 import torch
 from safetensors.torch import load_file
-from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, NemotronConfig, NemotronForCausalLM
+from transformers import (LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, NemotronConfig, NemotronForCausalLM, Qwen2Config,
+                          Qwen2ForCausalLM)
 from transformers.utils import logging
 
 logging.set_verbosity_error()
@@ -31,6 +32,11 @@ cases = {
     "llama, linear rotary": LlamaForCausalLM(LlamaConfig(**llama, rope_parameters=dict(rope_type="linear", rope_theta=1e4, factor=2.5), attn_implementation="eager")),
     "mistral, 9 heads on 51 channels": MistralForCausalLM(MistralConfig(**{**llama, "hidden_size": 51, "num_attention_heads": 9}, sliding_window=None, attn_implementation="eager")),
     "mistral, window 13": MistralForCausalLM(MistralConfig(**llama, sliding_window=13, attn_implementation="eager")),
+    "qwen2": Qwen2ForCausalLM(Qwen2Config(**llama, attn_implementation="eager")),
+    "qwen2, tied, 9 heads on 51 channels": Qwen2ForCausalLM(Qwen2Config(**{**llama, "hidden_size": 51, "num_attention_heads": 9},
+                                                                        tie_word_embeddings=True, attn_implementation="eager")),
+    "qwen2, window 13": Qwen2ForCausalLM(Qwen2Config(**llama, use_sliding_window=True, sliding_window=13, max_window_layers=0,
+                                                     attn_implementation="eager")),
     "nemotron": NemotronForCausalLM(NemotronConfig(**nemotron, attn_implementation="eager")),
     "nemotron, tied": NemotronForCausalLM(NemotronConfig(**nemotron, tie_word_embeddings=True, attn_implementation="eager")),
     "nemotron, biases": NemotronForCausalLM(NemotronConfig(**nemotron, attention_bias=True, mlp_bias=True, attn_implementation="eager")),

@@ -10,7 +10,8 @@ import tempfile
 import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, NemotronConfig, NemotronForCausalLM
+from transformers import (AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, NemotronConfig, NemotronForCausalLM, Qwen2Config,
+                          Qwen2ForCausalLM)
 from transformers.utils import logging
 
 logging.set_verbosity_error()
@@ -82,6 +83,7 @@ with tempfile.TemporaryDirectory() as folder:
     open(path("text.txt"), "w").write(TEXT)
     cases = {"llama": LlamaForCausalLM(LlamaConfig(**common, vocab_size=size, tie_word_embeddings=True)),
              "llama3": LlamaForCausalLM(LlamaConfig(**common, vocab_size=size, rope_parameters=llama3)),
+             "qwen2": Qwen2ForCausalLM(Qwen2Config(**common, vocab_size=size)),
              "nemotron": NemotronForCausalLM(NemotronConfig(**common, vocab_size=size + 6, partial_rotary_factor=0.5))}
     for name, model in cases.items():
         hf = path(name)
