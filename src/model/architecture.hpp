@@ -13,8 +13,9 @@
 
 namespace espalier::model {
 
-enum class Family { llama, mistral, nemotron, qwen2 };
-inline constexpr std::array families{Family::llama, Family::mistral, Family::nemotron, Family::qwen2};
+enum class Family { llama, mistral, nemotron, qwen2, qwen3 };
+inline constexpr std::array families{Family::llama, Family::mistral, Family::nemotron, Family::qwen2,
+                                     Family::qwen3};
 /// As model_type in transformers' files.
 std::string_view to_string(Family family);
 
@@ -54,6 +55,9 @@ struct Architecture {
     Activation activation = Activation::swiglu;
     NormOptions norm;
     bool norm_bias = false;
+    /// Epsilon of the RMSNorm of each query head and each key head before it is turned; without, there is
+    /// none.
+    std::optional<float> qk_norm_eps;
     bool qkv_bias = false;
     bool attention_out_bias = false;
     bool mlp_bias = false;

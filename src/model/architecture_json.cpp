@@ -79,6 +79,7 @@ Architecture from_own(const JsonField& in) {
     a.norm = {choice(in, "norm", norm_kinds), choice(in, "norm_gain", gains),
               static_cast<float>(in.number("norm_eps"))};
     a.norm_bias = in.flag("norm_bias", false);
+    if (in.has("qk_norm_eps")) a.qk_norm_eps = static_cast<float>(in.number("qk_norm_eps"));
     a.qkv_bias = in.flag("qkv_bias", false);
     a.attention_out_bias = in.flag("attention_out_bias", false);
     a.mlp_bias = in.flag("mlp_bias", false);
@@ -122,6 +123,7 @@ ordered_json to_json(const Architecture& a) {
                      {"tied", a.tied},
                      {"rotary_dim", a.rotary_dim},
                      {"rotary_base", a.rotary_base}};
+    if (a.qk_norm_eps) out["qk_norm_eps"] = shortest(*a.qk_norm_eps);
     const auto& s = a.rotary_scaling;
     if (s.kind != RotaryScaling::Kind::none) {
         out["rotary_scaling"] = {{"kind", name_of(scalings, s.kind)},

@@ -31,6 +31,8 @@ constexpr Row rows[] = {
     {Weight::query_bias,          "self_attn.q_proj.bias",           "attn_q.bias", rotated},
     {Weight::key_bias,            "self_attn.k_proj.bias",           "attn_k.bias", rotated},
     {Weight::value_bias,          "self_attn.v_proj.bias",           "attn_v.bias"},
+    {Weight::query_norm,          "self_attn.q_norm.weight",         "attn_q_norm.weight"},
+    {Weight::key_norm,            "self_attn.k_norm.weight",         "attn_k_norm.weight"},
     {Weight::attention_out,       "self_attn.o_proj.weight",         "attn_output.weight"},
     {Weight::attention_out_bias,  "self_attn.o_proj.bias",           "attn_output.bias"},
     {Weight::mlp_norm,            "post_attention_layernorm.weight", "ffn_norm.weight", as_gain},
@@ -66,7 +68,7 @@ std::string full_name(const Parameter& p, const char* layers, const char* name) 
 Shape foreign_shape(const Parameter& p) {
     Shape shape;
     for (size_t i = 0; i < p.axes.size(); ++i) {
-        if (p.axes[i] == Axis::head_dim) {
+        if (p.axes[i] == Axis::head_dim && i > 0) {
             shape.back() *= p.shape[i];
         } else {
             shape.push_back(p.shape[i]);

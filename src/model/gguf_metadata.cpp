@@ -93,6 +93,7 @@ Architecture from_gguf(const nlohmann::json& metadata, const std::vector<std::st
     a.norm.eps = static_cast<float>(
         in.number(key(nemotron ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon")));
     a.norm_bias = nemotron;
+    if (has("blk.0.attn_q_norm.weight")) a.qk_norm_eps = a.norm.eps;
     a.qkv_bias = has("blk.0.attn_q.bias");
     a.attention_out_bias = has("blk.0.attn_output.bias");
     a.mlp_bias = has("blk.0.ffn_up.bias");

@@ -170,6 +170,8 @@ Architecture from_hugging_face(const json& config, const std::string& source) {
         a.head_dim = in.integer("head_dim");
     } else if (in.has("kv_channels")) {
         a.head_dim = in.integer("kv_channels");
+    } else if (c.head_dim > 0) {
+        a.head_dim = c.head_dim;
     } else {
         ESPALIER_REQUIRE(shape.query_heads > 0 && a.hidden % shape.query_heads == 0,
                          "{}: no \"head_dim\", and \"hidden_size\" {} is not a multiple of "
@@ -183,6 +185,7 @@ Architecture from_hugging_face(const json& config, const std::string& source) {
     a.norm.eps = static_cast<float>(nemotron ? in.number("norm_eps", in.number("layer_norm_eps", 1e-5))
                                              : in.number("rms_norm_eps", 1e-6));
     a.norm_bias = nemotron;
+    if (c.qk_norm) a.qk_norm_eps = a.norm.eps;
     const std::string normalization = in.text("normalization", "layernorm1p");
     ESPALIER_REQUIRE(!nemotron || normalization == "layernorm1p",
                      "{}: \"normalization\" \"{}\" is not supported; Nemotron's is layernorm1p", source,

@@ -32,6 +32,8 @@ struct HuggingFaceClass {
     AttentionBias attention_bias;
     bool mlp_bias;  ///< heeds the field
     WindowField window;
+    int64_t head_dim;  ///< where the field is missing; 0: hidden / heads
+    bool qk_norm;
 };
 
 std::span<const HuggingFaceClass> hugging_face_classes();

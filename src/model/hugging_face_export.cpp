@@ -46,6 +46,8 @@ void require_expressible(const Architecture& a) {
     require(a.norm.kind == (nemotron ? NormKind::layer : NormKind::rms) && a.norm_bias == nemotron &&
                 a.norm.gain == (nemotron ? Gain::one_plus_weight : Gain::weight),
             "norms of another kind");
+    require(a.qk_norm_eps == (c.qk_norm ? std::optional(a.norm.eps) : std::nullopt),
+            c.qk_norm ? "queries and keys that are not normed as the rest" : "normed queries and keys");
     require(nemotron || a.rotary_dim == a.head_dim, "heads of which only a part is turned by its position");
     if (c.attention_bias == AttentionBias::query_key_value) {
         require(a.qkv_bias && !a.attention_out_bias, "other attention biases than before the heads");

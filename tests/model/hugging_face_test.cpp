@@ -84,7 +84,8 @@ TEST(HuggingFace, WhatIsUnsupportedIsNamed) {
 }
 
 TEST(HuggingFace, ConfigsSurviveTheRoundTrip) {
-    for (Architecture a : {test::tiny_llama(), test::tiny_nemotron(true), test::tiny_qwen2()}) {
+    for (Architecture a : {test::tiny_llama(), test::tiny_nemotron(true), test::tiny_qwen2(),
+                           test::tiny_qwen3(), test::tiny_qwen3(true)}) {
         a.layers.assign(a.layers.size(), a.layers[0]);
         a.family = a.family == Family::llama ? Family::mistral : a.family;  // 22 channels over 9 heads
 
@@ -125,6 +126,22 @@ TEST(HuggingFace, AQwen2HasBiasesBeforeItsHeadsWhateverTheFileSays) {
     EXPECT_FALSE(a.attention_out_bias || a.mlp_bias || a.tied);
     EXPECT_EQ(a.norm.eps, 1e-6f);
     EXPECT_EQ(a.max_positions, 32768);
+}
+
+TEST(HuggingFace, AQwen3NormsItsHeadsWhichHave128DimsWhereTheFileSaysNothing) {
+    json config = qwen2_config();
+    config["architectures"] = {"Qwen3ForCausalLM"};
+
+    const Architecture a = from_hugging_face(config, "c");
+
+    EXPECT_EQ(a.family, Family::qwen3);
+    EXPECT_EQ(a.head_dim, 128);
+    EXPECT_EQ(a.qk_norm_eps, 1e-5f);
+    EXPECT_FALSE(a.qkv_bias || a.attention_out_bias);
+    config["head_dim"] = 24;
+    config["attention_bias"] = true;
+    EXPECT_EQ(from_hugging_face(config, "c").head_dim, 24);
+    EXPECT_TRUE(from_hugging_face(config, "c").qkv_bias && from_hugging_face(config, "c").attention_out_bias);
 }
 
 TEST(HuggingFace, AQwensWindowCountsWhereItIsUsedAndForAllLayersOrNone) {
@@ -280,6 +297,15 @@ TEST(HuggingFace, WhatItsClassesCannotSayIsRefusedAndAWindowMakesALlamaAMistral)
     EXPECT_EQ(from_hugging_face(to_hugging_face(a, "float32"), "c"), a);
     a.mlp_bias = true;
     refused(a, "biases in the MLP");
+    a = llama;
+    a.qk_norm_eps = a.norm.eps;
+    refused(a, "no LlamaForCausalLM with normed queries and keys");
+    a.family = Family::qwen3;
+    EXPECT_EQ(loadable_family(a), Family::qwen3);
+    a.hidden = 22;  // over 9 heads
+    EXPECT_EQ(loadable_family(a), Family::qwen3);
+    a.qk_norm_eps = 2 * a.norm.eps;
+    refused(a, "not normed as the rest");
 }
 
 TEST(Gguf, RowsOfQueryAndKeyAreRotaryPairs) {
@@ -295,10 +321,13 @@ TEST(Gguf, RowsOfQueryAndKeyAreRotaryPairs) {
 }
 
 TEST(Gguf, RowsOfAQwenStandAsTheyAre) {
-    const Architecture a = test::tiny_qwen2();
-
-    for (const auto& p : parameters(a)) EXPECT_EQ(gguf_tensor(a, p).interleaved_dim, 0) << p.name;
-    EXPECT_EQ(gguf_tensor(a, parameters(a)[4]).name, "blk.0.attn_q.bias");
+    for (const Architecture& a : {test::tiny_qwen2(), test::tiny_qwen3()}) {
+        for (const auto& p : parameters(a)) EXPECT_EQ(gguf_tensor(a, p).interleaved_dim, 0) << p.name;
+    }
+    EXPECT_EQ(gguf_tensor(test::tiny_qwen2(), parameters(test::tiny_qwen2())[5]).name, "blk.0.attn_q.bias");
+    const auto norm = gguf_tensor(test::tiny_qwen3(), parameters(test::tiny_qwen3())[5]);
+    EXPECT_EQ(norm.name, "blk.0.attn_q_norm.weight");
+    EXPECT_EQ(norm.shape, Shape{6});
 }
 
 TEST(Gguf, EndsOfTextTurnAndMessageAllEndAText) {
