@@ -1,10 +1,8 @@
 // Heads normalised. A warp has a head, 16 bytes a lane where they allow it: 128 dims of bf16 are 16 lanes,
-// read once and again from the caches, so that forward moves 2 tokens width elements and backward 5, of which
-// the weights' gradients are 2. 8 warps to a block, no shared memory: registers alone bound how many are on
-// their way.
+// read once and again from the caches, so that forward moves every query and key twice and backward 5 times,
+// of which the weights' gradients are 2. 8 warps to a block, no shared memory: registers alone bound how many
+// are on their way.
 #include "kernels/cuda/qk_norm.hpp"
-
-#include <algorithm>
 
 #include "kernels/cuda/column_sums.cuh"
 #include "kernels/cuda/reduce.cuh"
@@ -105,34 +103,33 @@ __global__ void backward(const T* x, const T* query_weight, const T* key_weight,
     }
 }
 
-/// A head's terms of its weight's gradient; rows are the heads first .. first + count - 1 of all tokens.
+/// Heads of a token whose terms a thread adds up at a time: so many fewer partial sums.
+constexpr unsigned heads_at_once = 8;
+
+/// Terms of one weight's gradient; a row is heads_at_once of the heads first .. end - 1 of a token.
 template <class T>
 struct WeightTerms {
     const T* dy;
     const T* x;
     const float* rstd;
     Heads heads;
-    int64_t first, count;
+    unsigned first, end;
+    __host__ __device__ unsigned parts() const { return (end - first + heads_at_once - 1) / heads_at_once; }
     __device__ void add(int64_t row, int64_t j, float (&sums)[1]) const {
-        const int64_t at = row / count * heads.all + first + row % count, element = at * heads.dims + j;
-        sums[0] += to_float(dy[element]) * to_float(x[element]) * rstd[heads.factor(at)];
+        const auto part = static_cast<unsigned>(row);
+        const int64_t token = part / parts();
+        unsigned head = first + part % parts() * heads_at_once;
+        const unsigned stop = head + heads_at_once < end ? head + heads_at_once : end;
+        for (; head < stop; ++head) {
+            const int64_t at = (token * heads.all + head) * heads.dims + j;
+            sums[0] += to_float(dy[at]) * (to_float(x[at]) * rstd[token * heads.normed + head]);
+        }
     }
 };
 
-/// dweight += of one kind of heads, so many tokens at a time as a grid has slices for.
 template <class T>
-void add_weight_gradient(Context& ctx, int64_t tokens, WeightTerms<T> terms, float* dweight) {
-    if (terms.count == 0) return;
-    constexpr int64_t most_slices = 65535;
-    const int64_t at_once = std::max<int64_t>(1, most_slices * rows_per_slice / terms.count);
-    for (int64_t begin = 0; begin < tokens; begin += at_once) {
-        const int64_t count = std::min(at_once, tokens - begin);
-        WeightTerms<T> part = terms;
-        part.dy += begin * terms.heads.all * terms.heads.dims;
-        part.x += begin * terms.heads.all * terms.heads.dims;
-        part.rstd += begin * terms.heads.normed;
-        add_column_sums<1>(ctx, count * terms.count, terms.heads.dims, part, {dweight});
-    }
+void add_weight_gradient(Context& ctx, int64_t tokens, WeightTerms<T> terms, const Tensor& dweight) {
+    add_column_sums<1>(ctx, tokens * terms.parts(), terms.heads.dims, terms, {data<float>(dweight)});
 }
 
 }  // namespace
@@ -157,12 +154,13 @@ void qk_norm_backward(Context& ctx, const Tensor& x, const Tensor& query_weight,
     const Heads heads = heads_of(counts, dims);
     visit_elements(x.dtype(), [&]<class T>(T) {
         // Before d becomes the gradient of x.
-        const WeightTerms<T> terms{data<T>(d), data<T>(x), data<float>(rstd), heads, 0, counts.query};
-        add_weight_gradient(ctx, tokens, terms, data<float>(d_query_weight));
+        const auto queries = narrow<unsigned>(counts.query), normed = narrow<unsigned>(counts.normed());
+        const WeightTerms<T> terms{data<T>(d), data<T>(x), data<float>(rstd), heads, 0, queries};
+        add_weight_gradient(ctx, tokens, terms, d_query_weight);
         WeightTerms<T> of_keys = terms;
-        of_keys.first = counts.query;
-        of_keys.count = counts.kv;
-        add_weight_gradient(ctx, tokens, of_keys, data<float>(d_key_weight));
+        of_keys.first = queries;
+        of_keys.end = normed;
+        add_weight_gradient(ctx, tokens, of_keys, d_key_weight);
         const bool wide = dims % pack == 0 && aligned(x.raw(), query_weight.raw(), key_weight.raw(), d.raw());
         with_pack(wide, [&]<int N>() {
             launch(backward<N, T>, blocks_for(rows, warps), threads, 0, ctx.stream(), data<T>(x),

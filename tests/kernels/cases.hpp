@@ -64,7 +64,7 @@ inline constexpr std::array head_cases{
     HeadCase{"by_hand", 3, 2, 1, 5},
     HeadCase{"qwen3", 517, 16, 8, 128},
     HeadCase{"qwen3_8b", 2048, 32, 8, 128},  // timed alone
-    HeadCase{"odd_dims", 131, 3, 1, 37},
+    HeadCase{"odd_dims", 131, 11, 1, 37},
     HeadCase{"wider_than_a_warp", 9, 2, 2, 320},
     HeadCase{"no_tokens", 0, 2, 1, 8},
 };
