@@ -7,6 +7,7 @@
 #include "kernels/embedding.hpp"
 #include "kernels/matmul.hpp"
 #include "kernels/norm.hpp"
+#include "kernels/qk_norm.hpp"
 #include "kernels/rotary.hpp"
 #include "kernels/statistics.hpp"
 #include "src/core/has_cuda.hpp"
@@ -84,6 +85,21 @@ Operation square_sum(Context& ctx, RowCase c) {
     const Tensor x = numbers(ctx, {c.size()}, DType::f32);
     const FlatRuns all(ctx, {{0, c.size()}});
     return {[=, &ctx] { espalier::square_sum(ctx, x, all); }, total_bytes({x})};
+}
+
+Operation qk_norm(Context& ctx, Pass pass, HeadCase c, DType dtype) {
+    const Shape shape{c.tokens, c.width()};
+    const HeadCounts heads{c.query_heads, c.kv_heads};
+    const Tensor x = numbers(ctx, shape, dtype), w = numbers(ctx, {c.head_dim}, dtype);
+    Tensor rstd = numbers(ctx, {c.tokens, heads.normed()}, DType::f32);
+    const double normed =
+        static_cast<double>(c.tokens * heads.normed() * c.head_dim) * static_cast<double>(size_of(dtype));
+    if (pass == Pass::forward) {
+        Tensor y = x;
+        return {[=, &ctx]() mutable { espalier::qk_norm(ctx, x, w, w, heads, 1e-6f, y, rstd); }, 2 * normed};
+    }
+    Tensor d = numbers(ctx, shape, dtype), dw = ctx.zeros({c.head_dim}, DType::f32);
+    return {[=, &ctx]() mutable { qk_norm_backward(ctx, x, w, w, heads, rstd, d, dw, dw); }, 3 * normed};
 }
 
 Operation rotation(Context& ctx, RotaryCase c, DType dtype) {

@@ -28,6 +28,7 @@ Operation row_cosines(Context& ctx, test::RowCase c, DType dtype);
 /// Of c.size() weights in `dtype`, with an f32 master where that is another.
 Operation adamw(Context& ctx, test::RowCase c, DType dtype);
 Operation square_sum(Context& ctx, test::RowCase c);
+Operation qk_norm(Context& ctx, Pass pass, test::HeadCase c, DType dtype);
 Operation rotation(Context& ctx, test::RotaryCase c, DType dtype);
 Operation embedding(Context& ctx, Pass pass, test::EmbeddingCase c, DType dtype);
 Operation moments(Context& ctx, test::MomentsCase c, DType dtype);

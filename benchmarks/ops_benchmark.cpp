@@ -94,6 +94,9 @@ void enter_row_ops(RowCase c, DType dtype) {
 
 void enter_model_ops(DType dtype) {
     const auto type = to_string(dtype);
+    for (const auto& c : head_cases)
+        enter_passes("qk_norm", c, dtype,
+                     [=](Context& ctx, Pass pass) { return qk_norm(ctx, pass, c, dtype); });
     for (const auto& c : rotary_cases)
         enter("rotate", c, type, [=](Context& ctx) { return rotation(ctx, c, dtype); });
     for (const auto& c : embedding_cases)

@@ -79,7 +79,8 @@ bool rounded(const ModelFile& source, const prune::Kept& kept) {
     if (kept.pairs.empty() && kept.head_dims.empty()) return false;
     const auto parameters = model::parameters(source.architecture());
     return std::any_of(parameters.begin(), parameters.end(), [&](const model::Parameter& p) {
-        return p.weight == model::Weight::query && source.stored_dtype(p) == DType::bf16;
+        return (p.weight == model::Weight::query || p.weight == model::Weight::query_norm) &&
+               source.stored_dtype(p) == DType::bf16;
     });
 }
 

@@ -15,6 +15,10 @@ std::string_view to_string(Family family) {
             return "mistral";
         case Family::nemotron:
             return "nemotron";
+        case Family::qwen2:
+            return "qwen2";
+        case Family::qwen3:
+            return "qwen3";
     }
     throw InternalError("unknown family");
 }
@@ -43,6 +47,18 @@ double weights(const Architecture& a) {
     double flops = head_product_flops(a);
     for (int64_t layer = 0; layer < a.depth(); ++layer) flops += layer_product_flops(a, layer);
     return flops / 2;
+}
+
+/// Dims that are not turned are cut head by head, which a norm with one weight for all heads cannot follow.
+void check_qk_norm(const Architecture& a, const std::string& source) {
+    if (!a.qk_norm_eps) return;
+    ESPALIER_REQUIRE(*a.qk_norm_eps > 0, "{}: the epsilon of the heads' norm is {}; it must be positive",
+                     source, *a.qk_norm_eps);
+    ESPALIER_REQUIRE(
+        a.rotary_dim == a.head_dim && a.norm.kind == NormKind::rms && a.norm.gain == Gain::weight,
+        "{}: queries and keys are normed head by head; that is supported where all {} dims of a head "
+        "are turned by their position (here {}), and the other norms are RMSNorm",
+        source, a.head_dim, a.rotary_dim);
 }
 
 /// With another factor, or bounds that do not lie apart, angles would be infinite or no numbers.
@@ -95,6 +111,7 @@ void check(const Architecture& a, const std::string& source) {
     ESPALIER_REQUIRE(a.rotary_base > 0 && a.norm.eps > 0,
                      "{}: rotary base {} and norm epsilon {} must be positive", source, a.rotary_base,
                      a.norm.eps);
+    check_qk_norm(a, source);
     check_scaling(a.rotary_scaling, source);
     ESPALIER_REQUIRE(a.window >= 0, "{}: attention window {} must not be negative", source, a.window);
     ESPALIER_REQUIRE(a.conventions.init_std >= 0,

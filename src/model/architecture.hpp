@@ -1,6 +1,7 @@
 // What a transformer is made of: the numbers and choices from which everything else about a model follows.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -12,7 +13,10 @@
 
 namespace espalier::model {
 
-enum class Family { llama, mistral, nemotron };
+enum class Family { llama, mistral, nemotron, qwen2, qwen3 };
+inline constexpr std::array families{Family::llama, Family::mistral, Family::nemotron, Family::qwen2,
+                                     Family::qwen3};
+/// As model_type in transformers' files.
 std::string_view to_string(Family family);
 
 /// Widths of one layer; a pruned model may differ from layer to layer.
@@ -51,6 +55,9 @@ struct Architecture {
     Activation activation = Activation::swiglu;
     NormOptions norm;
     bool norm_bias = false;
+    /// Epsilon of the RMSNorm of each query head and each key head before it is turned; without, there is
+    /// none.
+    std::optional<float> qk_norm_eps;
     bool qkv_bias = false;
     bool attention_out_bias = false;
     bool mlp_bias = false;

@@ -28,8 +28,8 @@ std::optional<int64_t> read_id(const JsonField& in, const char* field) {
     return in.has(field) ? std::optional(in.integer(field)) : std::nullopt;
 }
 
-template <class E>
-E choice(const JsonField& in, const char* field, const std::vector<std::pair<const char*, E>>& values) {
+template <class Name, class E>
+E choice(const JsonField& in, const char* field, const std::vector<std::pair<Name, E>>& values) {
     const std::string text = in.text(field);
     std::string known;
     for (const auto& [name, value] : values) {
@@ -39,8 +39,11 @@ E choice(const JsonField& in, const char* field, const std::vector<std::pair<con
     fail("{}: \"{}\" is \"{}\"; known are {}", in.place(), field, text, known);
 }
 
-const std::vector<std::pair<const char*, Family>> families{
-    {"llama", Family::llama}, {"mistral", Family::mistral}, {"nemotron", Family::nemotron}};
+const auto family_names = [] {
+    std::vector<std::pair<std::string_view, Family>> out;
+    for (const Family family : families) out.emplace_back(to_string(family), family);
+    return out;
+}();
 const std::vector<std::pair<const char*, NormKind>> norm_kinds{{"rms", NormKind::rms},
                                                                {"layer", NormKind::layer}};
 const std::vector<std::pair<const char*, Gain>> gains{{"weight", Gain::weight},
@@ -60,7 +63,7 @@ const char* name_of(const std::vector<std::pair<const char*, E>>& values, E valu
 
 Architecture from_own(const JsonField& in) {
     Architecture a;
-    a.family = choice(in, "family", families);
+    a.family = choice(in, "family", family_names);
     a.vocab = in.integer("vocab");
     a.hidden = in.integer("hidden");
     a.head_dim = in.integer("head_dim");
@@ -76,6 +79,7 @@ Architecture from_own(const JsonField& in) {
     a.norm = {choice(in, "norm", norm_kinds), choice(in, "norm_gain", gains),
               static_cast<float>(in.number("norm_eps"))};
     a.norm_bias = in.flag("norm_bias", false);
+    if (in.has("qk_norm_eps")) a.qk_norm_eps = static_cast<float>(in.number("qk_norm_eps"));
     a.qkv_bias = in.flag("qkv_bias", false);
     a.attention_out_bias = in.flag("attention_out_bias", false);
     a.mlp_bias = in.flag("mlp_bias", false);
@@ -119,6 +123,7 @@ ordered_json to_json(const Architecture& a) {
                      {"tied", a.tied},
                      {"rotary_dim", a.rotary_dim},
                      {"rotary_base", a.rotary_base}};
+    if (a.qk_norm_eps) out["qk_norm_eps"] = shortest(*a.qk_norm_eps);
     const auto& s = a.rotary_scaling;
     if (s.kind != RotaryScaling::Kind::none) {
         out["rotary_scaling"] = {{"kind", name_of(scalings, s.kind)},

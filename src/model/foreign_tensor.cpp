@@ -31,6 +31,8 @@ constexpr Row rows[] = {
     {Weight::query_bias,          "self_attn.q_proj.bias",           "attn_q.bias", rotated},
     {Weight::key_bias,            "self_attn.k_proj.bias",           "attn_k.bias", rotated},
     {Weight::value_bias,          "self_attn.v_proj.bias",           "attn_v.bias"},
+    {Weight::query_norm,          "self_attn.q_norm.weight",         "attn_q_norm.weight"},
+    {Weight::key_norm,            "self_attn.k_norm.weight",         "attn_k_norm.weight"},
     {Weight::attention_out,       "self_attn.o_proj.weight",         "attn_output.weight"},
     {Weight::attention_out_bias,  "self_attn.o_proj.bias",           "attn_output.bias"},
     {Weight::mlp_norm,            "post_attention_layernorm.weight", "ffn_norm.weight", as_gain},
@@ -47,6 +49,11 @@ constexpr Row rows[] = {
 };
 // clang-format on
 
+/// llama.cpp's converter permutes the rows of these families' queries and keys.
+bool stores_rotary_pairs(Family family) {
+    return family == Family::llama || family == Family::mistral;
+}
+
 const Row& row_of(const Parameter& p) {
     const auto* row =
         std::find_if(std::begin(rows), std::end(rows), [&](const Row& r) { return r.weight == p.weight; });
@@ -61,7 +68,7 @@ std::string full_name(const Parameter& p, const char* layers, const char* name) 
 Shape foreign_shape(const Parameter& p) {
     Shape shape;
     for (size_t i = 0; i < p.axes.size(); ++i) {
-        if (p.axes[i] == Axis::head_dim) {
+        if (p.axes[i] == Axis::head_dim && i > 0) {
             shape.back() *= p.shape[i];
         } else {
             shape.push_back(p.shape[i]);
@@ -79,7 +86,7 @@ ForeignTensor hugging_face_tensor(const Parameter& p) {
 ForeignTensor gguf_tensor(const Architecture& a, const Parameter& p) {
     const Row& row = row_of(p);
     ForeignTensor out{full_name(p, "blk", row.gguf), foreign_shape(p)};
-    if (row.stored == rotated && a.family != Family::nemotron) out.interleaved_dim = a.head_dim;
+    if (row.stored == rotated && stores_rotary_pairs(a.family)) out.interleaved_dim = a.head_dim;
     if (row.stored == as_gain && a.norm.gain == Gain::one_plus_weight) out.added = 1;
     return out;
 }

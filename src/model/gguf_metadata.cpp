@@ -42,16 +42,25 @@ void read_rope_factors(Architecture& a, const std::vector<float>& factors, const
         in.place());
 }
 
+/// llama.cpp's architectures have transformers' names, and Mistral's models are llama.
+Family family_of(const std::string& arch, const std::string& source) {
+    std::string supported;
+    for (const Family family : families) {
+        if (family == Family::mistral) continue;
+        if (arch == to_string(family)) return family;
+        supported += (supported.empty() ? "" : ", ") + std::string(to_string(family));
+    }
+    fail("{}: GGUF architecture \"{}\" is not supported; supported are {} (llama is Mistral's too)", source,
+         arch, supported);
+}
+
 }  // namespace
 
 Architecture from_gguf(const nlohmann::json& metadata, const std::vector<std::string>& tensors,
                        const std::vector<float>& rope_factors, const std::string& source) {
     const JsonField in(metadata, source);
     const std::string arch = in.text("general.architecture");
-    ESPALIER_REQUIRE(
-        arch == "llama" || arch == "nemotron",
-        "{}: GGUF architecture \"{}\" is not supported; supported are llama (Llama, Mistral) and nemotron",
-        source, arch);
+    const Family family = family_of(arch, source);
     const std::string prefix = arch + ".";
     const auto key = [&](const char* name) { return prefix + name; };
     const auto has = [&](const std::string& tensor) {
@@ -61,8 +70,8 @@ Architecture from_gguf(const nlohmann::json& metadata, const std::vector<std::st
                      "{}: mixtures of experts are not supported ({}expert_count)", source, prefix);
 
     Architecture a;
-    const bool nemotron = arch == "nemotron";
-    a.family = nemotron ? Family::nemotron : Family::llama;
+    const bool nemotron = family == Family::nemotron;
+    a.family = family;
     a.hidden = in.integer(key("embedding_length"));
     const int64_t depth = in.integer(key("block_count"));
     check_depth(depth, source, key("block_count"));
@@ -84,6 +93,7 @@ Architecture from_gguf(const nlohmann::json& metadata, const std::vector<std::st
     a.norm.eps = static_cast<float>(
         in.number(key(nemotron ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon")));
     a.norm_bias = nemotron;
+    if (has("blk.0.attn_q_norm.weight")) a.qk_norm_eps = a.norm.eps;
     a.qkv_bias = has("blk.0.attn_q.bias");
     a.attention_out_bias = has("blk.0.attn_output.bias");
     a.mlp_bias = has("blk.0.ffn_up.bias");

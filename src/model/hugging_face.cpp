@@ -1,40 +1,35 @@
 #include "src/model/hugging_face.hpp"
 
-#include <cmath>
+#include <algorithm>
 
 #include "src/core/error.hpp"
 #include "src/json/field.hpp"
-#include "src/json/number.hpp"
+#include "src/model/hugging_face_class.hpp"
 
 namespace espalier::model {
 
 using nlohmann::json;
-using nlohmann::ordered_json;
 
 namespace {
 
-Family family_of(const JsonField& in) {
-    std::string name;
+const HuggingFaceClass& class_of(const JsonField& in) {
+    std::string name, supported;
     if (in.has("architectures")) {
         const json& names = in.at("architectures").value();
         if (names.is_array() && !names.empty() && names[0].is_string()) name = names[0].get<std::string>();
     }
-    if (name == "LlamaForCausalLM") return Family::llama;
-    if (name == "MistralForCausalLM") return Family::mistral;
-    if (name == "NemotronForCausalLM") return Family::nemotron;
     const std::string type = in.text("model_type", "");
-    if (name.empty() && type == "llama") return Family::llama;
-    if (name.empty() && type == "mistral") return Family::mistral;
-    if (name.empty() && type == "nemotron") return Family::nemotron;
-    fail(
-        "{}: architecture \"{}\" (model_type \"{}\") is not supported; supported are LlamaForCausalLM, "
-        "MistralForCausalLM, NemotronForCausalLM",
-        in.place(), name, type);
+    for (const auto& c : hugging_face_classes()) {
+        if (name.empty() ? type == to_string(c.family) : name == c.name) return c;
+        supported += (supported.empty() ? "" : ", ") + std::string(c.name);
+    }
+    fail("{}: architecture \"{}\" (model_type \"{}\") is not supported; supported are {}", in.place(), name,
+         type, supported);
 }
 
-Activation activation_of(const JsonField& in, Family family) {
-    const std::string act = in.text("hidden_act", family == Family::nemotron ? "relu2" : "silu");
-    if (family == Family::nemotron) {
+Activation activation_of(const JsonField& in, const HuggingFaceClass& c) {
+    const std::string act = in.text("hidden_act", c.activation);
+    if (is_nemotron(c.family)) {
         if (act == "relu2") return Activation::relu2;
         if (act == "gelu_new" || act == "gelu_pytorch_tanh") return Activation::gelu;
         if (act == "silu") return Activation::silu;
@@ -48,22 +43,10 @@ Activation activation_of(const JsonField& in, Family family) {
         in.place(), act);
 }
 
-std::string hf_class(Family family) {
-    switch (family) {
-        case Family::llama:
-            return "LlamaForCausalLM";
-        case Family::mistral:
-            return "MistralForCausalLM";
-        case Family::nemotron:
-            return "NemotronForCausalLM";
-    }
-    throw InternalError("unknown family");
-}
-
 /// The rotary fields, which transformers 5 gathers in rope_parameters and 4 spreads over rope_theta and
 /// rope_scaling. a.max_positions is there already.
 void read_rotary(const JsonField& in, Architecture& a) {
-    const bool nemotron = a.family == Family::nemotron;
+    const bool nemotron = is_nemotron(a.family);
     a.rotary_base = in.number("rope_theta", 10000.0);
     double fraction = nemotron ? 0.5 : 1.0;
     for (const char* alias : {"partial_rotary_factor", "rope_percent", "rope_percentage"}) {
@@ -102,17 +85,62 @@ void read_rotary(const JsonField& in, Architecture& a) {
         nemotron || fraction == 1,
         "{}: \"partial_rotary_factor\" is {}, which the {} of transformers does not heed; take it "
         "out of the file if the model was trained without it",
-        in.place(), fraction, hf_class(a.family));
+        in.place(), fraction, hugging_face_class(a.family).name);
     a.rotary_dim = static_cast<int64_t>(static_cast<double>(a.head_dim) * fraction);
 }
 
-/// Mistral's attention window, 4096 where the file does not name it; null: none.
+constexpr const char* window_field = "sliding_window";
+
+/// 4096 where the file does not name it; null: none.
 int64_t read_window(const JsonField& in) {
-    constexpr const char* field = "sliding_window";
-    if (!in.has(field)) return in.value().contains(field) ? 0 : 4096;
-    const int64_t window = in.integer(field);
+    if (!in.has(window_field)) return in.value().contains(window_field) ? 0 : 4096;
+    const int64_t window = in.integer(window_field);
     ESPALIER_REQUIRE(window >= 1, "{}: \"{}\" is {}; it must be at least 1, or null for none", in.place(),
-                     field, window);
+                     window_field, window);
+    return window;
+}
+
+/// How many layers of such a file have the window: those that it lists, or the later ones.
+int64_t windowed_layers(const JsonField& in, int64_t depth, bool uses) {
+    constexpr const char* types = "layer_types";
+    if (!in.has(types)) {
+        const int64_t first = in.integer("max_window_layers", 28);
+        return uses ? depth - std::clamp<int64_t>(first, 0, depth) : 0;
+    }
+    const auto layers = in.at(types).elements();
+    ESPALIER_REQUIRE(std::ssize(layers) == depth, "{}: \"{}\" has {} entries for {} layers", in.place(),
+                     types, layers.size(), depth);
+    int64_t windowed = 0;
+    for (const auto& layer : layers) {
+        const std::string type = layer.text();
+        ESPALIER_REQUIRE(type == "full_attention" || type == "sliding_attention",
+                         "{}: \"{}\" is not supported; supported are full_attention and sliding_attention",
+                         layer.place(), type);
+        windowed += type == "sliding_attention" ? 1 : 0;
+    }
+    ESPALIER_REQUIRE(uses || windowed == 0,
+                     "{}: \"{}\" has layers with sliding_attention, and \"use_sliding_window\" is not set; "
+                     "make them one or the other",
+                     in.place(), types);
+    return windowed;
+}
+
+/// A window that holds the whole context is none.
+int64_t shorter_than_context(int64_t window, const Architecture& a) {
+    return window < a.max_positions ? window : 0;
+}
+
+/// Of all layers; a window of some is refused.
+int64_t read_window_of_layers(const JsonField& in, const Architecture& a) {
+    const bool uses = in.flag("use_sliding_window", false);
+    const int64_t windowed = windowed_layers(in, a.depth(), uses),
+                  window = uses ? shorter_than_context(read_window(in), a) : 0;
+    if (windowed == 0 || window == 0) return 0;
+    ESPALIER_REQUIRE(
+        windowed == a.depth(),
+        "{}: {} of {} layers have an attention window of {}; supported is one for all layers, or none.\n  "
+        "set \"max_position_embeddings\" to {}, up to which the window shuts nothing out, if that is enough",
+        in.place(), windowed, a.depth(), window, window);
     return window;
 }
 
@@ -121,34 +149,14 @@ std::optional<int64_t> first_id(const JsonField& in, const char* field) {
     return ids.empty() ? std::nullopt : std::optional(ids.front());
 }
 
-/// The least fraction of head_dim that a loader, which rounds down, takes for rotary_dim.
-double rotary_fraction(const Architecture& a) {
-    const auto whole = static_cast<double>(a.head_dim), part = static_cast<double>(a.rotary_dim);
-    const double fraction = part / whole;
-    return whole * fraction < part ? std::nextafter(fraction, 1.0) : fraction;
-}
-
-std::string hf_activation(Activation activation) {
-    switch (activation) {
-        case Activation::swiglu:
-        case Activation::silu:
-            return "silu";
-        case Activation::geglu:
-        case Activation::gelu:
-            return "gelu_pytorch_tanh";
-        case Activation::relu2:
-            return "relu2";
-    }
-    throw InternalError("unknown activation");
-}
-
 }  // namespace
 
 Architecture from_hugging_face(const json& config, const std::string& source) {
     const JsonField in(config, source);
+    const HuggingFaceClass& c = class_of(in);
+    const bool nemotron = is_nemotron(c.family);
     Architecture a;
-    a.family = family_of(in);
-    const bool nemotron = a.family == Family::nemotron;
+    a.family = c.family;
     a.vocab = in.integer("vocab_size");
     a.hidden = in.integer("hidden_size");
     const int64_t depth = in.integer("num_hidden_layers");
@@ -162,6 +170,8 @@ Architecture from_hugging_face(const json& config, const std::string& source) {
         a.head_dim = in.integer("head_dim");
     } else if (in.has("kv_channels")) {
         a.head_dim = in.integer("kv_channels");
+    } else if (c.head_dim > 0) {
+        a.head_dim = c.head_dim;
     } else {
         ESPALIER_REQUIRE(shape.query_heads > 0 && a.hidden % shape.query_heads == 0,
                          "{}: no \"head_dim\", and \"hidden_size\" {} is not a multiple of "
@@ -169,121 +179,31 @@ Architecture from_hugging_face(const json& config, const std::string& source) {
                          source, a.hidden, shape.query_heads);
         a.head_dim = a.hidden / shape.query_heads;
     }
-    a.activation = activation_of(in, a.family);
+    a.activation = activation_of(in, c);
     a.norm.kind = nemotron ? NormKind::layer : NormKind::rms;
     a.norm.gain = nemotron ? Gain::one_plus_weight : Gain::weight;
     a.norm.eps = static_cast<float>(nemotron ? in.number("norm_eps", in.number("layer_norm_eps", 1e-5))
                                              : in.number("rms_norm_eps", 1e-6));
     a.norm_bias = nemotron;
+    if (c.qk_norm) a.qk_norm_eps = a.norm.eps;
     const std::string normalization = in.text("normalization", "layernorm1p");
     ESPALIER_REQUIRE(!nemotron || normalization == "layernorm1p",
                      "{}: \"normalization\" \"{}\" is not supported; Nemotron's is layernorm1p", source,
                      normalization);
-    a.qkv_bias = a.attention_out_bias = a.family != Family::mistral && in.flag("attention_bias", false);
-    a.mlp_bias = a.family != Family::mistral && in.flag("mlp_bias", false);
+    a.attention_out_bias =
+        c.attention_bias == AttentionBias::as_configured && in.flag("attention_bias", false);
+    a.qkv_bias = a.attention_out_bias || c.attention_bias == AttentionBias::query_key_value;
+    a.mlp_bias = c.mlp_bias && in.flag("mlp_bias", false);
     a.tied = in.flag("tie_word_embeddings", false);
-    a.max_positions = in.integer("max_position_embeddings", nemotron                      ? 4096
-                                                            : a.family == Family::mistral ? 131072
-                                                                                          : 2048);
+    a.max_positions = in.integer("max_position_embeddings", c.max_positions);
     read_rotary(in, a);
-    if (a.family == Family::mistral) a.window = read_window(in);
-    if (a.window >= a.max_positions) a.window = 0;  // a window that holds the whole context is none
-    a.conventions.init_std = in.number("initializer_range", nemotron ? 0.0134 : 0.02);
+    if (c.window == WindowField::of_model) a.window = shorter_than_context(read_window(in), a);
+    if (c.window == WindowField::of_layers) a.window = read_window_of_layers(in, a);
+    a.conventions.init_std = in.number("initializer_range", c.init_std);
     a.conventions.bos = first_id(in, "bos_token_id");
     a.conventions.eos = in.integers("eos_token_id");
     a.conventions.pad = first_id(in, "pad_token_id");
     return a;
-}
-
-namespace {
-
-/// What the classes of transformers cannot be told, and so would do otherwise.
-void require_expressible(const Architecture& a) {
-    ESPALIER_REQUIRE(a.uniform(),
-                     "layers of different widths: no public format holds such a model; cut all layers to the "
-                     "same widths to export");
-    const bool nemotron = a.family == Family::nemotron;
-    const auto require = [&](bool expressible, const char* what) {
-        ESPALIER_REQUIRE(expressible, "transformers loads no {} with {}", hf_class(a.family), what);
-    };
-    require(nemotron != is_gated(a.activation), "this activation");
-    require(a.norm.kind == (nemotron ? NormKind::layer : NormKind::rms) && a.norm_bias == nemotron &&
-                a.norm.gain == (nemotron ? Gain::one_plus_weight : Gain::weight),
-            "norms of another kind");
-    require(nemotron || a.rotary_dim == a.head_dim, "heads of which only a part is turned by its position");
-    require(a.qkv_bias == a.attention_out_bias, "attention biases before the heads or after them alone");
-    require(a.family != Family::mistral || !(a.qkv_bias || a.mlp_bias), "biases");
-    require(!nemotron || a.window == 0, "a sliding window");
-}
-
-}  // namespace
-
-Family loadable_family(const Architecture& a) {
-    require_expressible(a);
-    const auto& l = a.layers.front();
-    const bool as_llama = a.hidden % l.query_heads == 0 && a.window == 0;
-    if (a.family != Family::llama || as_llama) return a.family;
-    if (!a.qkv_bias && !a.attention_out_bias && !a.mlp_bias) return Family::mistral;
-    ESPALIER_REQUIRE(a.window == 0, "transformers loads no Llama with biases and a sliding window");
-    const int64_t below = a.hidden / l.query_heads * l.query_heads;
-    fail(
-        "transformers loads no Llama with biases whose hidden size {} is not a multiple of its {} query "
-        "heads; the nearest that load have hidden {}{}",
-        a.hidden, l.query_heads, below > 0 ? fmt::format("{} or ", below) : "", below + l.query_heads);
-}
-
-ordered_json to_hugging_face(const Architecture& a, const std::string& dtype) {
-    const Family family = loadable_family(a);
-    const auto& l = a.layers.front();
-    const auto& s = a.rotary_scaling;
-    ordered_json rope{{"rope_type", "default"}, {"rope_theta", a.rotary_base}};
-    if (s.kind == RotaryScaling::Kind::linear)
-        rope = {{"rope_type", "linear"}, {"rope_theta", a.rotary_base}, {"factor", s.factor}};
-    if (s.kind == RotaryScaling::Kind::llama3) {
-        rope = {{"rope_type", "llama3"},
-                {"rope_theta", a.rotary_base},
-                {"factor", s.factor},
-                {"low_freq_factor", s.low_frequency_factor},
-                {"high_freq_factor", s.high_frequency_factor},
-                {"original_max_position_embeddings", s.original_positions}};
-    }
-    ordered_json out{{"architectures", {hf_class(family)}},
-                     {"model_type", to_string(family)},
-                     {"vocab_size", a.vocab},
-                     {"hidden_size", a.hidden},
-                     {"intermediate_size", l.ffn},
-                     {"num_hidden_layers", a.depth()},
-                     {"num_attention_heads", l.query_heads},
-                     {"num_key_value_heads", l.kv_heads},
-                     {"head_dim", a.head_dim},
-                     {"hidden_act", hf_activation(a.activation)},
-                     {"max_position_embeddings", a.max_positions},
-                     {"initializer_range", a.conventions.init_std},
-                     {"tie_word_embeddings", a.tied},
-                     {"rope_theta", a.rotary_base},
-                     {"rope_scaling", s.kind == RotaryScaling::Kind::none ? ordered_json(nullptr) : rope},
-                     {"use_cache", true}};
-    if (family == Family::nemotron) {
-        const double fraction = rotary_fraction(a);
-        out["norm_eps"] = shortest(a.norm.eps);
-        out["partial_rotary_factor"] = fraction;
-        rope["partial_rotary_factor"] = fraction;
-    } else {
-        out["rms_norm_eps"] = shortest(a.norm.eps);
-    }
-    if (family == Family::mistral) {
-        out["sliding_window"] = a.window > 0 ? ordered_json(a.window) : ordered_json(nullptr);
-    } else {
-        out["attention_bias"] = a.qkv_bias;
-        out["mlp_bias"] = a.mlp_bias;
-    }
-    out["rope_parameters"] = rope;
-    out["bos_token_id"] = a.conventions.bos ? ordered_json(*a.conventions.bos) : ordered_json(nullptr);
-    out["eos_token_id"] = one_or_list(a.conventions.eos);
-    out["pad_token_id"] = a.conventions.pad ? ordered_json(*a.conventions.pad) : ordered_json(nullptr);
-    out["dtype"] = dtype;
-    out["torch_dtype"] = dtype;
-    return out;
 }
 
 }  // namespace espalier::model

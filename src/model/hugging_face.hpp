@@ -8,8 +8,9 @@
 
 namespace espalier::model {
 
-/// A config.json of LlamaForCausalLM, MistralForCausalLM or NemotronForCausalLM, in the spelling of
-/// transformers 4 or 5. Throws UserError naming `source`, the field and the way out for what is unknown or
+/// A config.json of one of hugging_face_classes (hugging_face_class.hpp), in the spelling of transformers 4
+/// or
+/// 5. Throws UserError naming `source`, the field and the way out for what is unknown or
 /// unsupported.
 Architecture from_hugging_face(const nlohmann::json& config, const std::string& source);
 

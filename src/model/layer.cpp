@@ -28,7 +28,12 @@ Tensor append(Context& ctx, const Tensor& qkv, const AttentionShape& shape, cons
 
 Layer::Layer(const Architecture& a, int64_t index, TensorPart part, const ParameterSet& set,
              const Tensor& gradients, comm::Communicator tensor)
-    : index_(index), hidden_(a.hidden), norm_(a.norm), activation_(a.activation), tensor_(std::move(tensor)) {
+    : index_(index),
+      hidden_(a.hidden),
+      norm_(a.norm),
+      qk_norm_eps_(a.qk_norm_eps),
+      activation_(a.activation),
+      tensor_(std::move(tensor)) {
     const Range heads = local_range(a, index, Axis::query_head, part),
                 kv = local_range(a, index, Axis::kv_head, part);
     shape_.query_heads = heads.size();
@@ -61,6 +66,8 @@ Layer::Weights Layer::weights(const ParameterSet& set, const Tensor& flat) const
     w.attention_norm_bias = view(Weight::attention_norm_bias);
     w.qkv = matrix(Weight::query, qkv, hidden_);
     w.qkv_bias = bias(Weight::query_bias, qkv);
+    w.query_norm = view(Weight::query_norm);
+    w.key_norm = view(Weight::key_norm);
     w.attention_out = matrix(Weight::attention_out, hidden_, q);
     w.attention_out_bias = view(Weight::attention_out_bias);
     w.mlp_norm = view(Weight::mlp_norm);
@@ -83,6 +90,20 @@ int64_t Layer::attention_scratch(Context& ctx, DType dtype, int64_t batch, int64
     return espalier::attention_scratch(ctx, dtype, attention_shape(batch, seq));
 }
 
+Layer::TurnedHeads Layer::turn(Context& ctx, const Tensor& projected, Projected then,
+                               const TokenBatch& tokens, const RotaryTable& rotary) const {
+    TurnedHeads out{projected, {}};
+    if (has_qk_norm()) {
+        if (then == Projected::keep) out.qkv = ctx.empty(projected.shape(), projected.dtype());
+        out.qk_rstd = ctx.empty({projected.dim(0), head_counts().normed()}, DType::f32);
+        qk_norm(ctx, projected, w_.query_norm, w_.key_norm, head_counts(), *qk_norm_eps_, out.qkv,
+                out.qk_rstd);
+    }
+    rotate(ctx, out.qkv, rotary.cosines, rotary.sines, tokens.positions, head_counts().normed(),
+           shape_.head_dim, Rotation::forward);
+    return out;
+}
+
 Tensor Layer::forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, const RotaryTable& rotary,
                       const ForwardExtras& extras) const {
     const int64_t T = tokens.tokens(), Tl = x.dim(0), H = hidden_, D = shape_.head_dim;
@@ -96,12 +117,13 @@ Tensor Layer::forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, c
     // 2  a [T, H], all tokens
     a = tensor_.all_gather(ctx, a, T);
     if (extras.observer) extras.observer->norm_output(ctx, {Site::attention_input, index_}, tokens, a);
-    // 3  qkv [T, q + 2 kv]
-    Tensor qkv = ctx.empty({T, q + 2 * kv}, dtype);
-    matmul(ctx, a, w_.qkv, w_.qkv_bias, qkv);
-    // 4  queries and keys turned by their positions
-    rotate(ctx, qkv, rotary.cosines, rotary.sines, tokens.positions, shape_.query_heads + shape_.kv_heads, D,
-           Rotation::forward);
+    // 3  projected [T, q + 2 kv]
+    Tensor projected = ctx.empty({T, q + 2 * kv}, dtype);
+    matmul(ctx, a, w_.qkv, w_.qkv_bias, projected);
+    // 4  qkv [T, q + 2 kv], queries and keys normed and turned by their positions
+    auto [qkv, qk_rstd] =
+        turn(ctx, projected, extras.saved ? Projected::keep : Projected::overwrite, tokens, rotary);
+    if (!extras.saved || !has_qk_norm()) projected = {};
     if (extras.observer) extras.observer->rotated_qkv(ctx, index_, tokens, qkv);
     // 5  o [T, q]
     const AttentionShape shape = attention_shape(tokens.batch, tokens.seq);
@@ -139,7 +161,9 @@ Tensor Layer::forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, c
     if (extras.saved) {
         *extras.saved = {.x = x,
                          .attention_stats = attention_stats,
-                         .qkv = qkv,
+                         .projected = projected,
+                         .qk_rstd = extras.keep_cheap ? qk_rstd : none,
+                         .qkv = has_qk_norm() && !extras.keep_cheap ? none : qkv,
                          .attended = o,
                          .lse = lse,
                          .after_attention = h,
@@ -217,12 +241,18 @@ Tensor Layer::backward(Context& ctx, const Tensor& d_out, const TokenBatch& toke
     Tensor d_o = ctx.empty(saved.attended.shape(), dtype);
     matmul_backward_input(ctx, d_full, w_.attention_out, d_o);
     // 5  d_qkv =
-    Tensor d_qkv = ctx.empty(saved.qkv.shape(), dtype);
-    attention_backward(ctx, d_o, saved.qkv, tokens.starts, saved.attended, saved.lse,
+    TurnedHeads heads{saved.qkv, saved.qk_rstd};
+    if (!heads.qkv) heads = turn(ctx, saved.projected, Projected::keep, tokens, rotary);
+    Tensor d_qkv = ctx.empty(heads.qkv.shape(), dtype);
+    attention_backward(ctx, d_o, heads.qkv, tokens.starts, saved.attended, saved.lse,
                        attention_shape(tokens.batch, tokens.seq), d_qkv);
-    // 4  turned back
-    rotate(ctx, d_qkv, rotary.cosines, rotary.sines, tokens.positions, shape_.query_heads + shape_.kv_heads,
-           D, Rotation::backward);
+    heads.qkv = {};
+    // 4  turned back, d query_norm +=, d key_norm +=, d_qkv = that of the projection
+    rotate(ctx, d_qkv, rotary.cosines, rotary.sines, tokens.positions, head_counts().normed(), D,
+           Rotation::backward);
+    if (has_qk_norm())
+        qk_norm_backward(ctx, saved.projected, w_.query_norm, w_.key_norm, head_counts(), heads.qk_rstd,
+                         d_qkv, g_.query_norm, g_.key_norm);
     // 3  d_full = this rank's part of da, which is summed over ranks beside d query, d key, d value +=, d
     //    biases +=
     Tensor a = saved.attention_input;

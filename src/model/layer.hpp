@@ -1,7 +1,10 @@
 // One transformer block on one rank: forward as numbered steps, backward as their mirror.
 #pragma once
 
+#include <optional>
+
 #include "kernels/attention.hpp"
+#include "kernels/qk_norm.hpp"
 #include "src/comm/communicator.hpp"
 #include "src/model/parameter_set.hpp"
 #include "src/model/rotary_table.hpp"
@@ -23,11 +26,13 @@ struct TokenBatch {
 };
 
 /// What a backward pass needs of a forward pass. The last three are empty where they are to be computed
-/// again.
+/// again; so are `qkv` and `qk_rstd` of a model that norms heads.
 ///   T tokens, Tl = this rank's part of them (sequence parallelism), H hidden, local head counts and widths
 struct SavedLayer {
     Tensor x;                // [Tl, H]   input
     Tensor attention_stats;  // [Tl, 2]   mean, rstd
+    Tensor projected;        // [T, (q + 2 kv) head_dim]  before heads are normed; empty where none are
+    Tensor qk_rstd;          // [T, q + kv]               of those norms
     Tensor qkv;              // [T, (q + 2 kv) head_dim]  rotated
     Tensor attended;         // [T, q head_dim]
     Tensor lse;              // [batch, q, seq]
@@ -122,6 +127,7 @@ private:
     struct Weights {
         Tensor attention_norm, attention_norm_bias;  // [H]
         Tensor qkv, qkv_bias;                        // [(q + 2 kv) head_dim, H]
+        Tensor query_norm, key_norm;                 // [head_dim]
         Tensor attention_out, attention_out_bias;    // [H, q head_dim]
         Tensor mlp_norm, mlp_norm_bias;              // [H]
         Tensor gate_up, gate_up_bias;                // [2 ffn, H] or [ffn, H]
@@ -129,12 +135,25 @@ private:
     };
     Weights weights(const ParameterSet& set, const Tensor& flat) const;
     AttentionShape attention_shape(int64_t batch, int64_t seq) const;
+
+    struct TurnedHeads {
+        Tensor qkv;      // [T, (q + 2 kv) head_dim]
+        Tensor qk_rstd;  // [T, q + kv], empty where heads are not normed
+    };
+    enum class Projected { keep, overwrite };
+    /// Queries and keys as attention takes them: normed head by head, where the model does that, and turned
+    /// by their positions. In the projection's own memory unless heads are normed and it is kept.
+    TurnedHeads turn(Context& ctx, const Tensor& projected, Projected then, const TokenBatch& tokens,
+                     const RotaryTable& rotary) const;
+    bool has_qk_norm() const { return qk_norm_eps_.has_value(); }
+    HeadCounts head_counts() const { return {shape_.query_heads, shape_.kv_heads}; }
     /// Biases of projections that are summed over ranks count once: on rank 0.
     bool adds_output_bias() const { return tensor_.rank() == 0; }
 
     int64_t index_;
     int64_t hidden_;
     NormOptions norm_;
+    std::optional<float> qk_norm_eps_;
     Activation activation_;
     AttentionShape shape_;  // heads of this rank
     int64_t ffn_;           // neurons of this rank

@@ -19,6 +19,7 @@ struct Row {
 constexpr auto always = [](const Architecture&) { return true; };
 constexpr auto norm_bias = [](const Architecture& a) { return a.norm_bias; };
 constexpr auto qkv_bias = [](const Architecture& a) { return a.qkv_bias; };
+constexpr auto qk_norm = [](const Architecture& a) { return a.qk_norm_eps.has_value(); };
 constexpr auto out_bias = [](const Architecture& a) { return a.attention_out_bias; };
 constexpr auto mlp_bias = [](const Architecture& a) { return a.mlp_bias; };
 constexpr auto gated = [](const Architecture& a) { return is_gated(a.activation); };
@@ -41,6 +42,8 @@ const std::vector<Row> per_layer = {
     {Weight::query_bias,          "layers.{}.query_bias",          {query_head, head_dim},         0, Init::zeros,    no,  qkv_bias},
     {Weight::key_bias,            "layers.{}.key_bias",            {kv_head, head_dim},            0, Init::zeros,    no,  qkv_bias},
     {Weight::value_bias,          "layers.{}.value_bias",          {kv_head, head_dim},            0, Init::zeros,    no,  qkv_bias},
+    {Weight::query_norm,          "layers.{}.query_norm",          {head_dim},                    -1, Init::identity, no,  qk_norm},
+    {Weight::key_norm,            "layers.{}.key_norm",            {head_dim},                    -1, Init::identity, no,  qk_norm},
     {Weight::attention_out,       "layers.{}.attention_out",       {hidden, query_head, head_dim}, 1, Init::scaled,   yes, always},
     {Weight::attention_out_bias,  "layers.{}.attention_out_bias",  {hidden},                      -1, Init::zeros,    no,  out_bias},
     {Weight::mlp_norm,            "layers.{}.mlp_norm",            {hidden},                      -1, Init::identity, no,  always},

@@ -35,6 +35,8 @@ enum class Weight {
     query_bias,
     key_bias,
     value_bias,
+    query_norm,  ///< of every query head
+    key_norm,    ///< of every key head
     attention_out,
     attention_out_bias,
     mlp_norm,

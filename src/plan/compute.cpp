@@ -78,12 +78,14 @@ Compute::Parts Compute::parts(const model::Architecture& a, int64_t index) const
     if (!fused)
         p.softmax =
             traffic(probability_bytes(element_) * tokens_ * real(step_.seq_len) * real(local.query_heads));
+    // Normed heads are read and written, and where that is done again, turned again.
+    const double normed = a.qk_norm_eps ? element_ * tokens_ * 2 * (q + kv) : 0;
     const double norms = element_ * 2 * 2 * h, activation = element_ * tokens_ * (gates + 1) * ffn;
-    p.cheap = traffic(local_tokens_ * norms + activation);
+    p.cheap = traffic(local_tokens_ * norms + activation + 2 * normed);
     // Two norms read and write, two residual sums read two and write one.
     const double residual_stream = element_ * (2 * 2 + 2 * 3) * h + 2 * step_.practice.dropout_bytes * h;
-    p.elementwise =
-        traffic(local_tokens_ * residual_stream + element_ * tokens_ * ((gates + 1) * ffn + 2 * (q + kv)));
+    p.elementwise = traffic(local_tokens_ * residual_stream +
+                            element_ * tokens_ * ((gates + 1) * ffn + 2 * (q + kv)) + normed);
     p.collective = all_reduce_seconds(tensor_, layout_.tp, element_ * tokens_ * h);
     p.output = {matmul(tokens_, h, ffn) + traffic(local_tokens_ * element_ * 3 * h), p.collective / 2};
     return p;

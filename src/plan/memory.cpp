@@ -20,6 +20,7 @@ struct Widths {
     double qkv, heads;     // [T, q + 2 kv], [T, q]
     double before, after;  // the activation: [T, gates ffn], [T, ffn]
     double lse, stats;     // attention's [T, query heads], a norm's [T, 2], f32
+    double normed, rstd;   // where heads are normed: [T, q + 2 kv], [T, heads that are] in f32
     double masks;          // of the two dropouts
     double probabilities;  // of materialised attention, dropped and not, and their mask
 };
@@ -40,6 +41,8 @@ Widths widths(const Step& step, const Layout& l, const model::Architecture& a, i
             .after = element * tokens * ffn,
             .lse = 4 * tokens * heads,
             .stats = 4 * mine * 2,
+            .normed = a.qk_norm_eps ? element * tokens * (q + 2 * kv) : 0,
+            .rstd = a.qk_norm_eps ? 4 * tokens * (heads + real(local.kv_heads)) : 0,
             .masks = 2 * step.practice.dropout_bytes * mine * h,
             .probabilities = (2 * element + 1) * tokens * real(step.seq_len) * heads};
 }
@@ -50,10 +53,11 @@ double kept_bytes(const Practice& practice, const Widths& w, Recomputation recom
     // Inputs of the two norms, of attention, of the output projection and of the activation.
     const double inputs = 2 * w.mine + w.qkv + w.heads + w.before;
     if (practice.selective == Practice::Selective::norms_and_activations)
-        return inputs + w.lse + 2 * w.stats + (none ? 2 * w.all + w.after : 0);
+        return inputs + w.lse + 2 * w.stats + (none ? 2 * w.all + w.after + w.normed + w.rstd : 0);
     // Inputs of the other three products as well, the norms' outputs in parts.
     const bool probabilities = none && practice.attention == Practice::Attention::materialised;
-    return inputs + 2 * w.mine + w.after + w.masks + (probabilities ? w.probabilities : 0);
+    return inputs + 2 * w.mine + w.after + w.normed + w.rstd + w.masks +
+           (probabilities ? w.probabilities : 0);
 }
 
 /// Of the layers of some runs, the largest of what `bytes` gives.
@@ -122,7 +126,7 @@ double layer_activations(const Step& step, const Layout& l, const model::Archite
 double forward_bytes(const Step& step, const Layout& l, const model::Architecture& a, int64_t index) {
     const Widths w = widths(step, l, a, index);
     const double gathered = l.tp > 1 ? 4 : 2;  // two norms' outputs, and partial sums
-    return gathered * w.all + 3 * w.mine + w.qkv + w.heads + w.before + w.after + w.lse;
+    return gathered * w.all + 3 * w.mine + w.qkv + w.heads + w.before + w.after + w.lse + w.rstd;
 }
 
 double backward_bytes(const Step& step, const Layout& l, const model::Architecture& a, int64_t index) {
@@ -133,8 +137,10 @@ double backward_bytes(const Step& step, const Layout& l, const model::Architectu
         return full ? kept_bytes(practice, w, Recomputation::selective) : 0;
     const double gathered = l.tp > 1 ? 4 : 3;  // d_out, two norms' outputs, and a gradient's partial sums
     const double mine = l.tp > 1 ? 4 : 2;      // the residual stream's gradient, and what is added to it
-    const double neurons = l.recompute == Recomputation::selective ? 2 : 1;  // and their gradient
-    return gathered * w.all + mine * w.mine + neurons * w.after + w.before + w.heads + w.qkv +
+    const bool selective = l.recompute == Recomputation::selective;
+    const double neurons = selective ? 2 : 1;  // and their gradient
+    const double heads = selective ? w.normed + w.rstd : 0;
+    return gathered * w.all + mine * w.mine + neurons * w.after + w.before + w.heads + w.qkv + heads +
            (full ? kept_bytes(practice, w, Recomputation::none) : 0);
 }
 

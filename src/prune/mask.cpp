@@ -36,6 +36,13 @@ struct View {
     }
 };
 
+/// Of the dims of a head, those of queries and keys that stay.
+double kept_dims_share(const model::Architecture& source, const Kept& kept) {
+    if (kept.head_dims.empty()) return 1;
+    return static_cast<double>(kept.head_dims.front().front().query_key.size()) /
+           static_cast<double>(source.head_dim);
+}
+
 class Mask {
 public:
     Mask(model::Transformer& model, const model::Architecture& source, const Kept& kept)
@@ -142,7 +149,20 @@ private:
             }
         }
         for (const Weight w : {Weight::query, Weight::query_bias}) zero_unless_dim(w, l, 0, query_kept);
+        if (source_.qk_norm_eps && !kept_.head_dims.empty()) qk_norms(l, k);
         zero_unless_dim(Weight::attention_out, l, 1, value_kept);
+    }
+
+    /// Norms over all dims of a head become norms over those that stay, which are the same in every head:
+    /// what goes is zero in keys too, and the gain makes up for the larger count.
+    void qk_norms(int64_t l, size_t k) {
+        const auto& dims = kept_.head_dims[k].front().query_key;
+        const auto stays = flags(dims, source_.head_dim);
+        for (const Weight w : {Weight::key, Weight::key_bias}) zero_unless(w, l, 1, stays);
+        const double scale = std::sqrt(kept_dims_share(source_, kept_));
+        for (const Weight w : {Weight::query_norm, Weight::key_norm}) {
+            view(w, l).each([&](float& v, const Shape&) { v = static_cast<float>(scale * double{v}); });
+        }
     }
 
     void norm(Weight gain, Weight bias, int64_t l) {
@@ -169,6 +189,8 @@ model::Architecture masked_architecture(const model::Architecture& source, const
     out.norm.eps =
         static_cast<float>(static_cast<double>(source.norm.eps) * static_cast<double>(kept.channels.size()) /
                            static_cast<double>(source.hidden));
+    if (out.qk_norm_eps)
+        out.qk_norm_eps = static_cast<float>(double{*out.qk_norm_eps} * kept_dims_share(source, kept));
     return out;
 }
 

@@ -66,6 +66,12 @@ public:
         return &kept_.head_dims[layer_][at];
     }
 
+    /// Of a weight that all heads of a layer have in common: where there is one, all their dims are turned,
+    /// and of those every group keeps the same (model::check).
+    std::vector<int64_t> common_dims() const {
+        return dims(cuts_head_dim() ? &kept_.head_dims[layer_].front() : nullptr, false);
+    }
+
     /// Columns of the output projection: dims of query heads.
     std::vector<int64_t> head_outputs() const {
         std::vector<int64_t> out;
@@ -92,6 +98,11 @@ bool is_key_or_value(Weight weight) {
     return is_value(weight) || weight == Weight::key || weight == Weight::key_bias;
 }
 
+/// Whether a weight gives queries their scale: the projection, or the norm behind it.
+bool scales_queries(const model::Architecture& a, Weight weight) {
+    return a.qk_norm_eps ? weight == Weight::query_norm : is_query(weight);
+}
+
 std::vector<Slices::Combination> combinations(const model::Architecture& source, const Kept& kept,
                                               const model::Parameter& cut, const std::vector<int64_t>& rows) {
     std::vector<Slices::Combination> out;
@@ -100,7 +111,7 @@ std::vector<Slices::Combination> combinations(const model::Architecture& source,
     const bool paired =
         kept.residual != HeadResidual::off &&
         (is_query(cut.weight) || (is_key_or_value(cut.weight) && source.group(kept.layers[layer]) == 1));
-    const bool scaled = is_query(cut.weight) && !kept.head_dims.empty();
+    const bool scaled = scales_queries(source, cut.weight) && !kept.head_dims.empty();
     if (!paired && !scaled) return out;
     for (const int64_t row : rows) {
         auto& c = out.emplace_back();
@@ -146,7 +157,7 @@ void store(float v, std::byte* at, DType dtype) {
 Slices slices(const model::Architecture& source, const Kept& kept, const model::Parameter& cut) {
     const Axes axes(source, kept, cut);
     Slices out;
-    out.rows = axes.of(cut.axes[0]);
+    out.rows = cut.axes[0] == Axis::head_dim ? axes.common_dims() : axes.of(cut.axes[0]);
     out.combinations = combinations(source, kept, cut, out.rows);
     if (cut.axes.size() == 1) {
         out.elements.push_back({{0, 1}});

@@ -28,8 +28,9 @@ struct Slices {
     }
 };
 
-/// Of a weight of the *cut* model. Queries are scaled by sqrt(cut head_dim / head_dim), so that scores
-/// divided by sqrt(cut head_dim) are the source's; residual heads are combined.
+/// Of a weight of the *cut* model. Queries (where heads are normed, the weight of that norm) are scaled by
+/// sqrt(cut head_dim / head_dim), so that scores divided by sqrt(cut head_dim) are the source's; residual
+/// heads are combined.
 Slices slices(const model::Architecture& source, const Kept& kept, const model::Parameter& cut);
 
 /// The source weight that a weight of the cut model comes from. An untied head of a tied source comes from

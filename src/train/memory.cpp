@@ -19,6 +19,7 @@ struct Widths {
     int64_t qkv, heads;       ///< [T, (q + 2 kv) head_dim], [T, q head_dim]
     int64_t before, neurons;  ///< [T, 2 ffn] or [T, ffn], [T, ffn]
     int64_t lse, stats;       ///< [batch, q, seq] and [Tl, 2], f32
+    int64_t normed, rstd;     ///< where heads are normed: [T, (q + 2 kv) head_dim], [T, q + kv] in f32
 };
 
 int64_t hidden_bytes(const Architecture& a, const StepShape& step, int64_t tokens) {
@@ -41,7 +42,9 @@ Widths widths(const Architecture& a, int64_t layer, TensorPart tensor, const Ste
             .before = row * (is_gated(a.activation) ? 2 : 1) * ffn,
             .neurons = row * ffn,
             .lse = 4 * tokens * q,
-            .stats = 4 * mine * 2};
+            .stats = 4 * mine * 2,
+            .normed = a.qk_norm_eps ? row * (q + 2 * kv) * a.head_dim : 0,
+            .rstd = a.qk_norm_eps ? 4 * tokens * (q + kv) : 0};
 }
 
 /// Of the layers of some runs, the largest of what `bytes` gives.
@@ -60,7 +63,8 @@ int64_t saved_bytes(const Architecture& a, int64_t layer, TensorPart tensor, con
     const Widths w = widths(a, layer, tensor, step);
     if (step.recompute == Recompute::full) return w.mine;
     const int64_t selective = 2 * w.mine + 2 * w.stats + w.qkv + w.heads + w.lse + w.before;
-    return step.recompute == Recompute::none ? selective + 2 * w.all + w.neurons : selective;
+    return step.recompute == Recompute::none ? selective + 2 * w.all + w.neurons + w.normed + w.rstd
+                                             : selective;
 }
 
 // The steps of Layer::forward and Layer::backward, from the top: where one rank has all tokens, gathering and
@@ -69,7 +73,7 @@ int64_t saved_bytes(const Architecture& a, int64_t layer, TensorPart tensor, con
 int64_t forward_bytes(const Architecture& a, int64_t layer, TensorPart tensor, const StepShape& step) {
     const Widths w = widths(a, layer, tensor, step);
     const int64_t gathered = tensor.size > 1 ? 4 : 2;  // a, b and partial sums
-    return gathered * w.all + 3 * w.mine + w.qkv + w.heads + w.before + w.neurons + w.lse;
+    return gathered * w.all + 3 * w.mine + w.qkv + w.heads + w.before + w.neurons + w.lse + w.rstd;
 }
 
 int64_t backward_bytes(const Architecture& a, int64_t layer, TensorPart tensor, const StepShape& step) {
@@ -77,7 +81,8 @@ int64_t backward_bytes(const Architecture& a, int64_t layer, TensorPart tensor, 
     const int64_t gathered = tensor.size > 1 ? 4 : 3;  // d_full, a and b
     const int64_t mine = tensor.size > 1 ? 4 : 2;      // d_out, db; da and a norm's part
     const int64_t neurons = step.recompute == Recompute::selective ? 2 : 1;  // act, d_act
-    return gathered * w.all + mine * w.mine + neurons * w.neurons + w.before + w.heads + w.qkv;
+    const int64_t heads = step.recompute == Recompute::selective ? w.normed + w.rstd : 0;
+    return gathered * w.all + mine * w.mine + neurons * w.neurons + w.before + w.heads + w.qkv + heads;
 }
 
 int64_t most_in_flight(const StepShape& step, int virtual_stage) {

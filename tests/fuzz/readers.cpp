@@ -234,7 +234,14 @@ std::vector<std::string> config_seeds() {
         R"({"architectures":["MistralForCausalLM"],"model_type":"mistral","vocab_size":96,"hidden_size":24,)"
         R"("num_hidden_layers":3,"num_attention_heads":4,"num_key_value_heads":2,"intermediate_size":40,)"
         R"("hidden_act":"silu","rms_norm_eps":1e-5,"sliding_window":16,"head_dim":10,)"
-        R"("rope_parameters":{"rope_type":"linear","rope_theta":10000.0,"factor":2.0}})"};
+        R"("rope_parameters":{"rope_type":"linear","rope_theta":10000.0,"factor":2.0}})",
+        R"({"architectures":["Qwen2ForCausalLM"],"model_type":"qwen2","vocab_size":96,"hidden_size":24,)"
+        R"("num_hidden_layers":2,"num_attention_heads":4,"num_key_value_heads":2,"intermediate_size":40,)"
+        R"("rms_norm_eps":1e-6,"use_sliding_window":true,"sliding_window":16,"max_window_layers":0,)"
+        R"("layer_types":["sliding_attention","sliding_attention"],"max_position_embeddings":128})",
+        R"({"architectures":["Qwen3ForCausalLM"],"model_type":"qwen3","vocab_size":96,"hidden_size":24,)"
+        R"("num_hidden_layers":1,"num_attention_heads":4,"num_key_value_heads":2,"intermediate_size":40,)"
+        R"("head_dim":16,"rms_norm_eps":1e-6,"attention_bias":false,"use_sliding_window":false})"};
 }
 
 void read_config(const std::string& bytes) {

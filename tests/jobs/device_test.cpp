@@ -172,6 +172,20 @@ TEST_P(OnDevice, DistillationFollowsTheProcessorThroughAStopAndItsCheckpoint) {
     expect_same_run("cuda", "cpu");
 }
 
+TEST_P(OnDevice, AModelThatNormsItsHeadsLearnsAsOnTheProcessor) {
+    world->write(
+        "qwen3.json",
+        R"({"architectures": ["Qwen3ForCausalLM"], "vocab_size": 97, "hidden_size": 20, "intermediate_size": 30,
+        "num_hidden_layers": 4, "num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 64})");
+    on_cpu("init --arch @qwen3.json --out @qwen3.h5 --seed 5");
+    const std::string options = " --teacher @model.h5 --student @qwen3.h5";
+    on_cpu(training("distill", "cpu") + options);
+
+    on_device(training("distill", "cuda") + options);
+
+    expect_same_run("cuda", "cpu");
+}
+
 TEST_P(OnDevice, TheTeachersBestTokensAreThoseOfTheProcessor) {
     const std::string options = " --teacher @nemotron.h5 --student @model.h5 --top-k 8";
     on_cpu(training("distill", "cpu") + options);

@@ -17,6 +17,10 @@ const char* const nemotron =
     R"({"architectures": ["NemotronForCausalLM"], "vocab_size": 97, "hidden_size": 20, "intermediate_size": 30, "num_hidden_layers": 4,
     "num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 8, "partial_rotary_factor": 0.5, "max_position_embeddings": 64})";
 
+const char* const qwen3 =
+    R"({"architectures": ["Qwen3ForCausalLM"], "vocab_size": 97, "hidden_size": 20, "intermediate_size": 30, "num_hidden_layers": 4,
+    "num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 64})";
+
 class PruneJob : public testing::Test {
 protected:
     json run(Strings arguments, int ranks = 1) {
@@ -115,6 +119,30 @@ TEST_F(PruneJob, CheckFindsTheCutEqualToTheMaskedModelOnEveryLayoutAndFamily) {
                     with_check({"--hidden", "16", "--kv-heads", "2", "--head-dim", "6", "--ffn", "20"}))
                   .at("check_max_error"),
               1e-4);
+}
+
+TEST_F(PruneJob, CheckFindsTheCutOfAModelWithNormedHeadsEqualToTheMaskedOneInItsDtypeToo) {
+    for (const char* dtype : {"f32", "bf16"}) {
+        make("qwen3.h5", qwen3, dtype);
+        score("qwen3.h5", "q.h5");
+        const Strings target{"--hidden", "13",         "--heads", "4",        "--ffn",
+                             "11",       "--head-dim", "4",       "--layers", "3"};
+        const auto with = [&](Strings more) {
+            more.insert(more.begin(), target.begin(), target.end());
+            return with_check(more);
+        };
+
+        const json laco = prune("qwen3.h5", "q.h5", with({"--head-residual", "laco", "--tp", "2"}), 2);
+
+        EXPECT_LT(laco.at("check_max_error"), laco.at("check_tolerance")) << dtype;
+        EXPECT_EQ(laco.at("architecture").at("head_dim"), 4);
+        try {
+            prune("qwen3.h5", "q.h5", with({"--head-residual", "paper"}));
+            FAIL() << "a sum of heads went through a norm";
+        } catch (const std::runtime_error& e) {
+            EXPECT_NE(std::string(e.what()).find("choose laco"), std::string::npos) << e.what();
+        }
+    }
 }
 
 TEST_F(PruneJob, ScoresOfHeadDimsAreTheSameOnEveryLayout) {

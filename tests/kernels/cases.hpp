@@ -52,6 +52,23 @@ inline constexpr std::array rotary_cases{
     RotaryCase{"no_tokens", 0, 2, 8, 4, 0},
 };
 
+/// x [tokens, (query_heads + 2 kv_heads) * head_dim]: queries, keys and values.
+struct HeadCase {
+    const char* name;
+    int64_t tokens, query_heads, kv_heads, head_dim;
+    constexpr int64_t width() const { return (query_heads + 2 * kv_heads) * head_dim; }
+    constexpr int64_t size() const { return tokens * width(); }
+};
+inline constexpr std::array head_cases{
+    HeadCase{"one_dim", 1, 1, 1, 1},
+    HeadCase{"by_hand", 3, 2, 1, 5},
+    HeadCase{"qwen3", 517, 16, 8, 128},
+    HeadCase{"qwen3_8b", 2048, 32, 8, 128},  // timed alone
+    HeadCase{"odd_dims", 131, 11, 1, 37},
+    HeadCase{"wider_than_a_warp", 9, 2, 2, 320},
+    HeadCase{"no_tokens", 0, 2, 1, 8},
+};
+
 /// `tokens` ids over a table [vocab, n] that begins at first_id; some ids lie outside.
 struct EmbeddingCase {
     const char* name;

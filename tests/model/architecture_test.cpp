@@ -41,5 +41,20 @@ TEST(Architecture, WhoseRotaryScalingGivesNoAnglesIsRefused) {
     EXPECT_THAT(checks({Kind::llama3, 8, 1, 4, 0}), is_refused);
 }
 
+TEST(Architecture, WhoseNormedHeadsAreNotTurnedAsAWholeIsRefused) {
+    const auto checks = [](int64_t rotary_dim, float eps) {
+        return [=] {
+            Architecture a = test::tiny_qwen3();
+            a.rotary_dim = rotary_dim;
+            a.qk_norm_eps = eps;
+            check(a, "a.json");
+        };
+    };
+
+    EXPECT_NO_THROW(checks(6, 1e-6f)());
+    EXPECT_THAT(checks(4, 1e-6f), ThrowsMessage<UserError>(HasSubstr("all 6 dims of a head")));
+    EXPECT_THAT(checks(6, 0), ThrowsMessage<UserError>(HasSubstr("epsilon")));
+}
+
 }  // namespace
 }  // namespace espalier::model

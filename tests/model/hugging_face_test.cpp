@@ -84,7 +84,8 @@ TEST(HuggingFace, WhatIsUnsupportedIsNamed) {
 }
 
 TEST(HuggingFace, ConfigsSurviveTheRoundTrip) {
-    for (Architecture a : {test::tiny_llama(), test::tiny_nemotron(true)}) {
+    for (Architecture a : {test::tiny_llama(), test::tiny_nemotron(true), test::tiny_qwen2(),
+                           test::tiny_qwen3(), test::tiny_qwen3(true)}) {
         a.layers.assign(a.layers.size(), a.layers[0]);
         a.family = a.family == Family::llama ? Family::mistral : a.family;  // 22 channels over 9 heads
 
@@ -103,6 +104,76 @@ TEST(HuggingFace, AMistralThatNamesNoWindowHas4096AndOneWithNullHasNone) {
     EXPECT_EQ(from_hugging_face(config, "c").window, 0);
     config["sliding_window"] = 512;
     EXPECT_EQ(from_hugging_face(config, "c").window, 512);
+}
+
+json qwen2_config() {
+    json config = llama_config();
+    config["architectures"] = {"Qwen2ForCausalLM"};
+    return config;
+}
+
+TEST(HuggingFace, AQwen2HasBiasesBeforeItsHeadsWhateverTheFileSays) {
+    json config = qwen2_config();
+    config.erase("rms_norm_eps");
+    config.erase("max_position_embeddings");
+    config["attention_bias"] = false;
+    config["mlp_bias"] = true;
+
+    const Architecture a = from_hugging_face(config, "c");
+
+    EXPECT_EQ(a.family, Family::qwen2);
+    EXPECT_TRUE(a.qkv_bias);
+    EXPECT_FALSE(a.attention_out_bias || a.mlp_bias || a.tied);
+    EXPECT_EQ(a.norm.eps, 1e-6f);
+    EXPECT_EQ(a.max_positions, 32768);
+}
+
+TEST(HuggingFace, AQwen3NormsItsHeadsWhichHave128DimsWhereTheFileSaysNothing) {
+    json config = qwen2_config();
+    config["architectures"] = {"Qwen3ForCausalLM"};
+
+    const Architecture a = from_hugging_face(config, "c");
+
+    EXPECT_EQ(a.family, Family::qwen3);
+    EXPECT_EQ(a.head_dim, 128);
+    EXPECT_EQ(a.qk_norm_eps, 1e-5f);
+    EXPECT_FALSE(a.qkv_bias || a.attention_out_bias);
+    config["head_dim"] = 24;
+    config["attention_bias"] = true;
+    EXPECT_EQ(from_hugging_face(config, "c").head_dim, 24);
+    EXPECT_TRUE(from_hugging_face(config, "c").qkv_bias && from_hugging_face(config, "c").attention_out_bias);
+}
+
+TEST(HuggingFace, AQwensWindowCountsWhereItIsUsedAndForAllLayersOrNone) {
+    const auto window = [](const json& fields) {
+        json config = qwen2_config();
+        config.update(fields);
+        return from_hugging_face(config, "c.json").window;
+    };
+    const json used{{"use_sliding_window", true}, {"sliding_window", 16}};
+    const auto with = [&](json fields) {
+        fields.update(used);
+        return fields;
+    };
+    const auto refused = [&](const json& fields, const char* what) {
+        EXPECT_THAT([&] { window(fields); },
+                    ThrowsMessage<UserError>(AllOf(HasSubstr("c.json"), HasSubstr(what))));
+    };
+    const char* const full = "full_attention";
+    const char* const sliding = "sliding_attention";
+
+    EXPECT_EQ(window({{"sliding_window", 16}, {"max_window_layers", 0}}), 0);
+    EXPECT_EQ(window({{"sliding_window", 16}, {"max_window_layers", 0}, {"use_sliding_window", nullptr}}), 0);
+    EXPECT_EQ(window(with({})), 0);  // the first 28 layers have none
+    EXPECT_EQ(window(with({{"max_window_layers", 0}})), 16);
+    EXPECT_EQ(window(with({{"layer_types", {sliding, sliding, sliding}}})), 16);
+    EXPECT_EQ(window(with({{"layer_types", {full, full, full}}, {"max_window_layers", 0}})), 0);
+    EXPECT_EQ(window(with({{"max_window_layers", 1}, {"max_position_embeddings", 16}})), 0);
+    refused(with({{"max_window_layers", 1}}), "2 of 3 layers have an attention window of 16");
+    refused(with({{"layer_types", {full, sliding, full}}}), "1 of 3 layers");
+    refused(with({{"layer_types", {full, full}}}), "2 entries for 3 layers");
+    refused(with({{"layer_types", {full, full, "chunked_attention"}}}), "chunked_attention");
+    refused({{"layer_types", {full, sliding, full}}}, "use_sliding_window");
 }
 
 TEST(HuggingFace, NumbersThatNoModelCanHaveAreRefused) {
@@ -217,6 +288,24 @@ TEST(HuggingFace, WhatItsClassesCannotSayIsRefusedAndAWindowMakesALlamaAMistral)
     a.family = Family::mistral;
     a.mlp_bias = true;
     refused(a, "biases");
+    a = llama;
+    a.family = Family::qwen2;
+    refused(a, "no Qwen2ForCausalLM with other attention biases");
+    a.qkv_bias = true;
+    EXPECT_EQ(loadable_family(a), Family::qwen2);
+    a.window = 8;
+    EXPECT_EQ(from_hugging_face(to_hugging_face(a, "float32"), "c"), a);
+    a.mlp_bias = true;
+    refused(a, "biases in the MLP");
+    a = llama;
+    a.qk_norm_eps = a.norm.eps;
+    refused(a, "no LlamaForCausalLM with normed queries and keys");
+    a.family = Family::qwen3;
+    EXPECT_EQ(loadable_family(a), Family::qwen3);
+    a.hidden = 22;  // over 9 heads
+    EXPECT_EQ(loadable_family(a), Family::qwen3);
+    a.qk_norm_eps = 2 * a.norm.eps;
+    refused(a, "not normed as the rest");
 }
 
 TEST(Gguf, RowsOfQueryAndKeyAreRotaryPairs) {
@@ -229,6 +318,16 @@ TEST(Gguf, RowsOfQueryAndKeyAreRotaryPairs) {
     EXPECT_EQ(foreign_row(query, 1), 2);
     EXPECT_EQ(foreign_row(query, 3), 1);
     EXPECT_EQ(foreign_row(query, 6 + 4), 6 + 3);
+}
+
+TEST(Gguf, RowsOfAQwenStandAsTheyAre) {
+    for (const Architecture& a : {test::tiny_qwen2(), test::tiny_qwen3()}) {
+        for (const auto& p : parameters(a)) EXPECT_EQ(gguf_tensor(a, p).interleaved_dim, 0) << p.name;
+    }
+    EXPECT_EQ(gguf_tensor(test::tiny_qwen2(), parameters(test::tiny_qwen2())[5]).name, "blk.0.attn_q.bias");
+    const auto norm = gguf_tensor(test::tiny_qwen3(), parameters(test::tiny_qwen3())[5]);
+    EXPECT_EQ(norm.name, "blk.0.attn_q_norm.weight");
+    EXPECT_EQ(norm.shape, Shape{6});
 }
 
 TEST(Gguf, EndsOfTextTurnAndMessageAllEndAText) {

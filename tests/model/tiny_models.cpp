@@ -18,6 +18,23 @@ model::Architecture tiny_llama() {
     return a;
 }
 
+model::Architecture tiny_qwen2() {
+    model::Architecture a = tiny_llama();
+    a.family = model::Family::qwen2;
+    a.norm.eps = 1e-6f;
+    a.qkv_bias = true;
+    return a;
+}
+
+model::Architecture tiny_qwen3(bool biases) {
+    model::Architecture a = tiny_llama();
+    a.family = model::Family::qwen3;
+    a.norm.eps = 1e-2f;
+    a.qk_norm_eps = a.norm.eps;
+    a.qkv_bias = a.attention_out_bias = biases;
+    return a;
+}
+
 model::Architecture tiny_nemotron(bool biases) {
     model::Architecture a;
     a.family = model::Family::nemotron;

@@ -7,6 +7,10 @@ namespace espalier::test {
 
 /// 9 query heads on 3 KV heads, odd widths, RMSNorm, SwiGLU, full rotary.
 model::Architecture tiny_llama();
+/// The same with biases before the heads alone.
+model::Architecture tiny_qwen2();
+/// The same with a norm of every query head and key head, whose epsilon counts, and biases where asked for.
+model::Architecture tiny_qwen3(bool biases = false);
 /// LayerNorm1P with biases, squared ReLU, half rotary, biases in every projection where asked for.
 model::Architecture tiny_nemotron(bool biases = false);
 

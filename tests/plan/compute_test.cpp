@@ -134,6 +134,26 @@ TEST(Compute, ElementwiseWorkMovesTheBytesOfItsNumbers) {
     EXPECT_NEAR(whole.forward.compute, 32 * 4 * (80 + 88) / 1e12, 1e-18);
 }
 
+TEST(Compute, NormedHeadsAreReadAndWrittenAndTurnedAgainWhereTheyAreNotKept) {
+    auto system = round_system();
+    system.peak_flops["bf16"] = 1e30;
+    auto plain = small_step(), normed = plain;
+    normed.model.qk_norm_eps = 1e-6f;
+    const plan::Layout again{1, 1, 1, 1, 2, Recomputation::selective},
+        kept{1, 1, 1, 1, 2, Recomputation::none};
+    const auto more = [&](const plan::Layout& l) {
+        const auto a = plan::Compute(system, normed, l).layer(normed.model, 0),
+                   b = plan::Compute(system, plain, l).layer(plain.model, 0);
+        return std::pair{a.forward.compute - b.forward.compute, a.backward.compute - b.backward.compute};
+    };
+    const double heads = 32 * 2 * 2 * (8 + 4) / 1e12;  // bytes of 32 tokens' queries and keys, both ways
+
+    EXPECT_NEAR(more(kept).first, heads, 1e-18);
+    EXPECT_NEAR(more(kept).second, 2 * heads, 1e-18);
+    EXPECT_NEAR(more(again).first, heads, 1e-18);
+    EXPECT_NEAR(more(again).second, 4 * heads, 1e-18);
+}
+
 TEST(Compute, AHostThatStartsKernelsSlowlySetsThePace) {
     auto system = only_products();
     system.launch_seconds = 1;

@@ -25,9 +25,7 @@ const std::vector<std::pair<Recomputation, Recompute>> recomputes{
     {Recomputation::selective, Recompute::selective},
     {Recomputation::full, Recompute::full}};
 
-TEST(Espalier, LayersHoldThePlannedBytes) {
-    auto step = small_step();
-    step.model.activation = Activation::swiglu;
+void expect_planned_bytes(plan::Step step) {
     for (const char* dtype : {"bf16", "f32"}) {
         step.dtype = dtype;
         for (const int tp : {1, 2}) {
@@ -47,6 +45,14 @@ TEST(Espalier, LayersHoldThePlannedBytes) {
             }
         }
     }
+}
+
+TEST(Espalier, LayersHoldThePlannedBytes) {
+    auto step = small_step();
+    step.model.activation = Activation::swiglu;
+    expect_planned_bytes(step);
+    step.model.qk_norm_eps = 1e-6f;
+    expect_planned_bytes(step);
 }
 
 TEST(Espalier, TeachersHoldThePlannedBytes) {

@@ -2,6 +2,7 @@
 // silenced.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <numeric>
 
@@ -71,15 +72,18 @@ struct Axis {
     bool vocab = false;
 };
 
+constexpr std::array family_names{"Llama", "Nemotron", "Qwen2", "Qwen3"};
+
 std::string name_of(const testing::TestParamInfo<std::tuple<Axis, int>>& info) {
-    return std::string(std::get<0>(info.param).name) + (std::get<1>(info.param) == 0 ? "Llama" : "Nemotron");
+    return std::string(std::get<0>(info.param).name) + family_names[std::get<1>(info.param)];
 }
 
-/// Both with 8 dims, 6 query heads in 2 groups, so that one target fits both.
+/// All with 8 dims, 6 query heads in 2 groups, so that one target fits each.
 Architecture family(int which) {
-    Architecture a = which == 0 ? test::tiny_llama() : test::tiny_nemotron(true);
+    Architecture a = std::array{test::tiny_llama(), test::tiny_nemotron(true), test::tiny_qwen2(),
+                                test::tiny_qwen3(true)}[which];
     a.head_dim = 8;
-    a.rotary_dim = which == 0 ? 8 : 4;
+    a.rotary_dim = which == 1 ? 4 : 8;
     a.layers.assign(4, {6, 2, 17});
     a.tied = which == 1;
     return a;
@@ -91,8 +95,10 @@ TEST_P(MaskedEqualsCut, InEveryLogit) {
     const auto& [axis, which] = GetParam();
     const Architecture a = family(which);
     const Scores scores = test::tiny_scores(a, 9);
+    Target target = axis.target;
+    if (a.qk_norm_eps && target.residual == HeadResidual::paper) target.residual = HeadResidual::laco;
 
-    Kept kept = choose(a, &scores, axis.target, "m");
+    Kept kept = choose(a, &scores, target, "m");
     if (axis.vocab) kept.vocab = {0, 3, 4, 9, 10, 11, 30, 31, 50};
 
     expect_masked_equals_cut(a, kept);
@@ -118,7 +124,9 @@ const Axis axes[]{
      true},
 };
 INSTANTIATE_TEST_SUITE_P(Axes, MaskedEqualsCut,
-                         testing::Combine(testing::ValuesIn(axes), testing::Values(0, 1)), name_of);
+                         testing::Combine(testing::ValuesIn(axes),
+                                          testing::Range(0, static_cast<int>(family_names.size()))),
+                         name_of);
 
 TEST(MaskedEqualsCut, WithAResidualOfHeadsThatHaveTheirOwnKeysAndValues) {
     Architecture a = family(1);
@@ -220,6 +228,21 @@ TEST_F(ByHand, HeadDimsStayInPairsAndQueriesAreScaled) {
               (test::Values{0, 1, 4, 5, 10, 11, 14, 15, 16, 17, 20, 21, 26, 27, 30, 31}));
     const auto queries = cut_of(Weight::query, kept);
     EXPECT_FLOAT_EQ(static_cast<float>(queries[0]), static_cast<float>(2 * std::sqrt(0.5)));
+}
+
+TEST_F(ByHand, NormsOfHeadsKeepTheDimsOfTheirHeadsAndScaleTheQueries) {
+    a_.qk_norm_eps = 1e-6f;
+    Kept kept = keep_all(a_);
+    EXPECT_EQ(cut_of(Weight::query_norm, kept), (test::Values{0, 1, 2, 3}));
+    kept.rotary = {1, 1, 1};
+    kept.head_dims = {{{{1, 3}, {0, 1}}, {{1, 3}, {2, 3}}}};
+
+    const auto norm = cut_of(Weight::query_norm, kept);
+
+    EXPECT_FLOAT_EQ(static_cast<float>(norm[0]), static_cast<float>(std::sqrt(0.5)));
+    EXPECT_FLOAT_EQ(static_cast<float>(norm[1]), static_cast<float>(3 * std::sqrt(0.5)));
+    EXPECT_EQ(cut_of(Weight::key_norm, kept), (test::Values{1, 3}));
+    EXPECT_EQ(cut_of(Weight::query, kept)[0], 2);  // the norm behind it would undo a scale
 }
 
 TEST(Cut, OfLayersSkipsThem) {

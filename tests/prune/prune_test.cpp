@@ -123,6 +123,23 @@ TEST(Choose, RefusesAResidualWhereItIsUndefined) {
     EXPECT_NO_THROW(choose(a, &s, {.heads = 6, .residual = HeadResidual::paper}, "m"));
 }
 
+TEST(Choose, RefusesThePapersResidualOfHeadsThatAreNormed) {
+    Architecture a = test::tiny_qwen3();
+    a.layers.assign(2, {10, 2, 17});
+    const Scores s = test::tiny_scores(a, 1);
+    const auto kept = [&](HeadResidual residual) {
+        return choose(a, &s, {.heads = 6, .residual = residual}, "m.h5");
+    };
+
+    EXPECT_NO_THROW(kept(HeadResidual::laco));
+    try {
+        kept(HeadResidual::paper);
+        FAIL() << "a sum of heads went through a norm";
+    } catch (const UserError& e) {
+        EXPECT_NE(std::string(e.what()).find("choose laco"), std::string::npos) << e.what();
+    }
+}
+
 TEST(Choose, KeepsEvenlySpacedPairsThatTurnAndTheBestOfTheOtherDims) {
     Architecture a = test::tiny_nemotron();  // 8 dims, of which 0 1 | 2 3 are pairs
     a.layers.assign(1, {2, 1, 5});

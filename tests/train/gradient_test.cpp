@@ -80,6 +80,18 @@ TEST(Gradient, OfATiedLlamaIsTheSlopeOfItsLoss) {
     expect_slopes(a);
 }
 
+TEST(Gradient, OfAQwen2IsTheSlopeOfItsLoss) {
+    expect_slopes(test::tiny_qwen2());
+}
+
+TEST(Gradient, OfAQwen3IsTheSlopeOfItsLoss) {
+    expect_slopes(test::tiny_qwen3());
+}
+
+TEST(Gradient, OfAQwen3WithBiasesIsTheSlopeOfItsLoss) {
+    expect_slopes(test::tiny_qwen3(true));
+}
+
 TEST(Gradient, OfANemotronWithBiasesIsTheSlopeOfItsLoss) {
     expect_slopes(test::tiny_nemotron(true));
 }

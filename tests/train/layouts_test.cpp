@@ -168,16 +168,26 @@ TEST_F(Layouts, TiedEmbeddingsOnBothEndsOfThePipelineStayOne) {
     expect_serial_results(a);
 }
 
+TEST_F(Layouts, Qwen2GivesTheSerialStep) {
+    expect_serial_results(test::tiny_qwen2());
+}
+
+TEST_F(Layouts, Qwen3WithBiasesGivesTheSerialStep) {
+    expect_serial_results(test::tiny_qwen3(true));
+}
+
 TEST_F(Layouts, NemotronWithBiasesGivesTheSerialStep) {
     expect_serial_results(test::tiny_nemotron(true));
 }
 
 TEST_F(Layouts, WhatIsComputedAgainIsTheSame) {
-    const auto a = test::tiny_nemotron(true);
-    const Result alone = serial(a);
-    for (const auto recompute : {model::Recompute::none, model::Recompute::full}) {
-        SCOPED_TRACE(model::to_string(recompute));
-        expect_same(on_grid(a, ranks_, 1, 1, recompute), alone);
+    for (const auto& a : {test::tiny_nemotron(true), test::tiny_qwen3()}) {
+        const Result alone = serial(a);
+        for (const auto recompute : {model::Recompute::none, model::Recompute::full}) {
+            SCOPED_TRACE(testing::Message()
+                         << model::to_string(a.family) << " " << model::to_string(recompute));
+            expect_same(on_grid(a, ranks_, 1, 1, recompute), alone);
+        }
     }
 }
 

@@ -43,6 +43,16 @@ TEST(Memory, OfALayerIsWhatItSaves) {
     EXPECT_EQ(saved_bytes(a, 0, {}, step(Recompute::full)), 512);
 }
 
+TEST(Memory, OfALayerThatNormsItsHeadsIsTheirProjectionAndWhatIsKeptOfTheNorms) {
+    auto a = small();
+    a.qk_norm_eps = 1e-6f;
+    const int64_t rstd = 16 * (4 + 2) * 4, backward = backward_bytes(small(), 0, {}, step());
+
+    EXPECT_EQ(saved_bytes(a, 0, {}, step()), 6656);
+    EXPECT_EQ(saved_bytes(a, 0, {}, step(Recompute::none)), 6656 + 2 * 512 + 1024 + 2048 + rstd);
+    EXPECT_EQ(backward_bytes(a, 0, {}, step()), backward + 2048 + rstd);
+}
+
 TEST(Memory, OfALayerIsSplitButForGatheredInputs) {
     const auto a = small();
 
@@ -53,15 +63,16 @@ TEST(Memory, OfALayerIsSplitButForGatheredInputs) {
 
 int64_t bytes(const model::SavedLayer& s) {
     int64_t sum = 0;
-    for (const Tensor* t : {&s.x, &s.attention_stats, &s.qkv, &s.attended, &s.lse, &s.after_attention,
-                            &s.mlp_stats, &s.mlp_up, &s.attention_input, &s.mlp_input, &s.mlp_activated}) {
+    for (const Tensor* t :
+         {&s.x, &s.attention_stats, &s.projected, &s.qk_rstd, &s.qkv, &s.attended, &s.lse, &s.after_attention,
+          &s.mlp_stats, &s.mlp_up, &s.attention_input, &s.mlp_input, &s.mlp_activated}) {
         if (*t) sum += static_cast<int64_t>(t->bytes());
     }
     return sum;
 }
 
 TEST(Memory, OfALayerIsWhatAForwardPassLeaves) {
-    for (const auto& a : {test::tiny_llama(), test::tiny_nemotron()}) {
+    for (const auto& a : {test::tiny_llama(), test::tiny_nemotron(), test::tiny_qwen3()}) {
         for (const auto recompute : {Recompute::none, Recompute::selective, Recompute::full}) {
             Context ctx({Device::cpu, 1});
             model::Transformer model(ctx, a, comm::Topology{}, DType::f32, model::Gradients::none);

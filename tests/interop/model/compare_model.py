@@ -1,4 +1,5 @@
-"""Logits, loss and the gradient of every parameter against transformers, live, on tiny random models.
+"""Logits, loss and the gradient of every parameter against transformers, live, on tiny random models; of some also from a GGUF file
+that gguf-py wrote.
 
 usage: compare_model.py DUMP_MODEL [bf16]"""
 import json
@@ -7,9 +8,11 @@ import subprocess
 import sys
 import tempfile
 
+import gguf
 import torch
 from safetensors.torch import load_file
-from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, NemotronConfig, NemotronForCausalLM
+from transformers import (LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, NemotronConfig, NemotronForCausalLM, Qwen2Config,
+                          Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM)
 from transformers.utils import logging
 
 logging.set_verbosity_error()
@@ -31,11 +34,25 @@ cases = {
     "llama, linear rotary": LlamaForCausalLM(LlamaConfig(**llama, rope_parameters=dict(rope_type="linear", rope_theta=1e4, factor=2.5), attn_implementation="eager")),
     "mistral, 9 heads on 51 channels": MistralForCausalLM(MistralConfig(**{**llama, "hidden_size": 51, "num_attention_heads": 9}, sliding_window=None, attn_implementation="eager")),
     "mistral, window 13": MistralForCausalLM(MistralConfig(**llama, sliding_window=13, attn_implementation="eager")),
+    "qwen2": Qwen2ForCausalLM(Qwen2Config(**llama, attn_implementation="eager")),
+    "qwen2, tied, 9 heads on 51 channels": Qwen2ForCausalLM(Qwen2Config(**{**llama, "hidden_size": 51, "num_attention_heads": 9},
+                                                                        tie_word_embeddings=True, attn_implementation="eager")),
+    "qwen2, window 13": Qwen2ForCausalLM(Qwen2Config(**llama, use_sliding_window=True, sliding_window=13, max_window_layers=0,
+                                                     attn_implementation="eager")),
+    "qwen3": Qwen3ForCausalLM(Qwen3Config(**llama, attn_implementation="eager")),
+    "qwen3, tied, biases, an epsilon that counts": Qwen3ForCausalLM(Qwen3Config(**{**llama, "rms_norm_eps": 0.1}, attention_bias=True,
+                                                                                tie_word_embeddings=True, attn_implementation="eager")),
+    "qwen3, 9 heads on 51 channels": Qwen3ForCausalLM(Qwen3Config(**{**llama, "hidden_size": 51, "num_attention_heads": 9},
+                                                                  attn_implementation="eager")),
     "nemotron": NemotronForCausalLM(NemotronConfig(**nemotron, attn_implementation="eager")),
     "nemotron, tied": NemotronForCausalLM(NemotronConfig(**nemotron, tie_word_embeddings=True, attn_implementation="eager")),
     "nemotron, biases": NemotronForCausalLM(NemotronConfig(**nemotron, attention_bias=True, mlp_bias=True, attn_implementation="eager")),
     "nemotron, whole rotary": NemotronForCausalLM(NemotronConfig(**nemotron, partial_rotary_factor=1.0, attn_implementation="eager")),
 }
+
+
+in_gguf = {"llama", "qwen2", "qwen2, tied, 9 heads on 51 channels", "qwen3", "qwen3, tied, biases, an epsilon that counts"}
+assert in_gguf <= set(cases)
 
 
 def randomise(model, seed):
@@ -47,13 +64,47 @@ def randomise(model, seed):
     return model.float().eval()
 
 
-def run(model, tokens, dtype):
+def as_rotary_pairs(weight, heads):
+    """Rows of each head as llama.cpp wants a Llama's queries and keys: 0, d/2, 1, d/2 + 1, ..."""
+    return weight.reshape(heads, 2, weight.shape[0] // heads // 2, *weight.shape[1:]).transpose(1, 2).reshape(weight.shape)
+
+
+def write_gguf(model, path):
+    config = model.config
+    writer = gguf.GGUFWriter(path, config.model_type)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_key_length(config.head_dim)
+    writer.add_value_length(config.head_dim)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    arch = next(a for a, name in gguf.MODEL_ARCH_NAMES.items() if name == config.model_type)
+    names = gguf.get_tensor_name_map(arch, config.num_hidden_layers)
+    for name, weight in model.named_parameters():
+        weight = weight.detach()
+        if config.model_type == "llama" and ".q_proj." in name:
+            weight = as_rotary_pairs(weight, config.num_attention_heads)
+        if config.model_type == "llama" and ".k_proj." in name:
+            weight = as_rotary_pairs(weight, config.num_key_value_heads)
+        writer.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")), weight.contiguous().numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def run(model, tokens, dtype, source):
     with tempfile.TemporaryDirectory() as folder:
-        model.save_pretrained(os.path.join(folder, "hf"))
+        path = os.path.join(folder, "m.gguf" if source == "GGUF" else "hf")
+        write_gguf(model, path) if source == "GGUF" else model.save_pretrained(path)
         json.dump(tokens.tolist(), open(os.path.join(folder, "tokens.json"), "w"))
         out = os.path.join(folder, "out")
         os.mkdir(out)
-        loss = float(subprocess.run([dump_model, os.path.join(folder, "hf"), os.path.join(folder, "tokens.json"), out, dtype], check=True, capture_output=True, text=True).stdout)
+        loss = float(subprocess.run([dump_model, path, os.path.join(folder, "tokens.json"), out, dtype], check=True, capture_output=True, text=True).stdout)
         return loss, load_file(os.path.join(out, "model.safetensors"))
 
 
@@ -75,8 +126,9 @@ for seed, (name, model) in enumerate(cases.items()):
     model.float()
     # f32: 2^-24 an operation, some hundreds of them in a chain through norms that amplify. bf16: 2^-9 of each of about ten roundings
     # a layer, forward and backward, that add up as a random walk.
-    for dtype, bound in [("f32", 2e-5)] + ([("bf16", 0.1)] if native_bf16 else []):
-        got_loss, got = run(model, tokens, dtype)
+    runs = [("f32", 2e-5, "folder")] + ([("bf16", 0.1, "folder")] if native_bf16 else []) + ([("f32", 2e-5, "GGUF")] if name in in_gguf else [])
+    for dtype, bound, source in runs:
+        got_loss, got = run(model, tokens, dtype, source)
         errors = {"loss": abs(got_loss - loss.item()) / loss.item(), "logits": error(got["logits"].reshape(logits.shape), logits)}
         errors.update({n: error(got[n], g) for n, g in gradients.items()})
         # The gradient of a key's bias is a sum that cancels but for what rotation makes of it, and keeps the roundings of its terms.
@@ -84,5 +136,5 @@ for seed, (name, model) in enumerate(cases.items()):
         worst = max(errors, key=lambda n: errors[n] / allowed[n])
         ok = errors[worst] <= allowed[worst] and len(got) == len(gradients) + 1
         failed += not ok
-        print(f"{'ok    ' if ok else 'FAIL  '}{name}, {dtype}: worst relative error {errors[worst]:.1e} ({worst})", flush=True)
+        print(f"{'ok    ' if ok else 'FAIL  '}{name}, {dtype} from a {source}: worst relative error {errors[worst]:.1e} ({worst})", flush=True)
 sys.exit(1 if failed else 0)

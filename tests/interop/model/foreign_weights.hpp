@@ -1,11 +1,24 @@
 // Weights of a foreign checkpoint in a whole model.
 #pragma once
 
+#include <algorithm>
+
 #include "jobs/foreign_model.hpp"
 #include "kernels/elementwise.hpp"
 #include "src/model/transformer.hpp"
 
 namespace espalier::test {
+
+/// The rows of a tensor as our own stand.
+inline Tensor in_our_order(Context& ctx, const Tensor& read, const model::ForeignTensor& foreign) {
+    if (foreign.interleaved_dim == 0) return read;
+    Tensor out = ctx.empty(read.shape(), read.dtype());
+    for (int64_t r = 0; r < read.dim(0); ++r) {
+        const Tensor row = read.rows(model::foreign_row(foreign, r), 1);
+        std::copy_n(row.raw(), row.bytes(), out.rows(r, 1).raw());
+    }
+    return out;
+}
 
 inline void load(Context& ctx, const jobs::ForeignModel& source, model::Transformer& model) {
     for (const auto& e : model.parameters().entries()) {
@@ -15,7 +28,7 @@ inline void load(Context& ctx, const jobs::ForeignModel& source, model::Transfor
         Tensor read = ctx.empty(info.shape, info.dtype);
         source.weights->read_rows(index, 0, io::row_count(info.shape), {read.raw(), read.bytes()});
         Tensor view = model::ParameterSet::view(model.parameters().flat(), &e);
-        convert(ctx, read.view(view.shape()), view);
+        convert(ctx, in_our_order(ctx, read, foreign).view(view.shape()), view);
     }
 }
 

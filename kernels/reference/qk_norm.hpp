@@ -1,0 +1,20 @@
+// Heads normalised, one at a time.
+#pragma once
+
+#include "kernels/qk_norm.hpp"
+
+namespace espalier::reference {
+
+using Values = std::vector<double>;
+
+/// y [tokens, all heads * head_dim]
+Values qk_norm(const Values& x, const Values& query_weight, const Values& key_weight, HeadCounts heads,
+               double eps);
+
+struct QkNormGradients {
+    Values dx, d_query_weight, d_key_weight;
+};
+QkNormGradients qk_norm_backward(const Values& dy, const Values& x, const Values& query_weight,
+                                 const Values& key_weight, HeadCounts heads, double eps);
+
+}  // namespace espalier::reference

@@ -1,0 +1,47 @@
+// What transformers' class of each family takes for granted, and which fields it heeds.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "src/model/architecture.hpp"
+
+namespace espalier::model {
+
+/// Which of the attention's four projections have biases.
+enum class AttentionBias {
+    none,
+    query_key_value,  ///< always, and the output projection never
+    as_configured,    ///< all four or none: "attention_bias"
+};
+
+/// Where a file says that attention sees a window.
+enum class WindowField {
+    none,
+    of_model,   ///< "sliding_window", for all layers
+    of_layers,  ///< "sliding_window" where "use_sliding_window" is set, for some layers or all
+};
+
+struct HuggingFaceClass {
+    Family family;
+    const char* name;        ///< in "architectures"
+    const char* activation;  ///< where "hidden_act" is missing, as the next two
+    int64_t max_positions;
+    double init_std;
+    AttentionBias attention_bias;
+    bool mlp_bias;  ///< heeds the field
+    WindowField window;
+    int64_t head_dim;  ///< where the field is missing; 0: hidden / heads
+    bool qk_norm;
+};
+
+std::span<const HuggingFaceClass> hugging_face_classes();
+const HuggingFaceClass& hugging_face_class(Family family);
+
+/// LayerNorm1P with biases, plain MLPs, partly turned heads; the others have RMSNorm, gates, whole heads.
+inline bool is_nemotron(Family family) {
+    return family == Family::nemotron;
+}
+
+}  // namespace espalier::model

@@ -1,0 +1,139 @@
+#include <cmath>
+
+#include "src/core/error.hpp"
+#include "src/json/number.hpp"
+#include "src/model/hugging_face.hpp"
+#include "src/model/hugging_face_class.hpp"
+
+namespace espalier::model {
+
+using nlohmann::ordered_json;
+
+namespace {
+
+/// The least fraction of head_dim that a loader, which rounds down, takes for rotary_dim.
+double rotary_fraction(const Architecture& a) {
+    const auto whole = static_cast<double>(a.head_dim), part = static_cast<double>(a.rotary_dim);
+    const double fraction = part / whole;
+    return whole * fraction < part ? std::nextafter(fraction, 1.0) : fraction;
+}
+
+std::string hf_activation(Activation activation) {
+    switch (activation) {
+        case Activation::swiglu:
+        case Activation::silu:
+            return "silu";
+        case Activation::geglu:
+        case Activation::gelu:
+            return "gelu_pytorch_tanh";
+        case Activation::relu2:
+            return "relu2";
+    }
+    throw InternalError("unknown activation");
+}
+
+/// What the classes of transformers cannot be told, and so would do otherwise.
+void require_expressible(const Architecture& a) {
+    ESPALIER_REQUIRE(a.uniform(),
+                     "layers of different widths: no public format holds such a model; cut all layers to the "
+                     "same widths to export");
+    const HuggingFaceClass& c = hugging_face_class(a.family);
+    const bool nemotron = is_nemotron(a.family);
+    const auto require = [&](bool expressible, const char* what) {
+        ESPALIER_REQUIRE(expressible, "transformers loads no {} with {}", c.name, what);
+    };
+    require(nemotron != is_gated(a.activation), "this activation");
+    require(a.norm.kind == (nemotron ? NormKind::layer : NormKind::rms) && a.norm_bias == nemotron &&
+                a.norm.gain == (nemotron ? Gain::one_plus_weight : Gain::weight),
+            "norms of another kind");
+    require(a.qk_norm_eps == (c.qk_norm ? std::optional(a.norm.eps) : std::nullopt),
+            c.qk_norm ? "queries and keys that are not normed as the rest" : "normed queries and keys");
+    require(nemotron || a.rotary_dim == a.head_dim, "heads of which only a part is turned by its position");
+    if (c.attention_bias == AttentionBias::query_key_value) {
+        require(a.qkv_bias && !a.attention_out_bias, "other attention biases than before the heads");
+    } else {
+        require(a.qkv_bias == a.attention_out_bias, "attention biases before the heads or after them alone");
+        require(c.attention_bias != AttentionBias::none || !a.qkv_bias, "biases");
+    }
+    require(c.mlp_bias || !a.mlp_bias,
+            c.attention_bias == AttentionBias::none ? "biases" : "biases in the MLP");
+    require(a.family == Family::llama || c.window != WindowField::none || a.window == 0, "a sliding window");
+}
+
+}  // namespace
+
+Family loadable_family(const Architecture& a) {
+    require_expressible(a);
+    const auto& l = a.layers.front();
+    const bool as_llama = a.hidden % l.query_heads == 0 && a.window == 0;
+    if (a.family != Family::llama || as_llama) return a.family;
+    if (!a.qkv_bias && !a.attention_out_bias && !a.mlp_bias) return Family::mistral;
+    ESPALIER_REQUIRE(a.window == 0, "transformers loads no Llama with biases and a sliding window");
+    const int64_t below = a.hidden / l.query_heads * l.query_heads;
+    fail(
+        "transformers loads no Llama with biases whose hidden size {} is not a multiple of its {} query "
+        "heads; the nearest that load have hidden {}{}",
+        a.hidden, l.query_heads, below > 0 ? fmt::format("{} or ", below) : "", below + l.query_heads);
+}
+
+ordered_json to_hugging_face(const Architecture& a, const std::string& dtype) {
+    const Family family = loadable_family(a);
+    const HuggingFaceClass& c = hugging_face_class(family);
+    const auto& l = a.layers.front();
+    const auto& s = a.rotary_scaling;
+    ordered_json rope{{"rope_type", "default"}, {"rope_theta", a.rotary_base}};
+    if (s.kind == RotaryScaling::Kind::linear)
+        rope = {{"rope_type", "linear"}, {"rope_theta", a.rotary_base}, {"factor", s.factor}};
+    if (s.kind == RotaryScaling::Kind::llama3) {
+        rope = {{"rope_type", "llama3"},
+                {"rope_theta", a.rotary_base},
+                {"factor", s.factor},
+                {"low_freq_factor", s.low_frequency_factor},
+                {"high_freq_factor", s.high_frequency_factor},
+                {"original_max_position_embeddings", s.original_positions}};
+    }
+    ordered_json out{{"architectures", {c.name}},
+                     {"model_type", to_string(family)},
+                     {"vocab_size", a.vocab},
+                     {"hidden_size", a.hidden},
+                     {"intermediate_size", l.ffn},
+                     {"num_hidden_layers", a.depth()},
+                     {"num_attention_heads", l.query_heads},
+                     {"num_key_value_heads", l.kv_heads},
+                     {"head_dim", a.head_dim},
+                     {"hidden_act", hf_activation(a.activation)},
+                     {"max_position_embeddings", a.max_positions},
+                     {"initializer_range", a.conventions.init_std},
+                     {"tie_word_embeddings", a.tied},
+                     {"rope_theta", a.rotary_base},
+                     {"rope_scaling", s.kind == RotaryScaling::Kind::none ? ordered_json(nullptr) : rope},
+                     {"use_cache", true}};
+    if (is_nemotron(family)) {
+        const double fraction = rotary_fraction(a);
+        out["norm_eps"] = shortest(a.norm.eps);
+        out["partial_rotary_factor"] = fraction;
+        rope["partial_rotary_factor"] = fraction;
+    } else {
+        out["rms_norm_eps"] = shortest(a.norm.eps);
+    }
+    if (c.attention_bias == AttentionBias::as_configured) out["attention_bias"] = a.qkv_bias;
+    if (c.mlp_bias) out["mlp_bias"] = a.mlp_bias;
+    if (c.window != WindowField::none)
+        out["sliding_window"] = a.window > 0 ? ordered_json(a.window) : ordered_json(nullptr);
+    if (c.window == WindowField::of_layers) {
+        const bool windowed = a.window > 0;
+        out["use_sliding_window"] = windowed;
+        out["max_window_layers"] = windowed ? 0 : a.depth();  // how many layers have none
+        out["layer_types"] =
+            std::vector<std::string>(a.layers.size(), windowed ? "sliding_attention" : "full_attention");
+    }
+    out["rope_parameters"] = rope;
+    out["bos_token_id"] = a.conventions.bos ? ordered_json(*a.conventions.bos) : ordered_json(nullptr);
+    out["eos_token_id"] = one_or_list(a.conventions.eos);
+    out["pad_token_id"] = a.conventions.pad ? ordered_json(*a.conventions.pad) : ordered_json(nullptr);
+    out["dtype"] = dtype;
+    out["torch_dtype"] = dtype;
+    return out;
+}
+
+}  // namespace espalier::model
