@@ -26,13 +26,12 @@ void check_target(const model::Architecture& a, const Target& target, const std:
     require_fewer(target.head_dim, a.head_dim, "--head-dim", "dims in a head", source);
     ESPALIER_REQUIRE(target.residual == HeadResidual::off || target.heads,
                      "--head-residual: no query heads go; give --heads, or --head-residual off");
-    ESPALIER_REQUIRE(target.residual != HeadResidual::paper || !a.qk_norm_eps,
-                     "--head-residual paper: {} norms every query head behind its weights, so that a sum of "
-                     "two heads' weights "
-                     "is not the sum of their scores.\n  choose laco, by which the kept head takes the "
-                     "dropped one's queries, or "
-                     "off",
-                     source);
+    ESPALIER_REQUIRE(
+        target.residual != HeadResidual::paper || !a.qk_norm_eps,
+        "--head-residual paper: {} norms each query head behind its weights, and the sum of two heads' "
+        "weights is no sum of their scores there.\n  choose laco, which hands on the dropped head's queries, "
+        "or off",
+        source);
     for (const auto& l : a.layers) {
         require_fewer(target.heads, l.query_heads, "--heads", "query heads", source);
         require_fewer(target.kv_heads, l.kv_heads, "--kv-heads", "KV heads", source);
