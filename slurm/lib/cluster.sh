@@ -26,7 +26,7 @@ load_cluster() {
 # Of a program: the benchmark that is built beside it.
 benchmark_of() { echo "$(dirname "$1")/benchmarks/collectives_benchmark"; }
 
-known_clusters() { (cd "$slurm_folder/clusters" && printf '%s ' *.env | sed 's/\.env//g'); }
+known_clusters() { (cd "$slurm_folder/clusters" && printf '%s\n' *.env | sed 's/\.env$//' | grep -vx template | paste -sd ' '); }
 
 # Refuses keys that nobody reads, and the task's own variables outside of rank_environment: the batch shell would
 # expand them once, to the same value for all ranks.

@@ -9,6 +9,16 @@ report() {
     [[ $1 != wrong ]] || wrong=$((wrong + 1))
 }
 
+# advice_on REASON: what to do about one that does not pass by waiting
+advice_on() {
+    case $1 in
+        PartitionConfig | PartitionNodeLimit | PartitionTimeLimit | BadConstraints | NodeDown | ReqNodeNotAvail*)
+            echo ": the partition has no such nodes as asked for, or not now; compare with sinfo, Ctrl-C ends the job" ;;
+        Assoc* | QOS* | InvalidQOS | InvalidAccount | AccountNotAllowed)
+            echo ": account or qos allow no more, or not this; Ctrl-C ends the job" ;;
+    esac
+}
+
 # Each line of a rank: host rank cores gpus
 check_ranks() {
     local hosts seen cores

@@ -20,6 +20,19 @@ test_a_silent_controller() {
     [[ $(calls_of sbatch) -eq $submitted ]] || complain "a queue that could not be read was taken for an empty one"
 }
 
+test_what_to_say_next() {
+    new_run next
+    refuses "statsu: a FILE.ini comes with at most one command, status or cancel" pipeline statsu "$ini"
+    refuses "at most one command" pipeline "$ini" "$ini"
+    refuses "other.ini cannot be read" pipeline status other.ini
+    ends_with 0 pipeline "$ini"
+    says "how far it is: slurm/pipeline status $ini"
+    run_to_end importance prune distill evaluate-teacher evaluate-student export
+    queue_is ""
+    ends_with 0 pipeline --resume "$ini"
+    says "all stages are done; $run/export is the model"
+}
+
 test_a_lost_answer() {
     new_run lost
     echo 2 > unanswered
@@ -164,6 +177,9 @@ test_status() {
     is_shown distill "failed (2)"
     is_shown evaluate-teacher "ended"
     says "sacct -j 106"
+    printf '{\n "loss": 5.6135565525498805,\n "tokens": 12345678\n}\n' > run/stages/importance/summary.json
+    ends_with 0 pipeline status "$ini"
+    grep -q '^importance .*loss 5.614 ' said.txt || complain "a loss is not rounded: $(grep '^importance' said.txt)"
     # It needs none of the inputs, which may be gone by now.
     rm model.h5
     ends_with 0 pipeline status "$ini"

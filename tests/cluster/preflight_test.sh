@@ -68,6 +68,15 @@ test_a_library_that_is_missing() {
     says "load_modules()"
 }
 
+test_advice() {
+    new_run advice
+    # shellcheck source=slurm/lib/findings.sh
+    (source "$project/slurm/lib/findings.sh"; for reason in Priority PartitionConfig QOSMaxNodePerUserLimit; do echo "$reason$(advice_on "$reason")"; done) > said.txt
+    says "PartitionConfig: the partition has no such nodes"
+    says "QOSMaxNodePerUserLimit: account or qos"
+    grep -qx Priority said.txt || complain "advice on what passes by itself: $(cat said.txt)"
+}
+
 test_bandwidth() {
     new_run bandwidth
     printf 'file_system_gbs=1e3\n' > site.env

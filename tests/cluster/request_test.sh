@@ -51,6 +51,9 @@ test_where_a_cluster_is() {
     edit 's/^cluster = .*/cluster = alps/'
     ends_with 0 pipeline --dry-run "$ini"
     says "--ntasks-per-node=4"
+    edit 's/^cluster = .*/cluster = alpes/'
+    refuses "known: alps juwels-booster leonardo marenostrum5-acc perlmutter (or a path" pipeline --dry-run "$ini"
+    edit 's/^cluster = .*/cluster = alps/'
     # What a dry run prints, a shell can run.
     edit 's/^out = run/out = a run/'
     ends_with 0 pipeline --dry-run "$ini"
