@@ -4,28 +4,24 @@
 
 namespace espalier::jobs {
 
+double Breakdown::wall() {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
 Breakdown::Reading Breakdown::now() const {
-    Reading at;
-    at.wall = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+    double tensor = 0, pipeline = 0, data = 0, world = 0;
     for (const auto* grid : grids_) {
-        at.tensor += grid->tensor.seconds();
-        at.pipeline += grid->pipeline.seconds() + grid->ends.seconds();
-        at.data += grid->data.seconds();
-        at.world += grid->world.seconds();
+        tensor += grid->tensor.seconds();
+        pipeline += grid->pipeline.seconds() + grid->ends.seconds();
+        data += grid->data.seconds();
+        world += grid->world.seconds();
     }
-    return at;
+    return {ctx_.seconds_computing(), tensor, pipeline, data, world, io_.seconds()};
 }
 
 nlohmann::ordered_json Breakdown::mean_seconds() const {
-    const Reading end = now();
-    std::array<double, names.size()> sums{
-        end.outside_communicators() - begin_.outside_communicators() - io_,
-        end.tensor - begin_.tensor,
-        end.pipeline - begin_.pipeline,
-        end.data - begin_.data,
-        end.world - begin_.world,
-        io_,
-    };
+    Reading sums = now();
+    for (size_t part = 0; part < sums.size(); ++part) sums[part] -= begin_[part];
     const auto& world = grids_.front()->world;
     world.all_reduce(sums);
     nlohmann::ordered_json out = nlohmann::ordered_json::object();

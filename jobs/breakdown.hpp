@@ -6,52 +6,44 @@
 #include <vector>
 
 #include "src/comm/topology.hpp"
+#include "src/core/context.hpp"
 
 namespace espalier::jobs {
 
-/// Measures a rank's time from construction: what it spends in communicators counts as tensor, pipeline,
-/// data, or world (what all ranks do together, waiting for the slowest among it), what it spends inside io()
-/// as io, and all the rest as compute, so that the parts add up to seconds(). On a device, where work is only
-/// put on a stream, times are the host's.
+/// Measures a rank's time from construction, each part by a watch of its own: what it spends in passes and
+/// updates (Context::computing) counts as compute, in communicators as tensor, pipeline, data, or world (what
+/// all ranks do together, waiting for the slowest among it), inside io() as io, and each moment only once.
+/// What nobody measures is in no part, so that the parts show by how far they miss seconds(). On a device,
+/// where work is only put on a stream, times are the host's.
 class Breakdown {
 public:
-    /// Of a run whose communicators are those of `grids`, which outlive this.
-    explicit Breakdown(std::vector<const comm::Topology*> grids) : grids_(std::move(grids)), begin_(now()) {}
+    /// Of a run on ctx whose communicators are those of `grids`; all outlive this.
+    Breakdown(const Context& ctx, std::vector<const comm::Topology*> grids)
+        : ctx_(ctx), grids_(std::move(grids)), begin_(now()) {}
 
-    /// Calls work, whose time, but for what it spends in communicators, is that of files.
+    /// Calls work, whose time, but for what it computes and spends in communicators, is that of files.
     template <class Work>
     auto io(Work work) {
-        const Files files(*this);
+        const Timed timed(&io_);
         return work();
     }
 
-    double seconds() const { return now().wall - begin_.wall; }
+    double seconds() const { return wall() - begin_wall_; }
     /// Collective. Seconds by part, the mean over ranks; parts that took none are left out.
     nlohmann::ordered_json mean_seconds() const;
 
 private:
     static constexpr std::array names{"compute", "tensor", "pipeline", "data", "world", "io"};
-    /// Seconds on the wall's clock and on the communicators'.
-    struct Reading {
-        double wall = 0, tensor = 0, pipeline = 0, data = 0, world = 0;
-        double outside_communicators() const { return wall - tensor - pipeline - data - world; }
-    };
-    class Files {
-    public:
-        explicit Files(Breakdown& all) : all_(all), begin_(all.now()) {}
-        ~Files() { all_.io_ += all_.now().outside_communicators() - begin_.outside_communicators(); }
-        Files(const Files&) = delete;
-        Files& operator=(const Files&) = delete;
-
-    private:
-        Breakdown& all_;
-        Reading begin_;
-    };
+    /// Of the watches, in the order of their names.
+    using Reading = std::array<double, names.size()>;
     Reading now() const;
+    static double wall();
 
+    const Context& ctx_;
     std::vector<const comm::Topology*> grids_;
+    Stopwatch io_;
     Reading begin_;
-    double io_ = 0;
+    double begin_wall_ = wall();
 };
 
 }  // namespace espalier::jobs

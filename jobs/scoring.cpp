@@ -24,7 +24,7 @@ CalibrationData open_data(const Session& session, const Calibration& c, const Mo
 prune::ScoreSums score_samples(Session& session, model::Transformer& model, const CalibrationData& data,
                                const Calibration& c, const ScoringOptions& options) {
     const auto& topology = session.topology();
-    Breakdown breakdown({&topology});
+    Breakdown breakdown(session.context(), {&topology});
     prune::ScoreSums sums(model.architecture(), options.pass.block, options.head_dims);
     prune::Scorer scorer(model, options.site, sums);
     const Range mine = split_evenly(c.samples, topology.layout.dp, topology.data.rank());
@@ -38,7 +38,7 @@ prune::ScoreSums score_samples(Session& session, model::Transformer& model, cons
                             scorer, sums, outbox);
         progress.show(static_cast<double>((first + count - mine.begin) * c.seq_len * topology.layout.dp));
     }
-    scorer.collect();
+    scorer.collect(session.context());
     outbox.drain();
     sums.add_ranks(session.world());
     session.results["breakdown"] = breakdown.mean_seconds();

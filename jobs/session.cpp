@@ -13,6 +13,7 @@
 #include "io/publish.hpp"
 #include "jobs/device.hpp"
 #include "jobs/job.hpp"
+#include "jobs/libraries.hpp"
 #include "kernels/matmul.hpp"
 #include "src/core/error.hpp"
 #include "src/core/has_cuda.hpp"
@@ -201,6 +202,7 @@ nlohmann::ordered_json Session::facts() const {
               {"threads", context_->threads()}}},
             {"device", context_->on_gpu() ? "cuda" : "cpu"},
             {"build", {{"compiler", __VERSION__}, {"mpi", mpi_name()}, {"cuda", has_cuda}}},
+            {"libraries", libraries()},
             {"machine",
              {{"host", host},
               {"cpu", cpu_name()},
@@ -225,7 +227,7 @@ void Session::finish() {
     if (device_memory > 0) out["device_memory_bytes"] = device_memory;
     out["model_flops"] = model_flops;
     out["options"] = resolved_;
-    for (const char* key : {"build", "machine"}) out[key] = about[key];
+    for (const char* key : {"build", "libraries", "machine"}) out[key] = about[key];
     // A job may have made a file of this name since the start looked.
     ESPALIER_REQUIRE(
         !std::filesystem::exists(common_.summary) || is_summary(common_.summary),

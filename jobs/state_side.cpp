@@ -122,6 +122,7 @@ void StateSide::begin_step(double token_weight) {
 
 double StateSide::synchronise_gradient() {
     if (!learned_) return 0;
+    const Timed timed = session_.context().computing();
     const auto& shards = learned_->optimizer->shards();
     Tensor& gradients = learned_->projection.gradients();
     session_.world().reduce_scatter(session_.context(), gradients, shards.bounds);

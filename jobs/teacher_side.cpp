@@ -217,7 +217,10 @@ void TeacherSide::begin_step(Context& ctx, const ReadMicroBatches& read, double 
     if (!correction_) return;
     auto& c = *correction_;
     c.objective.reset();
-    fill(ctx, 0.0f, model_->gradients());
+    {
+        const Timed timed = ctx.computing();
+        fill(ctx, 0.0f, model_->gradients());
+    }
     const auto& grid = session_.topology();
     c.exchange.begin_step(ctx, tokens_of, model_->architecture().hidden, model_->dtype());
     c.recorder.begin_step(split_evenly(std::ssize(tokens_of), grid.layout.dp, grid.data.rank()).begin);

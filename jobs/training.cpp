@@ -97,7 +97,7 @@ public:
         MemoryReport memory(session_, predict_memory(session_, o_, *student_, *optimizer_, *teacher_,
                                                      states_.get(), *checkpoints_));
         RunLog log(session_, o_.out, step, skipped_, steps_, o_.log_every, o_.global_batch * o_.seq_len);
-        breakdown_.emplace(teacher_->grids());
+        breakdown_.emplace(ctx_, teacher_->grids());
         const int64_t first = step;
         int64_t saved = step;
         StepReport report;
@@ -210,9 +210,14 @@ private:
         objective_.reset();
         const double scored = data_->scored_tokens(now);
         if (states_) states_->begin_step(1.0 / scored);
-        fill(ctx_, 0.0f, student_->gradients());
-        teacher_->begin_step(
-            ctx_, [&](const comm::Topology& grid) { return data_->read(step, grid); }, scored);
+        {
+            const Timed timed = ctx_.computing();
+            fill(ctx_, 0.0f, student_->gradients());
+        }
+        const auto read = [&](const comm::Topology& grid) {
+            return breakdown_->io([&] { return data_->read(step, grid); });
+        };
+        teacher_->begin_step(ctx_, read, scored);
         pipeline_->step(
             ctx_, now, data_->ahead(),
             [&](const train::MicroBatch& batch, const Tensor& hidden, const Tensor& teacher_hidden) {

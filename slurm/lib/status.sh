@@ -83,7 +83,7 @@ result_of() {
     summary=$(stage_folder_of "$1")/summary.json
     for key in loss parameters tokens; do
         value=$(json_value "$summary" "$key")
-        [[ -z $value ]] || { text="$key $value"; break; }
+        [[ -z $value ]] || { text="$key $([[ $value =~ ^[0-9]+$ ]] && echo "$value" || printf '%.4g' "$value")"; break; }
     done
     wall=$(json_value "$summary" wall_seconds)
     value=$(json_value "$summary" tokens_per_second)

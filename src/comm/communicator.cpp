@@ -79,6 +79,9 @@ MPI_Comm Communicator::handle() const {
 double Communicator::seconds() const {
     return state_ ? state_->watch->seconds() : 0;
 }
+Stopwatch* Communicator::watch() const {
+    return state_ ? state_->watch.get() : nullptr;
+}
 
 void Communicator::attach([[maybe_unused]] Context& ctx, [[maybe_unused]] std::span<const Lane> lanes) const {
     if constexpr (has_cuda) {
@@ -89,13 +92,13 @@ void Communicator::attach([[maybe_unused]] Context& ctx, [[maybe_unused]] std::s
 
 void Communicator::all_reduce(Context& ctx, Tensor& x, Reduction reduction) const {
     if (!state_ || x.size() == 0) return;
-    const Timed timed(state_->watch.get());
+    const Timed timed(watch());
     state_->transport(x).all_reduce(ctx, x, reduction);
 }
 
 Tensor Communicator::all_gather(Context& ctx, const Tensor& part, int64_t rows) const {
     if (!state_) return part;
-    const Timed timed(state_->watch.get());
+    const Timed timed(watch());
     Shape shape = part.shape();
     shape.at(0) = rows;
     Tensor whole = ctx.empty(std::move(shape), part.dtype());
@@ -111,7 +114,7 @@ Tensor Communicator::reduce_scatter(Context& ctx, const Tensor& whole) const {
 
 Arriving Communicator::begin_reduce_scatter(Context& ctx, const Tensor& whole) const {
     if (!state_) return {whole, {}};
-    const Timed timed(state_->watch.get());
+    const Timed timed(watch());
     const int64_t rows = whole.dim(0);
     Shape shape = whole.shape();
     shape[0] = my_rows(*this, rows).size();
@@ -128,7 +131,7 @@ void Communicator::reduce_scatter(Context& ctx, Tensor& flat, std::span<const in
 Request Communicator::begin_reduce_scatter(Context& ctx, Tensor& flat,
                                            std::span<const int64_t> offsets) const {
     if (!state_) return {};
-    const Timed timed(state_->watch.get());
+    const Timed timed(watch());
     expect_dtype(flat, DType::f32, "flat");
     Tensor mine = part_of(flat, offsets, rank());
     return state_->transport(flat).reduce_scatter(ctx, flat, mine, offsets);
@@ -140,7 +143,7 @@ void Communicator::all_gather(Context& ctx, Tensor& flat, std::span<const int64_
 
 Request Communicator::begin_all_gather(Context& ctx, Tensor& flat, std::span<const int64_t> offsets) const {
     if (!state_) return {};
-    const Timed timed(state_->watch.get());
+    const Timed timed(watch());
     return state_->transport(flat).all_gather(ctx, part_of(flat, offsets, rank()), flat, offsets);
 }
 
@@ -153,6 +156,7 @@ Tensor Communicator::gather_equal(Context& ctx, const Tensor& part) const {
 
 Request Communicator::send(const Tensor& x, int to, int tag) const {
     if (!state_) return MpiTransport(handle()).send(x, to, tag);
+    const Timed timed(watch());
     Request request = state_->transport(x).send(x, to, tag);
     request.time_with(state_->watch);
     return request;
@@ -160,6 +164,7 @@ Request Communicator::send(const Tensor& x, int to, int tag) const {
 
 Request Communicator::receive(Tensor& x, int from, int tag) const {
     if (!state_) return MpiTransport(handle()).receive(x, from, tag);
+    const Timed timed(watch());
     Request request = state_->transport(x).receive(x, from, tag);
     request.time_with(state_->watch);
     return request;
@@ -167,27 +172,27 @@ Request Communicator::receive(Tensor& x, int from, int tag) const {
 
 void Communicator::barrier() const {
     if (!state_) return;
-    const Timed timed(state_->watch.get());
+    const Timed timed(watch());
     CHECK_MPI(MPI_Barrier(state_->handle));
 }
 
 void Communicator::all_reduce(std::span<double> values, Reduction reduction) const {
     if (!state_) return;
-    const Timed timed(state_->watch.get());
+    const Timed timed(watch());
     CHECK_MPI(MPI_Allreduce(MPI_IN_PLACE, values.data(), narrow<int>(values.size()), MPI_DOUBLE,
                             mpi_operation(reduction), state_->handle));
 }
 
 int64_t Communicator::all_reduce(int64_t value, Reduction reduction) const {
     if (!state_) return value;
-    const Timed timed(state_->watch.get());
+    const Timed timed(watch());
     CHECK_MPI(MPI_Allreduce(MPI_IN_PLACE, &value, 1, MPI_INT64_T, mpi_operation(reduction), state_->handle));
     return value;
 }
 
 std::string Communicator::broadcast(std::string content, int root) const {
     if (!state_) return content;
-    const Timed timed(state_->watch.get());
+    const Timed timed(watch());
     auto size = static_cast<int64_t>(content.size());
     CHECK_MPI(MPI_Bcast(&size, 1, MPI_INT64_T, root, state_->handle));
     content.resize(static_cast<size_t>(size));

@@ -51,6 +51,8 @@ public:
     /// Wall time of this rank in all operations so far and in waiting for messages; of those on a device,
     /// what the host does for them.
     double seconds() const;
+    /// On which that counts, for who waits for others' messages in ways of its own; null in the serial case.
+    Stopwatch* watch() const;
 
     /// x = the reduction over ranks, element by element. f32, bf16 or f64.
     void all_reduce(Context& ctx, Tensor& x, Reduction reduction = Reduction::sum) const;

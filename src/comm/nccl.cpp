@@ -118,7 +118,7 @@ NcclFacts nccl_facts() {
     CHECK_NCCL(ncclGetVersion(&version));
     constexpr int first_to_share = 23000;
     return {fmt::format("{}.{}.{}", version / 10000, version / 100 % 100, version % 100),
-            version >= first_to_share};
+            fmt::format("{}.{}.{}", NCCL_MAJOR, NCCL_MINOR, NCCL_PATCH), version >= first_to_share};
 }
 
 struct DeviceGroup::State {

@@ -22,7 +22,7 @@ struct Lane {
 /// What the library lets ranks do: newer ones than 2.29 put several on one device where
 /// NCCL_MULTI_RANK_GPU_ENABLE is set.
 struct NcclFacts {
-    std::string version;
+    std::string version, built;  ///< of the library, and of the headers that the build saw
     bool shares_devices;
 };
 NcclFacts nccl_facts();

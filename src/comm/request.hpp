@@ -6,8 +6,8 @@
 #include <memory>
 #include <vector>
 
-#include "src/comm/stopwatch.hpp"
 #include "src/core/device.hpp"
+#include "src/core/stopwatch.hpp"
 #include "src/core/tensor.hpp"
 
 namespace espalier::comm {

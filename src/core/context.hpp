@@ -6,6 +6,7 @@
 #include <typeindex>
 #include <unordered_map>
 
+#include "src/core/stopwatch.hpp"
 #include "src/core/tensor.hpp"
 
 struct CUstream_st;
@@ -51,6 +52,11 @@ public:
     bool on_gpu() const { return options_.device == Device::cuda; }
     Device device() const { return options_.device; }
     int threads() const { return options_.threads; }
+
+    /// Counts the caller's scope as computing: passes of a model, a loss, an optimizer's step. On a GPU that
+    /// is the time to put their kernels on stream(), and to wait for it where that is done inside the scope.
+    [[nodiscard]] Timed computing() { return Timed(&computing_); }
+    double seconds_computing() const { return computing_.seconds(); }
 
     /// Memory with undefined content (debug builds fill it with NaN), 64-byte aligned; it goes back to the
     /// pool when the last handle is gone, so that a step allocates from the system only the first time.
@@ -100,6 +106,7 @@ private:
     void keep_until_copied(const Tensor& host);
 
     ContextOptions options_;
+    Stopwatch computing_;
     CUstream_st* stream_ = nullptr;
     CUstream_st* copies_ = nullptr;  // for reads beside the step
     std::deque<Sent> sent_;          // in the order of stream_

@@ -48,6 +48,7 @@ Objective::Block Objective::measure(Context& ctx, const Transformer& student, co
 }
 
 const LossSums& Objective::sums(Context& ctx) {
+    const Timed timed = ctx.computing();
     for (const Measured& m : measured_) {
         const Tensor lse = ctx.to_host(m.lse), at_label = ctx.to_host(m.at_label),
                      labels = ctx.to_host(m.labels),
@@ -132,6 +133,7 @@ Tensor Objective::gradient(Context& ctx, const Transformer& student, Block& bloc
 
 Tensor Objective::backward(Context& ctx, const Transformer& student, const Tensor& student_hidden,
                            const Teacher& teacher, const Tensor& labels, double token_weight) {
+    const Timed timed = ctx.computing();
     Tensor d_hidden = ctx.empty(student_hidden.shape(), student_hidden.dtype());
     Tensor head_gradient = student.head_gradient();
     for (const Range part : model::logit_blocks(student.architecture(), ctx.device(), student.tensor().size(),

@@ -160,6 +160,7 @@ void append_losses(const Tensor& lse, const Tensor& at_label, const Tensor& labe
 
 std::vector<double> token_losses(Context& ctx, const Transformer& model, const Tensor& hidden,
                                  const Tensor& labels, std::vector<int64_t>* best) {
+    const Timed timed = ctx.computing();
     const auto& tensor = model.tensor();
     std::vector<double> losses;
     losses.reserve(static_cast<size_t>(hidden.dim(0)));

@@ -69,6 +69,7 @@ const RotaryTable& Transformer::rotary(Context& ctx, int64_t positions) {
 }
 
 Tensor Transformer::embed(Context& ctx, const TokenBatch& tokens) const {
+    const Timed timed = ctx.computing();
     Tensor partial = ctx.empty({tokens.tokens(), a_.hidden}, dtype());
     espalier::embed(ctx, tokens.ids, set_.weight(Weight::token_embedding), vocabulary().begin, partial);
     return tensor_.reduce_scatter(ctx, partial);
@@ -76,6 +77,7 @@ Tensor Transformer::embed(Context& ctx, const TokenBatch& tokens) const {
 
 Tensor Transformer::forward_layer(Context& ctx, int64_t layer_index, const Tensor& x,
                                   const TokenBatch& tokens, const ForwardExtras& extras) {
+    const Timed timed = ctx.computing();
     set_.wait_for_part(layer_index);
     return layer(layer_index).forward(ctx, x, tokens, rotary(ctx, tokens.end_position), extras);
 }
@@ -99,6 +101,7 @@ Tensor Transformer::forward(Context& ctx, Tensor x, const TokenBatch& tokens, Sa
 }
 
 Tensor Transformer::final_norm(Context& ctx, const Tensor& x, SavedStage* saved) const {
+    const Timed timed = ctx.computing();
     Tensor y = ctx.empty(x.shape(), x.dtype()), stats = ctx.empty({x.dim(0), 2}, DType::f32);
     norm(ctx, x, set_.weight(Weight::final_norm), set_.weight(Weight::final_norm_bias), a_.norm, y, stats);
     if (saved) {
@@ -110,6 +113,7 @@ Tensor Transformer::final_norm(Context& ctx, const Tensor& x, SavedStage* saved)
 
 Tensor Transformer::final_hidden(Context& ctx, const Tensor& x, const TokenBatch& tokens, SavedStage* saved,
                                  Observer* observer) const {
+    const Timed timed = ctx.computing();
     Tensor hidden = tensor_.all_gather(ctx, final_norm(ctx, x, saved), tokens.tokens());
     if (observer) observer->norm_output(ctx, {Site::final_norm}, tokens, hidden);
     return hidden;
@@ -117,6 +121,7 @@ Tensor Transformer::final_hidden(Context& ctx, const Tensor& x, const TokenBatch
 
 Tensor Transformer::final_hidden_backward(Context& ctx, const Tensor& d_hidden, const SavedStage& saved,
                                           Injector* injector) {
+    const Timed timed = ctx.computing();
     Tensor dy = tensor_.reduce_scatter(ctx, d_hidden);
     if (injector) injector->norm_output(ctx, {Site::final_norm}, dy);
     Tensor dx = ctx.zeros(saved.last.shape(), dtype());
@@ -129,6 +134,7 @@ Tensor Transformer::final_hidden_backward(Context& ctx, const Tensor& d_hidden, 
 
 Tensor Transformer::backward(Context& ctx, Tensor d_out, const TokenBatch& tokens, SavedStage& saved,
                              int virtual_stage, Injector* injector, const AfterLayer& after) {
+    const Timed timed = ctx.computing();
     const RotaryTable& table = rotary(ctx, tokens.end_position);
     const Range run = placement_.virtual_stages.at(static_cast<size_t>(virtual_stage));
     for (int64_t i = run.end; i-- > run.begin;) {
@@ -145,6 +151,7 @@ Tensor Transformer::backward(Context& ctx, Tensor d_out, const TokenBatch& token
 }
 
 void Transformer::embed_backward(Context& ctx, const Tensor& dx, const TokenBatch& tokens) {
+    const Timed timed = ctx.computing();
     const Tensor d_out = tensor_.all_gather(ctx, dx, tokens.tokens());
     Tensor d_table = ParameterSet::view(gradients_, set_.find(Weight::token_embedding));
     espalier::embed_backward(ctx, d_out, tokens.ids, vocabulary().begin, d_table);

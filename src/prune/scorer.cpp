@@ -104,7 +104,8 @@ void Scorer::add_later(const Tensor& x, Add add) {
 }
 
 void Scorer::begin_collect(Context& ctx) {
-    collect();
+    collect(ctx);
+    const Timed timed = ctx.computing();
     under_way_ = std::exchange(seen_, {});
     for (Seen& s : under_way_) {
         if (s.x.device() == Device::cpu) {
@@ -116,7 +117,8 @@ void Scorer::begin_collect(Context& ctx) {
     }
 }
 
-void Scorer::collect() {
+void Scorer::collect(Context& ctx) {
+    const Timed timed = ctx.computing();
     last_read_.wait();
     for (const Seen& s : under_way_) s.add(s.on_host);
     under_way_.clear();

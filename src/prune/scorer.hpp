@@ -60,7 +60,7 @@ public:
     void begin_collect(Context& ctx);
     /// Waits for what was sent, and adds it to the sums: on a CPU too they are complete only after a call
     /// that follows the last pass.
-    void collect();
+    void collect(Context& ctx);
 
 private:
     struct Seen {

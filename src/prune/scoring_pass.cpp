@@ -39,6 +39,7 @@ public:
     }
 
     void add_cosines(const PassOptions& options, ScoreSums& sums, Scorer& scorer) {
+        const Timed timed = ctx_.computing();
         const auto compare = [&](const Tensor& in, const Tensor& out, double& sum) {
             Tensor cosines = ctx_.empty({in.dim(0)}, DType::f64);
             row_cosines(ctx_, in, out, cosines);

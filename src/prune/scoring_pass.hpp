@@ -19,7 +19,7 @@ struct PassOptions {
 };
 
 /// Collective over one replica. Adds to `sums`, which are the scorer's, what this rank saw; a part of that
-/// only with the next pass, or with scorer.collect() after the last. labels [T] i32.
+/// only with the next pass, or with scorer.collect(ctx) after the last. labels [T] i32.
 void scoring_pass(Context& ctx, model::Transformer& model, const comm::Topology& topology,
                   const model::TokenBatch& tokens, const Tensor& labels, const PassOptions& options,
                   Scorer& scorer, ScoreSums& sums, model::Outbox& outbox);

@@ -80,6 +80,7 @@ void GradientReducer::sum_ends(Context& ctx, Range elements) {
 }
 
 void GradientReducer::reduce(Context& ctx, const std::vector<Piece>& pieces, Range elements) {
+    const Timed timed = ctx.computing();
     sum_pieces(ctx, pieces);
     sum_ends(ctx, elements);
     Tensor gradients = model_.gradients().slice(elements.begin, {elements.size()});
@@ -124,6 +125,7 @@ void GradientReducer::finish(Context& ctx) {
 
 double gradient_norm(Context& ctx, const Tensor& gradients, const FlatRuns& owned,
                      const comm::Topology& topology) {
+    const Timed timed = ctx.computing();
     double sum = square_sum(ctx, gradients, owned);
     topology.data.all_reduce({&sum, 1});
     topology.tensor.all_reduce({&sum, 1});

@@ -26,6 +26,7 @@ Optimizer::Optimizer(Context& ctx, model::ParameterSet& weights, const Tensor& g
 }
 
 void Optimizer::step(Context& ctx, int64_t step, double learning_rate, double gradient_scale) {
+    const Timed timed = ctx.computing();
     const AdamWOptions options{.learning_rate = static_cast<float>(learning_rate),
                                .beta1 = options_.beta1,
                                .beta2 = options_.beta2,

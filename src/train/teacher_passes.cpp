@@ -69,6 +69,7 @@ void TeacherPasses::wait(Context& ctx, comm::Request& message) {
     // student. The ranks of a tensor parallel group must do the same: the first one sees what has come, all
     // follow.
     enum : int64_t { follow, go_on, teach_first };
+    const Timed waiting(topology_.pipeline.watch());  // but for what is taught
     while (!ctx.on_gpu() && may_teach()) {
         expect_input(ctx);
         int64_t choice = follow;

@@ -16,7 +16,8 @@ check() { # TITLE COMMAND...
 says() { grep -qF -- "$1" "$2" || { echo "\"$1\" is not in $2:"; cat "$2"; return 1; }; }
 says_not() { if grep -qF -- "$1" "$2"; then echo "\"$1\" is in $2"; return 1; fi; }
 
-# Writes down its words. A run's folder gets a summary of the steps in the file `steps`, or sbatch fails where there is none.
+# Writes down its words. A run's folder gets a summary of the steps in the file `steps`, or sbatch fails where there is none; a
+# step is a second, of which the watches see what the file `seen` says, in thousandths.
 mkdir programs
 cat > programs/sbatch << 'END'
 #!/usr/bin/env bash
@@ -29,7 +30,7 @@ tokens=$(($(sed -n 's/^global-batch = //p' "$config") + 0))
 case $folder in
     */distill-*)
         mkdir -p "$folder/run"
-        echo "{\"loss\": 2.0, \"dtype\": \"f32\", \"steps\": $(< steps), \"tokens_per_second\": $((tokens * 8)), \"breakdown\": {\"compute\": $(< steps)}}" > "$folder/summary.json"
+        echo "{\"loss\": 2.0, \"dtype\": \"f32\", \"steps\": $(< steps), \"tokens_per_second\": $((tokens * 8)), \"breakdown\": {\"compute\": $(< steps)e-1, \"data\": $((($(< seen) - 100) * $(< steps)))e-3}}" > "$folder/summary.json"
         for ((i = 0; i < $(< steps); ++i)); do echo '{"seconds": 1.0, "loss": 2.0}'; done > "$folder/run/metrics.jsonl"
         ;;
     */system-*) echo "{}" > "$folder/system.json" ;;
@@ -62,6 +63,7 @@ scaling --nodes 1 && echo "failed: sbatch's refusal went unseen" && failed=1
 check "sbatch's own words are passed on" says "invalid account" said
 
 echo 2 > steps
+echo 960 > seen
 rm sbatch.log
 scaling --nodes 2,3 && echo "failed: an unfinished run was taken" && failed=1
 check "an unfinished run is named" says "distill-strong-2 stopped after step 2 of 3" said
@@ -79,6 +81,11 @@ echo 3 > steps
 rm -r sbatch.log
 check "unfinished runs are submitted again, and taken when they are whole" scaling --nodes 2,3
 check "all four runs and the one that waits" test "$(wc -l < sbatch.log)" -eq 5
+check "the time that no part has is told" says "distill-weak-3: the parts add up to 96.0 % of a mean step of 1 s; 40 ms are not accounted for" said
+check "and in the table" says "unaccounted_seconds" out/scaling.csv
+check "with its number, after those of the parts" test "$(sed -n '2s/.*,0.1,0,0,0.86,0,0,/left /p' out/scaling.csv)" = "left 0.04"
+check "and in the figure" says "not accounted for" out/scaling.svg
+check "four in a hundred are no matter" says_not warning said
 rm sbatch.log
 check "finished runs are not submitted again" scaling --nodes 2,3
 check "finished runs are not submitted again" test ! -e sbatch.log
@@ -91,6 +98,17 @@ check "the planner is asked about the run's own layout" says "--system $world/ou
 check "all of it" says "--tp 1 --pp 1 --virtual-stages 1 --recompute selective" planned.log
 check "what it expects stands beside what was measured" says "planned 0.500 s/step" said
 check "and in the table" says "planned_seconds_a_step" out/scaling.csv
+
+for seen in 940 1060; do
+    echo "$seen" > seen
+    rm -r out
+    check "parts that miss their step by more than 5 % are no failure" scaling --nodes 2
+    check "but a warning ($seen)" says "warning: the parts of distill-strong-2 miss its step by" said
+done
+
+echo 960 > seen
+rm -r out
+check "a sweep for what follows" scaling --nodes 2,3
 
 refuses() { # TITLE WORDS OPTION...
     local title=$1 words=$2 code=0

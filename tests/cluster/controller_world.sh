@@ -14,6 +14,7 @@ mkdir -p "$folder/bin"
 cd "$folder"
 for name in sbatch squeue scancel scontrol srun sleep sinfo findmnt nvidia-smi; do ln -s "$here/fake_slurm" "bin/$name"; done
 cp "$here/fake_slurm" bin/espalier # whose real path is looked at
+cp "$here/probe.json" bin/         # what it says of itself
 export PATH=$folder/bin:$PATH
 
 # new_run NAME: a pipeline's file in a world where no job has run; [resources] is its last section.
@@ -51,6 +52,12 @@ edit() { sed -i "$1" "$ini"; }
 job_of() { tail -n 1 "$run/stages/$1/jobs"; }
 # queue_is LINE...: what squeue says from now on
 queue_is() { printf '%s\n' "$@" | grep . > queue || true; }
+# is_next STAGE: the first that is not done
+is_next() {
+    queue_is ""
+    ends_with 0 pipeline --dry-run --resume "$ini"
+    [[ $(sed -n '/^# .*: done$/!{s/=.*//p;q}' said.txt) == "$1" ]] || complain "the next is not $1: $(cut -c 1-40 said.txt)"
+}
 calls_of() { grep -c "^$1 " calls || true; }
 called() { grep -qxF -- "$1" calls || complain "no call \"$1\" among: $(tail -n 6 calls)"; }
 not_called() { ! grep -qE -- "$1" calls || complain "the call $(grep -E -m 1 -- "$1" calls)"; }

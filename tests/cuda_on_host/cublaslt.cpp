@@ -99,6 +99,9 @@ bool fits(const cublasLtDescription& what, const cublasLtLayout& a, const cublas
 }  // namespace
 }  // namespace espalier::rig
 
+size_t cublasLtGetVersion() {
+    return CUBLAS_VERSION;
+}
 const char* cublasLtGetStatusName(cublasStatus_t code) {
     return code == CUBLAS_STATUS_SUCCESS ? "CUBLAS_STATUS_SUCCESS" : "CUBLAS_STATUS_INVALID_VALUE";
 }

@@ -187,6 +187,15 @@ cudaError_t cudaGetLastError() {
     return cudaSuccess;
 }
 
+cudaError_t cudaRuntimeGetVersion(int* version) {
+    *version = CUDART_VERSION;
+    return cudaSuccess;
+}
+cudaError_t cudaDriverGetVersion(int* version) {
+    *version = machine_is("no-driver") ? 0 : CUDART_VERSION;
+    return cudaSuccess;
+}
+
 cudaError_t cudaGetDeviceCount(int* count) {
     *count = 0;
     if (machine_is("no-driver")) return cudaErrorInsufficientDriver;

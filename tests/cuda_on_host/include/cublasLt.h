@@ -43,6 +43,9 @@ struct cublasLtMatmulHeuristicResult_t {
     cublasLtMatmulAlgo_t algo;
 };
 
+#define CUBLAS_VERSION 130100
+
+size_t cublasLtGetVersion();
 const char* cublasLtGetStatusName(cublasStatus_t code);
 cublasStatus_t cublasLtCreate(cublasLtHandle_t* handle);
 cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle);

@@ -51,6 +51,8 @@ struct cudaDeviceProp {
 const char* cudaGetErrorString(cudaError_t code);
 const char* cudaGetErrorName(cudaError_t code);
 cudaError_t cudaGetLastError();
+cudaError_t cudaRuntimeGetVersion(int* version);
+cudaError_t cudaDriverGetVersion(int* version);
 cudaError_t cudaGetDeviceCount(int* count);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device);
 cudaError_t cudaDeviceGetPCIBusId(char* text, int length, int device);

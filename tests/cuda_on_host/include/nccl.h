@@ -16,6 +16,10 @@ struct ncclConfig_t {
 #define NCCL_CONFIG_INITIALIZER \
     { 0 }
 
+#define NCCL_MAJOR 2
+#define NCCL_MINOR 28
+#define NCCL_PATCH 9
+
 ncclResult_t ncclGetVersion(int* version);
 const char* ncclGetErrorString(ncclResult_t code);
 ncclResult_t ncclGetUniqueId(ncclUniqueId* id);

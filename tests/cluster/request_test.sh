@@ -1,0 +1,151 @@
+#!/usr/bin/env bash
+# What slurm/pipeline asks Slurm for and hands to the program, as a pipeline's file says it.
+# usage: request_test.sh FOLDER [TEST...]
+set -euo pipefail
+# shellcheck source=tests/cluster/controller_world.sh
+source "$(dirname "$0")/controller_world.sh"
+
+test_an_array_that_is_too_long() {
+    new_run too_long
+    edit 's/^\[prune\]/[search]\narray = 3\nretrain-tokens = 64/; /^hidden/d'
+    echo 2 > array_size
+    refuses "array = 3: this cluster's job arrays have at most 2 elements" pipeline "$ini"
+    [[ $(calls_of sbatch) -eq 0 ]] || complain "stages were submitted before one was refused"
+    echo 3 > array_size
+    ends_with 0 pipeline "$ini"
+}
+
+test_requests() {
+    new_run requests
+    edit 's/^out = run/out = half%/'
+    printf 'gpus_per_node=4\nsbatch_options=(--qos=regular --constraint=gpu --gres=gpu:4)\n' > site.env
+    edit 's/^model = .*/&\ncluster = site.env/; s/^time = 60/&\nqos = debug\nsbatch = --mem=64G --reservation=ours/'
+    ends_with 0 pipeline --dry-run "$ini"
+    grep -q '^distill=.*--qos=regular.*--qos=debug.*--mem=64G --reservation=ours' said.txt || complain "the cluster overrides [resources]: $(grep '^distill' said.txt)"
+    printf '%s\n' '[resources.prune]' 'gpus-per-node = 0' 'constraint = cpu' '[resources.distill]' 'gpus-per-node = 2' >> "$ini"
+    printf '%s\n' '[resources.evaluate-student]' 'nodes = 3' >> "$ini"
+    ends_with 0 pipeline --dry-run "$ini"
+    grep -q '^prune=.*--constraint=cpu' said.txt || complain "no other nodes for prune"
+    ! grep '^prune=' said.txt | grep -q gpu: || complain "GPUs for prune"
+    grep -q '^distill=.*--gres=gpu:2' said.txt || complain "not two GPUs: $(grep '^distill' said.txt)"
+    grep -q '^distill=.*--output=.*/half%%/stages' said.txt || complain "a folder's % is sbatch's: $(grep '^distill' said.txt)"
+    ! grep '^distill=' said.txt | grep -q gpu:4 || complain "two requests for GPUs"
+    grep -q '^evaluate_student=.*--nodes=3' said.txt || complain "a stage's name is no section of resources"
+    edit 's/^sbatch = .*/sbatch = --mem=64G -M other/'
+    refuses "sbatch = -M: the pipeline sets this itself" pipeline --dry-run "$ini"
+    edit '/^sbatch = /d; s/^time = 60/&\nrequeue = no/'
+    refuses "distill: with requeue = no nothing goes on" pipeline "$ini"
+    [[ $(calls_of sbatch) -eq 0 ]] || complain "stages were submitted before one was refused"
+}
+
+test_where_a_cluster_is() {
+    new_run where
+    echo 'ranks_per_node=3' > site.env
+    # A file counts from the pipeline's; a folder is none.
+    mkdir -p alps elsewhere
+    cd elsewhere
+    edit 's/^model = .*/&\ncluster = site.env/'
+    ends_with 0 pipeline --dry-run "$ini"
+    says "--ntasks-per-node=3"
+    cd ..
+    edit 's/^cluster = .*/cluster = alps/'
+    ends_with 0 pipeline --dry-run "$ini"
+    says "--ntasks-per-node=4"
+    edit 's/^cluster = .*/cluster = alpes/'
+    refuses "known: alps juwels-booster leonardo marenostrum5-acc perlmutter (or a path" pipeline --dry-run "$ini"
+    edit 's/^cluster = .*/cluster = alps/'
+    # What a dry run prints, a shell can run.
+    edit 's/^out = run/out = a run/'
+    ends_with 0 pipeline --dry-run "$ini"
+    bash -c 'sbatch() { echo "${!#}"; }; source ./said.txt; echo "$importance"' > heard.txt
+    grep -q '/where/a run/stages/importance/job.ini$' heard.txt || complain "a dry run's command: $(head -n 1 said.txt)"
+}
+
+test_options() {
+    new_run options
+    edit 's/^seq-len = 8/&\nthreads = 3/'
+    refuses "set cpus-per-rank" pipeline --dry-run "$ini"
+    # A pattern counts from the file's folder, whatever fits it in the current one.
+    edit '/^threads/d; s|^\[data\]|[tokenize]|; s|tokens/train|text/*.txt text/*.jsonl|; s|tokens/valid|text/[ab].txt|'
+    mkdir -p text elsewhere/text
+    touch text/{a,b}.txt text/c.jsonl elsewhere/text/{a.txt,z.jsonl}
+    cd elsewhere
+    ends_with 0 pipeline "$ini"
+    cd ..
+    [[ $(grep -c '^input = ' run/stages/tokenize-train/job.ini) -eq 3 ]] || complain "$(grep '^input' run/stages/tokenize-train/job.ini)"
+    [[ $(grep -c '^input = ' run/stages/tokenize-valid/job.ini) -eq 2 ]] || complain "$(grep '^input' run/stages/tokenize-valid/job.ini)"
+}
+
+# Options that name files count from the pipeline's file, and what is in those counts as input.
+test_options_that_are_paths() {
+    new_run paths
+    echo 1 > ids.txt
+    edit 's/^\[importance\]/&\ndepth-task = asked.jsonl/; s|^hidden = 8|vocab-ids = ids.txt\nvocab-data = "more tokens/a" tokens/b|'
+    edit 's/^\[distill\]/&\nteacher-cache = "a cache"/; s|^train = .*|train = 0.7 "more tokens/a" 0.3 tokens/b|'
+    ends_with 0 pipeline "$ini"
+    has_line importance "depth-task = $FAKE_SLURM/asked.jsonl"
+    has_line prune "vocab-ids = $FAKE_SLURM/ids.txt"
+    has_line prune "vocab-data = \"$FAKE_SLURM/more tokens/a\""
+    has_line prune "vocab-data = $FAKE_SLURM/tokens/b"
+    has_line distill "teacher-cache = \"$FAKE_SLURM/a cache\""
+    has_line distill "data = \"$FAKE_SLURM/more tokens/a\""
+    run_to_end importance prune
+    echo 2 > ids.txt
+    is_next prune
+}
+has_line() { grep -qxF -- "$2" "run/stages/$1/job.ini" || complain "$1 lacks $2: $(cat "run/stages/$1/job.ini")"; }
+
+test_values() {
+    new_run values
+    refuses_value "links = two" "links = two: a number from 1 on"
+    refuses_value "signal = abc" "signal = abc: a number from 1 on"
+    refuses_value "at-once = x" "at-once = x: a number from 1 on"
+    refuses_value "gpus-per-node = all" "gpus-per-node = all: a number"
+    refuses_value "requeue = maybe" "requeue = maybe: yes or no"
+    refuses_value "time = 30" "time is there twice, as 60 and 30"
+    refuses_value "sbatch = --mem=1G\nsbatch = --mem=2G\nlinks = 0" "links = 0"
+    edit 's/^time = 60/time = soon/'
+    refuses "$ini: [resources] time = soon: minutes, h:m:s or d-h:m:s" pipeline --dry-run "$ini"
+    edit 's/^time = .*/time = 60/; s/^tokens = 1024/&\ntp = two/'
+    refuses "[distill] tp = two, pp = 1: numbers from 1 on" pipeline --dry-run "$ini"
+    edit '/^tp = /d; /^global-batch/d'
+    refuses "[distill] global-batch = : a number" pipeline status "$ini"
+}
+refuses_value() { # LINES WORDS
+    { cat "$ini"; printf '%b\n' "$1"; } > values.ini
+    refuses "$2" pipeline --dry-run "$PWD/values.ini"
+}
+
+test_the_teacher_is_laid_out_as_the_student() {
+    new_run teacher
+    edit 's/^\[distill\]/[correct]\ntokens = 64\n&\ntp = 2\ndtype = f32/; s/^time = 60/&\nranks-per-node = 2/'
+    ends_with 0 pipeline "$ini"
+    says_nothing_of "checkpoint-every"
+    for line in 'tp = 2' 'dtype = f32' 'checkpoint-every = 8'; do
+        grep -qx "$line" run/stages/correct/job.ini || complain "correct lacks $line"
+    done
+    new_run unsaved
+    edit '/^checkpoint-every/d'
+    ends_with 0 pipeline "$ini"
+    says "distill: checkpoint-every is 0"
+}
+
+test_the_program_by_environment() {
+    new_run environment
+    edit '/^espalier/d'
+    mkdir -p elsewhere
+    cd elsewhere
+    ESPALIER=../../bin/espalier ends_with 0 pipeline --dry-run "$ini"
+}
+
+test_file_systems() {
+    new_run file_systems
+    echo xfs > fstype
+    ends_with 0 pipeline "$ini"
+    says "is on xfs"
+    new_run in_memory
+    echo tmpfs > fstype
+    refuses "in this node's memory" pipeline "$ini"
+}
+
+run_tests "${@:2}"
