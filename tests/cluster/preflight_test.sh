@@ -9,6 +9,7 @@ preflight() { "$project/slurm/preflight" "$ini" "$@"; }
 
 test_preflight() {
     new_run preflight
+    refuses "or --cluster NAME --nodes N --folder DIR" "$project/slurm/preflight" --cluster alps
     edit 's/^out = run/out = half%/; s/^time = 60/&\ngpus-per-node = 1\nsbatch = --reservation=ours/'
     refuses "the program was built without CUDA" preflight --qos=debug
     says "ok     1 ranks on 1 nodes"
