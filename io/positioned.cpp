@@ -83,6 +83,7 @@ void expect_allowed(int64_t size, const std::string& path) {
 
 void reserve(int descriptor, int64_t size, const std::string& path) {
     if (size == 0) return;
+    expect_allowed(size, path);  // some file systems reserve what they then do not let us write
     const int64_t missing = std::max<int64_t>(0, size - allocated_bytes(descriptor));
     // Asked first: some file systems keep what they could take of a space that they cannot.
     if (free_bytes(descriptor) < missing) fail_full(path, missing, free_bytes(descriptor));

@@ -2,6 +2,7 @@
 // code.
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -76,6 +77,7 @@ void let_oversized_writes_fail() {
 /// reads the setting when it is loaded, so the program begins again, once.
 void wait_briefly(char** argv) {
     if (std::getenv("GOMP_SPINCOUNT") || std::getenv("OMP_WAIT_POLICY")) return;
+    if (getauxval(AT_BASE) == 0) return;  // the dynamic loader was called, which would be called again
     ::setenv("GOMP_SPINCOUNT", "10000", 1);
     std::error_code unknown;
     const auto program = std::filesystem::read_symlink("/proc/self/exe", unknown);

@@ -191,6 +191,15 @@ std::string config_text(const std::string& job, const nlohmann::ordered_json& re
     return out;
 }
 
+void for_each_word(const nlohmann::ordered_json& resolved,
+                   const std::function<void(const std::string&, const std::string&)>& visit) {
+    for (const auto& [option, value] : resolved.items()) {
+        for (const auto& word : value.is_array() ? value : nlohmann::ordered_json::array({value})) {
+            if (word.is_string()) visit(option, word.get<std::string>());
+        }
+    }
+}
+
 bool Options::given(const std::string& name) const {
     const auto it = values_.find(name);
     return it != values_.end() && !it->second.defaulted();

@@ -4,6 +4,7 @@
 #include <fmt/core.h>
 
 #include <boost/program_options.hpp>
+#include <functional>
 #include <initializer_list>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -98,6 +99,10 @@ private:
     std::string config_file_;
     std::set<std::string> open_;
 };
+
+/// Calls visit(option, word) for each text among the values of Options::resolved().
+void for_each_word(const nlohmann::ordered_json& resolved,
+                   const std::function<void(const std::string&, const std::string&)>& visit);
 
 /// Resolved options as a section [job] of `key = value` lines, which --config reads back.
 std::string config_text(const std::string& job, const nlohmann::ordered_json& resolved);

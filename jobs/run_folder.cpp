@@ -1,6 +1,7 @@
 #include "jobs/run_folder.hpp"
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 #include <fstream>
 
@@ -33,6 +34,24 @@ bool is_unused(const std::string& folder) {
     });
 }
 
+/// What a start over an old run removes.
+constexpr std::array things_of_a_run{"model.h5", "teacher.h5", "metrics.jsonl", "latest", "checkpoints"};
+
+/// --force is leave to remove a run, not what the new one reads.
+void check_removed(const Session& session, const std::string& folder) {
+    const auto inside = fs::weakly_canonical(folder);
+    for_each_word(session.options(), [&](const std::string& key, const std::string& word) {
+        std::error_code unknown;
+        if (word.empty() || !fs::exists(word, unknown)) return;
+        const auto relative = fs::weakly_canonical(word).lexically_relative(inside);
+        ESPALIER_REQUIRE(
+            relative.empty() || std::find(things_of_a_run.begin(), things_of_a_run.end(),
+                                          *relative.begin()) == things_of_a_run.end(),
+            "--{} {} is part of the run in --out {}, which --force removes; choose another --out", key, word,
+            folder);
+    });
+}
+
 }  // namespace
 
 void check_run_folder(const Session& session, const std::string& folder, bool resumes) {
@@ -40,7 +59,7 @@ void check_run_folder(const Session& session, const std::string& folder, bool re
     ESPALIER_REQUIRE(fs::is_directory(folder), "{}: exists and is not a folder", folder);
     ESPALIER_REQUIRE(is_run(folder) || is_unused(folder),
                      "{}: holds files that are no run's; choose another --out, or an empty folder", folder);
-    if (session.common().force) return;
+    if (session.common().force) return check_removed(session, folder);
     const auto has = [&](const char* name) { return fs::exists(folder + "/" + name); };
     ESPALIER_REQUIRE(
         !has("model.h5"),
@@ -69,7 +88,7 @@ void open_run_folder(const Session& session, const std::string& folder, RunLock&
     if (session.root()) {
         io::make_folder(folder);
         lock.take();
-        for (const char* name : {"model.h5", "teacher.h5", "metrics.jsonl", "latest", "checkpoints"}) {
+        for (const char* name : things_of_a_run) {
             if (over) fs::remove_all(folder + "/" + name);
         }
         remove_unfinished_checkpoints(folder);

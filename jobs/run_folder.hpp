@@ -10,7 +10,8 @@
 namespace espalier::jobs {
 
 /// Throws UserError where the folder holds a finished run, a run that this start does not go on with
-/// (`resumes` says whether it would), or files that are no run's; --force takes any folder of a run.
+/// (`resumes` says whether it would), or files that are no run's; --force takes any folder of a run
+/// whose files are not read.
 void check_run_folder(const Session& session, const std::string& folder, bool resumes);
 
 /// Keeps other starts out of RUNDIR while this one is at work in it: rank 0 holds a lock on RUNDIR/lock, a

@@ -59,13 +59,10 @@ void check_summary(const std::string& path, const std::string& job, const nlohma
     const auto absolute = [](const std::string& p) {
         return std::filesystem::absolute(p).lexically_normal().string();
     };
-    for (const auto& [key, value] : options.items()) {
-        for (const auto& word : value.is_array() ? value : nlohmann::ordered_json::array({value})) {
-            ESPALIER_REQUIRE(key == "summary" || !word.is_string() || word.get<std::string>().empty() ||
-                                 absolute(word.get<std::string>()) != absolute(path),
-                             "--summary {}: --{} is the same file", path, key);
-        }
-    }
+    for_each_word(options, [&](const std::string& key, const std::string& word) {
+        ESPALIER_REQUIRE(key == "summary" || word.empty() || absolute(word) != absolute(path),
+                         "--summary {}: --{} is the same file", path, key);
+    });
     const auto parent = std::filesystem::path(absolute(path)).parent_path();
     const bool inside_output = options.contains("out") &&
                                absolute(options["out"].get<std::string>() + "/") == (parent / "").string();
@@ -80,16 +77,12 @@ void check_summary(const std::string& path, const std::string& job, const nlohma
 /// --force is leave to replace what was made before, not what the job reads.
 void check_out(const std::string& job, const nlohmann::ordered_json& options) {
     const auto out = options.value("out", std::string());
-    if (find_job(job)->out != io::Output::file || !std::filesystem::is_regular_file(out)) return;
-    for (const auto& [key, value] : options.items()) {
-        if (key == "out" || key == "summary") continue;
-        for (const auto& word : value.is_array() ? value : nlohmann::ordered_json::array({value})) {
-            std::error_code not_there;
-            ESPALIER_REQUIRE(
-                !word.is_string() || !std::filesystem::equivalent(word.get<std::string>(), out, not_there),
-                "--out {}: --{} is the same file; choose another name", out, key);
-        }
-    }
+    std::error_code unknown;  // whoever writes says what is wrong with the place
+    if (find_job(job)->out != io::Output::file || !std::filesystem::is_regular_file(out, unknown)) return;
+    for_each_word(options, [&](const std::string& key, const std::string& word) {
+        ESPALIER_REQUIRE(key == "out" || key == "summary" || !std::filesystem::equivalent(word, out, unknown),
+                         "--out {}: --{} is the same file; choose another name", out, key);
+    });
 }
 
 constexpr const char* different_options =

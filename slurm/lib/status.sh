@@ -77,17 +77,24 @@ progress_of() {
     esac
 }
 
+# number FORMAT VALUE: formatted, whatever the user's decimal point is; VALUE as it is where it is no number
+number() {
+    local LC_ALL=C
+    # shellcheck disable=SC2059
+    if [[ $2 =~ ^-?[0-9.]+(e[-+]?[0-9]+)?$ ]]; then printf "$1" "$2"; else printf '%s' "$2"; fi
+}
+
 # What a stage that is done has to say for itself.
 result_of() {
     local summary wall key value text=""
     summary=$(stage_folder_of "$1")/summary.json
     for key in loss parameters tokens; do
         value=$(json_value "$summary" "$key")
-        [[ -z $value ]] || { text="$key $([[ $value =~ ^[0-9]+$ ]] && echo "$value" || printf '%.4g' "$value")"; break; }
+        [[ -z $value ]] || { text="$key $([[ $value =~ ^[0-9]+$ ]] && echo "$value" || number %.4g "$value")"; break; }
     done
     wall=$(json_value "$summary" wall_seconds)
     value=$(json_value "$summary" tokens_per_second)
-    echo "${text:-done}|$(if [[ -n $value ]]; then printf '%.0f tokens/s' "$value"; else echo -; fi)|$(if [[ -n $wall ]]; then echo "took $(duration "$wall")"; else echo -; fi)"
+    echo "${text:-done}|$(if [[ -n $value ]]; then number '%.0f tokens/s' "$value"; else echo -; fi)|$(if [[ -n $wall ]]; then echo "took $(duration "$wall")"; else echo -; fi)"
 }
 
 # With what is known of the queue: nothing, under a launcher that has none.

@@ -180,6 +180,9 @@ test_status() {
     printf '{\n "loss": 5.6135565525498805,\n "tokens": 12345678\n}\n' > run/stages/importance/summary.json
     ends_with 0 pipeline status "$ini"
     grep -q '^importance .*loss 5.614 ' said.txt || complain "a loss is not rounded: $(grep '^importance' said.txt)"
+    printf '{\n "loss": null,\n "tokens": 12345678\n}\n' > run/stages/importance/summary.json
+    ends_with 0 pipeline status "$ini"
+    grep -q '^importance .*loss null ' said.txt || complain "a loss that is none is shown as one: $(grep '^importance' said.txt)"
     # It needs none of the inputs, which may be gone by now.
     rm model.h5
     ends_with 0 pipeline status "$ini"

@@ -1,4 +1,5 @@
 // Files and folders that a job cannot read or may not replace.
+#include <algorithm>
 #include <filesystem>
 
 #include "tests/jobs/bad_input.hpp"
@@ -104,6 +105,14 @@ TEST_F(BadFiles, OutputsInPlaceOfWhatIsRead) {
     expect_refused({"prune", "--model", path("model.h5"), "--importance", path("scores.h5"), "--hidden", "23",
                     "--out", path("scores.h5"), "--force"},
                    {"--out", "--importance is the same file"});
+    std::filesystem::create_directory(path("run"));
+    std::filesystem::create_directory(path("run/checkpoints"));
+    world().write("run/config.ini", "[distill]\n");
+    world().write("run/model.h5", model);
+    auto words = distill_arguments(world(), "run", {"--force"});
+    *(std::find(words.begin(), words.end(), "--student") + 1) = path("run/model.h5");
+    expect_refused(words, {"--student", "run/model.h5", "which --force removes"});
+    std::filesystem::remove_all(path("run"));
 
     EXPECT_EQ(world().read("model.h5"), model);
     EXPECT_EQ(world().read("scores.h5"), scores);
