@@ -6,6 +6,8 @@
 namespace espalier::test {
 namespace {
 
+#ifdef ESPALIER_MISHAPS
+
 std::vector<double> losses(const TinyWorld& world, const std::string& run) {
     return metrics(world, run, "loss");
 }
@@ -58,6 +60,8 @@ TEST(RunStop, StopsAtACheckpointForAFileInItsFolder) {
     EXPECT_EQ(run("run").exit_code, 0) << "the file ends one start only";
     EXPECT_EQ(losses(world, "run"), losses(world, "whole"));
 }
+
+#endif
 
 }  // namespace
 }  // namespace espalier::test
