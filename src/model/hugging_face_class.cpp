@@ -11,11 +11,11 @@ using enum AttentionBias;
 
 // clang-format off
 constexpr HuggingFaceClass classes[] = {
-    {Family::llama,    "LlamaForCausalLM",    "silu",  2048,   0.02,   as_configured,   true,  WindowField::none,      0,   false},
-    {Family::mistral,  "MistralForCausalLM",  "silu",  131072, 0.02,   none,            false, WindowField::of_model,  0,   false},
-    {Family::nemotron, "NemotronForCausalLM", "relu2", 4096,   0.0134, as_configured,   true,  WindowField::none,      0,   false},
-    {Family::qwen2,    "Qwen2ForCausalLM",    "silu",  32768,  0.02,   query_key_value, false, WindowField::of_layers, 0,   false},
-    {Family::qwen3,    "Qwen3ForCausalLM",    "silu",  32768,  0.02,   as_configured,   false, WindowField::of_layers, 128, true},
+    {"LlamaForCausalLM",    "silu",  2048,   0.02,   0,   Family::llama,    as_configured,   WindowField::none,      true,  false},
+    {"MistralForCausalLM",  "silu",  131072, 0.02,   0,   Family::mistral,  none,            WindowField::of_model,  false, false},
+    {"NemotronForCausalLM", "relu2", 4096,   0.0134, 0,   Family::nemotron, as_configured,   WindowField::none,      true,  false},
+    {"Qwen2ForCausalLM",    "silu",  32768,  0.02,   0,   Family::qwen2,    query_key_value, WindowField::of_layers, false, false},
+    {"Qwen3ForCausalLM",    "silu",  32768,  0.02,   128, Family::qwen3,    as_configured,   WindowField::of_layers, false, true},
 };
 // clang-format on
 

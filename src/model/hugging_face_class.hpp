@@ -24,15 +24,15 @@ enum class WindowField {
 };
 
 struct HuggingFaceClass {
-    Family family;
     const char* name;        ///< in "architectures"
-    const char* activation;  ///< where "hidden_act" is missing, as the next two
+    const char* activation;  ///< where "hidden_act" is missing, as the next three
     int64_t max_positions;
     double init_std;
+    int64_t head_dim;  ///< 0: hidden / heads
+    Family family;
     AttentionBias attention_bias;
-    bool mlp_bias;  ///< heeds the field
     WindowField window;
-    int64_t head_dim;  ///< where the field is missing; 0: hidden / heads
+    bool mlp_bias;  ///< heeds the field
     bool qk_norm;
 };
 
