@@ -71,11 +71,19 @@ TEST(Faults, AFullDiskIsTheUsersErrorAndLeavesNothing) {
                    "cache");
 }
 
+/// The program, where no file may have more than 16 KiB.
+ProcessResult espalier_limited(const std::vector<std::string>& words) {
+    rlimit before{};
+    getrlimit(RLIMIT_FSIZE, &before);
+    const rlimit low{16 << 10, before.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &low);
+    auto result = espalier(words);
+    setrlimit(RLIMIT_FSIZE, &before);
+    return result;
+}
+
 TEST(Faults, AFileBeyondTheLimitIsTheUsersErrorAndLeavesNothing) {
     const TinyWorld world;
-    rlimit before{};
-    ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
-    const rlimit low{16 << 10, before.rlim_max};
     const auto files = world.names();
     for (const auto& [arguments, out] : std::vector<std::pair<std::vector<std::string>, std::string>>{
              {{"init", "--arch", world.path("arch.json")}, "m.h5"},
@@ -86,14 +94,22 @@ TEST(Faults, AFileBeyondTheLimitIsTheUsersErrorAndLeavesNothing) {
         auto words = arguments;
         words.insert(words.end(), {"--out", world.path(out), "--quiet"});
 
-        ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &low), 0);
-        const auto result = espalier(words);
-        ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+        const auto result = espalier_limited(words);
 
         EXPECT_EQ(result.exit_code, 2) << result.err;
         EXPECT_NE(result.err.find(out), std::string::npos) << result.err;
         EXPECT_EQ(world.names(), files);
     }
+}
+
+TEST(Faults, ARunWhoseModelMayNotBeWrittenDoesNotBegin) {
+    const TinyWorld world;
+
+    const auto result = espalier_limited(distill_arguments(world, "run"));
+
+    EXPECT_EQ(result.exit_code, 2) << result.err;
+    EXPECT_NE(result.err.find("run/model.h5: files may not be that large"), std::string::npos) << result.err;
+    EXPECT_FALSE(world.exists("run/metrics.jsonl"));
 }
 
 TEST(Faults, ARunOnADiskThatFillsGoesOnBitForBitOnceThereIsSpace) {
