@@ -97,12 +97,16 @@ Group require_group(const File& file, const std::string& path) {
     return group;
 }
 
-Dataset create_dataset(const Group& group, const std::string& name, DType dtype,
-                       const std::vector<hsize_t>& shape) {
+Properties placed_at_once() {
     Properties creation(CHECK_HDF5(H5Pcreate(H5P_DATASET_CREATE)));
     CHECK_HDF5(H5Pset_layout(creation, H5D_CONTIGUOUS));
     CHECK_HDF5(H5Pset_alloc_time(creation, H5D_ALLOC_TIME_EARLY));
     CHECK_HDF5(H5Pset_fill_time(creation, H5D_FILL_TIME_NEVER));
+    return creation;
+}
+
+Dataset create_dataset(const Group& group, const std::string& name, DType dtype,
+                       const std::vector<hsize_t>& shape, const Properties& creation) {
     const Dataspace space(
         CHECK_HDF5(H5Screate_simple(static_cast<int>(shape.size()), shape.data(), nullptr)));
     return Dataset(CHECK_HDF5(

@@ -85,9 +85,10 @@ File create_file(const std::string& path);
 File open_file(const std::string& path);
 /// The group at `path` below `file` ("a/b"; "" is the root), made where it does not exist.
 Group require_group(const File& file, const std::string& path);
-/// Contiguous, with its place in the file fixed at once and nothing written there.
+/// Of datasets that are contiguous, have their place in the file at once, and nothing written there.
+Properties placed_at_once();
 Dataset create_dataset(const Group& group, const std::string& name, DType dtype,
-                       const std::vector<hsize_t>& shape);
+                       const std::vector<hsize_t>& shape, const Properties& creation = placed_at_once());
 
 /// How elements are stored: little-endian; bf16 as a float of 1 + 8 + 7 bits, which HDF5 tools print and h5py
 /// reads.

@@ -47,29 +47,31 @@ auto blaming_the_disk(const std::string& path, F&& work) {
     }
 }
 
-/// Groups of a file in the making, each looked for once.
-class Groups {
+/// Makes the datasets of a file. What they have in common is made once: a training run waits for it.
+class Datasets {
 public:
-    explicit Groups(const hdf5::File& file) : file_(file) {}
-    const hdf5::Group& operator[](const std::string& path) {
+    explicit Datasets(const hdf5::File& file) : file_(file) {}
+
+    hdf5::Dataset create(const TensorSpec& spec) {
+        const auto [folder, name] = split(spec.name);
+        auto dataset = hdf5::create_dataset(group(folder), name, spec.dtype,
+                                            {spec.shape.begin(), spec.shape.end()}, creation_);
+        hdf5::write_attribute(dataset, "dtype", std::string(to_string(spec.dtype)));
+        if (!spec.axes.empty()) hdf5::write_attribute(dataset, "axes", spec.axes);
+        return dataset;
+    }
+
+private:
+    const hdf5::Group& group(const std::string& path) {
         const auto found = groups_.find(path);
         return found != groups_.end() ? found->second
                                       : groups_.emplace(path, hdf5::require_group(file_, path)).first->second;
     }
 
-private:
     const hdf5::File& file_;
+    hdf5::Properties creation_ = hdf5::placed_at_once();
     std::unordered_map<std::string, hdf5::Group> groups_;
 };
-
-hdf5::Dataset create(Groups& groups, const TensorSpec& spec) {
-    const auto [folder, name] = split(spec.name);
-    auto dataset =
-        hdf5::create_dataset(groups[folder], name, spec.dtype, {spec.shape.begin(), spec.shape.end()});
-    hdf5::write_attribute(dataset, "dtype", std::string(to_string(spec.dtype)));
-    if (!spec.axes.empty()) hdf5::write_attribute(dataset, "axes", spec.axes);
-    return dataset;
-}
 
 int64_t offset_of(const hdf5::Dataset& dataset) {
     const haddr_t offset = H5Dget_offset(dataset);
@@ -113,10 +115,10 @@ void TensorFileWriter::State::create_file(bool replace) {
         bytes += entry.spec.size() * static_cast<int64_t>(size_of(entry.spec.dtype));
     expect_allowed(bytes, path);
     file = hdf5::create_file(partial_path);
-    Groups groups(file);
+    Datasets datasets(file);
     uint64_t position = 0;
     for (auto& [spec, offset, checksum] : catalogue.tensors) {
-        const auto dataset = create(groups, spec);
+        const auto dataset = datasets.create(spec);
         hdf5::write_attribute(dataset, "index", position++);
         hdf5::write_attribute(dataset, "checksum", uint64_t{0});
         offset = offset_of(dataset);
@@ -159,7 +161,7 @@ TensorFileWriter::TensorFileWriter(std::string path, MPI_Comm comm, std::vector<
             return serialised(s.catalogue);
         });
     });
-    s.catalogue = deserialised(places);
+    if (rank_in(comm) != 0) s.catalogue = deserialised(places);
     on_all(comm, [&] {
         s.data.emplace(::open(s.partial_path.c_str(), O_WRONLY | O_CLOEXEC));
         ESPALIER_REQUIRE(*s.data, "cannot write {}: {}", s.partial_path, std::strerror(errno));
@@ -217,8 +219,7 @@ void TensorFileWriter::write_bytes(const std::string& name, const std::string& c
             s.reserve_space(size + reserved_metadata);
             CatalogueEntry entry{{name, {size}, DType::u8}, 0, 0};
             entry.checksum = checksum_of_run(reinterpret_cast<const std::byte*>(content.data()), 1, 0, size);
-            Groups groups(s.file);
-            const auto dataset = create(groups, entry.spec);
+            const auto dataset = Datasets(s.file).create(entry.spec);
             hdf5::write_attribute(dataset, "checksum", entry.checksum);
             entry.offset = offset_of(dataset);
             write_at(s.data->get(), entry.offset, std::as_bytes(std::span(content)), s.path);
