@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "src/core/names.hpp"
+
 namespace espalier::model {
 namespace {
 
@@ -28,6 +30,10 @@ constexpr auto untied = [](const Architecture& a) { return !a.tied; };
 
 using enum Axis;
 using enum Decay;
+
+constexpr std::array axis_table{Named{vocab, "vocab"},           Named{hidden, "hidden"},
+                                Named{query_head, "query_head"}, Named{kv_head, "kv_head"},
+                                Named{head_dim, "head_dim"},     Named{ffn, "ffn"}};
 
 // clang-format off
 const std::vector<Row> before_layers = {
@@ -101,21 +107,7 @@ Box box_of(const Parameter& p, Range range) {
 }  // namespace
 
 std::string_view to_string(Axis axis) {
-    switch (axis) {
-        case vocab:
-            return "vocab";
-        case hidden:
-            return "hidden";
-        case query_head:
-            return "query_head";
-        case kv_head:
-            return "kv_head";
-        case head_dim:
-            return "head_dim";
-        case ffn:
-            return "ffn";
-    }
-    throw InternalError("unknown axis");
+    return name_of(axis_table, axis);
 }
 
 std::vector<std::string> Parameter::axis_names() const {

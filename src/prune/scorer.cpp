@@ -5,9 +5,13 @@
 #include <utility>
 
 #include "kernels/statistics.hpp"
+#include "src/core/names.hpp"
 
 namespace espalier::prune {
 namespace {
+
+constexpr std::array site_names{Named{NeuronSite::after_activation, "post"},
+                                Named{NeuronSite::before_activation, "pre"}};
 
 int64_t widest(const model::Architecture& a, int64_t model::LayerShape::*width) {
     int64_t most = 0;
@@ -33,14 +37,11 @@ int64_t norm_row(const model::Architecture& a, model::StateName norm) {
 }  // namespace
 
 std::string_view to_string(NeuronSite site) {
-    return site == NeuronSite::after_activation ? "post" : "pre";
+    return name_of(site_names, site);
 }
 
 NeuronSite neuron_site_from_string(const std::string& name, const char* option) {
-    for (const auto site : {NeuronSite::after_activation, NeuronSite::before_activation}) {
-        if (name == to_string(site)) return site;
-    }
-    fail("{} {}: choose post or pre", option, name);
+    return chosen(site_names, name, option);
 }
 
 ScoreSums::ScoreSums(const model::Architecture& a, int64_t block, HeadDimSums dims)
