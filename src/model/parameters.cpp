@@ -149,6 +149,16 @@ Range local_range(const Architecture& a, int64_t layer, Axis axis, TensorPart pa
     throw InternalError("unknown axis");
 }
 
+Range owned_range(const Architecture& a, int64_t layer, Axis axis, TensorPart part) {
+    Range range = local_range(a, layer, axis, part);
+    if (axis == hidden || axis == head_dim) return part.rank == 0 ? range : Range{range.end, range.end};
+    for (int r = 0; r < part.rank; ++r) {
+        const Range lower = local_range(a, layer, axis, {part.size, r});
+        range.begin = std::min(std::max(range.begin, lower.end), range.end);
+    }
+    return range;
+}
+
 Box local_box(const Architecture& a, const Parameter& p, TensorPart part) {
     if (p.split < 0) return whole(p.shape);
     return box_of(p, local_range(a, p.layer, p.axes[p.split], part));
@@ -160,14 +170,7 @@ Box owned_box(const Architecture& a, const Parameter& p, TensorPart part) {
         if (part.rank != 0) box.count[0] = 0;
         return box;
     }
-    const Axis axis = p.axes[p.split];
-    Range range = local_range(a, p.layer, axis, part);
-    // Of a KV head that several ranks hold, the lowest of them answers for it.
-    for (int r = 0; r < part.rank; ++r) {
-        const Range lower = local_range(a, p.layer, axis, {part.size, r});
-        range.begin = std::min(std::max(range.begin, lower.end), range.end);
-    }
-    return box_of(p, range);
+    return box_of(p, owned_range(a, p.layer, p.axes[p.split], part));
 }
 
 }  // namespace espalier::model

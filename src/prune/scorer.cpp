@@ -135,17 +135,13 @@ void Scorer::rotated_qkv(Context& ctx, int64_t layer, const model::TokenBatch& t
     if (sums_.queries.rows() == 0) return;
     const int64_t dims = a_.head_dim;
     const Range heads = model::local_range(a_, layer, model::Axis::query_head, part_),
-                held = model::local_range(a_, layer, model::Axis::kv_head, part_);
+                held = model::local_range(a_, layer, model::Axis::kv_head, part_),
+                counted = model::owned_range(a_, layer, model::Axis::kv_head, part_);
     const int64_t first_key = heads.size() * dims;
     see(ctx, sums_.queries, layer, heads.begin * dims, qkv, {0, first_key}, tokens);
-    // Of a KV head that several ranks hold, the lowest of them counts it.
-    const int64_t counted =
-        part_.rank == 0
-            ? 0
-            : model::local_range(a_, layer, model::Axis::kv_head, {part_.size, part_.rank - 1}).end;
-    const int64_t own = std::min(std::max<int64_t>(0, counted - held.begin), held.size());
-    see(ctx, sums_.keys, layer, (held.begin + own) * dims, qkv,
-        {first_key + own * dims, first_key + held.size() * dims}, tokens);
+    const auto key_column = [&](int64_t head) { return first_key + (head - held.begin) * dims; };
+    see(ctx, sums_.keys, layer, counted.begin * dims, qkv,
+        {key_column(counted.begin), key_column(counted.end)}, tokens);
 }
 
 void Scorer::heads(Context& ctx, int64_t layer, const model::TokenBatch& tokens, const Tensor& o) {
