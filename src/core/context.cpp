@@ -36,7 +36,8 @@ std::byte* allocate_on_host(size_t size, size_t alignment) {
 
 }  // namespace
 
-/// Blocks by size, kept for the next tensor of that size.
+/// Blocks by size, kept for the next tensor of that size. Threads that write files or collect scores give
+/// blocks back while the rank's own takes others.
 class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
 public:
     explicit MemoryPool(Source source) : source_(source) {}
@@ -57,7 +58,10 @@ public:
         free_.clear();
     }
 
-    size_t held() const { return held_; }
+    size_t held() const {
+        const std::lock_guard lock(mutex_);
+        return held_;
+    }
 
 private:
     static constexpr size_t alignment = 64;
@@ -122,7 +126,7 @@ private:
     }
 
     Source source_;
-    std::mutex mutex_;
+    mutable std::mutex mutex_;
     std::map<size_t, std::vector<std::byte*>> free_;
     size_t held_ = 0;
 };
