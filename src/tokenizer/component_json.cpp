@@ -213,11 +213,11 @@ void read_decoder(const JsonField& root, Definition& definition) {
     }
 }
 
-json byte_level_json(bool add_prefix_space, bool use_regex) {
+json byte_level_json(ByteLevel fields) {
     return {{"type", "ByteLevel"},
-            {"add_prefix_space", add_prefix_space},
+            {"add_prefix_space", fields.add_prefix_space},
             {"trim_offsets", true},
-            {"use_regex", use_regex}};
+            {"use_regex", fields.use_regex}};
 }
 
 json normalizer_json(const Definition& definition) {
@@ -229,12 +229,13 @@ json pre_tokenizer_json(const Definition& definition) {
     for (const SplitStep& step : definition.splits) parts.push_back(to_json(step));
     if (definition.metaspace) parts.push_back(to_json(*definition.metaspace));
     if (definition.alphabet == Alphabet::bytes)
-        parts.push_back(byte_level_json(definition.add_prefix_space, definition.gpt2_split));
+        parts.push_back(byte_level_json(
+            {.add_prefix_space = definition.add_prefix_space, .use_regex = definition.gpt2_split}));
     return sequence(std::move(parts), "pretokenizers");
 }
 
 json decoder_json(const Definition& definition) {
-    if (definition.alphabet == Alphabet::bytes) return byte_level_json(true, true);
+    if (definition.alphabet == Alphabet::bytes) return byte_level_json();
     if (definition.decoders.empty()) return {{"type", "Sequence"}, {"decoders", json::array()}};
     return steps_json(definition.decoders, "decoders");
 }
