@@ -38,7 +38,7 @@ __device__ void statistics_of_row(const float* z, int64_t n, float inverse_tau, 
         sum += double{part};
     }
     const float largest = reduce_block<Max, threads>(max);
-    sum = max > -INFINITY ? sum * exp(double{max} - double{largest}) : 0.0;
+    if (max > -INFINITY) sum *= exp(double{max} - double{largest});  // else 0, or NaN of a thread's own
     sum = reduce_block<Sum, threads>(sum);
     if (threadIdx.x == 0) {
         stats[0] = largest;
