@@ -4,25 +4,13 @@
 
 #include "io/safetensors_writer.hpp"
 #include "src/core/exact.hpp"
+#include "src/core/names.hpp"
 
 namespace espalier::io {
 namespace {
 
-const char* word_for(DType dtype) {
-    switch (dtype) {
-        case DType::f32:
-            return "F32";
-        case DType::bf16:
-            return "BF16";
-        case DType::f64:
-            return "F64";
-        case DType::i32:
-            return "I32";
-        case DType::u8:
-            return "U8";
-    }
-    throw InternalError("unknown dtype");
-}
+constexpr std::array dtype_words{Named{DType::f32, "F32"}, Named{DType::bf16, "BF16"},
+                                 Named{DType::f64, "F64"}, Named{DType::i32, "I32"}, Named{DType::u8, "U8"}};
 
 int64_t bytes_of(const SafetensorsTensor& tensor) {
     return element_count(tensor.shape) * static_cast<int64_t>(size_of(tensor.dtype));
@@ -69,7 +57,7 @@ void SafetensorsLayout::add_shard(std::vector<size_t> members) {
         const auto& tensor = tensors_[i];
         places_[i] = {shards_.size(), end};
         end += bytes_of(tensor);
-        json[tensor.name] = {{"dtype", word_for(tensor.dtype)},
+        json[tensor.name] = {{"dtype", name_of(dtype_words, tensor.dtype)},
                              {"shape", tensor.shape},
                              {"data_offsets", {places_[i].begin, end}}};
     }

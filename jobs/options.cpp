@@ -191,6 +191,15 @@ std::string config_text(const std::string& job, const nlohmann::ordered_json& re
     return out;
 }
 
+nlohmann::ordered_json without_placement(nlohmann::ordered_json resolved,
+                                         std::initializer_list<const char*> others) {
+    for (const char* key : {"tp", "pp", "virtual-stages", "threads", "device", "share-device", "quiet",
+                            "log-level", "force", "summary", "out"})
+        resolved.erase(key);
+    for (const char* key : others) resolved.erase(key);
+    return resolved;
+}
+
 void for_each_word(const nlohmann::ordered_json& resolved,
                    const std::function<void(const std::string&, const std::string&)>& visit) {
     for (const auto& [option, value] : resolved.items()) {

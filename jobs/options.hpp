@@ -100,6 +100,11 @@ private:
     std::set<std::string> open_;
 };
 
+/// Resolved options without those that say where and how a job runs, which change nothing of what it
+/// computes (layout, device, messages, places), and without `others`.
+nlohmann::ordered_json without_placement(nlohmann::ordered_json resolved,
+                                         std::initializer_list<const char*> others);
+
 /// Calls visit(option, word) for each text among the values of Options::resolved().
 void for_each_word(const nlohmann::ordered_json& resolved,
                    const std::function<void(const std::string&, const std::string&)>& visit);

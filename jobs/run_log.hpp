@@ -20,7 +20,6 @@ struct StepReport {
            flops_per_second = 0;
     std::optional<double> lm_loss, kd_loss, valid_loss, teacher_loss;
     std::optional<double> hidden_loss, alpha;  ///< of hidden states, and its weight in the loss
-    bool checkpoint_written = false;           ///< on all ranks, and not yet concluded
     int64_t skipped = 0;                       ///< steps so far whose gradient was not finite
     std::optional<int64_t> memory_bytes;       ///< the most that a rank held so far, with each log line
 };

@@ -32,11 +32,9 @@ using nlohmann::ordered_json;
 
 /// What all jobs of one search have in common: options but for layout, limits and places.
 ordered_json settings(const Session& session, const SearchOptions& o, const ModelFile* model) {
-    ordered_json out = session.options();
-    for (const char* key : {"tp", "pp", "virtual-stages", "threads", "device", "share-device", "quiet",
-                            "log-level", "force", "summary", "out", "candidate", "exit-after-minutes",
-                            "checkpoint-every", "micro-batch", "recompute", "model", "importance", "dtype"})
-        out.erase(key);
+    ordered_json out =
+        without_placement(session.options(), {"candidate", "exit-after-minutes", "checkpoint-every",
+                                              "micro-batch", "recompute", "model", "importance", "dtype"});
     if (model) out["model_sha256"] = model->sha256();
     if (!o.measures()) return out;
     out["dtype"] = to_string(session.dtype());

@@ -103,10 +103,9 @@ public:
         StepReport report;
         while (step < steps_) {
             ++step;
-            bool stop = false;
-            report = train_step(
-                step, [&] { return stop_requests_.wanted(session_, limits, step); }, stop);
-            stop = stop && step < steps_;
+            const auto done = train_step(step, [&] { return stop_requests_.wanted(session_, limits, step); });
+            report = done.report;
+            const bool stop = done.stop && step < steps_;
             const bool validate = data_->has_held_out() &&
                                   (step == steps_ || (o_.valid_every > 0 && step % o_.valid_every == 0));
             if (validate) report.valid_loss = data_->held_out_loss(*student_);
@@ -117,7 +116,7 @@ public:
                     log.flush();
                     checkpoints_->begin({step, skipped_, skipped_in_a_row_});
                     saved = step;
-                } else if (report.checkpoint_written) {
+                } else if (done.checkpoint_written) {
                     checkpoints_->advance();
                 }
             });
@@ -255,7 +254,8 @@ private:
     struct Shared {
         distill::LossSums sums;
         double teacher_label, hidden_distance, hidden_loss;
-        bool stop, checkpoint_written;
+        bool stop;                ///< one of them was asked to
+        bool checkpoint_written;  ///< by all, and advance() is due
         std::optional<int64_t> memory_bytes;
     };
     Shared share(int64_t step, bool stop_wanted) {
@@ -290,7 +290,6 @@ private:
     StepReport report(int64_t step, const Update& update, const Shared& shared, double seconds) const {
         const double tokens = data_->tokens_of_a_step(), scored = std::max(1.0, shared.sums.tokens);
         StepReport r;
-        r.checkpoint_written = shared.checkpoint_written;
         r.step = step;
         r.steps = steps_;
         r.global_batch = o_.global_batch;
@@ -315,14 +314,19 @@ private:
         return r;
     }
 
+    /// What a step has to tell, and what all ranks do after it.
+    struct Done {
+        StepReport report;
+        bool stop, checkpoint_written;
+    };
     template <class StopWanted>
-    StepReport train_step(int64_t step, StopWanted stop_wanted, bool& stop) {
+    Done train_step(int64_t step, StopWanted stop_wanted) {
         const double begin = session_.seconds();
         const auto now = breakdown_->io([&] { return data_->take(step); });
         const auto made = update(step, now);
         const auto shared = share(step, stop_wanted());
-        stop = shared.stop;
-        return report(step, made, shared, session_.seconds() - begin);
+        return {report(step, made, shared, session_.seconds() - begin), shared.stop,
+                shared.checkpoint_written};
     }
 
     void summarise(const StepReport& last, int64_t step, double tokens, double seconds) {

@@ -117,37 +117,10 @@ train::OptimizerOptions optimizer_options(const TrainingOptions& o) {
 nlohmann::ordered_json configuration(const Session& session, const ModelFile& student,
                                      const std::string& teacher_sha256, const data::DocumentMasks& masks,
                                      const std::string& data) {
-    nlohmann::ordered_json out = session.options();
-    for (const char* key : {"tp",
-                            "pp",
-                            "virtual-stages",
-                            "threads",
-                            "device",
-                            "share-device",
-                            "dtype",
-                            "quiet",
-                            "force",
-                            "summary",
-                            "out",
-                            "resume",
-                            "micro-batch",
-                            "recompute",
-                            "checkpoint-every",
-                            "keep",
-                            "valid",
-                            "valid-every",
-                            "log-every",
-                            "log-level",
-                            "exit-after-minutes",
-                            "exit-after-steps",
-                            "model",
-                            "student",
-                            "teacher",
-                            "teacher-cache",
-                            "teacher-tp",
-                            "teacher-pp"}) {
-        out.erase(key);
-    }
+    auto out = without_placement(
+        session.options(), {"dtype", "resume", "micro-batch", "recompute", "checkpoint-every", "keep",
+                            "valid", "valid-every", "log-every", "exit-after-minutes", "exit-after-steps",
+                            "model", "student", "teacher", "teacher-cache", "teacher-tp", "teacher-pp"});
     // Checkpoints that know of no split were made without one.
     if (out.value("split", "").empty()) out.erase("split");
     // The balance of losses is a micro-batch's own.

@@ -7,6 +7,7 @@
 #include "io/publish.hpp"
 #include "jobs/tokenizer_files.hpp"
 #include "src/core/error.hpp"
+#include "src/tokenizer/renumbered_file.hpp"
 #include "src/tokenizer/vocabulary_cut.hpp"
 
 namespace espalier::jobs {

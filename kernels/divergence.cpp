@@ -1,37 +1,26 @@
 #include "kernels/divergence.hpp"
 
-#include <array>
-#include <utility>
-
 #include "kernels/cpu/divergence.hpp"
 #include "kernels/cuda/divergence.hpp"
 #include "src/core/has_cuda.hpp"
+#include "src/core/names.hpp"
 
 namespace espalier {
 namespace {
 
 constexpr std::array names{
-    std::pair{Divergence::kl, std::string_view("kl")},
-    std::pair{Divergence::reverse_kl, std::string_view("reverse-kl")},
-    std::pair{Divergence::jsd, std::string_view("jsd")},
-    std::pair{Divergence::mse, std::string_view("mse")},
-    std::pair{Divergence::cosine, std::string_view("cosine")},
+    Named{Divergence::kl, "kl"},   Named{Divergence::reverse_kl, "reverse-kl"}, Named{Divergence::jsd, "jsd"},
+    Named{Divergence::mse, "mse"}, Named{Divergence::cosine, "cosine"},
 };
 
 }  // namespace
 
 std::string_view to_string(Divergence divergence) {
-    for (const auto& [value, name] : names) {
-        if (value == divergence) return name;
-    }
-    throw InternalError("unknown divergence");
+    return name_of(names, divergence);
 }
 
-std::optional<Divergence> divergence_from_string(std::string_view wanted) {
-    for (const auto& [value, name] : names) {
-        if (name == wanted) return value;
-    }
-    return std::nullopt;
+std::optional<Divergence> divergence_from_string(std::string_view name) {
+    return value_of(names, name);
 }
 
 void softmax_statistics(Context& ctx, const Tensor& logits, float tau, Tensor& stats) {

@@ -1,5 +1,13 @@
 // Losses over a vocabulary that is split over ranks, in phases; the caller joins the ranks' partial
 // statistics between them. Notation: z logits, tau temperature, p = softmax(z / tau), t teacher, s student.
+//
+// Logits are [rows, vocab of this rank] f32, whose first column is the vocabulary id first_id; a rank may
+// have no columns. tau > 0. Outputs are overwritten (=) and alias no input but where it says so; sums join in
+// double, in an order that does not depend on the number of threads.
+//
+// A logit of NaN or +inf makes its row's sum of exponentials NaN, and so lse, and every loss and gradient
+// made of it. -inf is a token of probability 0: mse, cosine and cross entropy of other labels take it so; in
+// the logarithms of kl, reverse_kl and jsd it makes the row's sums infinite or NaN.
 #pragma once
 
 #include <optional>
@@ -20,8 +28,8 @@ enum class Divergence {
 std::string_view to_string(Divergence divergence);
 std::optional<Divergence> divergence_from_string(std::string_view name);
 
-/// Phase 1. For each row of logits [rows, vocab of this rank] (f32): stats [rows, 2] f32 =
-///   max of z / tau, and sum exp(z / tau - max), over this rank's part. No columns: -inf and 0.
+/// Phase 1. For each row of logits: stats [rows, 2] f32 =
+///   max of z / tau, NaN left aside, and sum exp(z / tau - max), over this rank's part. No columns: -inf, 0.
 void softmax_statistics(Context& ctx, const Tensor& logits, float tau, Tensor& stats);
 
 /// The same over the tokens that are not among ids [rows, K] i32 (vocabulary ids; < 0: none), by one more
@@ -30,11 +38,11 @@ void tail_statistics(Context& ctx, const Tensor& logits, const Tensor& ids, int6
                      Tensor& stats);
 
 /// Joins the parts of `parts` ranks: all [parts, rows, 2] as gathered -> lse [rows] f32 = log sum exp(z /
-/// tau), -inf where there are no tokens.
+/// tau), natural; -inf where there are no tokens.
 void softmax_combine(Context& ctx, const Tensor& all, Tensor& lse);
 
-/// labelled [rows] f32 = the logit of the row's label where this rank holds it, else 0. labels [rows] i32
-/// (a label < 0 is masked: nobody holds it).
+/// labelled [rows] f32 = the logit of the row's label where this rank holds it, else 0, to be summed over
+/// ranks. labels [rows] i32 (a label < 0 is masked: nobody holds it).
 void label_logits(Context& ctx, const Tensor& logits, const Tensor& labels, int64_t first_id,
                   Tensor& labelled);
 
@@ -50,11 +58,11 @@ void expect_sides(const Context& ctx, const Sides& sides);
 /// Number of partial sums a row of divergence_sums holds.
 constexpr int64_t divergence_sum_count = 3;
 
-/// Phase 2. sums [rows, divergence_sum_count] f32 = this rank's part of what the loss and its gradient need;
-/// to be summed over ranks.
+/// Phase 2. sums [rows, divergence_sum_count] f32 = this rank's part of what the loss and its gradient need
+/// (divergence_terms.hpp); to be summed over ranks.
 void divergence_sums(Context& ctx, Divergence kind, const Sides& sides, float tau, Tensor& sums);
 
-/// loss [rows] f32 = the divergence, from sums over all ranks.
+/// loss [rows] f32 = the divergence (kl, reverse_kl and jsd in nats), from sums over all ranks.
 void divergence_loss(Context& ctx, Divergence kind, const Tensor& sums, Tensor& loss);
 
 /// The objective: divergence_weight * D(teacher, student; tau) + label_weight * cross entropy(student,
@@ -82,11 +90,12 @@ void expect_gradient(const Context& ctx, const LossWeights& weights, const LossI
                      const Tensor& d_logits);
 
 /// Phase 3. d_logits [rows, vocab of this rank] = the objective's gradient with respect to the student's
-/// logits, in dtype f32 or bf16; may be the student's logits themselves.
+/// logits, in dtype f32 or bf16; may be the student's logits themselves. A row of weight 0 is 0, whatever its
+/// logits are.
 void logit_gradient(Context& ctx, const LossWeights& weights, const LossInputs& in, Tensor& d_logits);
 
 /// best [rows, 2] f32 = largest logit of this rank's part and its vocabulary id (the lowest on a tie; exact
-/// up to 2^24 ids); no columns: -inf and -1.
+/// up to 2^24 ids). NaN is never the largest; where no column holds a number: -inf and -1.
 void row_argmax(Context& ctx, const Tensor& logits, int64_t first_id, Tensor& best);
 
 }  // namespace espalier

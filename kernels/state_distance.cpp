@@ -1,32 +1,23 @@
 #include "kernels/state_distance.hpp"
 
-#include <array>
-#include <utility>
-
 #include "kernels/cpu/state_distance.hpp"
 #include "kernels/cuda/state_distance.hpp"
 #include "src/core/has_cuda.hpp"
+#include "src/core/names.hpp"
 
 namespace espalier {
 namespace {
 
-constexpr std::array names{std::pair{StateDistance::cosine, std::string_view("cosine")},
-                           std::pair{StateDistance::mse, std::string_view("mse")}};
+constexpr std::array names{Named{StateDistance::cosine, "cosine"}, Named{StateDistance::mse, "mse"}};
 
 }  // namespace
 
 std::string_view to_string(StateDistance distance) {
-    for (const auto& [value, name] : names) {
-        if (value == distance) return name;
-    }
-    throw InternalError("unknown state distance");
+    return name_of(names, distance);
 }
 
-std::optional<StateDistance> state_distance_from_string(std::string_view wanted) {
-    for (const auto& [value, name] : names) {
-        if (name == wanted) return value;
-    }
-    return std::nullopt;
+std::optional<StateDistance> state_distance_from_string(std::string_view name) {
+    return value_of(names, name);
 }
 
 void state_distance(Context& ctx, StateDistance distance, const Tensor& student, const Tensor& teacher,

@@ -8,6 +8,7 @@
 #include "kernels/cpu/element.hpp"
 #include "kernels/cpu/vector_math.hpp"
 #include "kernels/divergence_terms.hpp"
+#include "kernels/vocabulary_part.hpp"
 
 namespace espalier::cpu {
 namespace {
@@ -106,25 +107,21 @@ void bucket_logit_gradient(Context& ctx, const LossWeights& weights, const LossI
             return tail * fast_exp_flushed(z * inverse_tau - tail_lse) +
                    label_factor * fast_exp_flushed(z - label_lse);
         };
-        const auto column_of = [&](int64_t token) {
-            const int64_t column = token - in.first_id;
-            return token >= 0 && column >= 0 && column < n ? column : -1;
-        };
         // The few that are no part of the tail, before `out`, which may be `student`, is written; of_tail may
         // be no number for them.
         for (int64_t b = 0; b < k; ++b) {
-            const int64_t column = column_of(id[b]);
+            const int64_t column = column_of(id[b], in.first_id, n);
             if (column < 0) continue;
             kept[b] = factor * slope[b] + label_factor * fast_exp_flushed(s[column] - label_lse) -
                       (id[b] == label ? label_factor : 0);
         }
-        const int64_t at_label = column_of(label);
+        const int64_t at_label = column_of(label, in.first_id, n);
         const float for_label = at_label >= 0 ? of_tail(s[at_label]) - label_factor : 0.0f;
 #pragma omp simd
         for (int64_t j = 0; j < n; ++j) store(out[j], of_tail(s[j]));
         if (at_label >= 0) store(out[at_label], for_label);
         for (int64_t b = 0; b < k; ++b) {
-            const int64_t column = column_of(id[b]);
+            const int64_t column = column_of(id[b], in.first_id, n);
             if (column >= 0) store(out[column], kept[b]);
         }
     };

@@ -10,6 +10,7 @@
 #include "kernels/cpu/vector_math.hpp"
 #include "kernels/cpu/wide.hpp"
 #include "kernels/divergence_terms.hpp"
+#include "kernels/vocabulary_part.hpp"
 
 namespace espalier::cpu {
 namespace {
@@ -68,8 +69,8 @@ void row_statistics(int64_t n, float inverse_tau, PartOf part_of, float* stats) 
 void find_columns(const int32_t* ids, int64_t k, int64_t first_id, int64_t n, std::vector<int64_t>& columns) {
     columns.clear();
     for (int64_t b = 0; b < k; ++b) {
-        const int64_t column = ids[b] - first_id;
-        if (ids[b] >= 0 && column >= 0 && column < n) columns.push_back(column);
+        const int64_t column = column_of(ids[b], first_id, n);
+        if (column >= 0) columns.push_back(column);
     }
     std::sort(columns.begin(), columns.end());
 }
@@ -100,14 +101,14 @@ void row_sums(const float* teacher, const float* student, int64_t n, Temperature
 /// What a row's label adds to the gradient: factor * (softmax(student) - one at the label).
 struct LabelTerm {
     float factor = 0;
-    int64_t column = -1;  ///< in this rank's part; outside of it where another rank holds the label
+    int64_t column = -1;  ///< in this rank's part; -1 where another rank holds the label
 };
 
 /// out = element(teacher, student), less the label's factor at its column.
 template <class T, class Element>
 void write_row(const float* teacher, const float* student, int64_t n, LabelTerm label, T* out,
                Element element) {
-    const bool here = label.column >= 0 && label.column < n;
+    const bool here = label.column >= 0;
     const float at_label =  // before `out`, which may be `student`, is written
         here ? element(teacher[label.column], student[label.column]) - label.factor : 0.0f;
     wide([&]() ESPALIER_WIDE {
@@ -198,9 +199,8 @@ void softmax_combine(Context&, const Tensor& all, Tensor& lse) {
 void label_logits(Context&, const Tensor& logits, const Tensor& labels, int64_t first_id, Tensor& labelled) {
     const int64_t rows = logits.dim(0), n = logits.dim(1);
     for (int64_t i = 0; i < rows; ++i) {
-        const int64_t label = labels.data<int32_t>()[i], column = label - first_id;
-        const bool here = label >= 0 && column >= 0 && column < n;
-        labelled.data<float>()[i] = here ? logits.data<float>()[i * n + column] : 0.0f;
+        const int64_t column = column_of(labels.data<int32_t>()[i], first_id, n);
+        labelled.data<float>()[i] = column >= 0 ? logits.data<float>()[i * n + column] : 0.0f;
     }
 }
 
@@ -233,7 +233,8 @@ void logit_gradient(Context& ctx, const LossWeights& weights, const LossInputs& 
         const float weight = in.row_weights.data<float>()[i];
         const int32_t label = weights.label_weight != 0 ? in.labels.data<int32_t>()[i] : -1;
         const LabelTerm term =
-            label >= 0 ? LabelTerm{weight * weights.label_weight, label - in.first_id} : LabelTerm{};
+            label >= 0 ? LabelTerm{weight * weights.label_weight, column_of(label, in.first_id, n)}
+                       : LabelTerm{};
         const float* const s = student.data<float>() + i * n;
         const float lse = term.factor != 0 ? in.lse_1.data<float>()[i] : 0.0f;
         if (weight == 0 || (!weights.divergence && term.factor == 0)) {

@@ -4,6 +4,8 @@
 #include <limits>
 #include <vector>
 
+#include "kernels/vocabulary_part.hpp"
+
 namespace espalier::cpu {
 namespace {
 
@@ -84,9 +86,8 @@ void pick_logits(Context&, const Tensor& logits, const Tensor& ids, int64_t firs
     const int64_t rows = logits.dim(0), n = logits.dim(1), k = ids.dim(1);
     for (int64_t i = 0; i < rows; ++i) {
         for (int64_t j = i * k; j < (i + 1) * k; ++j) {
-            const int64_t id = ids.data<int32_t>()[j], column = id - first_id;
-            const bool here = id >= 0 && column >= 0 && column < n;
-            picked.data<float>()[j] = here ? logits.data<float>()[i * n + column] : 0.0f;
+            const int64_t column = column_of(ids.data<int32_t>()[j], first_id, n);
+            picked.data<float>()[j] = column >= 0 ? logits.data<float>()[i * n + column] : 0.0f;
         }
     }
 }

@@ -6,6 +6,7 @@
 #include "kernels/cuda/element.cuh"
 #include "kernels/cuda/reduce.cuh"
 #include "kernels/divergence_terms.hpp"
+#include "kernels/vocabulary_part.hpp"
 
 namespace espalier::cuda {
 namespace {
@@ -106,13 +107,9 @@ __global__ void gradient_of_buckets(BucketInputs in, T* d_logits) {
         const float d = weight != 0 ? factor * slope[in.k] * expf(logit * in.inverse_tau - tail_lse) : 0.0f;
         return d + of_label(logit);
     };
-    const auto column_of = [&](int32_t id) {
-        const int64_t column = id - in.first_id;
-        return id >= 0 && column >= 0 && column < in.n ? column : int64_t{-1};
-    };
-    const int64_t label_column = column_of(label);
+    const int64_t label_column = column_of(label, in.first_id, in.n);
     for (int64_t b = threadIdx.x; b < in.k; b += row_threads) {
-        const int64_t column = column_of(ids[b]);
+        const int64_t column = column_of(ids[b], in.first_id, in.n);
         if (column >= 0)
             kept[b] = (weight != 0 ? factor * slope[b] : 0.0f) + of_label(z[column]) -
                       (ids[b] == label ? label_factor : 0.0f);
@@ -124,7 +121,7 @@ __global__ void gradient_of_buckets(BucketInputs in, T* d_logits) {
     if (threadIdx.x == 0 && label_column >= 0) store(out + label_column, at_label);
     __syncthreads();
     for (int64_t b = threadIdx.x; b < in.k; b += row_threads) {
-        const int64_t column = column_of(ids[b]);
+        const int64_t column = column_of(ids[b], in.first_id, in.n);
         if (column >= 0) store(out + column, kept[b]);
     }
 }

@@ -6,6 +6,7 @@
 #include "kernels/cuda/element.cuh"
 #include "kernels/cuda/reduce.cuh"
 #include "kernels/divergence_terms.hpp"
+#include "kernels/vocabulary_part.hpp"
 
 namespace espalier::cuda {
 namespace {
@@ -37,7 +38,7 @@ __device__ void statistics_of_row(const float* z, int64_t n, float inverse_tau, 
         sum += double{part};
     }
     const float largest = reduce_block<Max, threads>(max);
-    sum = max > -INFINITY ? sum * exp(double{max} - double{largest}) : 0.0;
+    if (max > -INFINITY) sum *= exp(double{max} - double{largest});  // else 0, or NaN of a thread's own
     sum = reduce_block<Sum, threads>(sum);
     if (threadIdx.x == 0) {
         stats[0] = largest;
@@ -57,9 +58,8 @@ __global__ void statistics_of_tails(const float* logits, int64_t n, const int32_
     for (int64_t word = threadIdx.x; word * 32 < n; word += threads) marks[word] = 0;
     __syncthreads();
     for (int64_t b = threadIdx.x; b < k; b += threads) {
-        const int32_t id = ids[blockIdx.x * k + b];
-        const int64_t column = id - first_id;
-        if (id >= 0 && column >= 0 && column < n) atomicOr(marks + column / 32, 1U << (column % 32));
+        const int64_t column = column_of(ids[blockIdx.x * k + b], first_id, n);
+        if (column >= 0) atomicOr(marks + column / 32, 1U << (column % 32));
     }
     __syncthreads();
     const auto of_tail = [=](int64_t j) { return (marks[j / 32] >> (j % 32) & 1U) == 0; };
@@ -84,9 +84,8 @@ __global__ void logits_of_labels(int64_t rows, int64_t n, const float* logits, c
                                  int64_t first_id, float* labelled) {
     const int64_t i = int64_t{blockIdx.x} * row_threads + threadIdx.x;
     if (i >= rows) return;
-    const int64_t column = labels[i] - first_id;
-    const bool here = labels[i] >= 0 && column >= 0 && column < n;
-    labelled[i] = here ? logits[i * n + column] : 0.0f;
+    const int64_t column = column_of(labels[i], first_id, n);
+    labelled[i] = column >= 0 ? logits[i * n + column] : 0.0f;
 }
 
 template <Divergence kind>
@@ -152,7 +151,7 @@ __global__ void gradient_of_rows(GradientInputs in, T* d_logits) {
     const int32_t label = in.label_weight != 0 ? in.labels[i] : -1;
     const float label_factor = label >= 0 ? weight * in.label_weight : 0.0f;
     const float lse_1 = label_factor != 0 ? in.lse_1[i] : 0.0f;
-    const int64_t label_column = label >= 0 ? label - in.first_id : -1;
+    const int64_t label_column = column_of(label, in.first_id, in.n);
     float factor = 0, from_t = 0, from_s = 0;
     RowConstants constants;
     if constexpr (objective == Objective::divergence) {

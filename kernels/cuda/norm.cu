@@ -4,21 +4,14 @@
 #include "kernels/cuda/norm.hpp"
 
 #include "kernels/cuda/column_sums.cuh"
-#include "kernels/cuda/element.cuh"
-#include "kernels/cuda/reduce.cuh"
+#include "kernels/cuda/row_mean.cuh"
 
 namespace espalier::cuda {
 namespace {
 
 constexpr int threads = 256;
 
-/// Sum over a row of f(N values, where they begin), f giving a float.
-template <int N, class F>
-__device__ float row_sum(int64_t n, F f) {
-    float sum = 0;
-    for (int64_t j = threadIdx.x * N; j < n; j += threads * N) sum += f(j);
-    return reduce_block<Sum, threads>(sum);
-}
+using Team = Block<threads>;
 
 template <int N, class T>
 __global__ void forward(const T* x, const T* weight, const T* bias, int64_t n, NormOptions options, T* y,
@@ -28,22 +21,20 @@ __global__ void forward(const T* x, const T* weight, const T* bias, int64_t n, N
     const float offset = options.gain == Gain::one_plus_weight ? 1.0f : 0.0f;
     float mean = 0;
     if (options.kind == NormKind::layer) {
-        mean = row_sum<N>(n,
-                          [&](int64_t j) {
-                              float v[N], sum = 0;
-                              load<N>(in + j, v);
-                              for (int k = 0; k < N; ++k) sum += v[k];
-                              return sum;
-                          }) /
-               static_cast<float>(n);
+        mean = row_mean<Team, N>(n, [&](int64_t j) {
+            float v[N], sum = 0;
+            load<N>(in + j, v);
+            for (int k = 0; k < N; ++k) sum += v[k];
+            return sum;
+        });
     }
-    const float squares = row_sum<N>(n, [&](int64_t j) {
-        float v[N], sum = 0;
+    const float variance = row_mean<Team, N>(n, [&](int64_t j) {
+        float v[N];
         load<N>(in + j, v);
-        for (int k = 0; k < N; ++k) sum += (v[k] - mean) * (v[k] - mean);
-        return sum;
+        for (int k = 0; k < N; ++k) v[k] -= mean;
+        return dot(v, v);
     });
-    const float rstd = 1.0f / sqrtf(squares / static_cast<float>(n) + options.eps);
+    const float rstd = 1.0f / sqrtf(variance + options.eps);
     if (threadIdx.x == 0) {
         stats[2 * blockIdx.x] = mean;
         stats[2 * blockIdx.x + 1] = rstd;
@@ -77,23 +68,18 @@ __global__ void backward(const T* dy, const T* x, const T* weight, const float* 
     };
     float mean_g = 0;
     if (options.kind == NormKind::layer) {
-        mean_g = row_sum<N>(n,
-                            [&](int64_t j) {
-                                float g[N], normal[N], sum = 0;
-                                g_and_normal(j, g, normal);
-                                for (int k = 0; k < N; ++k) sum += g[k];
-                                return sum;
-                            }) /
-                 static_cast<float>(n);
+        mean_g = row_mean<Team, N>(n, [&](int64_t j) {
+            float g[N], normal[N], sum = 0;
+            g_and_normal(j, g, normal);
+            for (int k = 0; k < N; ++k) sum += g[k];
+            return sum;
+        });
     }
-    const float projection = row_sum<N>(n,
-                                        [&](int64_t j) {
-                                            float g[N], normal[N], sum = 0;
-                                            g_and_normal(j, g, normal);
-                                            for (int k = 0; k < N; ++k) sum += g[k] * normal[k];
-                                            return sum;
-                                        }) /
-                             static_cast<float>(n);
+    const float projection = row_mean<Team, N>(n, [&](int64_t j) {
+        float g[N], normal[N];
+        g_and_normal(j, g, normal);
+        return dot(g, normal);
+    });
     for (int64_t j = threadIdx.x * N; j < n; j += threads * N) {
         float g[N], normal[N], d[N];
         g_and_normal(j, g, normal);

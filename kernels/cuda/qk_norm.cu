@@ -5,7 +5,7 @@
 #include "kernels/cuda/qk_norm.hpp"
 
 #include "kernels/cuda/column_sums.cuh"
-#include "kernels/cuda/reduce.cuh"
+#include "kernels/cuda/row_mean.cuh"
 
 namespace espalier::cuda {
 namespace {
@@ -24,14 +24,6 @@ Heads heads_of(HeadCounts heads, int64_t dims) {
     return {heads.query, heads.normed(), heads.all(), dims};
 }
 
-/// Sum over a head of f(where N of its values begin), f giving a float.
-template <int N, class F>
-__device__ float head_sum(int64_t dims, F f) {
-    float sum = 0;
-    for (int64_t j = lane() * N; j < dims; j += warp * N) sum += f(j);
-    return reduce_warp<Sum>(sum);
-}
-
 template <int N, class T>
 __global__ void forward(const T* x, const T* query_weight, const T* key_weight, Heads heads, int64_t rows,
                         float eps, T* y, float* rstd) {
@@ -44,13 +36,12 @@ __global__ void forward(const T* x, const T* query_weight, const T* key_weight, 
     if (!normed && in == out) return;
     float factor = 1;
     if (normed) {
-        const float squares = head_sum<N>(dims, [&](int64_t j) {
-            float v[N], sum = 0;
+        const float mean_square = row_mean<Warp, N>(dims, [&](int64_t j) {
+            float v[N];
             load<N>(in + j, v);
-            for (int k = 0; k < N; ++k) sum += v[k] * v[k];
-            return sum;
+            return dot(v, v);
         });
-        factor = 1.0f / sqrtf(squares / static_cast<float>(dims) + eps);
+        factor = 1.0f / sqrtf(mean_square + eps);
         if (lane() == 0) rstd[heads.factor(row)] = factor;
     }
     const T* const weight = head < heads.query ? query_weight : key_weight;
@@ -87,14 +78,11 @@ __global__ void backward(const T* x, const T* query_weight, const T* key_weight,
             normal[k] *= factor;
         }
     };
-    const float projection = head_sum<N>(dims,
-                                         [&](int64_t j) {
-                                             float g[N], normal[N], sum = 0;
-                                             g_and_normal(j, g, normal);
-                                             for (int k = 0; k < N; ++k) sum += g[k] * normal[k];
-                                             return sum;
-                                         }) /
-                             static_cast<float>(dims);
+    const float projection = row_mean<Warp, N>(dims, [&](int64_t j) {
+        float g[N], normal[N];
+        g_and_normal(j, g, normal);
+        return dot(g, normal);
+    });
     for (int64_t j = lane() * N; j < dims; j += warp * N) {
         float g[N], normal[N];
         g_and_normal(j, g, normal);

@@ -8,6 +8,7 @@
 
 #include "kernels/cuda/element.cuh"
 #include "kernels/cuda/reduce.cuh"
+#include "kernels/vocabulary_part.hpp"
 #include "src/core/error.hpp"
 
 namespace espalier::cuda {
@@ -165,9 +166,8 @@ __global__ void pick(const float* logits, int64_t n, const int32_t* ids, int64_t
                      int64_t first_id, float* picked) {
     const int64_t j = int64_t{blockIdx.x} * entry_threads + threadIdx.x;
     if (j >= entries) return;
-    const int64_t column = ids[j] - first_id;
-    const bool here = ids[j] >= 0 && column >= 0 && column < n;
-    picked[j] = here ? logits[j / k * n + column] : 0.0f;
+    const int64_t column = column_of(ids[j], first_id, n);
+    picked[j] = column >= 0 ? logits[j / k * n + column] : 0.0f;
 }
 
 }  // namespace

@@ -1,133 +1,19 @@
 #include "src/core/context.hpp"
 
 #include <omp.h>
-#include <sys/mman.h>
 
 #include <cstring>
-#include <map>
-#include <mutex>
 #include <utility>
-#include <vector>
 
 #include "src/core/device.hpp"
-#include "src/core/exact.hpp"
 #include "src/core/has_cuda.hpp"
+#include "src/core/memory_pool.hpp"
 
 namespace espalier {
-
-/// Where a pool's blocks come from.
-enum class Source { host, pinned, device };
-
 namespace {
-
-constexpr size_t huge_page = size_t{2} << 20;
 
 /// Blocks that copies to the device still read hold at most this: a reader of files is not far ahead.
 constexpr size_t most_sent = size_t{256} << 20;
-
-/// Blocks of the device and of large host tensors begin where vectors and pages do.
-std::byte* allocate_on_host(size_t size, size_t alignment) {
-    const size_t align = size >= 2 * huge_page ? huge_page : alignment;
-    void* block = std::aligned_alloc(align, div_ceil(size, align) * align);
-    if (!block) throw std::bad_alloc();
-    if (align == huge_page) madvise(block, size, MADV_HUGEPAGE);
-    return static_cast<std::byte*>(block);
-}
-
-}  // namespace
-
-/// Blocks by size, kept for the next tensor of that size.
-class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
-public:
-    explicit MemoryPool(Source source) : source_(source) {}
-    ~MemoryPool() { trim(); }
-
-    std::shared_ptr<std::byte> get(size_t bytes) {
-        const size_t size = rounded(bytes);
-        std::byte* block = take(size);
-        return {block, [pool = shared_from_this(), size](std::byte* p) { pool->put(p, size); }};
-    }
-
-    void trim() {
-        const std::lock_guard lock(mutex_);
-        for (auto& [size, blocks] : free_) {
-            for (std::byte* block : blocks) release(block);
-            held_ -= size * blocks.size();
-        }
-        free_.clear();
-    }
-
-    size_t held() const { return held_; }
-
-private:
-    static constexpr size_t alignment = 64;
-    /// Size classes an eighth apart, so that shapes that vary a little share their blocks.
-    static size_t rounded(size_t bytes) {
-        size_t step = alignment;
-        while (step * 16 <= bytes) step *= 2;
-        return div_ceil(std::max(bytes, alignment), step) * step;
-    }
-
-    std::byte* take(size_t size) {
-        {
-            const std::lock_guard lock(mutex_);
-            auto found = free_.find(size);
-            if (found != free_.end() && !found->second.empty()) {
-                std::byte* block = found->second.back();
-                found->second.pop_back();
-                return block;
-            }
-        }
-        std::byte* const block = allocate_or_trim(size);
-        const std::lock_guard lock(mutex_);
-        held_ += size;
-        return block;
-    }
-
-    /// Blocks of other sizes that nobody uses make room before memory is said to be out.
-    std::byte* allocate_or_trim(size_t size) {
-        try {
-            return allocate(size);
-        } catch (const UserError&) {  // of a device, with what to do
-        } catch (const std::bad_alloc&) {
-        }
-        trim();
-        return allocate(size);
-    }
-
-    std::byte* allocate(size_t size) const {
-        if constexpr (has_cuda) {
-            if (source_ == Source::device) return device::allocate(size);
-            if (source_ == Source::pinned) return device::allocate_pinned(size);
-        }
-        return allocate_on_host(size, alignment);
-    }
-
-    void release(std::byte* block) const noexcept {
-        if constexpr (has_cuda) {
-            if (source_ == Source::device) return device::release(block);
-            if (source_ == Source::pinned) return device::release_pinned(block);
-        }
-        std::free(block);
-    }
-
-    void put(std::byte* block, size_t size) noexcept {
-        const std::lock_guard lock(mutex_);
-        try {
-            free_[size].push_back(block);
-        } catch (const std::bad_alloc&) {  // no memory for the list
-            release(block);
-            held_ -= size;
-        }
-    }
-
-    Source source_;
-    std::mutex mutex_;
-    std::map<size_t, std::vector<std::byte*>> free_;
-    size_t held_ = 0;
-};
-
-namespace {
 
 void expect_same(const Tensor& x, const Tensor& host) {
     expect_shape(host, x.shape(), "host");
@@ -149,8 +35,8 @@ void PendingRead::wait() const {
 
 Context::Context(ContextOptions options)
     : options_(options),
-      host_pool_(
-          std::make_shared<MemoryPool>(options.device == Device::cuda ? Source::pinned : Source::host)),
+      host_pool_(std::make_shared<MemoryPool>(options.device == Device::cuda ? MemoryPool::Source::pinned
+                                                                             : MemoryPool::Source::host)),
       pool_(host_pool_) {
     omp_set_num_threads(options_.threads);
     if (options_.device == Device::cpu) return;
@@ -158,7 +44,7 @@ Context::Context(ContextOptions options)
         device::select(options_.device_index);
         stream_ = device::make_stream();
         copies_ = device::make_stream();
-        pool_ = std::make_shared<MemoryPool>(Source::device);
+        pool_ = std::make_shared<MemoryPool>(MemoryPool::Source::device);
     } else {
         fail(
             "--device cuda: this build has no CUDA back end; use --device cpu, or build with "

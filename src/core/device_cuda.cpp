@@ -71,9 +71,9 @@ std::byte* allocate(size_t bytes) {
         cudaGetLastError();  // the error is dealt with
         cudaMemGetInfo(&free, &total);
         fail(
-            "out of device memory: {} MiB wanted, {} of {} MiB free; use a smaller --micro-batch or "
-            "--seq-len, or "
-            "more ranks (--tp, --pp)",
+            "out of device memory: {} MiB wanted, {} of {} MiB free; work on fewer or shorter "
+            "sequences at a time (where the job has them: --micro-batch, --seq-len), or on more ranks (--tp, "
+            "--pp)",
             bytes >> 20, free >> 20, total >> 20);
     }
     CHECK_CUDA(code);

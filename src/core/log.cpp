@@ -6,7 +6,7 @@
 
 #include <algorithm>
 
-#include "src/core/error.hpp"
+#include "src/core/names.hpp"
 
 namespace espalier {
 namespace {
@@ -25,6 +25,9 @@ spdlog::level::level_enum spdlog_level(LogLevel level) {
     throw InternalError("unknown log level");
 }
 
+constexpr std::array level_names{Named{LogLevel::debug, "debug"}, Named{LogLevel::info, "info"},
+                                 Named{LogLevel::warning, "warning"}, Named{LogLevel::error, "error"}};
+
 /// Results pass every level but Quiet's.
 constexpr auto result_level = spdlog::level::critical;
 
@@ -38,11 +41,7 @@ std::string escaped(const std::string& text) {
 }  // namespace
 
 LogLevel log_level_from_string(const std::string& text) {
-    if (text == "debug") return LogLevel::debug;
-    if (text == "info") return LogLevel::info;
-    if (text == "warning") return LogLevel::warning;
-    ESPALIER_REQUIRE(text == "error", "--log-level {}: choose debug, info, warning or error", text);
-    return LogLevel::error;
+    return chosen(level_names, text, "--log-level");
 }
 
 // Not in spdlog's registry, which is global. One rank is one thread as far as messages go.

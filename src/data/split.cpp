@@ -4,14 +4,15 @@
 #include <numeric>
 #include <sstream>
 
-#include "src/core/error.hpp"
+#include "src/core/names.hpp"
 #include "src/core/parse_number.hpp"
 #include "src/data/blend.hpp"
 
 namespace espalier::data {
 namespace {
 
-constexpr std::array part_names{"train", "valid", "test"};
+constexpr std::array part_names{Named{Part::train, "train"}, Named{Part::valid, "valid"},
+                                Named{Part::test, "test"}};
 
 class SomeDocuments : public Documents {
 public:
@@ -54,10 +55,7 @@ std::vector<double> shares(const std::string& text) {
 }  // namespace
 
 Part part_from_string(const std::string& text, const char* option) {
-    for (size_t i = 0; i < part_names.size(); ++i) {
-        if (text == part_names[i]) return static_cast<Part>(i);
-    }
-    fail("{} {}: choose train, valid or test", option, text);
+    return chosen(part_names, text, option);
 }
 
 Split::Split(const std::string& text) : text_(text) {
@@ -88,8 +86,8 @@ std::vector<Source> part_of(std::vector<Source> sources, const Split& split, Par
                          split.text(), all, source.name);
         if (range == Range{0, all}) continue;
         source.documents = std::make_shared<SomeDocuments>(std::move(source.documents), range);
-        source.name = fmt::format("the {} part of {} ({} of {} documents)",
-                                  part_names[static_cast<size_t>(part)], source.name, range.size(), all);
+        source.name = fmt::format("the {} part of {} ({} of {} documents)", name_of(part_names, part),
+                                  source.name, range.size(), all);
     }
     return sources;
 }

@@ -8,19 +8,7 @@
 namespace espalier::model {
 
 std::string_view to_string(Family family) {
-    switch (family) {
-        case Family::llama:
-            return "llama";
-        case Family::mistral:
-            return "mistral";
-        case Family::nemotron:
-            return "nemotron";
-        case Family::qwen2:
-            return "qwen2";
-        case Family::qwen3:
-            return "qwen3";
-    }
-    throw InternalError("unknown family");
+    return name_of(family_names, family);
 }
 
 bool Architecture::uniform() const {

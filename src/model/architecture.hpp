@@ -10,13 +10,15 @@
 
 #include "kernels/activation.hpp"
 #include "kernels/norm.hpp"
+#include "src/core/names.hpp"
 
 namespace espalier::model {
 
 enum class Family { llama, mistral, nemotron, qwen2, qwen3 };
-inline constexpr std::array families{Family::llama, Family::mistral, Family::nemotron, Family::qwen2,
-                                     Family::qwen3};
 /// As model_type in transformers' files.
+inline constexpr std::array family_names{Named{Family::llama, "llama"}, Named{Family::mistral, "mistral"},
+                                         Named{Family::nemotron, "nemotron"}, Named{Family::qwen2, "qwen2"},
+                                         Named{Family::qwen3, "qwen3"}};
 std::string_view to_string(Family family);
 
 /// Widths of one layer; a pruned model may differ from layer to layer.

@@ -1,6 +1,6 @@
 #include "src/model/architecture_json.hpp"
 
-#include "src/core/error.hpp"
+#include "src/core/names.hpp"
 #include "src/json/field.hpp"
 #include "src/json/number.hpp"
 #include "src/model/hugging_face.hpp"
@@ -28,38 +28,19 @@ std::optional<int64_t> read_id(const JsonField& in, const char* field) {
     return in.has(field) ? std::optional(in.integer(field)) : std::nullopt;
 }
 
-template <class Name, class E>
-E choice(const JsonField& in, const char* field, const std::vector<std::pair<Name, E>>& values) {
+template <class Table>
+auto choice(const JsonField& in, const char* field, const Table& table) {
     const std::string text = in.text(field);
-    std::string known;
-    for (const auto& [name, value] : values) {
-        if (text == name) return value;
-        known += (known.empty() ? "" : ", ") + std::string(name);
-    }
-    fail("{}: \"{}\" is \"{}\"; known are {}", in.place(), field, text, known);
+    const auto value = value_of(table, text);
+    ESPALIER_REQUIRE(value, "{}: \"{}\" is \"{}\"; known are {}", in.place(), field, text, listed(table));
+    return *value;
 }
 
-const auto family_names = [] {
-    std::vector<std::pair<std::string_view, Family>> out;
-    for (const Family family : families) out.emplace_back(to_string(family), family);
-    return out;
-}();
-const std::vector<std::pair<const char*, NormKind>> norm_kinds{{"rms", NormKind::rms},
-                                                               {"layer", NormKind::layer}};
-const std::vector<std::pair<const char*, Gain>> gains{{"weight", Gain::weight},
-                                                      {"one_plus_weight", Gain::one_plus_weight}};
-const std::vector<std::pair<const char*, RotaryScaling::Kind>> scalings{
-    {"none", RotaryScaling::Kind::none},
-    {"linear", RotaryScaling::Kind::linear},
-    {"llama3", RotaryScaling::Kind::llama3}};
-
-template <class E>
-const char* name_of(const std::vector<std::pair<const char*, E>>& values, E value) {
-    for (const auto& [name, v] : values) {
-        if (v == value) return name;
-    }
-    throw InternalError("an enumerator without a name");
-}
+constexpr std::array norm_kinds{Named{NormKind::rms, "rms"}, Named{NormKind::layer, "layer"}};
+constexpr std::array gains{Named{Gain::weight, "weight"}, Named{Gain::one_plus_weight, "one_plus_weight"}};
+constexpr std::array scalings{Named{RotaryScaling::Kind::none, "none"},
+                              Named{RotaryScaling::Kind::linear, "linear"},
+                              Named{RotaryScaling::Kind::llama3, "llama3"}};
 
 Architecture from_own(const JsonField& in) {
     Architecture a;

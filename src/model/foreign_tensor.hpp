@@ -9,8 +9,8 @@ namespace espalier::model {
 struct ForeignTensor {
     std::string name;
     Shape shape;  ///< as the file has it: heads and head_dim are one axis
-    int64_t interleaved_dim =
-        0;  ///< > 0: rows of each head of this many are stored as rotary pairs 0, d/2, 1, d/2 + 1, ...
+    /// d > 0: the d rows of each head are stored as rotary pairs 0, d/2, 1, d/2 + 1, ...
+    int64_t interleaved_dim = 0;
     float added = 0;  ///< what the file's values are more than ours (norm weights stored as gains)
 };
 

@@ -45,10 +45,10 @@ void read_rope_factors(Architecture& a, const std::vector<float>& factors, const
 /// llama.cpp's architectures have transformers' names, and Mistral's models are llama.
 Family family_of(const std::string& arch, const std::string& source) {
     std::string supported;
-    for (const Family family : families) {
+    for (const auto& [family, name] : family_names) {
         if (family == Family::mistral) continue;
-        if (arch == to_string(family)) return family;
-        supported += (supported.empty() ? "" : ", ") + std::string(to_string(family));
+        if (arch == name) return family;
+        supported += (supported.empty() ? "" : ", ") + std::string(name);
     }
     fail("{}: GGUF architecture \"{}\" is not supported; supported are {} (llama is Mistral's too)", source,
          arch, supported);

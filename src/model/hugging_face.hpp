@@ -8,10 +8,8 @@
 
 namespace espalier::model {
 
-/// A config.json of one of hugging_face_classes (hugging_face_class.hpp), in the spelling of transformers 4
-/// or
-/// 5. Throws UserError naming `source`, the field and the way out for what is unknown or
-/// unsupported.
+/// A config.json of one of hugging_face_classes (hugging_face_class.hpp), as transformers 4 or 5 spells it.
+/// Throws UserError naming `source`, the field and the way out for what is unknown or unsupported.
 Architecture from_hugging_face(const nlohmann::json& config, const std::string& source);
 
 /// The family under which transformers loads this shape: its own, or Mistral for a Llama whose hidden size is

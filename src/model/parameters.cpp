@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "src/core/names.hpp"
+
 namespace espalier::model {
 namespace {
 
@@ -28,6 +30,10 @@ constexpr auto untied = [](const Architecture& a) { return !a.tied; };
 
 using enum Axis;
 using enum Decay;
+
+constexpr std::array axis_table{Named{vocab, "vocab"},           Named{hidden, "hidden"},
+                                Named{query_head, "query_head"}, Named{kv_head, "kv_head"},
+                                Named{head_dim, "head_dim"},     Named{ffn, "ffn"}};
 
 // clang-format off
 const std::vector<Row> before_layers = {
@@ -101,21 +107,7 @@ Box box_of(const Parameter& p, Range range) {
 }  // namespace
 
 std::string_view to_string(Axis axis) {
-    switch (axis) {
-        case vocab:
-            return "vocab";
-        case hidden:
-            return "hidden";
-        case query_head:
-            return "query_head";
-        case kv_head:
-            return "kv_head";
-        case head_dim:
-            return "head_dim";
-        case ffn:
-            return "ffn";
-    }
-    throw InternalError("unknown axis");
+    return name_of(axis_table, axis);
 }
 
 std::vector<std::string> Parameter::axis_names() const {
@@ -157,6 +149,16 @@ Range local_range(const Architecture& a, int64_t layer, Axis axis, TensorPart pa
     throw InternalError("unknown axis");
 }
 
+Range owned_range(const Architecture& a, int64_t layer, Axis axis, TensorPart part) {
+    Range range = local_range(a, layer, axis, part);
+    if (axis == hidden || axis == head_dim) return part.rank == 0 ? range : Range{range.end, range.end};
+    for (int r = 0; r < part.rank; ++r) {
+        const Range lower = local_range(a, layer, axis, {part.size, r});
+        range.begin = std::min(std::max(range.begin, lower.end), range.end);
+    }
+    return range;
+}
+
 Box local_box(const Architecture& a, const Parameter& p, TensorPart part) {
     if (p.split < 0) return whole(p.shape);
     return box_of(p, local_range(a, p.layer, p.axes[p.split], part));
@@ -168,14 +170,7 @@ Box owned_box(const Architecture& a, const Parameter& p, TensorPart part) {
         if (part.rank != 0) box.count[0] = 0;
         return box;
     }
-    const Axis axis = p.axes[p.split];
-    Range range = local_range(a, p.layer, axis, part);
-    // Of a KV head that several ranks hold, the lowest of them answers for it.
-    for (int r = 0; r < part.rank; ++r) {
-        const Range lower = local_range(a, p.layer, axis, {part.size, r});
-        range.begin = std::min(std::max(range.begin, lower.end), range.end);
-    }
-    return box_of(p, range);
+    return box_of(p, owned_range(a, p.layer, p.axes[p.split], part));
 }
 
 }  // namespace espalier::model

@@ -83,6 +83,8 @@ struct TensorPart {
 /// The indices of an axis that a tensor parallel rank works on. Query heads are split evenly; a rank has the
 /// KV heads that its query heads read, so neighbours may share one.
 Range local_range(const Architecture& a, int64_t layer, Axis axis, TensorPart part);
+/// Those of them that the rank answers for: of a KV head that several ranks have, the lowest of them does.
+Range owned_range(const Architecture& a, int64_t layer, Axis axis, TensorPart part);
 
 /// This rank's block of a weight, and the part of it that it alone answers for: owned boxes of all ranks of
 /// the group cover the weight exactly once (writing files, checksums, the gradient's norm).

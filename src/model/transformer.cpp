@@ -4,26 +4,22 @@
 
 #include "kernels/elementwise.hpp"
 #include "kernels/embedding.hpp"
+#include "src/core/names.hpp"
 
 namespace espalier::model {
+namespace {
+
+constexpr std::array recompute_names{Named{Recompute::none, "none"}, Named{Recompute::selective, "selective"},
+                                     Named{Recompute::full, "full"}};
+
+}  // namespace
 
 std::string_view to_string(Recompute recompute) {
-    switch (recompute) {
-        case Recompute::none:
-            return "none";
-        case Recompute::selective:
-            return "selective";
-        case Recompute::full:
-            return "full";
-    }
-    throw InternalError("unknown recompute");
+    return name_of(recompute_names, recompute);
 }
 
 Recompute recompute_from_string(const std::string& name, const char* option) {
-    for (const auto r : {Recompute::none, Recompute::selective, Recompute::full}) {
-        if (name == to_string(r)) return r;
-    }
-    fail("{} {}: choose none, selective or full", option, name);
+    return chosen(recompute_names, name, option);
 }
 
 Transformer::Transformer(Context& ctx, Architecture architecture, Placement placement,

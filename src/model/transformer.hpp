@@ -66,8 +66,9 @@ public:
     /// The same before it is gathered: [Tl, H] -> [Tl, H].
     Tensor final_norm(Context& ctx, const Tensor& x, SavedStage* saved = nullptr) const;
 
-    /// Gradients of the three, last first. d_hidden [T, H] is this rank's part of the sum over tensor
-    /// parallel ranks.
+    /// Backward passes of final_hidden, forward and embed: every weight's gradient +=, gradients of
+    /// activations are returned. d_hidden [T, H] is this rank's part of the sum over tensor parallel ranks;
+    /// d_out, dx and what comes back [Tl, H].
     Tensor final_hidden_backward(Context& ctx, const Tensor& d_hidden, const SavedStage& saved,
                                  Injector* injector = nullptr);
     Tensor backward(Context& ctx, Tensor d_out, const TokenBatch& tokens, SavedStage& saved,

@@ -1,29 +1,23 @@
 #include "src/prune/aggregate.hpp"
 
-#include <algorithm>
 #include <cmath>
 
-#include "src/core/error.hpp"
+#include "src/core/names.hpp"
 
 namespace espalier::prune {
+namespace {
 
-std::string to_string(Aggregator aggregator) {
-    switch (aggregator) {
-        case Aggregator::mean:
-            return "mean";
-        case Aggregator::l2:
-            return "l2";
-        case Aggregator::var:
-            return "var";
-    }
-    throw InternalError("unknown aggregator");
+constexpr std::array names{Named{Aggregator::mean, "mean"}, Named{Aggregator::l2, "l2"},
+                           Named{Aggregator::var, "var"}};
+
+}  // namespace
+
+std::string_view to_string(Aggregator aggregator) {
+    return name_of(names, aggregator);
 }
 
 Aggregator aggregator_from_string(const std::string& name, const char* option) {
-    for (const Aggregator a : aggregators) {
-        if (to_string(a) == name) return a;
-    }
-    fail("{} {}: unknown aggregator; known are mean, l2, var", option, name);
+    return chosen(names, name, option);
 }
 
 UnitSums::UnitSums(int64_t rows, int64_t columns)

@@ -9,13 +9,14 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace espalier::prune {
 
 enum class Aggregator { mean, l2, var };
 inline constexpr std::array aggregators{Aggregator::mean, Aggregator::l2, Aggregator::var};
-std::string to_string(Aggregator aggregator);
+std::string_view to_string(Aggregator aggregator);
 /// Throws UserError naming `option` for an unknown name.
 Aggregator aggregator_from_string(const std::string& name, const char* option);
 
@@ -23,7 +24,9 @@ Aggregator aggregator_from_string(const std::string& name, const char* option);
 struct AggregatorPair {
     Aggregator batch = Aggregator::l2;
     Aggregator sequence = Aggregator::mean;
-    std::string name() const { return to_string(batch) + "-" + to_string(sequence); }
+    std::string name() const {
+        return std::string(to_string(batch)) + "-" + std::string(to_string(sequence));
+    }
 };
 
 /// What a table of units has gathered: rows of units (layers, norms) by columns (neurons, heads, channels).

@@ -5,11 +5,14 @@
 #include <set>
 #include <sstream>
 
-#include "src/core/error.hpp"
+#include "src/core/names.hpp"
 #include "src/prune/choose.hpp"
 
 namespace espalier::prune {
 namespace {
+
+constexpr std::array names{Named{DepthBy::influence, "bi"}, Named{DepthBy::loss, "ppl"},
+                           Named{DepthBy::accuracy, "task"}};
 
 struct Measure {
     const DepthScores& scores;
@@ -60,10 +63,10 @@ std::vector<int64_t> without_block(int64_t depth, const DepthTable& table, const
 }  // namespace
 
 DepthBy depth_by_from_string(const std::string& name) {
-    if (name == "bi") return DepthBy::influence;
-    if (name == "ppl") return DepthBy::loss;
-    if (name == "task") return DepthBy::accuracy;
-    fail("--depth-by {}: choose bi (block influence), ppl (loss without), task (accuracy without)", name);
+    const auto by = value_of(names, name);
+    ESPALIER_REQUIRE(
+        by, "--depth-by {}: choose bi (block influence), ppl (loss without), task (accuracy without)", name);
+    return *by;
 }
 
 std::vector<int64_t> layers_to_keep(int64_t depth, const DepthTable* scores, const DepthTarget& target,

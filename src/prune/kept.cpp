@@ -3,11 +3,14 @@
 #include <algorithm>
 #include <cmath>
 
-#include "src/core/error.hpp"
+#include "src/core/names.hpp"
 #include "src/prune/choose.hpp"
 
 namespace espalier::prune {
 namespace {
+
+constexpr std::array residual_names{Named{HeadResidual::off, "off"}, Named{HeadResidual::paper, "paper"},
+                                    Named{HeadResidual::laco, "laco"}};
 
 /// The frequencies base^(-2 (first + step j) / rotary_dim) of the kept pairs are those of a smaller table
 /// with base^(step count / (rotary_dim / 2)), divided by base^(2 first / rotary_dim).
@@ -32,11 +35,12 @@ std::optional<int64_t> new_id(const std::optional<int64_t>& id, const std::vecto
 }  // namespace
 
 HeadResidual head_residual_from_string(const std::string& name) {
-    if (name == "off") return HeadResidual::off;
-    if (name == "paper") return HeadResidual::paper;
-    if (name == "laco") return HeadResidual::laco;
-    fail("--head-residual {}: choose off, paper (kept + (kept - dropped)) or laco (kept + (dropped - kept))",
-         name);
+    const auto residual = value_of(residual_names, name);
+    ESPALIER_REQUIRE(residual,
+                     "--head-residual {}: choose off, paper (kept + (kept - dropped)) or laco (kept + "
+                     "(dropped - kept))",
+                     name);
+    return *residual;
 }
 
 Kept keep_all(const model::Architecture& a) {

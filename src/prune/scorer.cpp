@@ -5,9 +5,13 @@
 #include <utility>
 
 #include "kernels/statistics.hpp"
+#include "src/core/names.hpp"
 
 namespace espalier::prune {
 namespace {
+
+constexpr std::array site_names{Named{NeuronSite::after_activation, "post"},
+                                Named{NeuronSite::before_activation, "pre"}};
 
 int64_t widest(const model::Architecture& a, int64_t model::LayerShape::*width) {
     int64_t most = 0;
@@ -33,14 +37,11 @@ int64_t norm_row(const model::Architecture& a, model::StateName norm) {
 }  // namespace
 
 std::string_view to_string(NeuronSite site) {
-    return site == NeuronSite::after_activation ? "post" : "pre";
+    return name_of(site_names, site);
 }
 
 NeuronSite neuron_site_from_string(const std::string& name, const char* option) {
-    for (const auto site : {NeuronSite::after_activation, NeuronSite::before_activation}) {
-        if (name == to_string(site)) return site;
-    }
-    fail("{} {}: choose post or pre", option, name);
+    return chosen(site_names, name, option);
 }
 
 ScoreSums::ScoreSums(const model::Architecture& a, int64_t block, HeadDimSums dims)
@@ -134,17 +135,13 @@ void Scorer::rotated_qkv(Context& ctx, int64_t layer, const model::TokenBatch& t
     if (sums_.queries.rows() == 0) return;
     const int64_t dims = a_.head_dim;
     const Range heads = model::local_range(a_, layer, model::Axis::query_head, part_),
-                held = model::local_range(a_, layer, model::Axis::kv_head, part_);
+                held = model::local_range(a_, layer, model::Axis::kv_head, part_),
+                counted = model::owned_range(a_, layer, model::Axis::kv_head, part_);
     const int64_t first_key = heads.size() * dims;
     see(ctx, sums_.queries, layer, heads.begin * dims, qkv, {0, first_key}, tokens);
-    // Of a KV head that several ranks hold, the lowest of them counts it.
-    const int64_t counted =
-        part_.rank == 0
-            ? 0
-            : model::local_range(a_, layer, model::Axis::kv_head, {part_.size, part_.rank - 1}).end;
-    const int64_t own = std::min(std::max<int64_t>(0, counted - held.begin), held.size());
-    see(ctx, sums_.keys, layer, (held.begin + own) * dims, qkv,
-        {first_key + own * dims, first_key + held.size() * dims}, tokens);
+    const auto key_column = [&](int64_t head) { return first_key + (head - held.begin) * dims; };
+    see(ctx, sums_.keys, layer, counted.begin * dims, qkv,
+        {key_column(counted.begin), key_column(counted.end)}, tokens);
 }
 
 void Scorer::heads(Context& ctx, int64_t layer, const model::TokenBatch& tokens, const Tensor& o) {

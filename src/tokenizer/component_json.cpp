@@ -1,9 +1,6 @@
 #include "src/tokenizer/component_json.hpp"
 
-#include <algorithm>
-#include <array>
-
-#include "src/core/error.hpp"
+#include "src/core/names.hpp"
 #include "src/tokenizer/regex.hpp"
 #include "src/tokenizer/unicode.hpp"
 
@@ -14,45 +11,22 @@ using nlohmann::json;
 
 constexpr int deepest_sequence = 8;
 
-template <class Value>
-struct Name {
-    const char* name;
-    Value value;
-};
-constexpr std::array<Name<Normalization>, 4> normalizations{{{"NFC", Normalization::nfc},
-                                                             {"NFD", Normalization::nfd},
-                                                             {"NFKC", Normalization::nfkc},
-                                                             {"NFKD", Normalization::nfkd}}};
-constexpr std::array<Name<SplitBehavior>, 5> behaviors{
-    {{"Removed", SplitBehavior::removed},
-     {"Isolated", SplitBehavior::isolated},
-     {"MergedWithPrevious", SplitBehavior::merged_with_previous},
-     {"MergedWithNext", SplitBehavior::merged_with_next},
-     {"Contiguous", SplitBehavior::contiguous}}};
-constexpr std::array<Name<PrependScheme>, 3> prepend_schemes{
-    {{"first", PrependScheme::first}, {"always", PrependScheme::always}, {"never", PrependScheme::never}}};
-
-template <class Names>
-auto find_name(const Names& names, std::string_view name) {
-    const auto found =
-        std::find_if(names.begin(), names.end(), [&](const auto& known) { return known.name == name; });
-    return found == names.end() ? std::nullopt : std::optional(found->value);
-}
-
-template <class Names, class Value>
-const char* name_of(const Names& names, Value value) {
-    return std::find_if(names.begin(), names.end(), [&](const auto& known) { return known.value == value; })
-        ->name;
-}
+constexpr std::array normalizations{Named{Normalization::nfc, "NFC"}, Named{Normalization::nfd, "NFD"},
+                                    Named{Normalization::nfkc, "NFKC"}, Named{Normalization::nfkd, "NFKD"}};
+constexpr std::array behaviors{
+    Named{SplitBehavior::removed, "Removed"}, Named{SplitBehavior::isolated, "Isolated"},
+    Named{SplitBehavior::merged_with_previous, "MergedWithPrevious"},
+    Named{SplitBehavior::merged_with_next, "MergedWithNext"}, Named{SplitBehavior::contiguous, "Contiguous"}};
+constexpr std::array prepend_schemes{Named{PrependScheme::first, "first"},
+                                     Named{PrependScheme::always, "always"},
+                                     Named{PrependScheme::never, "never"}};
 
 /// UserError lists the names.
-template <class Names>
-auto value_named(const Names& names, const JsonField& field) {
+template <class Table>
+auto value_named(const Table& table, const JsonField& field) {
     const std::string name = field.text();
-    const auto value = find_name(names, name);
-    std::string known;
-    for (const auto& other : names) known += (known.empty() ? "" : ", ") + std::string(other.name);
-    ESPALIER_REQUIRE(value, "{}: '{}' is unknown; choose one of {}", field.place(), name, known);
+    const auto value = value_of(table, name);
+    ESPALIER_REQUIRE(value, "{}: '{}' is unknown; choose one of {}", field.place(), name, listed(table));
     return *value;
 }
 
@@ -195,7 +169,7 @@ void unsupported(const JsonField& component, std::string_view supported) {
 
 NormalizerStep read_normalizer_step(const JsonField& component) {
     const std::string type = component.text("type");
-    if (const auto form = find_name(normalizations, type)) return *form;
+    if (const auto form = value_of(normalizations, type)) return *form;
     if (type == "Prepend") return Prepend{component.at("prepend").text()};
     if (type == "Replace") return replace_step(component);
     unsupported(component,
@@ -239,11 +213,11 @@ void read_decoder(const JsonField& root, Definition& definition) {
     }
 }
 
-json byte_level_json(bool add_prefix_space, bool use_regex) {
+json byte_level_json(ByteLevel fields) {
     return {{"type", "ByteLevel"},
-            {"add_prefix_space", add_prefix_space},
+            {"add_prefix_space", fields.add_prefix_space},
             {"trim_offsets", true},
-            {"use_regex", use_regex}};
+            {"use_regex", fields.use_regex}};
 }
 
 json normalizer_json(const Definition& definition) {
@@ -255,12 +229,13 @@ json pre_tokenizer_json(const Definition& definition) {
     for (const SplitStep& step : definition.splits) parts.push_back(to_json(step));
     if (definition.metaspace) parts.push_back(to_json(*definition.metaspace));
     if (definition.alphabet == Alphabet::bytes)
-        parts.push_back(byte_level_json(definition.add_prefix_space, definition.gpt2_split));
+        parts.push_back(byte_level_json(
+            {.add_prefix_space = definition.add_prefix_space, .use_regex = definition.gpt2_split}));
     return sequence(std::move(parts), "pretokenizers");
 }
 
 json decoder_json(const Definition& definition) {
-    if (definition.alphabet == Alphabet::bytes) return byte_level_json(true, true);
+    if (definition.alphabet == Alphabet::bytes) return byte_level_json();
     if (definition.decoders.empty()) return {{"type", "Sequence"}, {"decoders", json::array()}};
     return steps_json(definition.decoders, "decoders");
 }

@@ -24,6 +24,9 @@ nlohmann::json pre_tokenizer_json(const Definition& definition);
 nlohmann::json decoder_json(const Definition& definition);
 
 /// ByteLevel, which is a pre-tokenizer, a decoder and a post-processor.
-nlohmann::json byte_level_json(bool add_prefix_space, bool use_regex);
+struct ByteLevel {
+    bool add_prefix_space = true, use_regex = true;
+};
+nlohmann::json byte_level_json(ByteLevel fields = {});
 
 }  // namespace espalier::tokenizer

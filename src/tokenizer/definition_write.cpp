@@ -20,7 +20,7 @@ std::string content(const Definition& definition, int32_t id) {
 
 json post_processor(const Definition& definition) {
     if (definition.before.empty() && definition.after.empty())
-        return definition.alphabet == Alphabet::bytes ? byte_level_json(true, true) : json();
+        return definition.alphabet == Alphabet::bytes ? byte_level_json() : json();
     json single = json::array(), second = json::array(), special = json::object();
     const auto put = [&](const std::vector<int32_t>& ids) {
         for (const int32_t id : ids) {

@@ -1,4 +1,4 @@
-// A BPE tokenizer with fewer tokens: which may go, and its files with the others renumbered.
+// A BPE tokenizer with fewer tokens: which may go (renumbered_file.hpp: its files without them).
 #pragma once
 
 #include <cstdint>
@@ -38,15 +38,8 @@ private:
     std::string name(int64_t id) const;
 
     std::vector<int64_t> required_;
-    std::vector<std::vector<int64_t>>
-        parts_;                       ///< [id] tokens on the way to it, itself last; empty: none lead
-    std::vector<std::string> names_;  ///< [id]
+    std::vector<std::vector<int64_t>> parts_;  ///< [id] the tokens on the way to it, and it; empty: none lead
+    std::vector<std::string> names_;           ///< [id]
 };
-
-/// File of a tokenizer with the ids `kept` (ascending) renumbered 0, 1, ... and the others gone:
-/// tokenizer.json, tokenizer_config.json, added_tokens.json, generation_config.json; others hold no ids and
-/// come back as they are.
-std::string renumbered_file(const std::string& name, const std::string& content,
-                            const std::vector<int64_t>& kept);
 
 }  // namespace espalier::tokenizer

@@ -13,16 +13,13 @@ using model::Axis;
 using model::Entry;
 using model::ParameterSet;
 
-/// KV heads of a layer that more than one rank holds.
-std::vector<int64_t> shared_kv_heads(const model::Architecture& a, int64_t layer, int ranks) {
-    std::vector<int> holders(static_cast<size_t>(a.layers[layer].kv_heads), 0);
+/// KV heads of a layer that more than one rank holds: what one holds and a lower one answers for.
+std::set<int64_t> shared_kv_heads(const model::Architecture& a, int64_t layer, int ranks) {
+    std::set<int64_t> shared;
     for (int r = 0; r < ranks; ++r) {
-        const Range range = model::local_range(a, layer, Axis::kv_head, {ranks, r});
-        for (int64_t head = range.begin; head < range.end; ++head) ++holders[head];
-    }
-    std::vector<int64_t> shared;
-    for (size_t head = 0; head < holders.size(); ++head) {
-        if (holders[head] > 1) shared.push_back(static_cast<int64_t>(head));
+        const Range held = model::local_range(a, layer, Axis::kv_head, {ranks, r}),
+                    owned = model::owned_range(a, layer, Axis::kv_head, {ranks, r});
+        for (int64_t head = held.begin; head < owned.begin; ++head) shared.insert(head);
     }
     return shared;
 }

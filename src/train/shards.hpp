@@ -15,7 +15,7 @@ struct Shards {
     int rank = 0;
 
     Range mine() const { return {bounds[rank], bounds[static_cast<size_t>(rank) + 1]}; }
-    /// Of a run of elements alone: replica r has elements r .. r + 1 of it.
+    /// The bounds of a run of elements alone, counted from where it begins.
     std::vector<int64_t> bounds_in(Range elements) const;
 };
 Shards make_shards(const model::ParameterSet& set, const comm::Communicator& replicas);

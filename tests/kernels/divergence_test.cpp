@@ -193,6 +193,22 @@ TEST(SoftmaxStatistics, SurviveLogitsThatWouldOverflow) {
     EXPECT_EQ(values_of(stats), (Values{2e4, 2}));
 }
 
+TEST(SoftmaxStatistics, AreNotANumberWhereALogitIsNone) {
+    Context ctx(on_test_device());
+    constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+    constexpr double infinity = std::numeric_limits<double>::infinity();
+    const Tensor z = tensor_of(ctx, {1, nan, 2, nan, nan, nan, 1, infinity, 2}, {3, 3}, DType::f32);
+    Tensor stats = ctx.empty({3, 2}, DType::f32), best = ctx.empty({3, 2}, DType::f32);
+
+    softmax_statistics(ctx, z, 1.0f, stats);
+    row_argmax(ctx, z, 5, best);
+
+    const Values max_and_sum = values_of(stats);
+    EXPECT_EQ(max_and_sum[0], 2);
+    for (const size_t row : {0, 1, 2}) EXPECT_TRUE(std::isnan(max_and_sum[2 * row + 1])) << row;
+    EXPECT_EQ(values_of(best), (Values{2, 7, -infinity, -1, infinity, 6}));
+}
+
 TEST(TailStatistics, AreOfTheTokensThatAreNotNamed) {
     Context ctx(on_test_device());
     constexpr double infinity = std::numeric_limits<double>::infinity();

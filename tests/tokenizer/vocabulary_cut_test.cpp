@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "src/core/error.hpp"
+#include "src/tokenizer/renumbered_file.hpp"
 #include "tests/tokenizer/small_vocabulary.hpp"
 
 namespace espalier::tokenizer {
