@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "io/publish.hpp"
 #include "src/data/documents.hpp"
 
 namespace espalier::io {
@@ -31,8 +32,9 @@ private:
 /// Writes documents one after another; uint16 tokens where vocab < 65500, else int32, as Megatron does.
 class IndexedDatasetWriter {
 public:
-    /// Refuses existing files unless `replace`. Both files appear together in finish(), the .bin first.
-    IndexedDatasetWriter(const std::string& prefix, int64_t vocab, bool replace);
+    /// Throws UserError where files exist that are to be kept. Both files appear together in finish(), the
+    /// .bin first.
+    IndexedDatasetWriter(const std::string& prefix, int64_t vocab, Existing existing);
     ~IndexedDatasetWriter();
     void add(std::span<const int32_t> document);
     void finish();

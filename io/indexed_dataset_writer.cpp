@@ -62,9 +62,9 @@ struct IndexedDatasetWriter::State {
     int64_t tokens = 0;
 };
 
-IndexedDatasetWriter::IndexedDatasetWriter(const std::string& prefix, int64_t vocab, bool replace) {
-    check_output(prefix + ".bin", replace);
-    check_output(prefix + ".idx", replace);
+IndexedDatasetWriter::IndexedDatasetWriter(const std::string& prefix, int64_t vocab, Existing existing) {
+    check_output(prefix + ".bin", existing);
+    check_output(prefix + ".idx", existing);
     state_ = std::make_unique<State>(prefix, vocab);
 }
 

@@ -127,11 +127,12 @@ void check_place(const std::string& path) {
                      "cannot write {}: no permission to write in {}", path, folder);
 }
 
-void check_output(const std::string& path, bool replace, Output kind) {
+void check_output(const std::string& path, Existing existing, Output kind) {
     check_place(path);
     struct stat status = {};
     if (::lstat(path.c_str(), &status) != 0) return;
-    ESPALIER_REQUIRE(replace, "{} exists; give --force to replace it, or another --out", path);
+    ESPALIER_REQUIRE(existing == Existing::replace, "{} exists; give --force to replace it, or another --out",
+                     path);
     ESPALIER_REQUIRE(S_ISREG(status.st_mode) || S_ISDIR(status.st_mode) || S_ISLNK(status.st_mode),
                      "{}: is a device or a pipe, which --force does not replace; choose another --out", path);
     ESPALIER_REQUIRE((kind == Output::folder) == std::filesystem::is_directory(path),

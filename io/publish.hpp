@@ -40,8 +40,10 @@ void check_input(const std::string& path);
 /// Throws UserError when the folder that is to hold `path` does not exist or cannot be written to.
 void check_place(const std::string& path);
 enum class Output { file, folder };
-/// The same, and when `path` exists and may not be replaced or is the other kind.
-void check_output(const std::string& path, bool replace, Output kind = Output::file);
+/// What becomes of an output that is there already.
+enum class Existing { keep, replace };
+/// The same, and when `path` exists and is to be kept or is the other kind.
+void check_output(const std::string& path, Existing existing, Output kind = Output::file);
 /// Throws UserError when write_file() could not begin, also for what only an attempt tells: a read-only file
 /// system, a quota, a name that is too long. Leaves nothing.
 void try_output(const std::string& path);

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "io/publish.hpp"
 #include "src/core/box.hpp"
 
 namespace espalier::io {
@@ -40,10 +41,10 @@ enum class Through { cache, device };
 /// wrong in it on rank 0 is thrown on every rank. `comm` may be MPI_COMM_SELF.
 class TensorFileWriter {
 public:
-    /// Collective. Refuses an existing `path` unless `replace`; writes beside it (path + ".partial") until
-    /// publish. Space for all tensors is taken at once: a disk too full throws UserError here. The partial
-    /// file is a Temporary (io/temporary.hpp).
-    TensorFileWriter(std::string path, MPI_Comm comm, std::vector<TensorSpec> tensors, bool replace,
+    /// Collective. Throws UserError where `path` exists and is to be kept; writes beside it (path +
+    /// ".partial") until publish. Space for all tensors is taken at once: a disk too full throws UserError
+    /// here. The partial file is a Temporary (io/temporary.hpp).
+    TensorFileWriter(std::string path, MPI_Comm comm, std::vector<TensorSpec> tensors, Existing existing,
                      Through through = Through::cache);
     ~TensorFileWriter();
     TensorFileWriter(TensorFileWriter&&) noexcept;

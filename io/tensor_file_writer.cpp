@@ -83,7 +83,7 @@ int64_t offset_of(const hdf5::Dataset& dataset) {
 struct TensorFileWriter::State {
     State(std::string p, MPI_Comm c) : path(std::move(p)), partial_path(path + ".partial"), comm(c) {}
 
-    void create_file(bool replace);
+    void create_file(Existing existing);
     void reserve_space(int64_t beyond_end);
     void write(int64_t offset, std::span<const std::byte> bytes);
     void start_writeback(int64_t begin, int64_t end) const;
@@ -105,8 +105,8 @@ struct TensorFileWriter::State {
     std::exception_ptr failure;  ///< of sealing
 };
 
-void TensorFileWriter::State::create_file(bool replace) {
-    check_output(path, replace);
+void TensorFileWriter::State::create_file(Existing existing) {
+    check_output(path, existing);
     ::unlink(partial_path.c_str());  // what a killed run left may be a link or belong to a reader
     partial.emplace(partial_path);
     // Asked first: HDF5 does not survive that it cannot close a file.
@@ -144,7 +144,7 @@ void TensorFileWriter::State::start_writeback(int64_t begin, int64_t end) const 
 }
 
 TensorFileWriter::TensorFileWriter(std::string path, MPI_Comm comm, std::vector<TensorSpec> tensors,
-                                   bool replace, Through through)
+                                   Existing existing, Through through)
     : state_(std::make_unique<State>(std::move(path), comm)) {
     State& s = *state_;
     for (auto& spec : tensors) {
@@ -157,7 +157,7 @@ TensorFileWriter::TensorFileWriter(std::string path, MPI_Comm comm, std::vector<
     s.written.resize(tensors.size());
     const std::string places = on_root(comm, [&] {
         return blaming_the_disk(s.path, [&] {
-            s.create_file(replace);
+            s.create_file(existing);
             return serialised(s.catalogue);
         });
     });

@@ -33,7 +33,7 @@ void write_tail(const std::string& from, int64_t vocab, int64_t tokens, const st
     const TokenStream stream(from, vocab);
     std::vector<int32_t> ids(static_cast<size_t>(std::min(tokens, stream.tokens())));
     stream.read(stream.tokens() - std::ssize(ids), ids);
-    io::IndexedDatasetWriter writer(to, vocab, true);
+    io::IndexedDatasetWriter writer(to, vocab, io::Existing::replace);
     writer.add(ids);
     writer.finish();
 }

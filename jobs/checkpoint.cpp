@@ -147,7 +147,7 @@ void Checkpoints::begin(const RunState& state, std::function<void()> before_writ
     session_.world().barrier();
     writing_ = std::make_unique<Writing>(
         io::TensorFileWriter(checkpoints_folder(rundir_) + "/" + name, session_.world().handle(),
-                             specs(trained_), true, io::Through::device),
+                             specs(trained_), io::Existing::replace, io::Through::device),
         name);
     auto& writer = writing_->writer;
     writer.attribute("format", checkpoint_format);
@@ -340,7 +340,7 @@ void write_trained(Session& session, const std::string& path, const ModelFile& f
     const auto stored = [&](const model::Parameter& p) { return from.stored_dtype(p); };
     std::vector<DType> dtypes;
     for (const auto& p : model::parameters(model.architecture())) dtypes.push_back(stored(p));
-    ModelWriter writer(path, session.world().handle(), model.architecture(), dtypes, true);
+    ModelWriter writer(path, session.world().handle(), model.architecture(), dtypes, io::Existing::replace);
     write_share(session.context(), writer.writer(), "parameters/", model.parameters(),
                 {optimizer.master(), optimizer.shards().mine()}, stored);
     writer.copy_tokenizer(from);

@@ -74,10 +74,10 @@ public:
 
     const std::string& path() const { return path_; }
     /// Collective: every rank has finished writing, and rank 0 gives the folder its name.
-    void publish(const comm::Communicator& world, bool replace) {
+    void publish(const comm::Communicator& world, io::Existing existing) {
         world.barrier();
         if (folder_) {
-            if (replace) {
+            if (existing == io::Existing::replace) {
                 folder_->publish_over(target_);
             } else {
                 folder_->publish_as(target_);
@@ -225,7 +225,7 @@ int export_model(const std::vector<std::string>& arguments, comm::Mpi&) {
         const int64_t shard_bytes = parse_bytes(shard_size, "--shard-size");
         const auto as = parse_store_dtype(store_dtype);
         const OutputLock lock(session, out);
-        io::check_output(out, session.common().force, io::Output::folder);
+        io::check_output(out, session.common().existing(), io::Output::folder);
         check_replaced(out);
         ModelFile file(path, session.world().handle());
         const auto& a = file.architecture();
@@ -238,7 +238,7 @@ int export_model(const std::vector<std::string>& arguments, comm::Mpi&) {
         const double begin = session.seconds();
         const double bytes = write_tensors(session, file, tensors, layout, folder.path());
         const auto files = write_side_files(session, file, layout, config, folder.path());
-        folder.publish(session.world(), session.common().force);
+        folder.publish(session.world(), session.common().existing());
 
         session.results["parameters"] = model::parameter_count(a);
         session.results["files"] = files;

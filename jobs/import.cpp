@@ -133,7 +133,7 @@ int import_model(const std::vector<std::string>& arguments, comm::Mpi&) {
     };
     return run_job("import", arguments, declare, [&](Session& session, const Options&) {
         const OutputLock lock(session, out);
-        io::check_output(out, session.common().force);
+        io::check_output(out, session.common().existing());
         const auto stored = parse_store_dtype(store_dtype);
         ForeignModel source = open_foreign_model(from);
         if (!tokenizer.empty()) take_tokenizer(source, tokenizer);
@@ -146,7 +146,7 @@ int import_model(const std::vector<std::string>& arguments, comm::Mpi&) {
         dtypes.reserve(origins.size());
         for (const auto& o : origins) dtypes.push_back(stored.value_or(o.dtype));
         ModelWriter writer(out, session.world().handle(), source.architecture, dtypes,
-                           session.common().force);
+                           session.common().existing());
         const double begin = session.seconds();
         const double bytes = copy_tensors(session, source, parameters, origins, dtypes, writer);
         for (const auto& [name, content] : source.tokenizer_files) writer.tokenizer_file(name, content);

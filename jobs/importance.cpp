@@ -84,7 +84,7 @@ int importance(const std::vector<std::string>& arguments, comm::Mpi&) {
     };
     return run_job("importance", arguments, declare, [&](Session& session, const Options&) {
         const OutputLock lock(session, o.out);
-        io::check_output(o.out, session.common().force);
+        io::check_output(o.out, session.common().existing());
         ModelFile file(o.model, session.world().handle());
         const auto& a = file.architecture();
         Calibration calibration = o.calibration;

@@ -52,12 +52,12 @@ int init(const std::vector<std::string>& arguments, comm::Mpi&) {
     };
     return run_job("init", arguments, declare, [&](Session& session, const Options&) {
         const OutputLock lock(session, out);
-        io::check_output(out, session.common().force);
+        io::check_output(out, session.common().existing());
         const auto a = read_architecture(arch);
         const DType dtype = parse_store_dtype(store_dtype).value_or(DType::f32);
         const auto parameters = model::parameters(a);
         ModelWriter writer(out, session.world().handle(), a, std::vector<DType>(parameters.size(), dtype),
-                           session.common().force);
+                           session.common().existing());
         Progress progress(session, "init", static_cast<double>(model::parameter_count(a)), "weights");
         Context& ctx = session.context();
         double done = 0;

@@ -81,8 +81,8 @@ std::vector<io::TensorSpec> model_specs(const model::Architecture& a, const std:
 }  // namespace
 
 ModelWriter::ModelWriter(const std::string& path, MPI_Comm comm, const model::Architecture& a,
-                         const std::vector<DType>& dtypes, bool replace)
-    : writer_(path, comm, model_specs(a, dtypes), replace) {
+                         const std::vector<DType>& dtypes, io::Existing existing)
+    : writer_(path, comm, model_specs(a, dtypes), existing) {
     writer_.attribute("format", model_format);
     writer_.attribute("format_version", model_format_version);
     writer_.attribute("architecture", model::to_json(a).dump());

@@ -45,7 +45,7 @@ class ModelWriter {
 public:
     /// dtypes: one for each of parameters(a).
     ModelWriter(const std::string& path, MPI_Comm comm, const model::Architecture& a,
-                const std::vector<DType>& dtypes, bool replace);
+                const std::vector<DType>& dtypes, io::Existing existing);
 
     void write(const model::Parameter& p, const Box& box, const Tensor& data) {
         writer_.write(dataset(p), box, data);

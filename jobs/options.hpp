@@ -12,6 +12,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "io/publish.hpp"
+
 namespace espalier::jobs {
 
 namespace po = boost::program_options;
@@ -30,6 +32,8 @@ struct CommonOptions {
     std::string log_level = "info";
     bool force = false;
     std::string summary;
+
+    io::Existing existing() const { return force ? io::Existing::replace : io::Existing::keep; }
 };
 
 /// Words without dashes: the option that all of them go to, and what the usage calls them. Empty: none are

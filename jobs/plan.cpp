@@ -159,7 +159,7 @@ int plan(const std::vector<std::string>& arguments, comm::Mpi& mpi) {
     std::optional<OutputLock> lock;
     if (!o.out.empty()) {
         lock.emplace(session, o.out);
-        io::check_output(o.out, common.force);
+        io::check_output(o.out, common.existing());
     }
     if (o.calibrate) {
         describe_machine(session, o);

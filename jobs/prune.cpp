@@ -92,7 +92,7 @@ int prune(const std::vector<std::string>& arguments, comm::Mpi&) {
         "prune", arguments, [&](Options& options) { declare(o, options); },
         [&](Session& session, const Options& options) {
             const OutputLock lock(session, o.out);
-            io::check_output(o.out, session.common().force);
+            io::check_output(o.out, session.common().existing());
             ESPALIER_REQUIRE(o.check_tolerance >= 0, "--check-tolerance {}: it cannot be negative",
                              o.check_tolerance);
             ModelFile source(o.model, session.world().handle());
@@ -111,7 +111,7 @@ int prune(const std::vector<std::string>& arguments, comm::Mpi&) {
             const double begin = session.seconds();
             {
                 ModelWriter writer(written, session.world().handle(), result, dtypes,
-                                   checks || session.common().force);
+                                   checks ? io::Existing::replace : session.common().existing());
                 Progress progress(session, "prune", static_cast<double>(model::parameter_count(result)),
                                   "weights");
                 write_cut(session, source, chosen.kept, result, writer,

@@ -18,7 +18,7 @@ int report(const std::vector<std::string>& arguments, comm::Mpi&) {
     const auto body = [&](Session& session, const Options&) {
         const OutputLock lock(session, out);
         if (!session.root()) return exit_code::done;
-        io::check_output(out, session.common().force);
+        io::check_output(out, session.common().existing());
         std::vector<RunRecord> runs;
         auto& results = session.results["runs"] = nlohmann::ordered_json::array();
         for (const auto& folder : folders) {

@@ -55,7 +55,7 @@ void check_removed(const Session& session, const std::string& folder) {
 }  // namespace
 
 void check_run_folder(const Session& session, const std::string& folder, bool resumes) {
-    if (!fs::exists(folder)) return io::check_output(folder, false);
+    if (!fs::exists(folder)) return io::check_output(folder, io::Existing::keep);
     ESPALIER_REQUIRE(fs::is_directory(folder), "{}: exists and is not a folder", folder);
     ESPALIER_REQUIRE(is_run(folder) || is_unused(folder),
                      "{}: holds files that are no run's; choose another --out, or an empty folder", folder);

@@ -25,7 +25,7 @@ int score(const std::vector<std::string>& arguments, comm::Mpi&) {
     return run_job("score", arguments, declare, [&](Session& session, const Options&) {
         ESPALIER_REQUIRE(micro_batch >= 1, "--micro-batch {}: it must be at least 1", micro_batch);
         const OutputLock lock(session, out);
-        io::check_output(out, session.common().force);
+        io::check_output(out, session.common().existing());
         ModelFile file(model_path, session.world().handle());
         const auto requests = read_requests(requests_path, file.architecture());
         const auto model = load_transformer(session, file, model::Gradients::none);

@@ -106,7 +106,7 @@ void write_scores(Session& session, const std::string& path, const model::Archit
     const auto content = tables(a, sums, header);
     std::vector<io::TensorSpec> specs;
     for (const auto& t : content) specs.push_back(t.spec);
-    io::TensorFileWriter writer(path, session.world().handle(), specs, session.common().force);
+    io::TensorFileWriter writer(path, session.world().handle(), specs, session.common().existing());
     writer.attribute("format", scores_format);
     writer.attribute("format_version", int64_t{1});
     writer.attribute("samples", static_cast<int64_t>(sums.samples));

@@ -298,7 +298,7 @@ int search(const std::vector<std::string>& arguments, comm::Mpi& mpi) {
             check(o, options);
             std::optional<OutputLock> lock;
             if (o.candidate < 0) lock.emplace(session, o.training.out);  // the others write no list
-            io::check_output(o.training.out, session.common().force);
+            io::check_output(o.training.out, session.common().existing());
             const auto space = space_of(o);
             const auto budget = budget_of(o, options);
             const auto loaders = o.loadable_only ? search::Loaders::required : search::Loaders::any;

@@ -68,7 +68,7 @@ void check_summary(const std::string& path, const std::string& job, const nlohma
                                absolute(options["out"].get<std::string>() + "/") == (parent / "").string();
     const bool makes_folder = find_job(job)->out == io::Output::folder;
     if (inside_output && makes_folder && !std::filesystem::exists(parent)) return;
-    io::check_output(path, true);
+    io::check_output(path, io::Existing::replace);
     ESPALIER_REQUIRE(!std::filesystem::exists(path) || is_summary(path),
                      "--summary {}: the file exists and is no summary; choose another name", path);
     io::try_output(path);

@@ -59,7 +59,7 @@ std::unique_ptr<io::Temporary> make_cache_folder(const Session& session, const s
     std::unique_ptr<io::Temporary> made;
     io::on_root(session.world().handle(), [&] {
         if (std::filesystem::is_directory(folder)) return std::string();
-        io::check_output(folder, false);
+        io::check_output(folder, io::Existing::keep);
         made = std::make_unique<io::Temporary>(folder);
         io::make_folder(folder);
         return std::string();
@@ -104,7 +104,7 @@ TeacherCacheWriter::TeacherCacheWriter(Session& session, const std::string& fold
     : key_(key),
       made_(make_cache_folder(session, folder)),
       lock_(session, file_of(folder)),
-      writer_(file_of(folder), session.world().handle(), specs(key), session.common().force) {
+      writer_(file_of(folder), session.world().handle(), specs(key), session.common().existing()) {
     writer_.attribute("format", teacher_cache_format);
     writer_.attribute("format_version", format_version);
     writer_.attribute("teacher_sha256", key.teacher_sha256);

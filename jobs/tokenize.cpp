@@ -93,7 +93,7 @@ void tokenize_all(Session& session, const TokenizeOptions& o) {
         total += bytes_of(path);
         check_kind(path);
     }
-    io::IndexedDatasetWriter writer(o.out, tokenizer.vocab_size(), session.common().force);
+    io::IndexedDatasetWriter writer(o.out, tokenizer.vocab_size(), session.common().existing());
     Progress progress(session, "tokenize", static_cast<double>(total), "bytes");
     const auto add = [&](const std::string& text, const std::string& where) {
         std::vector<int32_t> ids;

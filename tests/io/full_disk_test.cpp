@@ -34,7 +34,7 @@ protected:
 TEST_F(FullDisk, IsSeenBeforeAnyTensorIsWritten) {
     const std::vector<TensorSpec> specs{{"a", {3 << 20}, DType::f32}};
 
-    EXPECT_THAT([&] { TensorFileWriter(path(), MPI_COMM_SELF, specs, false); },
+    EXPECT_THAT([&] { TensorFileWriter(path(), MPI_COMM_SELF, specs, Existing::keep); },
                 ThrowsMessage<UserError>(AllOf(HasSubstr("no space left writing"), HasSubstr(path()))));
 
     EXPECT_TRUE(disk_->is_empty());
@@ -43,7 +43,7 @@ TEST_F(FullDisk, IsSeenBeforeAnyTensorIsWritten) {
 TEST_F(FullDisk, LeavesNoPartOfAFileWhoseBytesDoNotFit) {
     Context ctx{ContextOptions{}};
     {
-        TensorFileWriter file(path(), MPI_COMM_SELF, {{"a", {1000}, DType::f32}}, false);
+        TensorFileWriter file(path(), MPI_COMM_SELF, {{"a", {1000}, DType::f32}}, Existing::keep);
         file.write("a", whole({1000}), ctx.zeros({1000}, DType::f32));
 
         EXPECT_THAT([&] { file.write_bytes("b", std::string(5 * mebibyte, 'x')); },
@@ -54,7 +54,7 @@ TEST_F(FullDisk, LeavesNoPartOfAFileWhoseBytesDoNotFit) {
 
 TEST_F(FullDisk, CannotHurtAWriterThatHasItsSpace) {
     Context ctx{ContextOptions{}};
-    TensorFileWriter file(path(), MPI_COMM_SELF, {{"a", {1 << 18}, DType::f32}}, false);
+    TensorFileWriter file(path(), MPI_COMM_SELF, {{"a", {1 << 18}, DType::f32}}, Existing::keep);
     EXPECT_THROW(write_file(*disk_ / "other", std::string(5 * mebibyte, 'x')), UserError);
 
     file.write("a", whole({1 << 18}), ctx.zeros({1 << 18}, DType::f32));
@@ -82,7 +82,7 @@ TEST_F(FullDisk, IsNamedByEveryOtherWriterToo) {
                 ThrowsMessage<UserError>(HasSubstr("no space left")));
     EXPECT_TRUE(disk_->is_empty());
     {
-        IndexedDatasetWriter tokens(*disk_ / "tokens", 1000, false);
+        IndexedDatasetWriter tokens(*disk_ / "tokens", 1000, Existing::keep);
         const std::vector<int32_t> document(6 * mebibyte, 7);
         EXPECT_THAT([&] { tokens.add(document); }, ThrowsMessage<UserError>(HasSubstr("no space left")));
     }

@@ -167,7 +167,7 @@ TEST_F(TokenFile, IsNamedWithoutItsSuffix) {
 
 TEST_F(TokenFile, IsWrittenInTheTypeThatMegatronChooses) {
     for (const int64_t vocab : {65499, 65500}) {
-        IndexedDatasetWriter writer(prefix(), vocab, true);
+        IndexedDatasetWriter writer(prefix(), vocab, Existing::replace);
         writer.add(Ids{1, 2, 65498});
         writer.add(Ids{});
         writer.add(Ids{3});
@@ -186,7 +186,7 @@ TEST_F(TokenFile, IsWrittenInTheTypeThatMegatronChooses) {
 }
 
 TEST_F(TokenFile, IsWrittenByteForByteAsMegatronWritesIt) {
-    IndexedDatasetWriter writer(prefix(), 100'000, false);
+    IndexedDatasetWriter writer(prefix(), 100'000, Existing::keep);
     writer.add(Ids{5, 6});
     writer.add(Ids{});
     writer.add(Ids{7, 8, 90000});
@@ -200,7 +200,7 @@ TEST_F(TokenFile, IsWrittenByteForByteAsMegatronWritesIt) {
 TEST_F(TokenFile, LongerThanTheWritersBufferIsWhole) {
     Ids document(3'000'000);
     for (size_t i = 0; i < document.size(); ++i) document[i] = static_cast<int32_t>(i % 70'000);
-    IndexedDatasetWriter writer(prefix(), 70'000, false);
+    IndexedDatasetWriter writer(prefix(), 70'000, Existing::keep);
     writer.add(document);
     writer.finish();
 
@@ -209,7 +209,7 @@ TEST_F(TokenFile, LongerThanTheWritersBufferIsWhole) {
 
 TEST_F(TokenFile, ThatIsNotFinishedLeavesNothing) {
     {
-        IndexedDatasetWriter writer(prefix(), 10, false);
+        IndexedDatasetWriter writer(prefix(), 10, Existing::keep);
         writer.add(Ids{1});
     }
     EXPECT_TRUE(std::filesystem::is_empty(folder_.path()));
@@ -218,9 +218,9 @@ TEST_F(TokenFile, ThatIsNotFinishedLeavesNothing) {
 TEST_F(TokenFile, IsReplacedOnlyWhenAsked) {
     write({});
 
-    EXPECT_THAT([&] { IndexedDatasetWriter(prefix(), 10, false); },
+    EXPECT_THAT([&] { IndexedDatasetWriter(prefix(), 10, Existing::keep); },
                 ThrowsMessage<UserError>(HasSubstr("--force")));
-    EXPECT_NO_THROW(IndexedDatasetWriter(prefix(), 10, true));
+    EXPECT_NO_THROW(IndexedDatasetWriter(prefix(), 10, Existing::replace));
     EXPECT_EQ(IndexedDataset(prefix()).count(), 3);
 }
 

@@ -93,15 +93,16 @@ TEST(Publish, AnOutputMayNotExistUnlessItIsToBeReplaced) {
     const test::TemporaryFolder folder;
     write_file(folder / "file", "");
 
-    EXPECT_THAT([&] { check_output(folder / "file", false); },
+    EXPECT_THAT([&] { check_output(folder / "file", Existing::keep); },
                 ThrowsMessage<UserError>(HasSubstr("--force")));
-    EXPECT_NO_THROW(check_output(folder / "file", true));
-    EXPECT_NO_THROW(check_output(folder / "new", false));
-    EXPECT_NO_THROW(check_output("a file in the working folder", false));
-    EXPECT_THAT([&] { check_output(folder / "no/file", true); },
+    EXPECT_NO_THROW(check_output(folder / "file", Existing::replace));
+    EXPECT_NO_THROW(check_output(folder / "new", Existing::keep));
+    EXPECT_NO_THROW(check_output("a file in the working folder", Existing::keep));
+    EXPECT_THAT([&] { check_output(folder / "no/file", Existing::replace); },
                 ThrowsMessage<UserError>(HasSubstr("no folder")));
-    EXPECT_NO_THROW(check_output(folder / "new/", false, Output::folder));
-    EXPECT_THAT([] { check_output("/dev/null", true); }, ThrowsMessage<UserError>(HasSubstr("a device")));
+    EXPECT_NO_THROW(check_output(folder / "new/", Existing::keep, Output::folder));
+    EXPECT_THAT([] { check_output("/dev/null", Existing::replace); },
+                ThrowsMessage<UserError>(HasSubstr("a device")));
 }
 
 }  // namespace

@@ -54,7 +54,7 @@ protected:
             specs.push_back(
                 {fmt::format("parameters/layers.{}.query", i), {5, 7 + i}, dtype, {"query_head", "hidden"}});
         }
-        TensorFileWriter file(path(), MPI_COMM_SELF, specs, false);
+        TensorFileWriter file(path(), MPI_COMM_SELF, specs, Existing::keep);
         uint32_t next = 1;
         for (const auto& spec : specs) {
             const Tensor data = ctx.empty(spec.shape, spec.dtype);

@@ -83,8 +83,8 @@ protected:
         return tensor;
     }
 
-    TensorFileWriter writer(bool replace = false, Through through = Through::cache) {
-        return {path(), MPI_COMM_WORLD, specs(), replace, through};
+    TensorFileWriter writer(Existing existing = Existing::keep, Through through = Through::cache) {
+        return {path(), MPI_COMM_WORLD, specs(), existing, through};
     }
 
     void write_tensors(TensorFileWriter& file, size_t (*axis)(const Shape&) = last_axis) {
@@ -154,7 +154,7 @@ TEST_F(TensorFile, KeepsBytesInTheOrderOfTheirWriting) {
                                    "tokenizer/tokenizer_config.json", "tokenizer/special_tokens_map.json"};
     std::sort(names.begin(), names.end());
     do {
-        TensorFileWriter file(path(), MPI_COMM_WORLD, {{"parameters/nothing", {0, 4}}}, true);
+        TensorFileWriter file(path(), MPI_COMM_WORLD, {{"parameters/nothing", {0, 4}}}, Existing::replace);
         for (const auto& name : names) file.write_bytes(name, "{}");
         file.publish();
 
@@ -178,7 +178,7 @@ TEST_F(TensorFile, IsTheSameByWhicheverWayItReachesTheDisk) {
     for (const auto axis : {+[](const Shape&) { return size_t{0}; }, &last_axis}) {
         std::vector<std::string> hashes;
         for (const Through through : {Through::cache, Through::device}) {
-            auto file = writer(true, through);
+            auto file = writer(Existing::replace, through);
             write_tensors(file, axis);
             hashes.push_back(file.publish());
 
@@ -205,9 +205,9 @@ TEST_F(TensorFile, IsReplacedOnlyWhenAsked) {
     write_file_of();
 
     EXPECT_THAT([&] { writer(); }, ThrowsMessage<UserError>(HasSubstr("--force")));
-    { auto unpublished = writer(true); }
+    { auto unpublished = writer(Existing::replace); }
     TensorFileReader(path(), MPI_COMM_WORLD, "espalier-test").verify_all();
-    auto file = writer(true);
+    auto file = writer(Existing::replace);
     write_tensors(file);
     file.publish();
     EXPECT_FALSE(TensorFileReader(path(), MPI_COMM_WORLD, "").has_attribute("format"));
@@ -278,7 +278,7 @@ TEST_F(TensorFile, ADamagedElementIsFoundByTheReadThatCountsIt) {
 TEST_F(TensorFile, AFailureOnOneRankIsThrownOnAll) {
     const std::string nowhere = folder_ / "no folder/file.h5";
 
-    EXPECT_THAT([&] { TensorFileWriter(nowhere, MPI_COMM_WORLD, specs(), false); },
+    EXPECT_THAT([&] { TensorFileWriter(nowhere, MPI_COMM_WORLD, specs(), Existing::keep); },
                 ThrowsMessage<UserError>(HasSubstr("no folder")));
 }
 

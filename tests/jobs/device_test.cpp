@@ -55,7 +55,7 @@ protected:
         world.emplace();
         world->write("nemotron.json", nemotron);
         on_cpu("init --arch @nemotron.json --out @nemotron.h5 --seed 5");
-        io::IndexedDatasetWriter tokens(world->path("few"), 97, false);
+        io::IndexedDatasetWriter tokens(world->path("few"), 97, io::Existing::keep);
         for (uint64_t document = 0; document < 3; ++document) {
             std::vector<int32_t> ids;
             for (const double v : random_values(30, document, 20))

@@ -78,7 +78,7 @@ protected:
             if (spec.name != "log_p_tail") specs.push_back(spec);
         }
         std::filesystem::create_directory(world.path(out));
-        io::TensorFileWriter to(world.path(out + "/teacher.h5"), MPI_COMM_SELF, specs, false);
+        io::TensorFileWriter to(world.path(out + "/teacher.h5"), MPI_COMM_SELF, specs, io::Existing::keep);
         Context ctx({});
         for (const auto& spec : specs) {
             Tensor tensor = ctx.empty(spec.shape, spec.dtype);

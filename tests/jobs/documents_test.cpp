@@ -27,7 +27,7 @@ protected:
 
     /// 60 documents of these lengths, over and over, each ended by token 7, which is nowhere else.
     void write_tokens(const std::string& name, const std::vector<int32_t>& lengths) const {
-        io::IndexedDatasetWriter tokens(world.path(name), 97, false);
+        io::IndexedDatasetWriter tokens(world.path(name), 97, io::Existing::keep);
         for (int32_t document = 0; document < 60; ++document) {
             std::vector<int32_t> ids;
             const int32_t length = lengths[static_cast<size_t>(document) % lengths.size()];
@@ -166,7 +166,7 @@ TEST_F(DocumentsJobs, ACacheIsUsedWhereItsAttentionWasReset) {
 
 TEST_F(DocumentsJobs, TheMeanIsOverTheTokensThatAreLeft) {
     // Documents of one token and its end, each alone: whatever samples hold, the mean is the same.
-    io::IndexedDatasetWriter tokens(world.path("pairs"), 97, false);
+    io::IndexedDatasetWriter tokens(world.path("pairs"), 97, io::Existing::keep);
     for (int i = 0; i < 300; ++i) tokens.add(std::vector<int32_t>{20, 7});
     tokens.finish();
     const Words job{"train",
@@ -198,7 +198,7 @@ TEST_F(DocumentsJobs, TheMeanIsOverTheTokensThatAreLeft) {
 }
 
 TEST_F(DocumentsJobs, StepsInWhichNothingCountsAreStepsWithoutLoss) {
-    io::IndexedDatasetWriter tokens(world.path("ends"), 97, false);
+    io::IndexedDatasetWriter tokens(world.path("ends"), 97, io::Existing::keep);
     tokens.add(std::vector<int32_t>(500, 7));
     tokens.finish();
 

@@ -40,7 +40,7 @@ TEST(ReadParameters, ThrowsOnEveryRankWhatFailsOnOne) {
     }
     const std::string path = session.world().broadcast((folder / "m.h5").string());
     ModelWriter writer(path, session.world().handle(), a,
-                       std::vector<DType>(model::parameters(a).size(), DType::f32), false);
+                       std::vector<DType>(model::parameters(a).size(), DType::f32), io::Existing::keep);
     const Range all{0, model.parameters().flat_size()};
     write_share(ctx, writer.writer(), "parameters/", model.parameters(), {model.parameters().flat(), all});
     writer.publish({});

@@ -34,7 +34,7 @@ TinyWorld::TinyWorld() {
         if (r.exit_code != 0) throw std::runtime_error(r.err);
     };
     expect_done(espalier({"init", "--arch", path("arch.json"), "--out", path("model.h5"), "--quiet"}));
-    io::IndexedDatasetWriter tokens(path("tokens"), 97, false);
+    io::IndexedDatasetWriter tokens(path("tokens"), 97, io::Existing::keep);
     for (uint64_t document = 0; document < 20; ++document) {
         std::vector<int32_t> ids;
         for (uint64_t i = 0; i < 40 + document; ++i)

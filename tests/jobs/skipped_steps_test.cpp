@@ -76,7 +76,8 @@ private:
     void copy_spoilt(int64_t first, int64_t last) const {
         io::TensorFileReader from(world.path("whole/teacher.h5"), MPI_COMM_SELF, "");
         std::filesystem::create_directory(world.path("cache"));
-        io::TensorFileWriter to(world.path("cache/teacher.h5"), MPI_COMM_SELF, from.tensors(), false);
+        io::TensorFileWriter to(world.path("cache/teacher.h5"), MPI_COMM_SELF, from.tensors(),
+                                io::Existing::keep);
         Context ctx({});
         for (const auto& spec : from.tensors()) {
             Tensor tensor = ctx.empty(spec.shape, spec.dtype);

@@ -27,7 +27,7 @@ protected:
 
     void write_documents(const std::string& name, int64_t begin, int64_t end) const {
         const io::IndexedDataset all(world.path("tokens"));
-        io::IndexedDatasetWriter writer(world.path(name), 97, false);
+        io::IndexedDatasetWriter writer(world.path(name), 97, io::Existing::keep);
         for (int64_t d = begin; d < end; ++d) {
             std::vector<int32_t> ids(static_cast<size_t>(all.length(d)));
             all.read(d, 0, ids);
