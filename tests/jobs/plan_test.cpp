@@ -86,7 +86,7 @@ TEST_F(PlanJob, NamesTheNearestMissWhereNothingFits) {
 
 TEST_F(PlanJob, SaysWhatIsMissingOrWrong) {
     expect_refused({}, {"--gpus 0"});
-    expect_refused({"--gpus", "7", "--tp", "1", "--pp", "1"}, {"7 replicas", "--global-batch 128"});
+    expect_refused({"--gpus", "129", "--tp", "1", "--pp", "1"}, {"1 of 129 replicas", "--global-batch 128"});
     expect_refused({"--gpus", "8", "--recompute", "some"}, {"some", "selective"});
     expect_refused({"--gpus", "8", "--model", "m.h5"}, {"--model", "--arch"});
     expect_refused({"--calibrate"}, {"--out"});
