@@ -6,7 +6,8 @@
 
 namespace espalier::jobs {
 
-/// Collective; all ranks measure at the same time, as they would compute. Seconds, not minutes.
+/// Collective; all ranks measure at the same time, as they would compute, on the session's device. Seconds,
+/// not minutes.
 plan::System calibrate(Session& session);
 
 }  // namespace espalier::jobs

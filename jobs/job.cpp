@@ -27,7 +27,7 @@ constexpr std::array table{
         Computes::yes},
     Job{"score", "measure the log-likelihood of continuations", score, Computes::yes},
     Job{"generate", "continue a prompt", generate, Computes::yes},
-    Job{"plan", "predict step time, memory and MFU of every layout on a cluster", plan},
+    Job{"plan", "predict step time, memory and MFU of every layout on a cluster", plan, Computes::yes},
     Job{"cost", "compare the cost of a family of models from scratch, and pruned and distilled", cost},
 };
 

@@ -21,8 +21,8 @@ constexpr int bad_input = 2;
 constexpr int work_left = 3;  ///< stopped at a checkpoint; start again to go on
 }  // namespace exit_code
 
-/// Whether a job computes with a model, so that --device cuda means something to it; the others stream
-/// weights through the host. Or whether it leaves that to jobs that it calls.
+/// Whether a job computes with a model, or as one does, so that --device cuda means something to it; the
+/// others stream weights through the host. Or whether it leaves that to jobs that it calls.
 enum class Computes { no, yes, by_other_jobs };
 
 struct Job {

@@ -34,7 +34,7 @@ void declare(Options& options, PlanOptions& o) {
     options.add("top", o.top, "lines of the table");
     options.add("out", o.out, "FILE.json for all layouts, or for --calibrate's system");
     options.add("calibrate", o.calibrate,
-                "measure this machine on these ranks, and write its system to --out");
+                "measure this machine on these ranks and their --device, and write its system to --out");
 }
 
 /// Of a model that can take samples of `seq_len` tokens.
@@ -155,6 +155,13 @@ int plan(const std::vector<std::string>& arguments, comm::Mpi& mpi) {
     // The layout is that of the cluster planned for, not of the ranks that plan.
     CommonOptions here = common;
     here.tp = here.pp = here.virtual_stages = 1;
+    if (!o.calibrate) {
+        ESPALIER_REQUIRE(
+            here.device != "cuda",
+            "--device cuda: only --calibrate computes; leave --device out, and describe the GPUs "
+            "that are planned for by --system");
+        if (here.device == "auto") here.device = "cpu";
+    }
     Session session("plan", options, here);
     std::optional<OutputLock> lock;
     if (!o.out.empty()) {

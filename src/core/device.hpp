@@ -28,6 +28,12 @@ Facts facts(int index);
 /// Makes device `index` this process's; throws UserError where it is missing or older than what the build was
 /// compiled for.
 void select(int index);
+/// Bytes of the device that select() chose, and those that nobody holds: no process, driver or library.
+struct Memory {
+    size_t total;
+    size_t free;
+};
+Memory memory();
 
 /// Device memory. Throws UserError with what is free where it does not suffice.
 std::byte* allocate(size_t bytes);

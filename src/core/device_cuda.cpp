@@ -63,6 +63,12 @@ void select(int index) {
     CHECK_CUDA(cudaSetDevice(index));
 }
 
+Memory memory() {
+    Memory out{};
+    CHECK_CUDA(cudaMemGetInfo(&out.free, &out.total));
+    return out;
+}
+
 std::byte* allocate(size_t bytes) {
     void* memory = nullptr;
     const cudaError_t code = cudaMalloc(&memory, bytes);

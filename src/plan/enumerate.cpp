@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "src/core/error.hpp"
+#include "src/core/exact.hpp"
 
 namespace espalier::plan {
 namespace {
@@ -16,6 +17,14 @@ std::vector<int64_t> divisors(int64_t n) {
     }
     small.insert(small.end(), large.rbegin(), large.rend());
     return small;
+}
+
+/// Of each number of micro-batches that so many samples can be, the smallest size: larger ones take more time
+/// and more memory. Among them are all divisors.
+std::vector<int64_t> micro_batch_sizes(int64_t samples) {
+    std::vector<int64_t> out{1};
+    while (out.back() < samples) out.push_back(div_ceil(samples, div_ceil(samples, out.back()) - 1));
+    return out;
 }
 
 std::vector<int64_t> chosen_or(const std::optional<int64_t>& chosen, std::vector<int64_t> all) {
@@ -44,7 +53,7 @@ void for_each_layout(const Step& step, int64_t gpus, const Choice& choice, Visit
             for (int64_t v = 2; pp > 1 && v * pp <= depth; ++v) virtual_stages.push_back(v);
             for (const int64_t v : chosen_or(choice.virtual_stages, virtual_stages))
                 for (const int64_t micro_batch :
-                     chosen_or(choice.micro_batch, divisors(std::max<int64_t>(1, step.global_batch / dp))))
+                     chosen_or(choice.micro_batch, micro_batch_sizes(div_ceil(step.global_batch, dp))))
                     for (const Recomputation r : recomputes(step, choice))
                         visit(Layout{tp, pp, v, dp, micro_batch, r});
         }

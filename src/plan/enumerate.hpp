@@ -20,9 +20,10 @@ struct Plan {
     std::optional<Prediction> nearest_miss;
 };
 
-/// Layouts with tp pp dp = gpus that have no objection(). Recomputation none is no other layout than
-/// selective where that computes only attention again, and attention is fused. Throws UserError with the
-/// reason and the way out when there is no legal one.
+/// Layouts with tp pp dp = gpus that have no objection(); of the micro-batch sizes that give a replica as
+/// many micro-batches the smallest. Recomputation none is no other layout than selective where that computes
+/// only attention again, and attention is fused. Throws UserError with the reason and the way out when there
+/// is no legal one.
 Plan enumerate(const System& system, const Step& step, int64_t gpus, const Choice& choice);
 
 }  // namespace espalier::plan

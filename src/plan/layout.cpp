@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "src/core/error.hpp"
+#include "src/core/exact.hpp"
 
 namespace espalier::plan {
 namespace {
@@ -23,6 +24,11 @@ std::string objection(const model::Architecture& a, const char* who, const Layou
             "the {} has {} layers for {} stages x {} virtual stages; choose --pp x --virtual-stages <= {}",
             who, a.depth(), l.pp, l.virtual_stages, a.depth());
     return "";
+}
+
+/// Of all replicas.
+int64_t micro_batches(const Step& step, const Layout& l) {
+    return div_ceil(step.global_batch, l.micro_batch);
 }
 
 }  // namespace
@@ -56,23 +62,26 @@ double Step::flops() const {
     return tokens() * (student + forward);
 }
 
+Share fullest_share(const Step& step, const Layout& l) {
+    const int64_t most = div_ceil(micro_batches(step, l), l.dp);
+    return {most, std::min(most * l.micro_batch, step.global_batch)};
+}
+
 std::string objection(const Step& step, const Layout& l) {
     if (auto text = objection(step.model, step.teacher ? "student" : "model", l); !text.empty()) return text;
     if (step.teacher) {
         if (auto text = objection(*step.teacher, "teacher", l); !text.empty()) return text;
     }
-    if (step.global_batch % l.dp != 0)
-        return fmt::format("{} replicas do not divide --global-batch {}; choose a multiple of {}", l.dp,
-                           step.global_batch, l.dp);
-    const int64_t samples = step.global_batch / l.dp;
-    if (samples % l.micro_batch != 0)
-        return fmt::format("--micro-batch {} does not divide the {} samples of a replica", l.micro_batch,
-                           samples);
     if (l.virtual_stages > 1 && l.pp == 1) return "one stage has no use for --virtual-stages; choose 1";
-    if (l.virtual_stages > 1 && samples / l.micro_batch % l.pp != 0)
+    if (l.micro_batch > step.global_batch)
+        return fmt::format("--micro-batch {} exceeds --global-batch {}", l.micro_batch, step.global_batch);
+    const int64_t all = micro_batches(step, l);
+    if (all < l.dp)
         return fmt::format(
-            "with --virtual-stages {} the {} micro-batches of a replica must be a multiple of --pp {}",
-            l.virtual_stages, samples / l.micro_batch, l.pp);
+            "--global-batch {} has {} micro-batches of {}, so that {} of {} replicas would have no work; "
+            "choose "
+            "a larger --global-batch or --tp x --pp, or a smaller --micro-batch or --gpus",
+            step.global_batch, all, l.micro_batch, l.dp - all, l.dp);
     return "";
 }
 

@@ -79,6 +79,15 @@ struct Step {
     double flops() const;
 };
 
+/// What the replica with the most to do has of a step. A job cuts the batch into ceil(global_batch /
+/// micro_batch) micro-batches, of which the last may be short, and deals them out evenly, the first replicas
+/// one more.
+struct Share {
+    int64_t micro_batches;
+    int64_t samples;  ///< short only where there is one replica
+};
+Share fullest_share(const Step& step, const Layout& layout);
+
 /// Empty for a layout that the step can run on, else why not and what to choose instead.
 std::string objection(const Step& step, const Layout& layout);
 

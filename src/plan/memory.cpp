@@ -77,12 +77,13 @@ double most_taught_ahead(int64_t stages) {
 }
 
 /// Micro-batches of this rank in flight, in whole ones: the interleaved schedule warms up with
-/// 2 (pp - stage - 1) + (v - 1) pp virtual stages (Narayanan et al. 2021).
+/// 2 (pp - stage - 1) + (v - 1) group virtual stages (Narayanan et al. 2021, with groups of pp micro-batches;
+/// train::pipeline_schedule has as many groups of at least pp as there can be).
 double in_flight(const Step& step, const Layout& l, int64_t stage) {
-    const double micro_batches = real(step.global_batch / l.dp / l.micro_batch), v = real(l.virtual_stages);
-    const double most = l.virtual_stages == 1 ? real(l.pp - stage)
-                                              : (2 * real(l.pp - stage - 1) + (v - 1) * real(l.pp) + 1) / v;
-    return std::min(most, micro_batches);
+    const int64_t micro_batches = fullest_share(step, l).micro_batches, v = l.virtual_stages;
+    if (v == 1) return real(std::min(l.pp - stage, micro_batches));
+    const int64_t group = div_ceil(micro_batches, std::max<int64_t>(1, micro_batches / l.pp));
+    return real(std::min(micro_batches * v, 2 * (l.pp - stage - 1) + (v - 1) * group + 1)) / real(v);
 }
 
 double student_activations(const Step& step, const Layout& l, int64_t stage, const std::vector<Range>& runs) {

@@ -35,7 +35,8 @@ double forward_bytes(const Step& step, const Layout& layout, const model::Archit
 double backward_bytes(const Step& step, const Layout& layout, const model::Architecture& a, int64_t index);
 
 /// Of pipeline rank `stage`, which holds the activations of pp - stage micro-batches, of
-/// 1 + (pp - 1) / (pp v) as many with v virtual stages on the first.
+/// 1 + (pp - 1) / (pp v) as many with v virtual stages on the first, where pp divides their number. A short
+/// micro-batch counts as a whole one.
 Memory memory(const Step& step, const Layout& layout, int64_t stage, StepPartition& partition);
 
 }  // namespace espalier::plan

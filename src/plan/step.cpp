@@ -112,10 +112,10 @@ double tied_seconds(const System& system, const Step& step, const Layout& l) {
 
 }  // namespace
 
-double bubble_seconds(const std::vector<double>& stages, int64_t virtual_stages) {
+double bubble_seconds(const std::vector<double>& stages, int64_t virtual_stages, double micro_batches) {
     const double sum = std::accumulate(stages.begin(), stages.end(), 0.0),
-                 slowest = *std::max_element(stages.begin(), stages.end());
-    return (sum - slowest) / real(virtual_stages);
+                 slowest = *std::max_element(stages.begin(), stages.end()), v = real(virtual_stages);
+    return (sum - slowest) / v + (1 - 1 / v) * std::max(0.0, sum - micro_batches * slowest);
 }
 
 Breakdown breakdown(const System& system, const Step& step, const Layout& l, StepPartition& partition) {
@@ -124,14 +124,14 @@ Breakdown breakdown(const System& system, const Step& step, const Layout& l, Ste
     std::vector<double> stages;
     for (const Passes& p : passes) stages.push_back(p.forward.sum() + p.backward.sum() + messages);
     const auto slowest = static_cast<size_t>(std::max_element(stages.begin(), stages.end()) - stages.begin());
-    const double micro_batches = real(step.global_batch / l.dp / l.micro_batch);
+    const double micro_batches = real(fullest_share(step, l).samples) / real(l.micro_batch);
 
     Breakdown b;
     const Passes& p = passes[slowest];
     b.compute = micro_batches * (p.forward.compute + p.backward.compute);
     b.tensor = micro_batches * (p.forward.tensor + p.backward.tensor);
     b.pipeline = micro_batches * messages;
-    b.bubble = bubble_seconds(stages, l.virtual_stages);
+    b.bubble = bubble_seconds(stages, l.virtual_stages, micro_batches);
     for (int64_t stage = 0; stage < l.pp; ++stage) {
         const double held = partition.model().weights(l, stage),
                      updated = held / (step.practice.state == Practice::State::sharded ? real(l.dp) : 1);

@@ -29,12 +29,15 @@ struct Prediction {
     bool fits = false;
 };
 
-/// What filling and draining the pipeline costs: with s_i seconds a micro-batch on stage i (both passes) and
-/// v virtual stages on each, (sum s_i - max s_i) / v; for equal stages that is the (p - 1) / (v m) of
-/// Narayanan et al. 2021 (arXiv 2104.04473).
-double bubble_seconds(const std::vector<double>& stages, int64_t virtual_stages);
+/// What filling and draining the pipeline costs: with s_i seconds a micro-batch on stage i (both passes), v
+/// virtual stages on each and m micro-batches, (sum s_i - max s_i) / v; for equal stages that is the
+/// (p - 1) / (v m) of Narayanan et al. 2021 (arXiv 2104.04473). Where the slowest stage is through with all
+/// micro-batches before the first of them has been everywhere, m max s_i < sum s_i, that adds (1 - 1 / v) of
+/// the difference. docs/planner.md derives it.
+double bubble_seconds(const std::vector<double>& stages, int64_t virtual_stages, double micro_batches);
 
-/// The time alone. The layout must have no objection(); `partition` is the step's.
+/// The time alone, of the replica with the most samples; a short micro-batch counts as its share of a whole
+/// one. The layout must have no objection(); `partition` is the step's.
 Breakdown breakdown(const System& system, const Step& step, const Layout& layout, StepPartition& partition);
 Prediction predict(const System& system, const Step& step, const Layout& layout, StepPartition& partition);
 Prediction predict(const System& system, const Step& step, const Layout& layout);

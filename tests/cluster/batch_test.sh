@@ -341,6 +341,13 @@ test_a_single_job() {
     ends_with 0 "${job[@]}" SLURM_CPUS_PER_TASK=2 "$project/slurm/distill.sbatch" "$FAKE_SLURM/single.ini"
     [[ $(grep -o '^srun .*--cpus-per-task=[0-9]*' calls | sed 's/.*=//' | xargs) == "4 2" ]] || complain "srun: $(grep '^srun' calls)"
     grep -q '^espalier distill .*--threads 2$' calls || complain "other cores than --cpus-per-task: $(tail -n 1 calls)"
+    # Planning takes no GPU; measuring is of those that are there.
+    printf '%s\n' '[plan]' 'calibrate = true' "out = $FAKE_SLURM/system.json" > measure.ini
+    ends_with 0 "${job[@]}" SLURM_GPUS_ON_NODE=4 "$project/slurm/plan.sbatch" "$FAKE_SLURM/measure.ini"
+    grep -q '^espalier plan .*--device=cuda' calls || complain "the GPUs are not measured: $(tail -n 1 calls)"
+    printf '%s\n' '[plan]' 'gpus = 8' > plan.ini
+    ends_with 0 "${job[@]}" SLURM_GPUS_ON_NODE=4 "$project/slurm/plan.sbatch" "$FAKE_SLURM/plan.ini"
+    [[ $(grep -c '^espalier plan .*--device' calls) == 1 ]] || complain "a plan wants GPUs: $(tail -n 1 calls)"
 }
 
 # Without Slurm: who ends the launcher ends the stage, and there is one launcher at a time.

@@ -259,6 +259,42 @@ TEST_P(OnThreeReplicas, ATeacherIsCorrectedAsOnTheProcessor) {
 
 INSTANTIATE_TEST_SUITE_P(, OnThreeReplicas, testing::Values(three_replicas), name_of);
 
+class OnDevicesOfANode : public OnDevice {
+protected:
+    /// Of a rank's device, or of its share of one.
+    static double device_memory() {
+        const size_t bytes = test_device() == Device::cuda ? device::facts(0).memory : size_t{4} << 30;
+        return static_cast<double>(bytes) / (shares_device() ? GetParam().ranks : 1);
+    }
+};
+
+TEST_P(OnDevicesOfANode, CalibrationDescribesThem) {
+    const auto result = run(std::string("plan --calibrate --out @here.json --device cuda") +
+                                (shares_device() ? " --share-device" : ""),
+                            GetParam().ranks);
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+
+    const json here = json::parse(world->read("here.json"));
+    EXPECT_EQ(here.at("gpus_per_node"), GetParam().ranks);
+    const double memory = here.at("memory_bytes"), reserved = here.at("reserved_bytes"),
+                 attention = here.at("attention_efficiency"), launch = here.at("launch_seconds");
+    EXPECT_NEAR(memory, device_memory(), 0.02 * memory);
+    EXPECT_GE(reserved, 0);
+    EXPECT_LT(reserved, memory / 2);
+    EXPECT_GT(attention, 0);
+    EXPECT_LE(attention, 1);
+    EXPECT_GT(launch, 0);
+    EXPECT_LT(launch, 1e-2);
+    for (const char* key : {"f32", "bf16"}) EXPECT_GT(here.at("peak_flops").at(key), 1e5) << key;
+    EXPECT_GT(here.at("memory_bandwidth"), 1e6);
+    EXPECT_GT(here.at("node").at("bandwidth"), 1e5);
+    const auto planned =
+        run("plan --arch @nemotron.json --system @here.json --gpus 2 --global-batch 4 --seq-len 16");
+    EXPECT_EQ(planned.exit_code, 0) << planned.err;
+}
+
+INSTANTIATE_TEST_SUITE_P(, OnDevicesOfANode, testing::Values(serial, two_replicas), name_of);
+
 class OneReplica : public OnDevice {};
 
 TEST_P(OneReplica, TrainingFollowsTheProcessor) {

@@ -86,10 +86,11 @@ TEST_F(PlanJob, NamesTheNearestMissWhereNothingFits) {
 
 TEST_F(PlanJob, SaysWhatIsMissingOrWrong) {
     expect_refused({}, {"--gpus 0"});
-    expect_refused({"--gpus", "7", "--tp", "1", "--pp", "1"}, {"7 replicas", "--global-batch 128"});
+    expect_refused({"--gpus", "129", "--tp", "1", "--pp", "1"}, {"1 of 129 replicas", "--global-batch 128"});
     expect_refused({"--gpus", "8", "--recompute", "some"}, {"some", "selective"});
     expect_refused({"--gpus", "8", "--model", "m.h5"}, {"--model", "--arch"});
     expect_refused({"--calibrate"}, {"--out"});
+    expect_refused({"--gpus", "8", "--device", "cuda"}, {"--device cuda", "--calibrate"});
     // As `train` and `distill` would.
     std::ofstream(path("short.json"))
         << R"({"architectures": ["LlamaForCausalLM"], "vocab_size": 97, "hidden_size": 24, "intermediate_size": 40,
@@ -121,6 +122,11 @@ TEST_F(PlanJob, CalibrationOnTwoRanksDescribesASystemThatPlanReads) {
     EXPECT_EQ(here["gpus_per_node"], 2);
     EXPECT_GT(here["peak_flops"]["f32"].get<double>(), 1e8);
     EXPECT_GT(here["node"]["bandwidth"].get<double>(), 1e6);
+    // Shares of the peak that no measurement hits by chance: neither what is assumed elsewhere nor none.
+    EXPECT_GT(here["attention_efficiency"].get<double>(), 0.005);
+    EXPECT_NE(here["attention_efficiency"].get<double>(), 0.5);
+    EXPECT_LE(here["attention_efficiency"].get<double>(), 1);
+    EXPECT_EQ(here["launch_seconds"], 0);
     std::ofstream(path("tiny.json"))
         << R"({"architectures": ["LlamaForCausalLM"], "vocab_size": 97, "hidden_size": 24, "intermediate_size": 40,
         "num_hidden_layers": 4, "num_attention_heads": 6, "num_key_value_heads": 3, "head_dim": 8,

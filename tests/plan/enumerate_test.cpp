@@ -30,8 +30,9 @@ TEST(Enumerate, UsesEveryGpuInEveryLayout) {
 }
 
 TEST(Enumerate, CountsTheLayoutsOfASmallCaseByHand) {
-    // One GPU: micro-batches 1, 2, 4, 8, each with none, selective and full recompute.
-    EXPECT_EQ(plan::enumerate(round_system(), small_step(), 1, {}).tried, 12);
+    // One GPU: micro-batches 1, 2, 3, 4, 8, each with none, selective and full recompute; those of 5, 6 and 7
+    // are two as those of 4 are.
+    EXPECT_EQ(plan::enumerate(round_system(), small_step(), 1, {}).tried, 15);
 }
 
 TEST(Enumerate, KeepsToWhatIsChosen) {
@@ -64,21 +65,36 @@ std::string refusal(int64_t gpus, const plan::Choice& choice) {
 }
 
 TEST(Enumerate, SaysWhyNoLayoutIsLegal) {
-    EXPECT_THAT(refusal(3, {1, 1, {}, {}, {}}), HasSubstr("--global-batch 8"));
+    EXPECT_THAT(refusal(9, {1, 1, {}, {}, {}}), HasSubstr("--global-batch 8 has 8 micro-batches of 1, so"));
+    EXPECT_THAT(refusal(3, {1, 1, {}, 4, {}}), HasSubstr("1 of 3 replicas would have no work"));
     EXPECT_THAT(refusal(8, {8, 1, {}, {}, {}}), HasSubstr("--tp <= 4"));
     EXPECT_THAT(refusal(8, {1, 8, {}, {}, {}}), HasSubstr("--virtual-stages <= 4"));
     EXPECT_THAT(refusal(4, {3, {}, {}, {}, {}}), HasSubstr("must divide --gpus 4"));
-    EXPECT_THAT(refusal(4, {{}, {}, {}, 3, {}}), HasSubstr("--micro-batch 3"));
-    EXPECT_THAT(refusal(2, {{}, 2, 2, 8, {}}), HasSubstr("multiple of --pp 2"));
+    EXPECT_THAT(refusal(4, {{}, {}, {}, 9, {}}), HasSubstr("--micro-batch 9 exceeds --global-batch 8"));
+}
+
+TEST(Enumerate, NothingNeedsToDivide) {
+    const plan::Choice replicas{1, 1, {}, {}, Recomputation::full}, interleaved{1, 3, 1, 3, {}};
+
+    // Three replicas of 8 samples, the fullest of 3.
+    std::vector<int64_t> sizes;
+    for (const auto& p : plan::enumerate(round_system(), small_step(), 3, replicas).layouts)
+        sizes.push_back(p.layout.micro_batch);
+    EXPECT_THAT(sizes, testing::UnorderedElementsAre(1, 2, 3));
+    // 3, 3 and 2 samples on three stages; a stage's two virtual stages would want 6 layers.
+    EXPECT_EQ(plan::enumerate(round_system(), small_step(), 3, interleaved).tried, 3);
+    // 1 micro-batch on two stages of two virtual stages; 3 of them.
+    for (const int64_t micro_batch : {8, 3})
+        EXPECT_EQ(plan::enumerate(round_system(), small_step(), 2, {1, 2, 2, micro_batch, {}}).tried, 3);
 }
 
 TEST(Enumerate, FusedAttentionHasNoProbabilitiesToKeep) {
     auto step = small_step();
     step.practice.selective = plan::Practice::Selective::attention;
 
-    EXPECT_EQ(plan::enumerate(round_system(), step, 1, {}).tried, 8);
+    EXPECT_EQ(plan::enumerate(round_system(), step, 1, {}).tried, 10);
     step.practice.attention = plan::Practice::Attention::materialised;
-    EXPECT_EQ(plan::enumerate(round_system(), step, 1, {}).tried, 12);
+    EXPECT_EQ(plan::enumerate(round_system(), step, 1, {}).tried, 15);
 }
 
 }  // namespace

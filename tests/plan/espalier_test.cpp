@@ -1,10 +1,14 @@
 // What the planner takes for Espalier's own practice against what a training run reckons with.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "src/plan/memory.hpp"
+#include "src/plan/step.hpp"
 #include "src/train/memory.hpp"
 #include "src/train/pipeline.hpp"
 #include "tests/plan/cases.hpp"
+#include "tests/train/played_pipeline.hpp"
 
 namespace espalier::test {
 namespace {
@@ -73,6 +77,63 @@ TEST(Espalier, TeachersHoldThePlannedBytes) {
                                                 stage == pp - 1 ? train::most_taught_ahead(pp) : 0))
                 << "stage " << stage << " of " << pp;
     }
+}
+
+/// Calls visit(pp, virtual stages, micro-batches) for small pipelines, multiples of pp or not, and fewer than
+/// pp.
+template <class Visit>
+void for_each_pipeline(Visit visit) {
+    for (int pp = 2; pp <= 5; ++pp) {
+        for (int v = 1; v <= 3; ++v) {
+            for (int64_t m = 1; m <= 3 * pp + 1; ++m) visit(pp, v, m);
+        }
+    }
+}
+
+double planned(const std::vector<double>& stages, int v, int64_t m) {
+    const auto count = static_cast<double>(m);
+    return count * *std::max_element(stages.begin(), stages.end()) + plan::bubble_seconds(stages, v, count);
+}
+
+TEST(Espalier, PipelinesTakeThePlannedTime) {
+    for_each_pipeline([](int pp, int v, int64_t m) {
+        // Equal stages, and a head that makes the last one slower.
+        for (const double last : {1.0, 1.4}) {
+            std::vector<StageCost> stages(pp, {1, 2});
+            std::vector<double> seconds(pp, 3);
+            stages.back() = {last, 2 * last};
+            seconds.back() = 3 * last;
+
+            EXPECT_NEAR(planned(seconds, v, m), played_seconds(stages, v, m).value(), 1e-9)
+                << pp << " stages of " << v << ", the last of " << last << ", " << m << " micro-batches";
+        }
+    });
+}
+
+TEST(Espalier, StagesHoldAsManyMicroBatchesAsPlanned) {
+    auto step = small_step();
+    step.model.layers.assign(15, step.model.layers[0]);
+    step.practice.stages = plan::Practice::Stages::even;
+    plan::StepPartition partition(step);
+    for_each_pipeline([&](int pp, int v, int64_t m) {
+        // Runs of as many layers each; the first stage does not hold the head.
+        const plan::Layout l{1, pp, v, 1, 1, Recomputation::selective};
+        if (15 % (pp * v) != 0) return;
+        step.global_batch = m;
+        const double of_a_run = 15.0 / (pp * v) * plan::layer_activations(step, l, step.model, 0),
+                     layer = plan::backward_bytes(step, l, step.model, 0);
+        for (int stage = 0; stage < pp - 1; ++stage) {
+            int64_t held = 0, most = 0;
+            for (const auto& task : train::pipeline_schedule({pp, stage, v}, m)) {
+                held += task.work == train::Work::forward ? 1 : -1;
+                most = std::max(most, held);
+            }
+
+            EXPECT_DOUBLE_EQ(plan::memory(step, l, stage, partition).activations,
+                             static_cast<double>(most) * of_a_run + layer)
+                << "stage " << stage << " of " << pp << " of " << v << ", " << m << " micro-batches";
+        }
+    });
 }
 
 }  // namespace

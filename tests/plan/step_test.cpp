@@ -13,12 +13,27 @@ TEST(Bubble, OfEqualStagesIsPMinusOneOverVM) {
     const std::vector<double> stages(4, 3.0);
     const double m = 8, busy = m * 3.0;
 
-    EXPECT_DOUBLE_EQ(plan::bubble_seconds(stages, 1) / busy, 3 / m);
-    EXPECT_DOUBLE_EQ(plan::bubble_seconds(stages, 2) / busy, 3 / (2 * m));
+    EXPECT_DOUBLE_EQ(plan::bubble_seconds(stages, 1, m) / busy, 3 / m);
+    EXPECT_DOUBLE_EQ(plan::bubble_seconds(stages, 2, m) / busy, 3 / (2 * m));
 }
 
 TEST(Bubble, OfUnequalStagesIsWhatTheOthersTakeOnce) {
-    EXPECT_DOUBLE_EQ(plan::bubble_seconds({1, 5, 2}, 1), 3);
+    EXPECT_DOUBLE_EQ(plan::bubble_seconds({1, 5, 2}, 1, 4), 3);
+}
+
+TEST(Predict, CountsTheReplicaWithTheMostSamples) {
+    auto step = small_step();
+    const auto system = round_system();
+    const auto compute = [&](int64_t batch, const plan::Layout& l) {
+        step.global_batch = batch;
+        return plan::predict(system, step, l).breakdown.compute;
+    };
+    const plan::Layout alone{1, 1, 1, 1, 2, Recomputation::selective},
+        three{1, 1, 1, 3, 2, Recomputation::selective};
+
+    // 9 samples in micro-batches of 2, 2, 2, 2 and 1: the first two replicas have two each.
+    EXPECT_DOUBLE_EQ(compute(9, three), compute(4, alone));
+    EXPECT_DOUBLE_EQ(compute(9, alone), 4.5 * compute(2, alone));
 }
 
 TEST(StepFlops, OfDistillationAreTheTeachersForwardAndThreeOfTheStudents) {
