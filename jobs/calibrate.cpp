@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cmath>
 #include <functional>
+#include <optional>
 
 #include "kernels/attention.hpp"
 #include "kernels/elementwise.hpp"
@@ -99,11 +100,12 @@ std::vector<plan::MatmulSample> without_host_bound(std::vector<plan::MatmulSampl
 }
 
 plan::MatmulFit measure_matmul(Context& ctx, const Timer& timer, DType dtype, double launch_seconds) {
-    // A processor's caches are full beyond that, and its curve turns down again.
-    const int64_t smallest = 64, largest = ctx.on_gpu() ? 8192 : 1024;
+    // Up to those that leave a processor's caches, as a model's do: smaller ones are faster than any step is.
+    constexpr int64_t smallest = 64, largest = 8192;
+    constexpr double long_product = 0.05;
     std::vector<plan::MatmulSample> samples;
     double seconds = 0;
-    for (int64_t n = smallest; n <= largest && (samples.size() < 2 || seconds <= long_call); n *= 2) {
+    for (int64_t n = smallest; n <= largest && (samples.size() < 2 || seconds <= long_product); n *= 2) {
         const Tensor x = numbers(ctx, {n, n}, dtype), w = numbers(ctx, {n, n}, dtype);
         Tensor y = ctx.empty({n, n}, dtype);
         seconds = timer.seconds_of([&] { matmul(ctx, x, w, {}, y); });
@@ -208,11 +210,13 @@ comm::Communicator ranks_of_node() {
     return comm::Communicator(node);
 }
 
-void measure_computing(Context& ctx, const Timer& timer, plan::System& s) {
+/// In the dtype that was asked for, or in all that there are products in: then the fastest one's curve and
+/// attention stand for all.
+void measure_computing(Context& ctx, const Timer& timer, std::optional<DType> asked, plan::System& s) {
     s.launch_seconds = measure_launch(ctx, timer);
     DType fastest = DType::f32;
     for (const DType dtype : {DType::f32, DType::bf16}) {
-        if (dtype != DType::f32 && !has_native_matmul(ctx, dtype)) continue;
+        if (asked ? dtype != *asked : !has_native_matmul(ctx, dtype)) continue;
         const auto fit = measure_matmul(ctx, timer, dtype, s.launch_seconds);
         s.peak_flops[std::string(to_string(dtype))] = fit.peak;
         s.matmul = fit.curve;
@@ -225,9 +229,8 @@ void measure_computing(Context& ctx, const Timer& timer, plan::System& s) {
 std::string source(const Session& session, int on_a_node, int nodes) {
     const Context& ctx = session.context();
     return fmt::format(
-        "espalier plan --calibrate on {} ranks {}, {} on a node; node link {}, network {}; a rank counts as "
-        "a "
-        "GPU",
+        "espalier plan --calibrate on {} ranks {}, {} on a node; node link {}, network {}; a rank counts "
+        "as a GPU",
         session.world().size(), ctx.on_gpu() ? "of a GPU each" : fmt::format("of {} threads", ctx.threads()),
         on_a_node, on_a_node > 1 ? "measured" : "taken from memory (one rank on a node)",
         nodes > 1 ? "measured" : "taken from the node's link (one node)");
@@ -244,7 +247,7 @@ plan::System calibrate(Session& session) {
     s.source = source(session, node.size(), across.size());
     s.gpus_per_node = node.size();
     s.memory_bytes = ctx.on_gpu() ? device_memory(session, node) : host_memory(node);
-    measure_computing(ctx, timer, s);
+    measure_computing(ctx, timer, dtype_from_string(session.common().dtype), s);
     s.memory_bandwidth = measure_memory(ctx, timer, s.memory_bytes);
     const plan::Link memory{s.memory_bandwidth, 1, 1e-6};
     s.node = node.size() > 1 ? measure_link(ctx, node) : memory;

@@ -33,8 +33,10 @@ void declare(Options& options, PlanOptions& o) {
     options.add("optimizer-state", o.optimizer_state, "sharded over replicas (ZeRO-1) or replicated");
     options.add("top", o.top, "lines of the table");
     options.add("out", o.out, "FILE.json for all layouts, or for --calibrate's system");
-    options.add("calibrate", o.calibrate,
-                "measure this machine on these ranks and their --device, and write its system to --out");
+    options.add(
+        "calibrate", o.calibrate,
+        "measure this machine on these ranks, their --device and --dtype (all by default), and write its "
+        "system to --out");
 }
 
 /// Of a model that can take samples of `seq_len` tokens.

@@ -136,6 +136,19 @@ TEST_F(PlanJob, CalibrationOnTwoRanksDescribesASystemThatPlanReads) {
     EXPECT_EQ(planned.exit_code, 0) << planned.err;
 }
 
+TEST_F(PlanJob, CalibrationInOneDtypeDescribesThatAlone) {
+    for (const std::string dtype : {"f32", "bf16"}) {
+        ASSERT_EQ(espalier({"plan", "--calibrate", "--dtype", dtype, "--out", path(dtype + ".json"),
+                            "--threads", "1", "--quiet"})
+                      .exit_code,
+                  0);
+
+        const auto peaks = read(dtype + ".json")["peak_flops"];
+        EXPECT_EQ(peaks.size(), 1) << peaks;
+        EXPECT_TRUE(peaks.contains(dtype)) << peaks;
+    }
+}
+
 TEST_F(PlanJob, CostOfThePapersFamilyIs1Point803) {
     const auto result =
         espalier({"cost", "--family", share + "/families/minitron.json", "--system",
