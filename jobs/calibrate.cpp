@@ -72,7 +72,7 @@ Tensor numbers(Context& ctx, const Shape& shape, DType dtype) {
     Tensor host = ctx.empty_on_host(shape, DType::f32);
     float* const values = host.data<float>();
     for (int64_t i = 0; i < host.size(); ++i) values[i] = static_cast<float>(mix64(i) >> 40) * 0x1p-23f - 1;
-    const Tensor wide = ctx.to_device(host);
+    Tensor wide = ctx.to_device(host);
     if (dtype == DType::f32) return wide;
     Tensor out = ctx.empty(shape, dtype);
     convert(ctx, wide, out);
