@@ -64,13 +64,24 @@ check_values() {
     done
 }
 
-# check_layout NAME RANKS: the ranks fill whole replicas.
+# check_layout NAME RANKS: the ranks fill whole replicas, of the teacher's own grid too.
 check_layout() {
     local tp pp
+    tp=$(option_or_one "$1" teacher-tp)
+    pp=$(option_or_one "$1" teacher-pp)
+    [[ $(($2 % (tp * pp))) -eq 0 ]] || refuse "$1: $2 ranks cannot form replicas of teacher-tp $tp x teacher-pp $pp; change them in [${stage_section[$1]}]"
     tp=$(option_of "$1" tp) pp=$(option_of "$1" pp)
     [[ ${tp:-1}/${pp:-1} =~ ^[1-9][0-9]*/[1-9][0-9]*$ ]] || refuse "$pipeline_file: [${stage_section[$1]}] tp = ${tp:-1}, pp = ${pp:-1}: numbers from 1 on"
     [[ $(($2 % (${tp:-1} * ${pp:-1}))) -eq 0 ]] ||
         refuse "$1: $2 ranks cannot form replicas of tp ${tp:-1} x pp ${pp:-1}; change them in [${stage_section[$1]}], or nodes and ranks-per-node in [resources.${stage_section[$1]}]"
+}
+
+# option_or_one NAME KEY: where it is left out, or 0 for the default, 1.
+option_or_one() {
+    local value
+    value=$(option_of "$1" "$2")
+    [[ ${value:-0} =~ ^[0-9]+$ ]] || refuse "$pipeline_file: [${stage_section[$1]}] $2 = $value: a number"
+    if [[ ${value:-0} -eq 0 ]]; then echo 1; else echo "$value"; fi
 }
 
 # A run in training cannot change what it learns from half way, and neither can those of a search's candidates.

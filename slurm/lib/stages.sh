@@ -13,12 +13,13 @@ resource_keys="nodes ranks-per-node cpus-per-rank gpus-per-node time partition a
 # inputs, what they were may be gone: stages keep the hashes that they were written with.
 load_pipeline() {
     inputs=${2:-required}
-    [[ -r ${1:-} ]] || refuse "${1:-the pipeline\'s file} cannot be read"
+    [[ -r ${1:-} && ! -d $1 ]] || refuse "${1:-the pipeline\'s file} cannot be read, or is a folder"
     pipeline_file=$(realpath "$1")
     pipeline_base=$(dirname "$pipeline_file")
     read_ini "$pipeline_file"
     check_pipeline
     run_folder=$(path_of "${ini[pipeline.out]}")
+    [[ ! -e $run_folder || -d $run_folder ]] || refuse "$pipeline_file: [pipeline] out: $run_folder is no folder"
     find_program
     local name cluster=${ini[pipeline.cluster]:-}
     [[ $cluster != *.env ]] || cluster=$(path_of "$cluster")
@@ -74,6 +75,9 @@ check_pipeline() {
     done
     check_values
     for name in model out; do [[ -n ${ini[pipeline.$name]:-} ]] || refuse "$pipeline_file: [pipeline] $name is missing"; done
+    for name in model out espalier cluster; do
+        [[ ${ini[pipeline.$name]:-} != \"* ]] || refuse "$pipeline_file: [pipeline] $name = ${ini[pipeline.$name]}: write it without quotes, spaces and all"
+    done
     for section in importance distill; do has_section "$section" || refuse "$pipeline_file: section [$section] is missing"; done
     for name in tokens seq-len global-batch; do [[ ${ini[distill.$name]:-} =~ ^[1-9][0-9]*$ ]] || refuse "$pipeline_file: [distill] $name = ${ini[distill.$name]:-}: a number from 1 on"; done
     has_section prune || has_section search || refuse "$pipeline_file: [prune] with a shape, or [search] for one, is missing"
@@ -144,6 +148,16 @@ words_as() {
     done
 }
 
+check_token_files() {
+    local key word words
+    for key in train valid; do
+        split "${ini[data.$key]:-}"
+        for word in "${words[@]}"; do
+            [[ $word =~ ^[0-9.]+$ || -e $(path_of "$word").idx ]] || missing_input "[data] $key: $(path_of "$word").idx is not there"
+        done
+    done
+}
+
 # text_as KEY PATTERN: one line a file that fits.
 text_as() {
     local pattern file words
@@ -177,6 +191,8 @@ list_stages() {
     local need_model=import need_teacher
     source=$(path_of "${ini[pipeline.model]}")
     [[ -e $source ]] || missing_input "[pipeline] model: $source is not there"
+    [[ $source == *.h5 || $run_folder/ != "$source/"* ]] ||
+        refuse "$pipeline_file: [pipeline] out lies in the model's folder, which would then be another model; choose another"
 
     if [[ $source == *.h5 ]]; then
         model=$source need_model=""
@@ -184,6 +200,7 @@ list_stages() {
         { options_of import; echo "from = $source"; echo "out = $model"; } | add_stage import import import "" "$model"
     fi
 
+    check_token_files
     train=$(words_as data "${ini[data.train]:-}") valid=$(words_as "" "${ini[data.valid]:-}")
     valid=${valid# = }
     local part lines

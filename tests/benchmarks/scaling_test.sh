@@ -59,6 +59,10 @@ scaling() { # OPTION...
         --time 8 --sbatch=--account=mine --espalier espalier --out out "$@" > said 2>&1
 }
 
+scaling --nodes 1 --tp 4 && echo "failed: half a replica was submitted" && failed=1
+check "ranks form replicas on every count" says "1 nodes of 2 ranks cannot form replicas of 4" said
+scaling --steps 0 && echo "failed: no step is a number of steps" && failed=1
+check "a number is from 1 on" says "--steps 0: a number from 1 on" said
 scaling --nodes 1 && echo "failed: sbatch's refusal went unseen" && failed=1
 check "sbatch's own words are passed on" says "invalid account" said
 

@@ -84,7 +84,7 @@ test_a_search() {
 test_a_corrected_teacher() {
     new_run corrected
     edit 's/^\[distill\]/[correct]\ntokens = 64\n&\nvalid-every = 2/'
-    mkdir tokens
+    mkdir -p tokens
     touch tokens/{valid,other}.idx
     ends_with 0 pipeline "$ini"
     is_measured_on correct "$FAKE_SLURM/tokens/valid"

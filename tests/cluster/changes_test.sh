@@ -74,7 +74,7 @@ test_what_may_change() {
 # By what is in them, behind links as well; not by when they were touched.
 test_changed_inputs() {
     new_run inputs
-    mkdir blobs hub tokens
+    mkdir blobs hub
     echo "weights 1" > blobs/1
     echo "weights 2" > blobs/2
     ln -s ../blobs/1 hub/model.safetensors

@@ -23,7 +23,8 @@ new_run() {
     run=$FAKE_SLURM/run ini=$FAKE_SLURM/run.ini
     mkdir -p "$FAKE_SLURM"
     cd "$FAKE_SLURM"
-    touch calls queue model.h5
+    mkdir -p tokens
+    touch calls queue model.h5 tokens/train.idx tokens/valid.idx
     cat > "$ini" << INI
 [pipeline]
 model = model.h5

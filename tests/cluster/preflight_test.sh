@@ -10,6 +10,11 @@ preflight() { "$project/slurm/preflight" "$ini" "$@"; }
 test_preflight() {
     new_run preflight
     refuses "or --cluster NAME --nodes N --folder DIR" "$project/slurm/preflight" --cluster alps
+    refuses "leave --cluster, --nodes and --folder out" preflight --nodes 2
+    mkdir scratch
+    echo precious | tee scratch/notes.txt > scratch/probe.mine
+    "$project/slurm/preflight" --cluster "$project/tests/cluster/four_nodes.env" --nodes 1 --folder scratch > /dev/null 2>&1 || true
+    [[ -e scratch/notes.txt && -e scratch/probe.mine ]] || complain "what was in --folder is gone"
     edit 's/^out = run/out = half%/; s/^time = 60/&\ngpus-per-node = 1\nsbatch = --reservation=ours/'
     refuses "the program was built without CUDA" preflight --qos=debug
     says "ok     1 ranks on 1 nodes"

@@ -38,6 +38,25 @@ test_requests() {
     [[ $(calls_of sbatch) -eq 0 ]] || complain "stages were submitted before one was refused"
 }
 
+# Before anything is submitted, not by a job hours later.
+test_what_is_not_there() {
+    new_run absent
+    rm tokens/valid.idx
+    refuses "[data] valid: $FAKE_SLURM/tokens/valid.idx is not there" pipeline "$ini"
+    touch tokens/valid.idx
+    edit 's/^seq-len = 8/&\nteacher-tp = 3/'
+    refuses "distill: 1 ranks cannot form replicas of teacher-tp 3 x teacher-pp 1" pipeline "$ini"
+    edit '/^teacher-tp/d; s/^out = .*/out = "a run"/'
+    refuses "write it without quotes" pipeline "$ini"
+    edit 's/^out = .*/out = model.h5/'
+    refuses "is no folder" pipeline "$ini"
+    mkdir hub
+    edit 's/^out = .*/out = hub/; s/^model = .*/model = hub/'
+    refuses "lies in the model's folder" pipeline "$ini"
+    refuses "or is a folder" pipeline hub
+    [[ $(calls_of sbatch) -eq 0 ]] || complain "stages were submitted before one was refused"
+}
+
 test_where_a_cluster_is() {
     new_run where
     echo 'ranks_per_node=3' > site.env
@@ -82,6 +101,8 @@ test_options_that_are_paths() {
     echo 1 > ids.txt
     edit 's/^\[importance\]/&\ndepth-task = asked.jsonl/; s|^hidden = 8|vocab-ids = ids.txt\nvocab-data = "more tokens/a" tokens/b|'
     edit 's/^\[distill\]/&\nteacher-cache = "a cache"/; s|^train = .*|train = 0.7 "more tokens/a" 0.3 tokens/b|'
+    mkdir "more tokens"
+    touch "more tokens/a.idx" tokens/b.idx
     ends_with 0 pipeline "$ini"
     has_line importance "depth-task = $FAKE_SLURM/asked.jsonl"
     has_line prune "vocab-ids = $FAKE_SLURM/ids.txt"
