@@ -85,7 +85,7 @@ File create_file(const std::string& path);
 File open_file(const std::string& path);
 /// The group at `path` below `file` ("a/b"; "" is the root), made where it does not exist.
 Group require_group(const File& file, const std::string& path);
-/// Of datasets that are contiguous, have their place in the file at once, and nothing written there.
+/// For create_dataset: contiguous, with its place in the file fixed at once and nothing written there.
 Properties placed_at_once();
 Dataset create_dataset(const Group& group, const std::string& name, DType dtype,
                        const std::vector<hsize_t>& shape, const Properties& creation = placed_at_once());

@@ -148,6 +148,7 @@ words_as() {
     done
 }
 
+# Token files that [data] names are there: a job would miss them hours later.
 check_token_files() {
     local key word words
     for key in train valid; do
