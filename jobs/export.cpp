@@ -95,14 +95,19 @@ struct Exported {
     model::Parameter parameter;
     DType stored;
     io::SafetensorsTensor foreign;
+    float factor, added;  // the file's values are factor * ours + added
 };
 
 std::vector<Exported> exported_tensors(const ModelFile& file, std::optional<DType> as) {
     std::vector<Exported> out;
     for (const auto& p : model::parameters(file.architecture())) {
-        auto foreign = model::hugging_face_tensor(p);
+        auto foreign = model::hugging_face_tensor(file.architecture(), p);
         const DType stored = file.stored_dtype(p);
-        out.push_back({p, stored, {std::move(foreign.name), std::move(foreign.shape), as.value_or(stored)}});
+        out.push_back({p,
+                       stored,
+                       {std::move(foreign.name), std::move(foreign.shape), as.value_or(stored)},
+                       static_cast<float>(foreign.factor),
+                       static_cast<float>(foreign.added)});
     }
     return out;
 }
@@ -130,6 +135,14 @@ std::unique_ptr<io::SafetensorsWriter> open_writer(const Session& session, const
     return out;
 }
 
+/// In f32, as the file is to have it.
+Tensor rescaled(Context& ctx, const Tensor& block, const Exported& t) {
+    Tensor out = ctx.empty(block.shape(), DType::f32);
+    convert(ctx, block, out);
+    for (float& v : out.span<float>()) v = t.factor * v + t.added;
+    return out;
+}
+
 /// This rank's rows.
 void write_tensor(Session& session, ModelFile& file, const Exported& t, size_t index,
                   io::SafetensorsWriter& writer) {
@@ -140,7 +153,8 @@ void write_tensor(Session& session, ModelFile& file, const Exported& t, size_t i
     for_each_row_block(p.shape, mine, row_elements(p.shape) * 4, [&](const Box& box) {
         Tensor block = ctx.empty(box.count, t.stored);
         file.reader().read(dataset(p), box, block, box);
-        if (t.stored != t.foreign.dtype) {
+        if (t.factor != 1) block = rescaled(ctx, block, t);
+        if (block.dtype() != t.foreign.dtype) {
             Tensor converted = ctx.empty(box.count, t.foreign.dtype);
             convert(ctx, block, converted);
             block = converted;
@@ -204,9 +218,10 @@ void tell_tokenizer(Session& session, const ModelFile& file, const std::string& 
 void tell_family(const Session& session, const model::Architecture& a, const std::string& out) {
     if (model::loadable_family(a) == a.family) return;
     const std::string what =
-        a.window > 0 ? "a sliding window"
-                     : fmt::format("a hidden size ({}) that is no multiple of its query heads ({})", a.hidden,
-                                   a.layers.front().query_heads);
+        a.windowed_layers() > 0
+            ? "a sliding window"
+            : fmt::format("a hidden size ({}) that is no multiple of its query heads ({})", a.hidden,
+                          a.layers.front().query_heads);
     session.log().info(
         "{}: a MistralForCausalLM, which is the same maths; transformers loads no Llama with {}", out, what);
 }

@@ -125,7 +125,7 @@ TokenizerFinding examine_tokenizer(const ForeignModel& model) {
 }
 
 model::ForeignTensor ForeignModel::tensor_of(const model::Parameter& p) const {
-    return gguf ? model::gguf_tensor(architecture, p) : model::hugging_face_tensor(p);
+    return gguf ? model::gguf_tensor(architecture, p) : model::hugging_face_tensor(architecture, p);
 }
 
 ForeignModel open_foreign_model(const std::string& path) {

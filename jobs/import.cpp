@@ -75,7 +75,7 @@ Tensor read_block(Context& ctx, const ForeignModel& source, const Origin& o, con
     if (o.foreign.added != 0) {
         ESPALIER_REQUIRE(o.dtype == DType::f32, "{}: {} is stored as {}; norm weights are expected in f32",
                          source.path, o.foreign.name, to_string(o.dtype));
-        for (float& v : read.span<float>()) v -= o.foreign.added;
+        for (float& v : read.span<float>()) v -= static_cast<float>(o.foreign.added);
     }
     if (stored == o.dtype) return read.view(box.count);
     Tensor out = ctx.empty(box.count, stored);

@@ -5,6 +5,7 @@
 #include "kernels/buckets.hpp"
 #include "kernels/elementwise.hpp"
 #include "kernels/matmul.hpp"
+#include "kernels/soft_cap.hpp"
 #include "kernels/top_k.hpp"
 #include "src/model/logits.hpp"
 
@@ -109,7 +110,8 @@ Tensor Objective::compare_buckets(Context& ctx, const Transformer& student, Teac
     return loss;
 }
 
-/// Of the student's logits, in place where their dtype is that of the products.
+/// Of the student's logits before their cap, if they have one; else in place where their dtype is that of the
+/// products.
 Tensor Objective::gradient(Context& ctx, const Transformer& student, Block& block, const Tensor& labels,
                            double token_weight) const {
     const LossWeights weights{.divergence = terms_.divergence,
@@ -120,7 +122,9 @@ Tensor Objective::gradient(Context& ctx, const Transformer& student, Block& bloc
     fill(ctx, static_cast<float>(token_weight), row_weights);
     clear_unscored(ctx, labels, row_weights);
     const Tensor& logits = block.sides.student;
-    Tensor d_logits = student.dtype() == DType::f32 ? logits : ctx.empty(logits.shape(), student.dtype());
+    const float cap = student.architecture().final_soft_cap;
+    Tensor d_logits =
+        student.dtype() == DType::f32 && cap == 0 ? logits : ctx.empty(logits.shape(), student.dtype());
     const LossInputs in{block.sides, block.sums,  block.lse_1,
                         labels,      row_weights, student.vocabulary().begin};
     if (block.slopes) {
@@ -128,6 +132,7 @@ Tensor Objective::gradient(Context& ctx, const Transformer& student, Block& bloc
     } else {
         logit_gradient(ctx, weights, in, d_logits);
     }
+    if (cap > 0) soft_cap_backward(ctx, cap, logits, d_logits);
     return d_logits;
 }
 

@@ -1,6 +1,7 @@
 #include "src/model/architecture.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 #include "src/core/error.hpp"
 #include "src/core/exact.hpp"
@@ -12,8 +13,14 @@ std::string_view to_string(Family family) {
 }
 
 bool Architecture::uniform() const {
-    return std::all_of(layers.begin(), layers.end(),
-                       [&](const LayerShape& l) { return l == layers.front(); });
+    const LayerShape& first = layers.front();
+    return std::all_of(layers.begin(), layers.end(), [&](const LayerShape& l) {
+        return l.query_heads == first.query_heads && l.kv_heads == first.kv_heads && l.ffn == first.ffn;
+    });
+}
+
+int64_t Architecture::windowed_layers() const {
+    return std::count_if(layers.begin(), layers.end(), [](const LayerShape& l) { return l.window > 0; });
 }
 
 int64_t Architecture::group(int64_t layer) const {
@@ -47,6 +54,18 @@ void check_qk_norm(const Architecture& a, const std::string& source) {
         "{}: queries and keys are normed head by head; that is supported where all {} dims of a head "
         "are turned by their position (here {}), and the other norms are RMSNorm",
         source, a.head_dim, a.rotary_dim);
+}
+
+void check_gemma(const Architecture& a, const std::string& source) {
+    const auto finite = [](double x) { return std::isfinite(x); };
+    ESPALIER_REQUIRE(finite(a.embedding_scale) && a.embedding_scale > 0,
+                     "{}: the embeddings' scale is {}; it must be positive", source, a.embedding_scale);
+    ESPALIER_REQUIRE(a.query_scalar >= 0,
+                     "{}: query_scalar, in a config.json query_pre_attn_scalar, is {}; it must be positive",
+                     source, a.query_scalar);
+    for (const float cap : {a.attention_soft_cap, a.final_soft_cap})
+        ESPALIER_REQUIRE(finite(double{cap}) && cap >= 0,
+                         "{}: a soft cap is {}; it must be positive, or 0 for none", source, cap);
 }
 
 /// With another factor, or bounds that do not lie apart, angles would be infinite or no numbers.
@@ -90,6 +109,8 @@ void check(const Architecture& a, const std::string& source) {
             l.query_heads % l.kv_heads == 0,
             "{}: layer {} has {} query heads for {} KV heads; the KV heads must divide the query heads",
             source, i, l.query_heads, l.kv_heads);
+        ESPALIER_REQUIRE(l.window >= 0, "{}: layer {} has an attention window of {}; it must not be negative",
+                         source, i, l.window);
     }
     ESPALIER_REQUIRE(weights(a) <= most_weights, "{}: {:.3g} weights; the widths must be wrong", source,
                      weights(a));
@@ -101,7 +122,7 @@ void check(const Architecture& a, const std::string& source) {
                      a.norm.eps);
     check_qk_norm(a, source);
     check_scaling(a.rotary_scaling, source);
-    ESPALIER_REQUIRE(a.window >= 0, "{}: attention window {} must not be negative", source, a.window);
+    check_gemma(a, source);
     ESPALIER_REQUIRE(a.conventions.init_std >= 0,
                      "{}: init_std, in a config.json initializer_range, is {}; it must not be negative",
                      source, a.conventions.init_std);

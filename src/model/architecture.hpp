@@ -14,18 +14,20 @@
 
 namespace espalier::model {
 
-enum class Family { llama, mistral, nemotron, qwen2, qwen3 };
+enum class Family { llama, mistral, nemotron, qwen2, qwen3, gemma, gemma2 };
 /// As model_type in transformers' files.
-inline constexpr std::array family_names{Named{Family::llama, "llama"}, Named{Family::mistral, "mistral"},
-                                         Named{Family::nemotron, "nemotron"}, Named{Family::qwen2, "qwen2"},
-                                         Named{Family::qwen3, "qwen3"}};
+inline constexpr std::array family_names{
+    Named{Family::llama, "llama"},  Named{Family::mistral, "mistral"}, Named{Family::nemotron, "nemotron"},
+    Named{Family::qwen2, "qwen2"},  Named{Family::qwen3, "qwen3"},     Named{Family::gemma, "gemma"},
+    Named{Family::gemma2, "gemma2"}};
 std::string_view to_string(Family family);
 
-/// Widths of one layer; a pruned model may differ from layer to layer.
+/// One layer's widths, in which the layers of a pruned model may differ, and how far it sees.
 struct LayerShape {
     int64_t query_heads = 0;
     int64_t kv_heads = 0;
-    int64_t ffn = 0;  ///< neurons of the MLP
+    int64_t ffn = 0;     ///< neurons of the MLP
+    int64_t window = 0;  ///< sliding attention window, 0: none
     bool operator==(const LayerShape&) const = default;
 };
 
@@ -57,23 +59,34 @@ struct Architecture {
     Activation activation = Activation::swiglu;
     NormOptions norm;
     bool norm_bias = false;
+    /// What attention and MLP put out is normed too, before it joins the residual stream (Gemma 2).
+    bool post_norms = false;
     /// Epsilon of the RMSNorm of each query head and each key head before it is turned; without, there is
     /// none.
     std::optional<float> qk_norm_eps;
     bool qkv_bias = false;
     bool attention_out_bias = false;
     bool mlp_bias = false;
-    bool tied = false;       ///< the head is the token embedding
-    int64_t rotary_dim = 0;  ///< leading dims of a head that are turned, even
+    bool tied = false;  ///< the head is the token embedding
+    /// Of embeddings as they enter the residual stream, rounded to the type that they are computed in. A cut
+    /// model has its source's, so that what its layers add weighs as much beside them.
+    double embedding_scale = 1;
+    /// Scores are scaled by its ^-1/2 ("query_pre_attn_scalar"), whatever a cut makes of head_dim; 0: by
+    /// head_dim^-1/2.
+    int64_t query_scalar = 0;
+    float attention_soft_cap = 0;  ///< scores become cap tanh(score / cap); 0: they stay
+    float final_soft_cap = 0;      ///< and so do logits
+    int64_t rotary_dim = 0;        ///< leading dims of a head that are turned, even
     double rotary_base = 10000;
     RotaryScaling rotary_scaling;
-    int64_t window = 0;  ///< sliding attention window, 0: none
     int64_t max_positions = 0;
     Conventions conventions;
 
     int64_t depth() const { return static_cast<int64_t>(layers.size()); }
     /// Whether all layers have the same widths, as public model formats demand.
     bool uniform() const;
+    /// How many layers see a window alone.
+    int64_t windowed_layers() const;
     /// Query heads that share a KV head of a layer; widths are checked to divide.
     int64_t group(int64_t layer) const;
     bool operator==(const Architecture&) const = default;

@@ -1,5 +1,7 @@
 #include "src/model/architecture_json.hpp"
 
+#include <algorithm>
+
 #include "src/core/names.hpp"
 #include "src/json/field.hpp"
 #include "src/json/number.hpp"
@@ -12,12 +14,12 @@ using nlohmann::ordered_json;
 
 namespace {
 
-template <class Get>
-ordered_json widths(const Architecture& a, Get get) {
-    if (a.uniform()) return get(a.layers.front());
+/// One number where it is the same in all layers.
+ordered_json per_layer(const Architecture& a, int64_t LayerShape::*field) {
     ordered_json list = ordered_json::array();
-    for (const auto& l : a.layers) list.push_back(get(l));
-    return list;
+    for (const auto& l : a.layers) list.push_back(l.*field);
+    const bool same = std::all_of(list.begin(), list.end(), [&](const auto& v) { return v == list.front(); });
+    return same ? list.front() : list;
 }
 
 ordered_json optional_id(const std::optional<int64_t>& id) {
@@ -52,7 +54,9 @@ Architecture from_own(const JsonField& in) {
     check_depth(depth, in.place(), "layers");
     const auto heads = in.per_layer("query_heads", depth), kv = in.per_layer("kv_heads", depth),
                ffn = in.per_layer("ffn", depth);
-    for (size_t i = 0; i < static_cast<size_t>(depth); ++i) a.layers.push_back({heads[i], kv[i], ffn[i]});
+    std::vector<int64_t> window(heads.size(), 0);
+    if (in.has("window")) window = in.per_layer("window", depth);
+    for (size_t i = 0; i < heads.size(); ++i) a.layers.push_back({heads[i], kv[i], ffn[i], window[i]});
     const std::string activation = in.text("activation");
     const auto known = activation_from_string(activation);
     ESPALIER_REQUIRE(known.has_value(), "{}: unknown \"activation\" \"{}\"", in.place(), activation);
@@ -60,11 +64,16 @@ Architecture from_own(const JsonField& in) {
     a.norm = {choice(in, "norm", norm_kinds), choice(in, "norm_gain", gains),
               static_cast<float>(in.number("norm_eps"))};
     a.norm_bias = in.flag("norm_bias", false);
+    a.post_norms = in.flag("post_norms", false);
     if (in.has("qk_norm_eps")) a.qk_norm_eps = static_cast<float>(in.number("qk_norm_eps"));
     a.qkv_bias = in.flag("qkv_bias", false);
     a.attention_out_bias = in.flag("attention_out_bias", false);
     a.mlp_bias = in.flag("mlp_bias", false);
     a.tied = in.flag("tied", false);
+    a.embedding_scale = in.number("embedding_scale", 1);
+    a.query_scalar = in.integer("query_scalar", 0);
+    a.attention_soft_cap = static_cast<float>(in.number("attention_soft_cap", 0));
+    a.final_soft_cap = static_cast<float>(in.number("final_soft_cap", 0));
     a.rotary_dim = in.integer("rotary_dim");
     a.rotary_base = in.number("rotary_base");
     if (in.has("rotary_scaling")) {
@@ -73,7 +82,6 @@ Architecture from_own(const JsonField& in) {
                             s.number("low_frequency_factor", 1), s.number("high_frequency_factor", 4),
                             s.integer("original_positions", 8192)};
     }
-    a.window = in.integer("window", 0);
     a.max_positions = in.integer("max_positions");
     a.conventions.init_std = in.number("init_std", 0.02);
     a.conventions.bos = read_id(in, "bos");
@@ -89,10 +97,10 @@ ordered_json to_json(const Architecture& a) {
                      {"vocab", a.vocab},
                      {"hidden", a.hidden},
                      {"layers", a.depth()},
-                     {"query_heads", widths(a, [](const LayerShape& l) { return l.query_heads; })},
-                     {"kv_heads", widths(a, [](const LayerShape& l) { return l.kv_heads; })},
+                     {"query_heads", per_layer(a, &LayerShape::query_heads)},
+                     {"kv_heads", per_layer(a, &LayerShape::kv_heads)},
                      {"head_dim", a.head_dim},
-                     {"ffn", widths(a, [](const LayerShape& l) { return l.ffn; })},
+                     {"ffn", per_layer(a, &LayerShape::ffn)},
                      {"activation", to_string(a.activation)},
                      {"norm", name_of(norm_kinds, a.norm.kind)},
                      {"norm_gain", name_of(gains, a.norm.gain)},
@@ -113,7 +121,12 @@ ordered_json to_json(const Architecture& a) {
                                  {"high_frequency_factor", s.high_frequency_factor},
                                  {"original_positions", s.original_positions}};
     }
-    out["window"] = a.window;
+    if (a.post_norms) out["post_norms"] = true;
+    if (a.embedding_scale != 1) out["embedding_scale"] = a.embedding_scale;
+    if (a.query_scalar > 0) out["query_scalar"] = a.query_scalar;
+    if (a.attention_soft_cap > 0) out["attention_soft_cap"] = shortest(a.attention_soft_cap);
+    if (a.final_soft_cap > 0) out["final_soft_cap"] = shortest(a.final_soft_cap);
+    out["window"] = per_layer(a, &LayerShape::window);
     out["max_positions"] = a.max_positions;
     out["init_std"] = a.conventions.init_std;
     out["bos"] = optional_id(a.conventions.bos);

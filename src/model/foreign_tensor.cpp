@@ -1,8 +1,10 @@
 #include "src/model/foreign_tensor.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 #include "src/core/error.hpp"
+#include "src/model/hugging_face_class.hpp"
 
 namespace espalier::model {
 namespace {
@@ -35,6 +37,7 @@ constexpr Row rows[] = {
     {Weight::key_norm,            "self_attn.k_norm.weight",         "attn_k_norm.weight"},
     {Weight::attention_out,       "self_attn.o_proj.weight",         "attn_output.weight"},
     {Weight::attention_out_bias,  "self_attn.o_proj.bias",           "attn_output.bias"},
+    {Weight::attention_post_norm, "post_attention_layernorm.weight", "post_attention_norm.weight", as_gain},
     {Weight::mlp_norm,            "post_attention_layernorm.weight", "ffn_norm.weight", as_gain},
     {Weight::mlp_norm_bias,       "post_attention_layernorm.bias",   "ffn_norm.bias"},
     {Weight::gate,                "mlp.gate_proj.weight",            "ffn_gate.weight"},
@@ -43,6 +46,7 @@ constexpr Row rows[] = {
     {Weight::up_bias,             "mlp.up_proj.bias",                "ffn_up.bias"},
     {Weight::down,                "mlp.down_proj.weight",            "ffn_down.weight"},
     {Weight::down_bias,           "mlp.down_proj.bias",              "ffn_down.bias"},
+    {Weight::mlp_post_norm,       "post_feedforward_layernorm.weight", "post_ffw_norm.weight", as_gain},
     {Weight::final_norm,          "model.norm.weight",               "output_norm.weight", as_gain},
     {Weight::final_norm_bias,     "model.norm.bias",                 "output_norm.bias"},
     {Weight::head,                "lm_head.weight",                  "output.weight"},
@@ -77,10 +81,26 @@ Shape foreign_shape(const Parameter& p) {
     return shape;
 }
 
+/// The last weight that what a layer adds to the residual stream has been through.
+bool joins_stream(const Architecture& a, Weight weight) {
+    if (a.post_norms) return weight == Weight::attention_post_norm || weight == Weight::mlp_post_norm;
+    return weight == Weight::attention_out || weight == Weight::attention_out_bias ||
+           weight == Weight::down || weight == Weight::down_bias;
+}
+
 }  // namespace
 
-ForeignTensor hugging_face_tensor(const Parameter& p) {
-    return {full_name(p, "model.layers", row_of(p).hugging_face), foreign_shape(p)};
+ForeignTensor hugging_face_tensor(const Architecture& a, const Parameter& p) {
+    // Where what attention puts out is normed, that norm has the name which elsewhere is the MLP's.
+    const bool renamed = a.post_norms && p.weight == Weight::mlp_norm;
+    ForeignTensor out{
+        full_name(p, "model.layers", renamed ? "pre_feedforward_layernorm.weight" : row_of(p).hugging_face),
+        foreign_shape(p)};
+    if (is_gemma(a.family) && joins_stream(a, p.weight)) {
+        out.factor = std::sqrt(static_cast<double>(a.hidden)) / a.embedding_scale;
+        if (a.post_norms && a.norm.gain == Gain::one_plus_weight) out.added = out.factor - 1;
+    }
+    return out;
 }
 
 ForeignTensor gguf_tensor(const Architecture& a, const Parameter& p) {

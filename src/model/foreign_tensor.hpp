@@ -11,11 +11,14 @@ struct ForeignTensor {
     Shape shape;  ///< as the file has it: heads and head_dim are one axis
     /// d > 0: the d rows of each head are stored as rotary pairs 0, d/2, 1, d/2 + 1, ...
     int64_t interleaved_dim = 0;
-    float added = 0;  ///< what the file's values are more than ours (norm weights stored as gains)
+    double factor = 1;  ///< the file's values are ours times this,
+    double added = 0;   ///< and then more by this (norm weights stored as gains)
 };
 
-/// In the safetensors files of transformers.
-ForeignTensor hugging_face_tensor(const Parameter& p);
+/// In the safetensors files of transformers. Its Gemmas scale embeddings by the square root of whatever width
+/// they have; where a cut model's scale is its source's, what its layers add to the residual stream is stored
+/// larger or smaller by as much, which norms take out again.
+ForeignTensor hugging_face_tensor(const Architecture& a, const Parameter& p);
 
 /// In llama.cpp's GGUF. q and k of Llama and Mistral files are stored as rotary pairs; Nemotron's norms as
 /// gains, one more than the weight.

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "src/json/field.hpp"
+#include "src/model/hugging_face_class.hpp"
 #include "src/model/rotary_table.hpp"
 
 namespace espalier::model {
@@ -54,6 +55,17 @@ Family family_of(const std::string& arch, const std::string& source) {
          arch, supported);
 }
 
+/// What llama.cpp knows of these families beyond what its files say.
+void read_gemma(const JsonField& in, const std::string& prefix, Architecture& a) {
+    a.embedding_scale = std::sqrt(static_cast<double>(a.hidden));
+    if (a.family != Family::gemma2) return;
+    constexpr int64_t layers_of_27b = 46;
+    a.post_norms = true;
+    a.query_scalar = a.depth() == layers_of_27b ? a.hidden / a.layers[0].query_heads : a.head_dim;
+    a.attention_soft_cap = static_cast<float>(in.number(prefix + "attn_logit_softcapping", 50));
+    a.final_soft_cap = static_cast<float>(in.number(prefix + "final_logit_softcapping", 30));
+}
+
 }  // namespace
 
 Architecture from_gguf(const nlohmann::json& metadata, const std::vector<std::string>& tensors,
@@ -79,7 +91,7 @@ Architecture from_gguf(const nlohmann::json& metadata, const std::vector<std::st
     const auto kv =
         in.has(key("attention.head_count_kv")) ? in.per_layer(key("attention.head_count_kv"), depth) : heads;
     const auto ffn = in.per_layer(key("feed_forward_length"), depth);
-    for (size_t i = 0; i < static_cast<size_t>(depth); ++i) a.layers.push_back({heads[i], kv[i], ffn[i]});
+    for (size_t i = 0; i < static_cast<size_t>(depth); ++i) a.layers.push_back({heads[i], kv[i], ffn[i], 0});
     ESPALIER_REQUIRE(heads[0] > 0, "{}: {}attention.head_count is {}", source, prefix, heads[0]);
     a.head_dim = in.integer(key("attention.key_length"), a.hidden / heads[0]);
     const int64_t value_dim = in.integer(key("attention.value_length"), a.head_dim);
@@ -87,9 +99,10 @@ Architecture from_gguf(const nlohmann::json& metadata, const std::vector<std::st
                      "{}: heads with keys of {} and values of {} dimensions are not supported", source,
                      a.head_dim, value_dim);
     a.vocab = in.integer("vocab_size");
-    a.activation = nemotron ? Activation::relu2 : Activation::swiglu;
+    const bool gemma = is_gemma(family);
+    a.activation = nemotron ? Activation::relu2 : gemma ? Activation::geglu : Activation::swiglu;
     a.norm.kind = nemotron ? NormKind::layer : NormKind::rms;
-    a.norm.gain = nemotron ? Gain::one_plus_weight : Gain::weight;
+    a.norm.gain = nemotron || gemma ? Gain::one_plus_weight : Gain::weight;
     a.norm.eps = static_cast<float>(
         in.number(key(nemotron ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon")));
     a.norm_bias = nemotron;
@@ -113,9 +126,12 @@ Architecture from_gguf(const nlohmann::json& metadata, const std::vector<std::st
         a.rotary_scaling.factor = in.number(key("rope.scaling.factor"));
     }
     read_rope_factors(a, rope_factors, in, prefix);
-    a.window = in.integer(key("attention.sliding_window"), 0);
     a.max_positions = in.integer(key("context_length"));
-    if (a.window >= a.max_positions) a.window = 0;  // a window that holds the whole context is none
+    const int64_t window = in.integer(key("attention.sliding_window"), 0);
+    for (size_t i = 0; i < a.layers.size() && window < a.max_positions; ++i) {
+        if (family != Family::gemma2 || i % 2 == 0) a.layers[i].window = window;
+    }
+    if (gemma) read_gemma(in, prefix, a);
     const auto id = [&](const std::string& name) {
         return in.has(name) ? std::optional(in.integer(name)) : std::nullopt;
     };

@@ -1,6 +1,7 @@
 #include "src/model/hugging_face.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 #include "src/core/error.hpp"
 #include "src/json/field.hpp"
@@ -28,7 +29,9 @@ const HuggingFaceClass& class_of(const JsonField& in) {
 }
 
 Activation activation_of(const JsonField& in, const HuggingFaceClass& c) {
-    const std::string act = in.text("hidden_act", c.activation);
+    std::string act = in.text("hidden_act", c.activation);
+    // The first Gemmas say "gelu" and mean its tanh form; later files have a field of another name.
+    if (is_gemma(c.family)) act = in.text("hidden_activation", act == "gelu" ? c.activation : act);
     if (is_nemotron(c.family)) {
         if (act == "relu2") return Activation::relu2;
         if (act == "gelu_new" || act == "gelu_pytorch_tanh") return Activation::gelu;
@@ -100,48 +103,64 @@ int64_t read_window(const JsonField& in) {
     return window;
 }
 
-/// How many layers of such a file have the window: those that it lists, or the later ones.
-int64_t windowed_layers(const JsonField& in, int64_t depth, bool uses) {
-    constexpr const char* types = "layer_types";
-    if (!in.has(types)) {
-        const int64_t first = in.integer("max_window_layers", 28);
-        return uses ? depth - std::clamp<int64_t>(first, 0, depth) : 0;
-    }
+constexpr const char* types = "layer_types";
+
+/// Which layers have the window, as the file lists them.
+std::vector<bool> listed_windows(const JsonField& in, int64_t depth) {
     const auto layers = in.at(types).elements();
     ESPALIER_REQUIRE(std::ssize(layers) == depth, "{}: \"{}\" has {} entries for {} layers", in.place(),
                      types, layers.size(), depth);
-    int64_t windowed = 0;
+    std::vector<bool> windowed;
     for (const auto& layer : layers) {
         const std::string type = layer.text();
         ESPALIER_REQUIRE(type == "full_attention" || type == "sliding_attention",
                          "{}: \"{}\" is not supported; supported are full_attention and sliding_attention",
                          layer.place(), type);
-        windowed += type == "sliding_attention" ? 1 : 0;
+        windowed.push_back(type == "sliding_attention");
     }
-    ESPALIER_REQUIRE(uses || windowed == 0,
-                     "{}: \"{}\" has layers with sliding_attention, and \"use_sliding_window\" is not set; "
-                     "make them one or the other",
-                     in.place(), types);
     return windowed;
 }
 
-/// A window that holds the whole context is none.
-int64_t shorter_than_context(int64_t window, const Architecture& a) {
-    return window < a.max_positions ? window : 0;
+/// Which layers have it where "layer_types" is missing.
+bool has_window(const JsonField& in, WindowField field, int64_t layer) {
+    if (field == WindowField::of_layers) return layer >= in.integer("max_window_layers", 28);
+    return field == WindowField::of_model || layer % 2 == 0;
 }
 
-/// Of all layers; a window of some is refused.
-int64_t read_window_of_layers(const JsonField& in, const Architecture& a) {
-    const bool uses = in.flag("use_sliding_window", false);
-    const int64_t windowed = windowed_layers(in, a.depth(), uses),
-                  window = uses ? shorter_than_context(read_window(in), a) : 0;
-    if (windowed == 0 || window == 0) return 0;
-    ESPALIER_REQUIRE(
-        windowed == a.depth(),
-        "{}: {} of {} layers have an attention window of {}; supported is one for all layers, or none.\n  "
-        "set \"max_position_embeddings\" to {}, up to which the window shuts nothing out, if that is enough",
-        in.place(), windowed, a.depth(), window, window);
-    return window;
+void read_windows(const JsonField& in, WindowField field, Architecture& a) {
+    if (field == WindowField::none) return;
+    const bool uses = field != WindowField::of_layers || in.flag("use_sliding_window", false);
+    std::vector<bool> windowed;
+    if (field != WindowField::of_model && in.has(types)) {
+        windowed = listed_windows(in, a.depth());
+        ESPALIER_REQUIRE(uses || std::find(windowed.begin(), windowed.end(), true) == windowed.end(),
+                         "{}: \"{}\" has layers with sliding_attention, and \"use_sliding_window\" is not "
+                         "set; make them one or the other",
+                         in.place(), types);
+    } else {
+        for (int64_t i = 0; i < a.depth(); ++i) windowed.push_back(has_window(in, field, i));
+    }
+    if (!uses) return;
+    const int64_t window = read_window(in);
+    if (window >= a.max_positions) return;  // one that holds the whole context is none
+    for (size_t i = 0; i < windowed.size(); ++i) a.layers[i].window = windowed[i] ? window : 0;
+}
+
+/// What only these models have.
+void read_gemma(const JsonField& in, Architecture& a) {
+    ESPALIER_REQUIRE(!in.flag("use_bidirectional_attention", false),
+                     "{}: \"use_bidirectional_attention\" is set; only causal models are supported",
+                     in.place());
+    a.embedding_scale = std::sqrt(static_cast<double>(a.hidden));
+    if (a.family != Family::gemma2) return;
+    a.post_norms = true;
+    a.query_scalar = in.integer("query_pre_attn_scalar", 256);
+    const auto cap = [&](const char* field, double otherwise) {
+        if (!in.has(field)) return in.value().contains(field) ? 0.0f : static_cast<float>(otherwise);
+        return static_cast<float>(in.number(field));
+    };
+    a.attention_soft_cap = cap("attn_logit_softcapping", 50);
+    a.final_soft_cap = cap("final_logit_softcapping", 30);
 }
 
 std::optional<int64_t> first_id(const JsonField& in, const char* field) {
@@ -181,7 +200,7 @@ Architecture from_hugging_face(const json& config, const std::string& source) {
     }
     a.activation = activation_of(in, c);
     a.norm.kind = nemotron ? NormKind::layer : NormKind::rms;
-    a.norm.gain = nemotron ? Gain::one_plus_weight : Gain::weight;
+    a.norm.gain = nemotron || is_gemma(c.family) ? Gain::one_plus_weight : Gain::weight;
     a.norm.eps = static_cast<float>(nemotron ? in.number("norm_eps", in.number("layer_norm_eps", 1e-5))
                                              : in.number("rms_norm_eps", 1e-6));
     a.norm_bias = nemotron;
@@ -194,11 +213,11 @@ Architecture from_hugging_face(const json& config, const std::string& source) {
         c.attention_bias == AttentionBias::as_configured && in.flag("attention_bias", false);
     a.qkv_bias = a.attention_out_bias || c.attention_bias == AttentionBias::query_key_value;
     a.mlp_bias = c.mlp_bias && in.flag("mlp_bias", false);
-    a.tied = in.flag("tie_word_embeddings", false);
+    a.tied = in.flag("tie_word_embeddings", c.tied);
     a.max_positions = in.integer("max_position_embeddings", c.max_positions);
     read_rotary(in, a);
-    if (c.window == WindowField::of_model) a.window = shorter_than_context(read_window(in), a);
-    if (c.window == WindowField::of_layers) a.window = read_window_of_layers(in, a);
+    read_windows(in, c.window, a);
+    if (is_gemma(c.family)) read_gemma(in, a);
     a.conventions.init_std = in.number("initializer_range", c.init_std);
     a.conventions.bos = first_id(in, "bos_token_id");
     a.conventions.eos = in.integers("eos_token_id");

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 
 #include "src/core/error.hpp"
@@ -32,6 +33,13 @@ std::string hf_activation(Activation activation) {
     throw InternalError("unknown activation");
 }
 
+/// Of the layers that have one; 0: none has.
+int64_t window_of(const Architecture& a) {
+    int64_t window = 0;
+    for (const LayerShape& l : a.layers) window = std::max(window, l.window);
+    return window;
+}
+
 /// What the classes of transformers cannot be told, and so would do otherwise.
 void require_expressible(const Architecture& a) {
     ESPALIER_REQUIRE(a.uniform(),
@@ -43,9 +51,15 @@ void require_expressible(const Architecture& a) {
         ESPALIER_REQUIRE(expressible, "transformers loads no {} with {}", c.name, what);
     };
     require(nemotron != is_gated(a.activation), "this activation");
+    const bool gemma = is_gemma(a.family), gemma2 = a.family == Family::gemma2;
     require(a.norm.kind == (nemotron ? NormKind::layer : NormKind::rms) && a.norm_bias == nemotron &&
-                a.norm.gain == (nemotron ? Gain::one_plus_weight : Gain::weight),
+                a.norm.gain == (nemotron || gemma ? Gain::one_plus_weight : Gain::weight) &&
+                a.post_norms == gemma2,
             "norms of another kind");
+    require(gemma || a.embedding_scale == 1, "scaled embeddings");
+    require((gemma2 && a.query_scalar > 0) || a.query_scalar == 0 || a.query_scalar == a.head_dim,
+            "scores scaled otherwise than by their heads' width");
+    require(gemma2 || (a.attention_soft_cap == 0 && a.final_soft_cap == 0), "soft caps");
     require(a.qk_norm_eps == (c.qk_norm ? std::optional(a.norm.eps) : std::nullopt),
             c.qk_norm ? "queries and keys that are not normed as the rest" : "normed queries and keys");
     require(nemotron || a.rotary_dim == a.head_dim, "heads of which only a part is turned by its position");
@@ -57,7 +71,14 @@ void require_expressible(const Architecture& a) {
     }
     require(c.mlp_bias || !a.mlp_bias,
             c.attention_bias == AttentionBias::none ? "biases" : "biases in the MLP");
-    require(a.family == Family::llama || c.window != WindowField::none || a.window == 0, "a sliding window");
+    const int64_t windowed = a.windowed_layers();
+    require(a.family == Family::llama || c.window != WindowField::none || windowed == 0, "a sliding window");
+    require(windowed == 0 || windowed == a.depth() || c.window == WindowField::of_layers ||
+                c.window == WindowField::alternating,
+            "a sliding window in some layers alone");
+    require(std::all_of(a.layers.begin(), a.layers.end(),
+                        [&](const LayerShape& l) { return l.window == 0 || l.window == window_of(a); }),
+            "sliding windows of different lengths");
 }
 
 }  // namespace
@@ -65,16 +86,52 @@ void require_expressible(const Architecture& a) {
 Family loadable_family(const Architecture& a) {
     require_expressible(a);
     const auto& l = a.layers.front();
-    const bool as_llama = a.hidden % l.query_heads == 0 && a.window == 0;
-    if (a.family != Family::llama || as_llama) return a.family;
-    if (!a.qkv_bias && !a.attention_out_bias && !a.mlp_bias) return Family::mistral;
-    ESPALIER_REQUIRE(a.window == 0, "transformers loads no Llama with biases and a sliding window");
+    const bool windowed = a.windowed_layers() > 0, divides = a.hidden % l.query_heads == 0,
+               wants_multiple = a.family == Family::llama || a.family == Family::gemma2;
+    if (!wants_multiple || (divides && (a.family == Family::gemma2 || !windowed))) return a.family;
+    const bool biases = a.qkv_bias || a.attention_out_bias || a.mlp_bias;
+    if (a.family == Family::llama && !biases) return Family::mistral;
+    ESPALIER_REQUIRE(a.family == Family::gemma2 || !windowed,
+                     "transformers loads no Llama with biases and a sliding window");
     const int64_t below = a.hidden / l.query_heads * l.query_heads;
     fail(
-        "transformers loads no Llama with biases whose hidden size {} is not a multiple of its {} query "
-        "heads; the nearest that load have hidden {}{}",
-        a.hidden, l.query_heads, below > 0 ? fmt::format("{} or ", below) : "", below + l.query_heads);
+        "transformers loads no {} whose hidden size {} is not a multiple of its {} query heads; the nearest "
+        "that load have hidden {}{}",
+        a.family == Family::gemma2 ? "Gemma 2" : "Llama with biases", a.hidden, l.query_heads,
+        below > 0 ? fmt::format("{} or ", below) : "", below + l.query_heads);
 }
+
+namespace {
+
+void add_windows(const Architecture& a, WindowField field, ordered_json& out) {
+    if (field == WindowField::none) return;
+    const int64_t window = window_of(a);
+    out["sliding_window"] = window > 0 ? ordered_json(window) : ordered_json(nullptr);
+    if (field == WindowField::of_model) return;
+    int64_t before = 0;  // the first that has one
+    ordered_json types = ordered_json::array();
+    for (const LayerShape& l : a.layers) {
+        if (l.window == 0 && before == std::ssize(types)) ++before;
+        types.push_back(l.window > 0 ? "sliding_attention" : "full_attention");
+    }
+    out["layer_types"] = types;
+    if (field != WindowField::of_layers) return;
+    out["use_sliding_window"] = window > 0;
+    out["max_window_layers"] = before;
+}
+
+void add_gemma(const Architecture& a, ordered_json& out) {
+    out["hidden_activation"] = out.at("hidden_act");
+    if (a.family != Family::gemma2) return;
+    const auto cap = [](float value) {
+        return value > 0 ? ordered_json(shortest(value)) : ordered_json(nullptr);
+    };
+    out["query_pre_attn_scalar"] = a.query_scalar;
+    out["attn_logit_softcapping"] = cap(a.attention_soft_cap);
+    out["final_logit_softcapping"] = cap(a.final_soft_cap);
+}
+
+}  // namespace
 
 ordered_json to_hugging_face(const Architecture& a, const std::string& dtype) {
     const Family family = loadable_family(a);
@@ -118,15 +175,8 @@ ordered_json to_hugging_face(const Architecture& a, const std::string& dtype) {
     }
     if (c.attention_bias == AttentionBias::as_configured) out["attention_bias"] = a.qkv_bias;
     if (c.mlp_bias) out["mlp_bias"] = a.mlp_bias;
-    if (c.window != WindowField::none)
-        out["sliding_window"] = a.window > 0 ? ordered_json(a.window) : ordered_json(nullptr);
-    if (c.window == WindowField::of_layers) {
-        const bool windowed = a.window > 0;
-        out["use_sliding_window"] = windowed;
-        out["max_window_layers"] = windowed ? 0 : a.depth();  // how many layers have none
-        out["layer_types"] =
-            std::vector<std::string>(a.layers.size(), windowed ? "sliding_attention" : "full_attention");
-    }
+    add_windows(a, c.window, out);
+    if (is_gemma(family)) add_gemma(a, out);
     out["rope_parameters"] = rope;
     out["bos_token_id"] = a.conventions.bos ? ordered_json(*a.conventions.bos) : ordered_json(nullptr);
     out["eos_token_id"] = one_or_list(a.conventions.eos);

@@ -31,6 +31,7 @@ Layer::Layer(const Architecture& a, int64_t index, TensorPart part, const Parame
     : index_(index),
       hidden_(a.hidden),
       norm_(a.norm),
+      post_norms_(a.post_norms),
       qk_norm_eps_(a.qk_norm_eps),
       activation_(a.activation),
       tensor_(std::move(tensor)) {
@@ -41,8 +42,10 @@ Layer::Layer(const Architecture& a, int64_t index, TensorPart part, const Parame
     shape_.head_dim = a.head_dim;
     shape_.group = a.group(index);
     shape_.first_in_group = heads.begin - kv.begin * shape_.group;
-    shape_.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(a.head_dim)));
-    shape_.window = a.window;
+    shape_.scale = static_cast<float>(
+        1.0 / std::sqrt(static_cast<double>(a.query_scalar > 0 ? a.query_scalar : a.head_dim)));
+    shape_.window = a.layers.at(static_cast<size_t>(index)).window;
+    shape_.soft_cap = a.attention_soft_cap;
     ffn_ = local_range(a, index, Axis::ffn, part).size();
     w_ = weights(set, set.flat());
     if (gradients) g_ = weights(set, gradients);
@@ -70,12 +73,14 @@ Layer::Weights Layer::weights(const ParameterSet& set, const Tensor& flat) const
     w.key_norm = view(Weight::key_norm);
     w.attention_out = matrix(Weight::attention_out, hidden_, q);
     w.attention_out_bias = view(Weight::attention_out_bias);
+    w.attention_post_norm = view(Weight::attention_post_norm);
     w.mlp_norm = view(Weight::mlp_norm);
     w.mlp_norm_bias = view(Weight::mlp_norm_bias);
     w.gate_up = matrix(gated ? Weight::gate : Weight::up, up, hidden_);
     w.gate_up_bias = bias(gated ? Weight::gate_bias : Weight::up_bias, up);
     w.down = matrix(Weight::down, hidden_, ffn_);
     w.down_bias = view(Weight::down_bias);
+    w.mlp_post_norm = view(Weight::mlp_post_norm);
     return w;
 }
 
@@ -104,12 +109,30 @@ Layer::TurnedHeads Layer::turn(Context& ctx, const Tensor& projected, Projected 
     return out;
 }
 
+Tensor Layer::normed_output(Context& ctx, const Tensor& put_out, const Tensor& weight, bool keep,
+                            Tensor& stats) const {
+    if (!post_norms_) return put_out;
+    Tensor out = keep ? ctx.empty(put_out.shape(), put_out.dtype()) : put_out;
+    stats = ctx.empty({put_out.dim(0), 2}, DType::f32);
+    norm(ctx, put_out, weight, {}, norm_, out, stats);
+    return out;
+}
+
+Tensor Layer::normed_output_backward(Context& ctx, const Tensor& d, const Tensor& put_out,
+                                     const Tensor& weight, const Tensor& stats, Tensor& d_weight) const {
+    if (!post_norms_) return d;
+    Tensor out = ctx.zeros(d.shape(), d.dtype()), no_bias;
+    norm_backward(ctx, d, put_out, weight, stats, norm_, out, d_weight, no_bias);
+    return out;
+}
+
 Tensor Layer::forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, const RotaryTable& rotary,
                       const ForwardExtras& extras) const {
     const int64_t T = tokens.tokens(), Tl = x.dim(0), H = hidden_, D = shape_.head_dim;
     const int64_t q = shape_.query_heads * D, kv = shape_.kv_heads * D, up = w_.gate_up.dim(0);
     const DType dtype = x.dtype();
     const Tensor none;
+    const bool keeps = extras.saved != nullptr;
 
     // 1  a [Tl, H] = the normed input
     Tensor a = ctx.empty({Tl, H}, dtype), attention_stats = ctx.empty({Tl, 2}, DType::f32);
@@ -122,8 +145,8 @@ Tensor Layer::forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, c
     matmul(ctx, a, w_.qkv, w_.qkv_bias, projected);
     // 4  qkv [T, q + 2 kv], queries and keys normed and turned by their positions
     auto [qkv, qk_rstd] =
-        turn(ctx, projected, extras.saved ? Projected::keep : Projected::overwrite, tokens, rotary);
-    if (!extras.saved || !has_qk_norm()) projected = {};
+        turn(ctx, projected, keeps ? Projected::keep : Projected::overwrite, tokens, rotary);
+    if (!keeps || !has_qk_norm()) projected = {};
     if (extras.observer) extras.observer->rotated_qkv(ctx, index_, tokens, qkv);
     // 5  o [T, q]
     const AttentionShape shape = attention_shape(tokens.batch, tokens.seq);
@@ -140,9 +163,11 @@ Tensor Layer::forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, c
     // 6  partial [T, H], this rank's part of the sum over tensor parallel ranks
     Tensor partial = ctx.empty({T, H}, dtype);
     matmul(ctx, o, w_.attention_out, adds_output_bias() ? w_.attention_out_bias : none, partial);
-    // 7  h [Tl, H], the sum
-    Tensor h = tensor_.reduce_scatter(ctx, partial);
-    // 8  h = x + attention
+    // 7  put_out [Tl, H], the sum
+    const Tensor attention_put_out = tensor_.reduce_scatter(ctx, partial);
+    // 8  h [Tl, H] = x + what attention put out, which may be normed first
+    Tensor attention_post_stats, mlp_post_stats;
+    Tensor h = normed_output(ctx, attention_put_out, w_.attention_post_norm, keeps, attention_post_stats);
     add(ctx, x, h, h);
 
     // 9  b [Tl, H]
@@ -158,7 +183,7 @@ Tensor Layer::forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, c
     Tensor act = ctx.empty({T, ffn_}, dtype);
     activate(ctx, activation_, u, act);
     if (extras.observer) extras.observer->neurons(ctx, index_, tokens, u, act);
-    if (extras.saved) {
+    if (keeps) {
         *extras.saved = {.x = x,
                          .attention_stats = attention_stats,
                          .projected = projected,
@@ -166,20 +191,28 @@ Tensor Layer::forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, c
                          .qkv = has_qk_norm() && !extras.keep_cheap ? none : qkv,
                          .attended = o,
                          .lse = lse,
+                         .attention_put_out = post_norms_ ? attention_put_out : none,
+                         .attention_post_stats = attention_post_stats,
                          .after_attention = h,
                          .mlp_stats = mlp_stats,
                          .mlp_up = u,
+                         .mlp_put_out = none,  // these two below
+                         .mlp_post_stats = none,
                          .attention_input = extras.keep_cheap ? a : none,
                          .mlp_input = extras.keep_cheap ? b : none,
                          .mlp_activated = extras.keep_cheap ? act : none};
     }
-    if (!extras.output) return {};
+    if (!extras.output && !post_norms_) return {};
     // 13 partial [T, H]
     partial = ctx.empty({T, H}, dtype);
     matmul(ctx, act, w_.down, adds_output_bias() ? w_.down_bias : none, partial);
-    // 14 out [Tl, H]
-    Tensor out = tensor_.reduce_scatter(ctx, partial);
-    // 15 out = h + mlp
+    // 14 put_out [Tl, H]
+    const Tensor mlp_put_out = tensor_.reduce_scatter(ctx, partial);
+    if (keeps && post_norms_) extras.saved->mlp_put_out = mlp_put_out;
+    // 15 out [Tl, H] = h + what the MLP put out
+    Tensor out = normed_output(ctx, mlp_put_out, w_.mlp_post_norm, keeps, mlp_post_stats);
+    if (keeps) extras.saved->mlp_post_stats = mlp_post_stats;
+    if (!extras.output) return {};
     add(ctx, h, out, out);
     if (extras.observer) extras.observer->block(ctx, index_, tokens, x, out);
     return out;
@@ -193,10 +226,13 @@ Tensor Layer::backward(Context& ctx, const Tensor& d_out, const TokenBatch& toke
     // The residual stream's gradient stays in d_out's memory from step to step: what is gathered, on one rank
     // the very same tensor, has been used before the norm's gradient is added.
 
-    // 15 dh = d_out, and the MLP's output gets the same
+    // 15 dh = d_out, and the MLP's output gets the same, d mlp_post_norm +=
     Tensor dh = d_out;
+    Tensor d_put_out = normed_output_backward(ctx, d_out, saved.mlp_put_out, w_.mlp_post_norm,
+                                              saved.mlp_post_stats, g_.mlp_post_norm);
     // 14 d_full [T, H]
-    Tensor d_full = tensor_.all_gather(ctx, d_out, T);
+    Tensor d_full = tensor_.all_gather(ctx, d_put_out, T);
+    d_put_out = {};
     // 13 d down +=, d down_bias +=, d_act =
     Tensor act = saved.mlp_activated, d_act = ctx.empty({T, ffn_}, dtype);
     if (!act) {
@@ -231,10 +267,13 @@ Tensor Layer::backward(Context& ctx, const Tensor& d_out, const TokenBatch& toke
     norm_backward(ctx, db, saved.after_attention, w_.mlp_norm, saved.mlp_stats, norm_, dh, g_.mlp_norm,
                   g_.mlp_norm_bias);
 
-    // 8  dx = dh, and attention's output gets the same
+    // 8  dx = dh, and attention's output gets the same, d attention_post_norm +=
     Tensor dx = dh;
+    d_put_out = normed_output_backward(ctx, dh, saved.attention_put_out, w_.attention_post_norm,
+                                       saved.attention_post_stats, g_.attention_post_norm);
     // 7  d_full [T, H]
-    d_full = tensor_.all_gather(ctx, dh, T);
+    d_full = tensor_.all_gather(ctx, d_put_out, T);
+    d_put_out = {};
     // 6  d attention_out +=, d attention_out_bias +=, d_o =
     matmul_backward_weight(ctx, d_full, saved.attended, g_.attention_out);
     if (g_.attention_out_bias && adds_output_bias()) bias_backward(ctx, d_full, g_.attention_out_bias);

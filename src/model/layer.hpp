@@ -36,12 +36,14 @@ struct SavedLayer {
     Tensor qkv;              // [T, (q + 2 kv) head_dim]  rotated
     Tensor attended;         // [T, q head_dim]
     Tensor lse;              // [batch, q, seq]
-    Tensor after_attention;  // [Tl, H]   the residual stream
-    Tensor mlp_stats;        // [Tl, 2]
-    Tensor mlp_up;           // [T, 2 ffn] or [T, ffn]    before the activation
-    Tensor attention_input;  // [T, H]   normed
-    Tensor mlp_input;        // [T, H]   normed
-    Tensor mlp_activated;    // [T, ffn] after the activation
+    Tensor attention_put_out, attention_post_stats;  // [Tl, H], [Tl, 2]  empty where it is not normed
+    Tensor after_attention;                          // [Tl, H]   the residual stream
+    Tensor mlp_stats;                                // [Tl, 2]
+    Tensor mlp_up;                                   // [T, 2 ffn] or [T, ffn]    before the activation
+    Tensor mlp_put_out, mlp_post_stats;              // as attention's
+    Tensor attention_input;                          // [T, H]   normed
+    Tensor mlp_input;                                // [T, H]   normed
+    Tensor mlp_activated;                            // [T, ffn] after the activation
 };
 
 enum class Site {
@@ -129,9 +131,11 @@ private:
         Tensor qkv, qkv_bias;                        // [(q + 2 kv) head_dim, H]
         Tensor query_norm, key_norm;                 // [head_dim]
         Tensor attention_out, attention_out_bias;    // [H, q head_dim]
+        Tensor attention_post_norm;                  // [H]
         Tensor mlp_norm, mlp_norm_bias;              // [H]
         Tensor gate_up, gate_up_bias;                // [2 ffn, H] or [ffn, H]
         Tensor down, down_bias;                      // [H, ffn]
+        Tensor mlp_post_norm;                        // [H]
     };
     Weights weights(const ParameterSet& set, const Tensor& flat) const;
     AttentionShape attention_shape(int64_t batch, int64_t seq) const;
@@ -145,6 +149,13 @@ private:
     /// by their positions. In the projection's own memory unless heads are normed and it is kept.
     TurnedHeads turn(Context& ctx, const Tensor& projected, Projected then, const TokenBatch& tokens,
                      const RotaryTable& rotary) const;
+    /// What attention or the MLP put out [Tl, H], as it joins the residual stream: normed by `weight`, in a
+    /// tensor of its own if the other is kept, or as it is where there are no such norms.
+    Tensor normed_output(Context& ctx, const Tensor& put_out, const Tensor& weight, bool keep,
+                         Tensor& stats) const;
+    /// From the gradient of what joined to that of what was put out; d_weight +=.
+    Tensor normed_output_backward(Context& ctx, const Tensor& d, const Tensor& put_out, const Tensor& weight,
+                                  const Tensor& stats, Tensor& d_weight) const;
     bool has_qk_norm() const { return qk_norm_eps_.has_value(); }
     HeadCounts head_counts() const { return {shape_.query_heads, shape_.kv_heads}; }
     /// Biases of projections that are summed over ranks count once: on rank 0.
@@ -153,6 +164,7 @@ private:
     int64_t index_;
     int64_t hidden_;
     NormOptions norm_;
+    bool post_norms_;
     std::optional<float> qk_norm_eps_;
     Activation activation_;
     AttentionShape shape_;  // heads of this rank

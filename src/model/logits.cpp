@@ -5,6 +5,7 @@
 #include "kernels/divergence.hpp"
 #include "kernels/elementwise.hpp"
 #include "kernels/matmul.hpp"
+#include "kernels/soft_cap.hpp"
 
 namespace espalier::model {
 
@@ -35,10 +36,20 @@ std::vector<Range> logit_blocks(const Architecture& a, Device device, int tp, in
     return parts_of(tokens, std::clamp<int64_t>(budget.bytes / row_bytes, 128, budget.most_rows));
 }
 
+namespace {
+
+void cap(Context& ctx, const Transformer& model, Tensor& logits) {
+    const float most = model.architecture().final_soft_cap;
+    if (most > 0) soft_cap(ctx, most, logits);
+}
+
+}  // namespace
+
 Tensor logits(Context& ctx, const Transformer& model, const Tensor& hidden) {
     const Tensor head = model.head();
     Tensor out = ctx.empty({hidden.dim(0), head.dim(0)}, DType::f32);
     matmul(ctx, hidden, head, {}, out);
+    cap(ctx, model, out);
     return out;
 }
 
@@ -129,6 +140,7 @@ Readings read_logits(Context& ctx, const Transformer& model, const Tensor& hidde
         const int64_t first_id = ids.begin + part.begin;
         Tensor z = ctx.empty({rows, part.size()}, DType::f32);
         matmul(ctx, hidden, model.head().rows(part.begin, part.size()), {}, z);
+        cap(ctx, model, z);
         Tensor stats = read.stats.rows(i, 1).view({rows, 2});
         softmax_statistics(ctx, z, 1.0f, stats);
         label_logits(ctx, z, labels, first_id, labelled);

@@ -12,7 +12,7 @@ namespace espalier::model {
 /// as long as the products of some 400 tokens.
 std::vector<Range> logit_blocks(const Architecture& a, Device device, int tp, int64_t tokens);
 
-/// logits [rows, vocab of this rank] f32 of hidden [rows, H].
+/// logits [rows, vocab of this rank] f32 of hidden [rows, H], capped where the model caps them.
 Tensor logits(Context& ctx, const Transformer& model, const Tensor& hidden);
 
 /// lse [rows] f32 = log sum exp(logits / tau) over the whole vocabulary.

@@ -26,6 +26,7 @@ constexpr auto out_bias = [](const Architecture& a) { return a.attention_out_bia
 constexpr auto mlp_bias = [](const Architecture& a) { return a.mlp_bias; };
 constexpr auto gated = [](const Architecture& a) { return is_gated(a.activation); };
 constexpr auto gated_bias = [](const Architecture& a) { return is_gated(a.activation) && a.mlp_bias; };
+constexpr auto post_norms = [](const Architecture& a) { return a.post_norms; };
 constexpr auto untied = [](const Architecture& a) { return !a.tied; };
 
 using enum Axis;
@@ -52,6 +53,7 @@ const std::vector<Row> per_layer = {
     {Weight::key_norm,            "layers.{}.key_norm",            {head_dim},                    -1, Init::identity, no,  qk_norm},
     {Weight::attention_out,       "layers.{}.attention_out",       {hidden, query_head, head_dim}, 1, Init::scaled,   yes, always},
     {Weight::attention_out_bias,  "layers.{}.attention_out_bias",  {hidden},                      -1, Init::zeros,    no,  out_bias},
+    {Weight::attention_post_norm, "layers.{}.attention_post_norm", {hidden},                      -1, Init::identity, no,  post_norms},
     {Weight::mlp_norm,            "layers.{}.mlp_norm",            {hidden},                      -1, Init::identity, no,  always},
     {Weight::mlp_norm_bias,       "layers.{}.mlp_norm_bias",       {hidden},                      -1, Init::zeros,    no,  norm_bias},
     {Weight::gate,                "layers.{}.gate",                {ffn, hidden},                  0, Init::normal,   yes, gated},
@@ -60,6 +62,7 @@ const std::vector<Row> per_layer = {
     {Weight::up_bias,             "layers.{}.up_bias",             {ffn},                          0, Init::zeros,    no,  mlp_bias},
     {Weight::down,                "layers.{}.down",                {hidden, ffn},                  1, Init::scaled,   yes, always},
     {Weight::down_bias,           "layers.{}.down_bias",           {hidden},                      -1, Init::zeros,    no,  mlp_bias},
+    {Weight::mlp_post_norm,       "layers.{}.mlp_post_norm",       {hidden},                      -1, Init::identity, no,  post_norms},
 };
 const std::vector<Row> after_layers = {
     {Weight::final_norm,          "final_norm",                    {hidden},                      -1, Init::identity, no,  always},

@@ -39,6 +39,7 @@ enum class Weight {
     key_norm,    ///< of every key head
     attention_out,
     attention_out_bias,
+    attention_post_norm,  ///< of what attention puts out
     mlp_norm,
     mlp_norm_bias,
     gate,
@@ -47,6 +48,7 @@ enum class Weight {
     up_bias,
     down,
     down_bias,
+    mlp_post_norm,  ///< of what the MLP puts out
     final_norm,
     final_norm_bias,
     head,

@@ -64,11 +64,18 @@ const RotaryTable& Transformer::rotary(Context& ctx, int64_t positions) {
     return rotary_;
 }
 
+float Transformer::embedding_scale() const {
+    const auto exactly = static_cast<float>(a_.embedding_scale);
+    return dtype() == DType::bf16 ? static_cast<float>(bfloat16(exactly)) : exactly;
+}
+
 Tensor Transformer::embed(Context& ctx, const TokenBatch& tokens) const {
     const Timed timed = ctx.computing();
     Tensor partial = ctx.empty({tokens.tokens(), a_.hidden}, dtype());
     espalier::embed(ctx, tokens.ids, set_.weight(Weight::token_embedding), vocabulary().begin, partial);
-    return tensor_.reduce_scatter(ctx, partial);
+    Tensor x = tensor_.reduce_scatter(ctx, partial);
+    if (a_.embedding_scale != 1) scale(ctx, embedding_scale(), x);
+    return x;
 }
 
 Tensor Transformer::forward_layer(Context& ctx, int64_t layer_index, const Tensor& x,
@@ -146,8 +153,9 @@ Tensor Transformer::backward(Context& ctx, Tensor d_out, const TokenBatch& token
     return d_out;
 }
 
-void Transformer::embed_backward(Context& ctx, const Tensor& dx, const TokenBatch& tokens) {
+void Transformer::embed_backward(Context& ctx, Tensor dx, const TokenBatch& tokens) {
     const Timed timed = ctx.computing();
+    if (a_.embedding_scale != 1) scale(ctx, embedding_scale(), dx);
     const Tensor d_out = tensor_.all_gather(ctx, dx, tokens.tokens());
     Tensor d_table = ParameterSet::view(gradients_, set_.find(Weight::token_embedding));
     espalier::embed_backward(ctx, d_out, tokens.ids, vocabulary().begin, d_table);

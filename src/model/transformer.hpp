@@ -68,12 +68,12 @@ public:
 
     /// Backward passes of final_hidden, forward and embed: every weight's gradient +=, gradients of
     /// activations are returned. d_hidden [T, H] is this rank's part of the sum over tensor parallel ranks;
-    /// d_out, dx and what comes back [Tl, H].
+    /// d_out, dx, whose elements they may change, and what comes back [Tl, H].
     Tensor final_hidden_backward(Context& ctx, const Tensor& d_hidden, const SavedStage& saved,
                                  Injector* injector = nullptr);
     Tensor backward(Context& ctx, Tensor d_out, const TokenBatch& tokens, SavedStage& saved,
                     int virtual_stage = 0, Injector* injector = nullptr, const AfterLayer& after = {});
-    void embed_backward(Context& ctx, const Tensor& dx, const TokenBatch& tokens);
+    void embed_backward(Context& ctx, Tensor dx, const TokenBatch& tokens);
 
     /// The output projection [vocab of this rank, H] and its gradient; last stage.
     Tensor head() const;
@@ -88,6 +88,7 @@ public:
 private:
     const RotaryTable& rotary(Context& ctx, int64_t positions);
     size_t slot_of(int64_t layer) const;  // in layers_
+    float embedding_scale() const;        // in the dtype of the weights
 
     Architecture a_;
     Placement placement_;

@@ -42,7 +42,8 @@ struct Compute::Parts {
 model::LayerShape local_shape(const model::Architecture& a, int64_t index, int64_t tp) {
     const model::TensorPart first{narrow<int>(tp), 0};
     const auto size = [&](model::Axis axis) { return model::local_range(a, index, axis, first).size(); };
-    return {size(model::Axis::query_head), size(model::Axis::kv_head), size(model::Axis::ffn)};
+    return {size(model::Axis::query_head), size(model::Axis::kv_head), size(model::Axis::ffn),
+            a.layers[static_cast<size_t>(index)].window};
 }
 
 Compute::Compute(const System& system, const Step& step, const Layout& layout)
@@ -82,8 +83,9 @@ Compute::Parts Compute::parts(const model::Architecture& a, int64_t index) const
     const double normed = a.qk_norm_eps ? element_ * tokens_ * 2 * (q + kv) : 0;
     const double norms = element_ * 2 * 2 * h, activation = element_ * tokens_ * (gates + 1) * ffn;
     p.cheap = traffic(local_tokens_ * norms + activation + 2 * normed);
-    // Two norms read and write, two residual sums read two and write one.
-    const double residual_stream = element_ * (2 * 2 + 2 * 3) * h + 2 * step_.practice.dropout_bytes * h;
+    // Norms read and write, two residual sums read two and write one.
+    const double residual_stream =
+        element_ * ((a.post_norms ? 4 : 2) * 2 + 2 * 3) * h + 2 * step_.practice.dropout_bytes * h;
     p.elementwise = traffic(local_tokens_ * residual_stream +
                             element_ * tokens_ * ((gates + 1) * ffn + 2 * (q + kv)) + normed);
     p.collective = all_reduce_seconds(tensor_, layout_.tp, element_ * tokens_ * h);

@@ -21,11 +21,12 @@ double seconds_per_token(const System& system, const model::Architecture& a, con
                                       : all_reduce_seconds(ring_link(system, {serving.tp, 1}), serving.tp,
                                                            value_bytes * batch * hidden);
     const double gates = is_gated(a.activation) ? 2 : 1;
-    const double visible = real(a.window > 0 ? std::min(a.window, serving.seq_len) : serving.seq_len);
 
     double seconds = product(real(div_ceil(a.vocab, serving.tp)) * hidden);
     for (int64_t i = 0; i < a.depth(); ++i) {
         const auto local = local_shape(a, i, serving.tp);
+        const double visible =
+            real(local.window > 0 ? std::min(local.window, serving.seq_len) : serving.seq_len);
         const double queries = real(local.query_heads * a.head_dim),
                      cached = 2 * real(local.kv_heads * a.head_dim);
         seconds += product((queries + cached) * hidden) + product(queries * hidden) +

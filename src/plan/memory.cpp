@@ -21,6 +21,7 @@ struct Widths {
     double before, after;  // the activation: [T, gates ffn], [T, ffn]
     double lse, stats;     // attention's [T, query heads], a norm's [T, 2], f32
     double normed, rstd;   // where heads are normed: [T, q + 2 kv], [T, heads that are] in f32
+    double post;           // where outputs are normed too: two [T, h] and their stats
     double masks;          // of the two dropouts
     double probabilities;  // of materialised attention, dropped and not, and their mask
 };
@@ -43,6 +44,7 @@ Widths widths(const Step& step, const Layout& l, const model::Architecture& a, i
             .stats = 4 * mine * 2,
             .normed = a.qk_norm_eps ? element * tokens * (q + 2 * kv) : 0,
             .rstd = a.qk_norm_eps ? 4 * tokens * (heads + real(local.kv_heads)) : 0,
+            .post = a.post_norms ? 2 * (element * h + 4 * 2) * mine : 0,
             .masks = 2 * step.practice.dropout_bytes * mine * h,
             .probabilities = (2 * element + 1) * tokens * real(step.seq_len) * heads};
 }
@@ -51,7 +53,7 @@ double kept_bytes(const Practice& practice, const Widths& w, Recomputation recom
     if (recompute == Recomputation::full) return w.mine;
     const bool none = recompute == Recomputation::none;
     // Inputs of the two norms, of attention, of the output projection and of the activation.
-    const double inputs = 2 * w.mine + w.qkv + w.heads + w.before;
+    const double inputs = 2 * w.mine + w.post + w.qkv + w.heads + w.before;
     if (practice.selective == Practice::Selective::norms_and_activations)
         return inputs + w.lse + 2 * w.stats + (none ? 2 * w.all + w.after + w.normed + w.rstd : 0);
     // Inputs of the other three products as well, the norms' outputs in parts.

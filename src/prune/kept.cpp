@@ -71,7 +71,7 @@ model::Architecture shape(const model::Architecture& a, const Kept& kept) {
     for (size_t k = 0; k < kept.layers.size(); ++k) {
         out.layers.push_back({static_cast<int64_t>(kept.heads[k].size()),
                               static_cast<int64_t>(kept.kv_heads[k].size()),
-                              static_cast<int64_t>(kept.ffn[k].size())});
+                              static_cast<int64_t>(kept.ffn[k].size()), a.layers[kept.layers[k]].window});
     }
     return out;
 }

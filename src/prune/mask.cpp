@@ -68,8 +68,11 @@ public:
         zero_unless(Weight::down, l, 1, neuron);
         for (const Weight w : {Weight::attention_out, Weight::down}) write_channels(w, l);
         for (const Weight w : {Weight::attention_out_bias, Weight::down_bias}) write_channels(w, l);
-        norm(Weight::attention_norm, Weight::attention_norm_bias, l);
-        norm(Weight::mlp_norm, Weight::mlp_norm_bias, l);
+        for (const Weight w :
+             {Weight::attention_norm, Weight::attention_post_norm, Weight::mlp_norm, Weight::mlp_post_norm})
+            gain(w, l);
+        for (const Weight w : {Weight::attention_norm_bias, Weight::mlp_norm_bias})
+            zero_unless(w, l, 0, channel_);
     }
 
     void embedding() {
@@ -81,7 +84,10 @@ public:
         for (int64_t row = 0; row < e.local->count[0]; ++row) centre(e.data + row * hidden, 1);
     }
 
-    void final_norm() { norm(Weight::final_norm, Weight::final_norm_bias, -1); }
+    void final_norm() {
+        gain(Weight::final_norm, -1);
+        zero_unless(Weight::final_norm_bias, -1, 0, channel_);
+    }
 
 private:
     View view(Weight weight, int64_t layer) {
@@ -165,13 +171,13 @@ private:
         }
     }
 
-    void norm(Weight gain, Weight bias, int64_t l) {
+    /// Of a norm over the channels.
+    void gain(Weight weight, int64_t l) {
         if (share_ == 1) return;
         const double scale = std::sqrt(share_), one = source_.norm.gain == Gain::weight ? 0.0 : 1.0;
-        view(gain, l).each([&](float& v, const Shape& place) {
+        view(weight, l).each([&](float& v, const Shape& place) {
             v = static_cast<float>((channel_[place[0]] ? scale * (one + double{v}) : 0.0) - one);
         });
-        zero_unless(bias, l, 0, channel_);
     }
 
     model::ParameterSet& set_;

@@ -111,7 +111,8 @@ std::vector<Slices::Combination> combinations(const model::Architecture& source,
     const bool paired =
         kept.residual != HeadResidual::off &&
         (is_query(cut.weight) || (is_key_or_value(cut.weight) && source.group(kept.layers[layer]) == 1));
-    const bool scaled = scales_queries(source, cut.weight) && !kept.head_dims.empty();
+    const bool scaled =
+        scales_queries(source, cut.weight) && !kept.head_dims.empty() && source.query_scalar == 0;
     if (!paired && !scaled) return out;
     for (const int64_t row : rows) {
         auto& c = out.emplace_back();

@@ -60,7 +60,12 @@ Widths largest(const model::Architecture& a) {
 model::Architecture with_shape(const model::Architecture& a, const Widths& s) {
     model::Architecture out = a;
     out.hidden = s.hidden;
-    out.layers.assign(static_cast<size_t>(s.layers), {s.heads, s.kv_heads, s.ffn});
+    out.layers.clear();
+    // Which layers stay is not known; the first ones' windows stand for theirs.
+    for (int64_t i = 0; i < s.layers; ++i) {
+        const auto like = static_cast<size_t>(std::min(i, a.depth() - 1));
+        out.layers.push_back({s.heads, s.kv_heads, s.ffn, a.layers[like].window});
+    }
     return out;
 }
 

@@ -20,6 +20,7 @@ struct Widths {
     int64_t before, neurons;  ///< [T, 2 ffn] or [T, ffn], [T, ffn]
     int64_t lse, stats;       ///< [batch, q, seq] and [Tl, 2], f32
     int64_t normed, rstd;     ///< where heads are normed: [T, (q + 2 kv) head_dim], [T, q + kv] in f32
+    int64_t post;  ///< where outputs are normed too: what attention and MLP put out, and the norms' stats
 };
 
 int64_t hidden_bytes(const Architecture& a, const StepShape& step, int64_t tokens) {
@@ -44,7 +45,8 @@ Widths widths(const Architecture& a, int64_t layer, TensorPart tensor, const Ste
             .lse = 4 * tokens * q,
             .stats = 4 * mine * 2,
             .normed = a.qk_norm_eps ? row * (q + 2 * kv) * a.head_dim : 0,
-            .rstd = a.qk_norm_eps ? 4 * tokens * (q + kv) : 0};
+            .rstd = a.qk_norm_eps ? 4 * tokens * (q + kv) : 0,
+            .post = a.post_norms ? 2 * (hidden_bytes(a, step, mine) + 4 * mine * 2) : 0};
 }
 
 /// Of the layers of some runs, the largest of what `bytes` gives.
@@ -62,7 +64,7 @@ int64_t largest(const model::Placement& placement, Bytes bytes) {
 int64_t saved_bytes(const Architecture& a, int64_t layer, TensorPart tensor, const StepShape& step) {
     const Widths w = widths(a, layer, tensor, step);
     if (step.recompute == Recompute::full) return w.mine;
-    const int64_t selective = 2 * w.mine + 2 * w.stats + w.qkv + w.heads + w.lse + w.before;
+    const int64_t selective = 2 * w.mine + 2 * w.stats + w.post + w.qkv + w.heads + w.lse + w.before;
     return step.recompute == Recompute::none ? selective + 2 * w.all + w.neurons + w.normed + w.rstd
                                              : selective;
 }
@@ -82,7 +84,8 @@ int64_t backward_bytes(const Architecture& a, int64_t layer, TensorPart tensor, 
     const int64_t mine = tensor.size > 1 ? 4 : 2;      // d_out, db; da and a norm's part
     const int64_t neurons = step.recompute == Recompute::selective ? 2 : 1;  // act, d_act
     const int64_t heads = step.recompute == Recompute::selective ? w.normed + w.rstd : 0;
-    return gathered * w.all + mine * w.mine + neurons * w.neurons + w.before + w.heads + w.qkv + heads;
+    const int64_t post = a.post_norms ? w.mine : 0;  // the gradient of what was put out
+    return gathered * w.all + mine * w.mine + post + neurons * w.neurons + w.before + w.heads + w.qkv + heads;
 }
 
 int64_t most_in_flight(const StepShape& step, int virtual_stage) {
@@ -133,7 +136,8 @@ int64_t head_bytes(const Architecture& a, TensorPart tensor, const StepShape& st
     const auto element = static_cast<int64_t>(size_of(step.dtype));
     const int64_t rows = model::logit_blocks(a, step.device, tensor.size, step.tokens()).front().size(),
                   vocab = model::local_range(a, -1, Axis::vocab, tensor).size();
-    const int64_t logits = rows * vocab * (4 * models + (step.dtype == DType::f32 ? 0 : element));
+    const bool in_place = step.dtype == DType::f32 && a.final_soft_cap == 0;
+    const int64_t logits = rows * vocab * (4 * models + (in_place ? 0 : element));
     return logits + 2 * hidden_bytes(a, step, step.tokens()) +
            hidden_bytes(a, step, local_tokens(tensor, step));
 }

@@ -2,9 +2,12 @@
 
 #include <gmock/gmock.h>
 
+#include <cmath>
+
 #include "src/model/architecture_json.hpp"
 #include "src/model/foreign_tensor.hpp"
 #include "src/model/gguf_metadata.hpp"
+#include "src/model/hugging_face_class.hpp"
 #include "src/model/rotary_table.hpp"
 #include "tests/model/tiny_models.hpp"
 
@@ -85,8 +88,13 @@ TEST(HuggingFace, WhatIsUnsupportedIsNamed) {
 
 TEST(HuggingFace, ConfigsSurviveTheRoundTrip) {
     for (Architecture a : {test::tiny_llama(), test::tiny_nemotron(true), test::tiny_qwen2(),
-                           test::tiny_qwen3(), test::tiny_qwen3(true)}) {
+                           test::tiny_qwen3(), test::tiny_qwen3(true), test::tiny_gemma2()}) {
         a.layers.assign(a.layers.size(), a.layers[0]);
+        if (is_gemma(a.family)) {
+            a.hidden = 27;
+            a.embedding_scale = std::sqrt(27.0);
+            a.layers[1].window = 0;
+        }
         a.family = a.family == Family::llama ? Family::mistral : a.family;  // 22 channels over 9 heads
 
         EXPECT_EQ(from_hugging_face(json::parse(to_hugging_face(a, "float32").dump()), "c"), a);
@@ -94,16 +102,22 @@ TEST(HuggingFace, ConfigsSurviveTheRoundTrip) {
     }
 }
 
+std::vector<int64_t> windows(const json& config) {
+    std::vector<int64_t> out;
+    for (const LayerShape& l : from_hugging_face(config, "c.json").layers) out.push_back(l.window);
+    return out;
+}
+
 TEST(HuggingFace, AMistralThatNamesNoWindowHas4096AndOneWithNullHasNone) {
     json config = llama_config();
     config["architectures"] = {"MistralForCausalLM"};
     config["max_position_embeddings"] = 32768;
 
-    EXPECT_EQ(from_hugging_face(config, "c").window, 4096);
+    EXPECT_THAT(windows(config), ElementsAre(4096, 4096, 4096));
     config["sliding_window"] = nullptr;
-    EXPECT_EQ(from_hugging_face(config, "c").window, 0);
+    EXPECT_THAT(windows(config), ElementsAre(0, 0, 0));
     config["sliding_window"] = 512;
-    EXPECT_EQ(from_hugging_face(config, "c").window, 512);
+    EXPECT_THAT(windows(config), ElementsAre(512, 512, 512));
 }
 
 json qwen2_config() {
@@ -144,12 +158,13 @@ TEST(HuggingFace, AQwen3NormsItsHeadsWhichHave128DimsWhereTheFileSaysNothing) {
     EXPECT_TRUE(from_hugging_face(config, "c").qkv_bias && from_hugging_face(config, "c").attention_out_bias);
 }
 
-TEST(HuggingFace, AQwensWindowCountsWhereItIsUsedAndForAllLayersOrNone) {
+TEST(HuggingFace, AQwensWindowCountsWhereItIsUsedAndForTheLayersThatHaveIt) {
     const auto window = [](const json& fields) {
         json config = qwen2_config();
         config.update(fields);
-        return from_hugging_face(config, "c.json").window;
+        return windows(config);
     };
+    const auto none = ElementsAre(0, 0, 0);
     const json used{{"use_sliding_window", true}, {"sliding_window", 16}};
     const auto with = [&](json fields) {
         fields.update(used);
@@ -162,15 +177,18 @@ TEST(HuggingFace, AQwensWindowCountsWhereItIsUsedAndForAllLayersOrNone) {
     const char* const full = "full_attention";
     const char* const sliding = "sliding_attention";
 
-    EXPECT_EQ(window({{"sliding_window", 16}, {"max_window_layers", 0}}), 0);
-    EXPECT_EQ(window({{"sliding_window", 16}, {"max_window_layers", 0}, {"use_sliding_window", nullptr}}), 0);
-    EXPECT_EQ(window(with({})), 0);  // the first 28 layers have none
-    EXPECT_EQ(window(with({{"max_window_layers", 0}})), 16);
-    EXPECT_EQ(window(with({{"layer_types", {sliding, sliding, sliding}}})), 16);
-    EXPECT_EQ(window(with({{"layer_types", {full, full, full}}, {"max_window_layers", 0}})), 0);
-    EXPECT_EQ(window(with({{"max_window_layers", 1}, {"max_position_embeddings", 16}})), 0);
-    refused(with({{"max_window_layers", 1}}), "2 of 3 layers have an attention window of 16");
-    refused(with({{"layer_types", {full, sliding, full}}}), "1 of 3 layers");
+    EXPECT_THAT(window({{"sliding_window", 16}, {"max_window_layers", 0}}), none);
+    EXPECT_THAT(window({{"sliding_window", 16}, {"max_window_layers", 0}, {"use_sliding_window", nullptr}}),
+                none);
+    EXPECT_THAT(window(with({})), none);  // the first 28 layers have none
+    EXPECT_THAT(window(with({{"max_window_layers", 0}})), ElementsAre(16, 16, 16));
+    EXPECT_THAT(window(with({{"max_window_layers", 1}})), ElementsAre(0, 16, 16));
+    EXPECT_THAT(window(with({{"layer_types", {sliding, sliding, sliding}}})), ElementsAre(16, 16, 16));
+    EXPECT_THAT(window(with({{"layer_types", {full, sliding, full}}})), ElementsAre(0, 16, 0));
+    EXPECT_THAT(window(with({{"layer_types", {full, full, full}}, {"max_window_layers", 0}})), none);
+    EXPECT_THAT(window(with({{"max_window_layers", 1}, {"max_position_embeddings", 16}})), none);
+    refused({{"sliding_window", 16}, {"layer_types", {full, sliding, full}}},
+            "\"use_sliding_window\" is not set");
     refused(with({{"layer_types", {full, full}}}), "2 entries for 3 layers");
     refused(with({{"layer_types", {full, full, "chunked_attention"}}}), "chunked_attention");
     refused({{"layer_types", {full, sliding, full}}}, "use_sliding_window");
@@ -234,6 +252,86 @@ TEST(HuggingFace, TheRotaryFractionOfACutHeadGivesItsDimsBack) {
     }
 }
 
+json gemma2_config() {
+    json config = llama_config();
+    config["architectures"] = {"Gemma2ForCausalLM"};
+    return config;
+}
+
+TEST(HuggingFace, AGemma2HasWhatItsClassTakesForGranted) {
+    json config = gemma2_config();
+    config["max_position_embeddings"] = 32768;
+
+    const Architecture a = from_hugging_face(config, "c.json");
+
+    EXPECT_TRUE(a.tied && a.post_norms);
+    EXPECT_EQ(a.norm.kind, NormKind::rms);
+    EXPECT_EQ(a.norm.gain, Gain::one_plus_weight);
+    EXPECT_EQ(a.activation, Activation::geglu);
+    EXPECT_EQ(a.embedding_scale, std::sqrt(static_cast<double>(a.hidden)));
+    EXPECT_EQ(a.query_scalar, 256);
+    EXPECT_EQ(a.head_dim, 256);
+    EXPECT_EQ(a.attention_soft_cap, 50);
+    EXPECT_EQ(a.final_soft_cap, 30);
+    EXPECT_THAT(windows(config), ElementsAre(4096, 0, 4096));
+
+    config["attn_logit_softcapping"] = config["final_logit_softcapping"] = nullptr;
+    config["layer_types"] = {"full_attention", "full_attention", "sliding_attention"};
+    EXPECT_EQ(from_hugging_face(config, "c.json").attention_soft_cap, 0);
+    EXPECT_EQ(from_hugging_face(config, "c.json").final_soft_cap, 0);
+    EXPECT_THAT(windows(config), ElementsAre(0, 0, 4096));
+    config["use_bidirectional_attention"] = true;
+    EXPECT_THAT([&] { from_hugging_face(config, "c.json"); }, ThrowsMessage<UserError>(HasSubstr("causal")));
+}
+
+TEST(HuggingFace, AGemmasGeluIsTheTanhForm) {
+    json config = gemma2_config();
+    config["architectures"] = {"GemmaForCausalLM"};
+    config["hidden_act"] = "gelu";
+
+    const Architecture a = from_hugging_face(config, "c");
+
+    EXPECT_EQ(a.activation, Activation::geglu);
+    EXPECT_FALSE(a.post_norms || a.query_scalar > 0 || a.final_soft_cap > 0);
+    config["hidden_activation"] = "silu";
+    EXPECT_EQ(from_hugging_face(config, "c").activation, Activation::swiglu);
+}
+
+/// What joins the residual stream in the file, of what joins ours.
+TEST(HuggingFace, AGemmaOfAnotherWidthThanItsEmbeddingsScaleIsStoredForTheScaleOfItsWidth) {
+    Architecture a = test::tiny_gemma2();
+    a.hidden = 36;  // 6^2
+    a.embedding_scale = 8;
+    const auto factor = [&](Weight weight) {
+        const auto all = parameters(a);
+        const auto found =
+            std::find_if(all.begin(), all.end(), [&](const Parameter& p) { return p.weight == weight; });
+        const ForeignTensor t = hugging_face_tensor(a, *found);
+        return std::pair(t.factor, t.added);
+    };
+
+    EXPECT_EQ(factor(Weight::attention_post_norm), std::pair(0.75, -0.25));
+    EXPECT_EQ(factor(Weight::mlp_post_norm), std::pair(0.75, -0.25));
+    EXPECT_EQ(factor(Weight::down), std::pair(1.0, 0.0));
+    EXPECT_EQ(factor(Weight::final_norm), std::pair(1.0, 0.0));
+    a.family = Family::gemma;
+    a.post_norms = false;
+    EXPECT_EQ(factor(Weight::attention_out), std::pair(0.75, 0.0));
+    EXPECT_EQ(factor(Weight::down), std::pair(0.75, 0.0));
+    a.embedding_scale = 6;
+    EXPECT_EQ(factor(Weight::down), std::pair(1.0, 0.0));
+}
+
+TEST(HuggingFace, AGemma2LoadsWhereItsWidthIsAMultipleOfItsHeads) {
+    Architecture a = test::tiny_gemma2();
+    a.layers.assign(3, a.layers[0]);
+
+    EXPECT_THAT([&] { loadable_family(a); },
+                ThrowsMessage<UserError>(HasSubstr("no Gemma 2 whose hidden size 22")));
+    a.hidden = 27;
+    EXPECT_EQ(loadable_family(a), Family::gemma2);
+}
+
 TEST(HuggingFace, WidthsThatDifferByLayerSurviveInOurSpellingAndAreRefusedInTheirs) {
     const Architecture a = test::tiny_llama();
 
@@ -263,15 +361,28 @@ TEST(HuggingFace, ALlamaTurnsWholeHeads) {
 TEST(HuggingFace, WhatItsClassesCannotSayIsRefusedAndAWindowMakesALlamaAMistral) {
     const Architecture llama = loadable_llama();
     Architecture a = llama;
-    a.window = 8;
+    a.layers[0].window = a.layers[1].window = 8;
     EXPECT_EQ(loadable_family(a), Family::mistral);
-    EXPECT_EQ(from_hugging_face(to_hugging_face(a, "float32"), "c").window, 8);
+    EXPECT_THAT(windows(to_hugging_face(a, "float32")), ElementsAre(8, 8));
     const auto refused = [&](const Architecture& with, const char* what) {
         EXPECT_THAT([&] { loadable_family(with); }, ThrowsMessage<UserError>(HasSubstr(what)));
     };
 
+    a.layers[0].window = 0;
+    refused(a, "a sliding window in some layers alone");
+    a.layers[0].window = 8;
     a.mlp_bias = true;
     refused(a, "sliding window");
+    for (const auto& [change, what] : std::initializer_list<std::pair<void (*)(Architecture&), const char*>>{
+             {[](Architecture& x) { x.post_norms = true; }, "norms of another kind"},
+             {[](Architecture& x) { x.embedding_scale = 2; }, "scaled embeddings"},
+             {[](Architecture& x) { x.query_scalar = 7; }, "scores scaled otherwise"},
+             {[](Architecture& x) { x.final_soft_cap = 30; }, "soft caps"},
+             {[](Architecture& x) { x.attention_soft_cap = 50; }, "soft caps"}}) {
+        a = llama;
+        change(a);
+        refused(a, what);
+    }
     a = llama;
     a.qkv_bias = true;
     refused(a, "attention biases");
@@ -293,8 +404,11 @@ TEST(HuggingFace, WhatItsClassesCannotSayIsRefusedAndAWindowMakesALlamaAMistral)
     refused(a, "no Qwen2ForCausalLM with other attention biases");
     a.qkv_bias = true;
     EXPECT_EQ(loadable_family(a), Family::qwen2);
-    a.window = 8;
+    a.layers[1].window = 8;
     EXPECT_EQ(from_hugging_face(to_hugging_face(a, "float32"), "c"), a);
+    a.layers[0].window = 4;
+    refused(a, "sliding windows of different lengths");
+    a.layers[0].window = 0;
     a.mlp_bias = true;
     refused(a, "biases in the MLP");
     a = llama;

@@ -51,6 +51,20 @@ model::Architecture tiny_nemotron(bool biases) {
     return a;
 }
 
+model::Architecture tiny_gemma2() {
+    model::Architecture a = tiny_llama();
+    a.family = model::Family::gemma2;
+    a.activation = Activation::geglu;
+    a.norm = {NormKind::rms, Gain::one_plus_weight, 1e-2f};
+    a.post_norms = a.tied = true;
+    a.embedding_scale = 4.7;
+    a.query_scalar = 5;
+    a.attention_soft_cap = 1.5f;
+    a.final_soft_cap = 2;
+    for (size_t i = 0; i < a.layers.size(); i += 2) a.layers[i].window = 3;
+    return a;
+}
+
 namespace {
 
 double value_at(const model::Parameter& p, uint64_t seed, int64_t index, Gain gain) {

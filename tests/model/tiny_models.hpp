@@ -14,6 +14,10 @@ model::Architecture tiny_qwen3(bool biases = false);
 /// LayerNorm1P with biases, squared ReLU, half rotary, biases in every projection where asked for.
 model::Architecture tiny_nemotron(bool biases = false);
 
+/// RMSNorm with a gain of one plus its weight after attention and MLP too, gates of GELU, a tied embedding
+/// that is scaled, capped scores and logits, a window in every other layer.
+model::Architecture tiny_gemma2();
+
 /// Weights that are a function of name, global index and seed alone, the same on any layout; norms near
 /// identity, biases away from zero.
 void randomise(model::Transformer& model, uint64_t seed);

@@ -35,7 +35,7 @@ TEST(Latency, RanksShareTheWeightsAndSumTwiceInALayer) {
 
 TEST(Latency, AWindowBoundsWhatAttentionReads) {
     auto a = small_model();
-    a.window = 4;
+    for (auto& l : a.layers) l.window = 4;
 
     const auto system = round_system();
     EXPECT_EQ(plan::seconds_per_token(system, a, {1, 16, 1, "bf16"}),

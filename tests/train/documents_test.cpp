@@ -168,7 +168,7 @@ TEST_F(Documents, OfALlamaArePackedAsIfEachWereAlone) {
 
 TEST_F(Documents, OfANemotronWithBiasesAndAWindowArePackedAsIfEachWereAlone) {
     auto a = test::tiny_nemotron(true);
-    a.window = 3;
+    for (auto& l : a.layers) l.window = 3;
     expect_documents_alone(a, Ends::keep);
 }
 

@@ -180,8 +180,12 @@ TEST_F(Layouts, NemotronWithBiasesGivesTheSerialStep) {
     expect_serial_results(test::tiny_nemotron(true));
 }
 
+TEST_F(Layouts, Gemma2GivesTheSerialStep) {
+    expect_serial_results(test::tiny_gemma2());
+}
+
 TEST_F(Layouts, WhatIsComputedAgainIsTheSame) {
-    for (const auto& a : {test::tiny_nemotron(true), test::tiny_qwen3()}) {
+    for (const auto& a : {test::tiny_nemotron(true), test::tiny_qwen3(), test::tiny_gemma2()}) {
         const Result alone = serial(a);
         for (const auto recompute : {model::Recompute::none, model::Recompute::full}) {
             SCOPED_TRACE(testing::Message()

@@ -65,14 +65,16 @@ int64_t bytes(const model::SavedLayer& s) {
     int64_t sum = 0;
     for (const Tensor* t :
          {&s.x, &s.attention_stats, &s.projected, &s.qk_rstd, &s.qkv, &s.attended, &s.lse, &s.after_attention,
-          &s.mlp_stats, &s.mlp_up, &s.attention_input, &s.mlp_input, &s.mlp_activated}) {
+          &s.mlp_stats, &s.mlp_up, &s.attention_put_out, &s.attention_post_stats, &s.mlp_put_out,
+          &s.mlp_post_stats, &s.attention_input, &s.mlp_input, &s.mlp_activated}) {
         if (*t) sum += static_cast<int64_t>(t->bytes());
     }
     return sum;
 }
 
 TEST(Memory, OfALayerIsWhatAForwardPassLeaves) {
-    for (const auto& a : {test::tiny_llama(), test::tiny_nemotron(), test::tiny_qwen3()}) {
+    for (const auto& a :
+         {test::tiny_llama(), test::tiny_nemotron(), test::tiny_qwen3(), test::tiny_gemma2()}) {
         for (const auto recompute : {Recompute::none, Recompute::selective, Recompute::full}) {
             Context ctx({Device::cpu, 1});
             model::Transformer model(ctx, a, comm::Topology{}, DType::f32, model::Gradients::none);

@@ -11,8 +11,8 @@ import tempfile
 import gguf
 import torch
 from safetensors.torch import load_file
-from transformers import (LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, NemotronConfig, NemotronForCausalLM, Qwen2Config,
-                          Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM)
+from transformers import (Gemma2Config, Gemma2ForCausalLM, GemmaConfig, GemmaForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig,
+                          MistralForCausalLM, NemotronConfig, NemotronForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM)
 from transformers.utils import logging
 
 logging.set_verbosity_error()
@@ -26,6 +26,8 @@ llama = dict(vocab_size=211, hidden_size=48, intermediate_size=80, num_hidden_la
 llama3 = dict(rope_type="llama3", rope_theta=5e5, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=32)
 nemotron = dict(vocab_size=197, hidden_size=40, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
                 head_dim=16, norm_eps=1e-5, max_position_embeddings=256)
+# Caps that bend scores and logits of models as small as these.
+gemma2 = dict(**llama, pad_token_id=None, sliding_window=13, attn_logit_softcapping=2.0, final_logit_softcapping=3.0, attn_implementation="eager")
 cases = {
     "llama": LlamaForCausalLM(LlamaConfig(**llama, attn_implementation="eager")),
     "llama, tied": LlamaForCausalLM(LlamaConfig(**llama, tie_word_embeddings=True, attn_implementation="eager")),
@@ -39,11 +41,18 @@ cases = {
                                                                         tie_word_embeddings=True, attn_implementation="eager")),
     "qwen2, window 13": Qwen2ForCausalLM(Qwen2Config(**llama, use_sliding_window=True, sliding_window=13, max_window_layers=0,
                                                      attn_implementation="eager")),
+    "qwen2, window 13 from the second layer on": Qwen2ForCausalLM(Qwen2Config(**llama, use_sliding_window=True, sliding_window=13, max_window_layers=1,
+                                                                              attn_implementation="eager")),
     "qwen3": Qwen3ForCausalLM(Qwen3Config(**llama, attn_implementation="eager")),
     "qwen3, tied, biases, an epsilon that counts": Qwen3ForCausalLM(Qwen3Config(**{**llama, "rms_norm_eps": 0.1}, attention_bias=True,
                                                                                 tie_word_embeddings=True, attn_implementation="eager")),
     "qwen3, 9 heads on 51 channels": Qwen3ForCausalLM(Qwen3Config(**{**llama, "hidden_size": 51, "num_attention_heads": 9},
                                                                   attn_implementation="eager")),
+    "gemma": GemmaForCausalLM(GemmaConfig(**llama, pad_token_id=None, attn_implementation="eager")),
+    "gemma, untied, biases, 9 heads on 51 channels": GemmaForCausalLM(GemmaConfig(**{**llama, "hidden_size": 51, "num_attention_heads": 9}, pad_token_id=None, attention_bias=True,
+                                                                                  tie_word_embeddings=False, attn_implementation="eager")),
+    "gemma2": Gemma2ForCausalLM(Gemma2Config(**gemma2, query_pre_attn_scalar=24)),
+    "gemma2, scores scaled by the heads' width": Gemma2ForCausalLM(Gemma2Config(**gemma2, query_pre_attn_scalar=16)),
     "nemotron": NemotronForCausalLM(NemotronConfig(**nemotron, attn_implementation="eager")),
     "nemotron, tied": NemotronForCausalLM(NemotronConfig(**nemotron, tie_word_embeddings=True, attn_implementation="eager")),
     "nemotron, biases": NemotronForCausalLM(NemotronConfig(**nemotron, attention_bias=True, mlp_bias=True, attn_implementation="eager")),
@@ -51,7 +60,7 @@ cases = {
 }
 
 
-in_gguf = {"llama", "qwen2", "qwen2, tied, 9 heads on 51 channels", "qwen3", "qwen3, tied, biases, an epsilon that counts"}
+in_gguf = {"llama", "gemma", "gemma2, scores scaled by the heads' width", "qwen2", "qwen2, tied, 9 heads on 51 channels", "qwen3", "qwen3, tied, biases, an epsilon that counts"}
 assert in_gguf <= set(cases)
 
 
@@ -82,6 +91,10 @@ def write_gguf(model, path):
     writer.add_value_length(config.head_dim)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    if config.model_type == "gemma2":
+        writer.add_sliding_window(config.sliding_window)
+        writer.add_attn_logit_softcapping(config.attn_logit_softcapping)
+        writer.add_final_logit_softcapping(config.final_logit_softcapping)
     arch = next(a for a, name in gguf.MODEL_ARCH_NAMES.items() if name == config.model_type)
     names = gguf.get_tensor_name_map(arch, config.num_hidden_layers)
     for name, weight in model.named_parameters():
@@ -90,6 +103,8 @@ def write_gguf(model, path):
             weight = as_rotary_pairs(weight, config.num_attention_heads)
         if config.model_type == "llama" and ".k_proj." in name:
             weight = as_rotary_pairs(weight, config.num_key_value_heads)
+        if config.model_type in ("gemma", "gemma2") and name.endswith("norm.weight"):
+            weight = weight + 1
         writer.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")), weight.contiguous().numpy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

@@ -48,7 +48,7 @@ int main(int argc, char** argv) {
     std::vector<io::SafetensorsTensor> tensors{{"logits", logits.shape(), DType::f32}};
     std::vector<Tensor> values{logits};
     for (const auto& e : model.parameters().entries()) {
-        const auto foreign = model::hugging_face_tensor(e.parameter);
+        const auto foreign = model::hugging_face_tensor(model.architecture(), e.parameter);
         tensors.push_back({foreign.name, foreign.shape, DType::f32});
         values.push_back(model::ParameterSet::view(model.gradients(), &e));
     }

@@ -62,7 +62,7 @@ int main(int argc, char** argv) {
                                                {"d_projection", projection.weight().shape(), DType::f32}};
     std::vector<Tensor> values{projection.weight(), projection.gradient()};
     for (const auto& e : student.parameters().entries()) {
-        const auto foreign = model::hugging_face_tensor(e.parameter);
+        const auto foreign = model::hugging_face_tensor(student.architecture(), e.parameter);
         tensors.push_back({foreign.name, foreign.shape, DType::f32});
         values.push_back(model::ParameterSet::view(student.gradients(), &e));
     }

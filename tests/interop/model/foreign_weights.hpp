@@ -28,6 +28,8 @@ inline void load(Context& ctx, const jobs::ForeignModel& source, model::Transfor
         Tensor read = ctx.empty(info.shape, info.dtype);
         source.weights->read_rows(index, 0, io::row_count(info.shape), {read.raw(), read.bytes()});
         Tensor view = model::ParameterSet::view(model.parameters().flat(), &e);
+        for (float& v : foreign.added != 0 ? read.span<float>() : std::span<float>())
+            v -= static_cast<float>(foreign.added);
         convert(ctx, in_our_order(ctx, read, foreign).view(view.shape()), view);
     }
 }

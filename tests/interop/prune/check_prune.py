@@ -10,8 +10,8 @@ import tempfile
 import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import (AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, NemotronConfig, NemotronForCausalLM, Qwen2Config,
-                          Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM)
+from transformers import (AutoModelForCausalLM, AutoTokenizer, Gemma2Config, Gemma2ForCausalLM, GemmaConfig, GemmaForCausalLM, LlamaConfig,
+                          LlamaForCausalLM, NemotronConfig, NemotronForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM)
 from transformers.utils import logging
 
 logging.set_verbosity_error()
@@ -84,8 +84,11 @@ with tempfile.TemporaryDirectory() as folder:
     cases = {"llama": LlamaForCausalLM(LlamaConfig(**common, vocab_size=size, tie_word_embeddings=True)),
              "llama3": LlamaForCausalLM(LlamaConfig(**common, vocab_size=size, rope_parameters=llama3)),
              "qwen2": Qwen2ForCausalLM(Qwen2Config(**common, vocab_size=size, use_sliding_window=True, sliding_window=20,
-                                                   max_window_layers=0)),
+                                                   max_window_layers=1)),
              "qwen3": Qwen3ForCausalLM(Qwen3Config(**common, vocab_size=size, tie_word_embeddings=True)),
+             "gemma": GemmaForCausalLM(GemmaConfig(**common, vocab_size=size)),
+             "gemma2": Gemma2ForCausalLM(Gemma2Config(**common, vocab_size=size, sliding_window=20, query_pre_attn_scalar=24,
+                                                      attn_logit_softcapping=2.0, final_logit_softcapping=3.0)),
              "nemotron": NemotronForCausalLM(NemotronConfig(**common, vocab_size=size + 6, partial_rotary_factor=0.5))}
     for name, model in cases.items():
         hf = path(name)
