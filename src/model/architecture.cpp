@@ -72,6 +72,14 @@ void check_gemma(const Architecture& a, const std::string& source) {
 void check_scaling(const RotaryScaling& s, const std::string& source) {
     ESPALIER_REQUIRE(s.factor > 0, "{}: the factor of rotary scaling is {}; it must be positive", source,
                      s.factor);
+    if (s.kind == RotaryScaling::Kind::yarn) {
+        ESPALIER_REQUIRE(
+            s.beta_slow > 0 && s.beta_fast > s.beta_slow && s.attention_factor > 0 &&
+                s.original_positions > 0,
+            "{}: yarn between {} and {} rotations of {} original positions with an attention factor of "
+            "{}; all must be positive, and the first of the rotations above the second",
+            source, s.beta_fast, s.beta_slow, s.original_positions, s.attention_factor);
+    }
     if (s.kind != RotaryScaling::Kind::llama3) return;
     ESPALIER_REQUIRE(
         s.low_frequency_factor > 0 && s.high_frequency_factor > s.low_frequency_factor &&

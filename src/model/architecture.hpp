@@ -33,12 +33,16 @@ struct LayerShape {
 
 /// Stretching of the rotary frequencies for long contexts (formulas: rotary_table.hpp).
 struct RotaryScaling {
-    enum class Kind { none, linear, llama3 };
+    enum class Kind { none, linear, llama3, yarn };
     Kind kind = Kind::none;
     double factor = 1;
     double low_frequency_factor = 1;
     double high_frequency_factor = 4;
     int64_t original_positions = 8192;
+    double beta_fast = 32;  ///< yarn: rotations over the original positions from which on a pair is kept,
+    double beta_slow = 1;   ///< and up to which it is stretched by the whole factor
+    double attention_factor = 1;  ///< yarn: of turned queries and turned keys
+    bool truncate = true;         ///< yarn: whether the bounds between pairs are whole numbers
     bool operator==(const RotaryScaling&) const = default;
 };
 

@@ -40,9 +40,9 @@ auto choice(const JsonField& in, const char* field, const Table& table) {
 
 constexpr std::array norm_kinds{Named{NormKind::rms, "rms"}, Named{NormKind::layer, "layer"}};
 constexpr std::array gains{Named{Gain::weight, "weight"}, Named{Gain::one_plus_weight, "one_plus_weight"}};
-constexpr std::array scalings{Named{RotaryScaling::Kind::none, "none"},
-                              Named{RotaryScaling::Kind::linear, "linear"},
-                              Named{RotaryScaling::Kind::llama3, "llama3"}};
+constexpr std::array scalings{
+    Named{RotaryScaling::Kind::none, "none"}, Named{RotaryScaling::Kind::linear, "linear"},
+    Named{RotaryScaling::Kind::llama3, "llama3"}, Named{RotaryScaling::Kind::yarn, "yarn"}};
 
 Architecture from_own(const JsonField& in) {
     Architecture a;
@@ -78,9 +78,15 @@ Architecture from_own(const JsonField& in) {
     a.rotary_base = in.number("rotary_base");
     if (in.has("rotary_scaling")) {
         const JsonField s = in.at("rotary_scaling");
-        a.rotary_scaling = {choice(s, "kind", scalings), s.number("factor", 1),
-                            s.number("low_frequency_factor", 1), s.number("high_frequency_factor", 4),
-                            s.integer("original_positions", 8192)};
+        a.rotary_scaling = {choice(s, "kind", scalings),
+                            s.number("factor", 1),
+                            s.number("low_frequency_factor", 1),
+                            s.number("high_frequency_factor", 4),
+                            s.integer("original_positions", 8192),
+                            s.number("beta_fast", 32),
+                            s.number("beta_slow", 1),
+                            s.number("attention_factor", 1),
+                            s.flag("truncate", true)};
     }
     a.max_positions = in.integer("max_positions");
     a.conventions.init_std = in.number("init_std", 0.02);
@@ -120,6 +126,12 @@ ordered_json to_json(const Architecture& a) {
                                  {"low_frequency_factor", s.low_frequency_factor},
                                  {"high_frequency_factor", s.high_frequency_factor},
                                  {"original_positions", s.original_positions}};
+        if (s.kind == RotaryScaling::Kind::yarn) {
+            out["rotary_scaling"].update({{"beta_fast", s.beta_fast},
+                                          {"beta_slow", s.beta_slow},
+                                          {"attention_factor", s.attention_factor},
+                                          {"truncate", s.truncate}});
+        }
     }
     if (a.post_norms) out["post_norms"] = true;
     if (a.embedding_scale != 1) out["embedding_scale"] = a.embedding_scale;

@@ -55,6 +55,16 @@ Family family_of(const std::string& arch, const std::string& source) {
          arch, supported);
 }
 
+/// llama.cpp's yarn has the paper's attention factor, times one of the file's.
+void read_yarn(const JsonField& in, const std::string& prefix, Architecture& a) {
+    auto& s = a.rotary_scaling;
+    s.kind = RotaryScaling::Kind::yarn;
+    s.factor = in.number(prefix + "rope.scaling.factor");
+    s.original_positions = in.integer(prefix + "rope.scaling.original_context_length", a.max_positions);
+    s.attention_factor =
+        in.number(prefix + "rope.scaling.attn_factor", 1) * (s.factor > 1 ? 0.1 * std::log(s.factor) + 1 : 1);
+}
+
 /// What llama.cpp knows of these families beyond what its files say.
 void read_gemma(const JsonField& in, const std::string& prefix, Architecture& a) {
     a.embedding_scale = std::sqrt(static_cast<double>(a.hidden));
@@ -117,16 +127,17 @@ Architecture from_gguf(const nlohmann::json& metadata, const std::vector<std::st
     // the family has.
     a.rotary_dim = nemotron ? a.head_dim / 2 : in.integer(key("rope.dimension_count"), a.head_dim);
     const std::string scaling = in.text(key("rope.scaling.type"), "none");
-    ESPALIER_REQUIRE(
-        scaling == "none" || scaling == "linear",
-        "{}: {}rope.scaling.type \"{}\" is not supported; supported are none, linear and Llama 3's factors",
-        source, prefix, scaling);
+    ESPALIER_REQUIRE(scaling == "none" || scaling == "linear" || scaling == "yarn",
+                     "{}: {}rope.scaling.type \"{}\" is not supported; supported are none, linear, yarn and "
+                     "Llama 3's factors",
+                     source, prefix, scaling);
     if (scaling == "linear") {
         a.rotary_scaling.kind = RotaryScaling::Kind::linear;
         a.rotary_scaling.factor = in.number(key("rope.scaling.factor"));
     }
-    read_rope_factors(a, rope_factors, in, prefix);
     a.max_positions = in.integer(key("context_length"));
+    if (scaling == "yarn") read_yarn(in, prefix, a);
+    read_rope_factors(a, rope_factors, in, prefix);
     const int64_t window = in.integer(key("attention.sliding_window"), 0);
     for (size_t i = 0; i < a.layers.size() && window < a.max_positions; ++i) {
         if (family != Family::gemma2 || i % 2 == 0) a.layers[i].window = window;

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "src/core/error.hpp"
+#include "src/core/names.hpp"
 #include "src/json/field.hpp"
 #include "src/model/hugging_face_class.hpp"
 
@@ -46,6 +47,33 @@ Activation activation_of(const JsonField& in, const HuggingFaceClass& c) {
         in.place(), act);
 }
 
+constexpr std::array rotary_types{Named{RotaryScaling::Kind::linear, "linear"},
+                                  Named{RotaryScaling::Kind::llama3, "llama3"},
+                                  Named{RotaryScaling::Kind::yarn, "yarn"}};
+
+/// Peng et al. 2023, equation 22: 0.1 m ln(s) + 1.
+double yarn_scale(double factor, double m) {
+    return factor <= 1 ? 1.0 : 0.1 * m * std::log(factor) + 1.0;
+}
+
+/// As _compute_yarn_parameters of transformers 5.23 takes them; the original positions are there already.
+void read_yarn(const JsonField& r, Architecture& a) {
+    auto& s = a.rotary_scaling;
+    s.factor = r.number("factor", static_cast<double>(a.max_positions) /
+                                      static_cast<double>(std::max<int64_t>(1, s.original_positions)));
+    const auto given = [&](const char* field, double otherwise) {
+        const double value = r.number(field, 0);
+        return value == 0 ? otherwise : value;
+    };
+    s.beta_fast = given("beta_fast", s.beta_fast);
+    s.beta_slow = given("beta_slow", s.beta_slow);
+    const double m = given("mscale", 0), all = given("mscale_all_dim", 0);
+    s.attention_factor =
+        r.number("attention_factor", m != 0 && all != 0 ? yarn_scale(s.factor, m) / yarn_scale(s.factor, all)
+                                                        : yarn_scale(s.factor, 1));
+    s.truncate = r.flag("truncate", true);
+}
+
 /// The rotary fields, which transformers 5 gathers in rope_parameters and 4 spreads over rope_theta and
 /// rope_scaling. a.max_positions is there already.
 void read_rotary(const JsonField& in, Architecture& a) {
@@ -66,17 +94,22 @@ void read_rotary(const JsonField& in, Architecture& a) {
         const std::string type = r.text("rope_type", r.text("type", "default"));
         auto& s = a.rotary_scaling;
         if (type == "default") continue;
-        ESPALIER_REQUIRE(type == "linear" || type == "llama3",
-                         "{}: rotary scaling \"{}\" is not supported; supported are default, linear, llama3",
-                         r.place(), type);
+        const auto kind = value_of(rotary_types, type);
+        ESPALIER_REQUIRE(kind, "{}: rotary scaling \"{}\" is not supported; supported are default, {}",
+                         r.place(), type, listed(rotary_types));
+        s.kind = *kind;
+        s.original_positions = r.integer("original_max_position_embeddings",
+                                         in.integer("original_max_position_embeddings", a.max_positions));
+        if (s.kind == RotaryScaling::Kind::yarn) {
+            read_yarn(r, a);
+            continue;
+        }
         s.factor = r.number("factor");
         ESPALIER_REQUIRE(s.factor > 0, "{}: \"factor\" is {}; it must be positive", r.place(), s.factor);
-        s.kind = type == "linear" ? RotaryScaling::Kind::linear : RotaryScaling::Kind::llama3;
+        if (s.kind == RotaryScaling::Kind::linear) s.original_positions = RotaryScaling{}.original_positions;
         if (s.kind == RotaryScaling::Kind::llama3) {
             s.low_frequency_factor = r.number("low_freq_factor");
             s.high_frequency_factor = r.number("high_freq_factor");
-            s.original_positions = r.integer("original_max_position_embeddings",
-                                             in.integer("original_max_position_embeddings", a.max_positions));
             ESPALIER_REQUIRE(s.high_frequency_factor > s.low_frequency_factor,
                              "{}: \"high_freq_factor\" must exceed \"low_freq_factor\"", r.place());
         }

@@ -149,6 +149,16 @@ ordered_json to_hugging_face(const Architecture& a, const std::string& dtype) {
                 {"high_freq_factor", s.high_frequency_factor},
                 {"original_max_position_embeddings", s.original_positions}};
     }
+    if (s.kind == RotaryScaling::Kind::yarn) {
+        rope = {{"rope_type", "yarn"},
+                {"rope_theta", a.rotary_base},
+                {"factor", s.factor},
+                {"original_max_position_embeddings", s.original_positions},
+                {"beta_fast", s.beta_fast},
+                {"beta_slow", s.beta_slow},
+                {"attention_factor", s.attention_factor},
+                {"truncate", s.truncate}};
+    }
     ordered_json out{{"architectures", {c.name}},
                      {"model_type", to_string(family)},
                      {"vocab_size", a.vocab},

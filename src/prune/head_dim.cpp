@@ -85,6 +85,11 @@ void choose_head_dims(const model::Architecture& a, const HeadDimScores& scores,
         "--head-dim {}: the importance file holds no scores of the dims of heads; score again with "
         "`espalier importance --head-dims`",
         head_dim);
+    ESPALIER_REQUIRE(
+        a.rotary_scaling.kind != model::RotaryScaling::Kind::yarn,
+        "--head-dim {}: {} stretches its rotary embedding by yarn, whose ramp counts the pairs of a "
+        "head; there is none for fewer that gives those that stay their frequencies",
+        head_dim, source);
     const int64_t rotary_dim = rotary_dim_of(a, head_dim, source), half = a.rotary_dim / 2;
     std::vector<std::vector<Group>> groups(kept.layers.size());
     std::vector<double> pairs(static_cast<size_t>(half), 0.0);

@@ -70,18 +70,40 @@ TEST(HuggingFace, BothSpellingsOfRotaryScalingMeanTheSame) {
     EXPECT_EQ(from_hugging_face(v5, "c").rotary_scaling.original_positions, 200);
 }
 
+TEST(HuggingFace, YarnTakesWhatTheFileLeavesOutFromThePaper) {
+    json config = llama_config();
+    config["max_position_embeddings"] = 4096;
+    config["rope_scaling"] = {{"type", "yarn"}, {"original_max_position_embeddings", 1024}};
+    const auto read = [&] { return from_hugging_face(config, "c").rotary_scaling; };
+
+    EXPECT_EQ(read().kind, RotaryScaling::Kind::yarn);
+    EXPECT_EQ(read().factor, 4);
+    EXPECT_EQ(read().original_positions, 1024);
+    EXPECT_EQ(read().attention_factor, 0.1 * std::log(4.0) + 1);
+    EXPECT_EQ(from_hugging_face(to_hugging_face(from_hugging_face(config, "c"), "float32"), "c"),
+              from_hugging_face(config, "c"));
+    config["rope_scaling"]["mscale"] = 2;
+    config["rope_scaling"]["mscale_all_dim"] = 0.5;
+    EXPECT_EQ(read().attention_factor, (0.2 * std::log(4.0) + 1) / (0.05 * std::log(4.0) + 1));
+    config["rope_scaling"]["attention_factor"] = 1.5;
+    EXPECT_EQ(read().attention_factor, 1.5);
+    EXPECT_EQ(architecture_from_json(json::parse(to_json(from_hugging_face(config, "c")).dump()), "c")
+                  .rotary_scaling,
+              read());
+}
+
 TEST(HuggingFace, WhatIsUnsupportedIsNamed) {
     json config = llama_config();
     config["architectures"] = {"MambaForCausalLM"};
     EXPECT_THROW(from_hugging_face(config, "c"), UserError);
 
     config = llama_config();
-    config["rope_scaling"] = {{"rope_type", "yarn"}, {"factor", 4.0}};
+    config["rope_scaling"] = {{"rope_type", "longrope"}, {"factor", 4.0}};
     try {
         from_hugging_face(config, "c.json");
-        FAIL() << "yarn was accepted";
+        FAIL() << "longrope was accepted";
     } catch (const UserError& e) {
-        EXPECT_NE(std::string(e.what()).find("yarn"), std::string::npos);
+        EXPECT_NE(std::string(e.what()).find("longrope"), std::string::npos);
         EXPECT_NE(std::string(e.what()).find("c.json"), std::string::npos);
     }
 }

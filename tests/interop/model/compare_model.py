@@ -34,6 +34,11 @@ cases = {
     "llama, biases": LlamaForCausalLM(LlamaConfig(**llama, attention_bias=True, mlp_bias=True, attn_implementation="eager")),
     "llama, llama3 rotary": LlamaForCausalLM(LlamaConfig(**llama, rope_parameters=llama3, attn_implementation="eager")),
     "llama, linear rotary": LlamaForCausalLM(LlamaConfig(**llama, rope_parameters=dict(rope_type="linear", rope_theta=1e4, factor=2.5), attn_implementation="eager")),
+    "llama, yarn": LlamaForCausalLM(LlamaConfig(**llama, rope_parameters=dict(rope_type="yarn", rope_theta=1e3, factor=3.0, beta_fast=4.0,
+                                                                              original_max_position_embeddings=32), attn_implementation="eager")),
+    "qwen2, yarn, bounds between pairs": Qwen2ForCausalLM(Qwen2Config(**llama, rope_parameters=dict(
+        rope_type="yarn", rope_theta=1e3, factor=3.0, beta_fast=4.0, attention_factor=0.8, truncate=False, original_max_position_embeddings=32),
+        attn_implementation="eager")),
     "mistral, 9 heads on 51 channels": MistralForCausalLM(MistralConfig(**{**llama, "hidden_size": 51, "num_attention_heads": 9}, sliding_window=None, attn_implementation="eager")),
     "mistral, window 13": MistralForCausalLM(MistralConfig(**llama, sliding_window=13, attn_implementation="eager")),
     "qwen2": Qwen2ForCausalLM(Qwen2Config(**llama, attn_implementation="eager")),
