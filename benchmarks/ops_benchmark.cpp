@@ -112,8 +112,8 @@ void enter_divergences(VocabularyCase c) {
     };
     phase("softmax_statistics", Phase::statistics, Divergence::kl, "f32");
     phase("row_argmax", Phase::argmax, Divergence::kl, "f32");
-    for (const Divergence kind :
-         {Divergence::kl, Divergence::reverse_kl, Divergence::jsd, Divergence::mse, Divergence::cosine}) {
+    for (const Divergence kind : {Divergence::kl, Divergence::reverse_kl, Divergence::jsd, Divergence::tvd,
+                                  Divergence::mse, Divergence::cosine}) {
         phase("divergence_sums", Phase::sums, kind, to_string(kind));
         phase("logit_gradient", Phase::gradient, kind, to_string(kind));
         phase("all_phases", Phase::all, kind, to_string(kind));

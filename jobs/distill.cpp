@@ -18,9 +18,10 @@ int distill(const std::vector<std::string>& arguments, comm::Mpi&) {
             "the teacher is trained by cross entropy on the same batches while the student follows it");
         options.add("teacher-lr", o.teacher_lr, "its peak learning rate; 0: a fifth of --lr");
         options.required("student", o.student, "S.h5");
-        options.add("loss", o.loss,
-                    "kl, reverse-kl, jsd, mse or cosine against the teacher, ce against the text; weighted: "
-                    "kl=1,ce=0.1");
+        options.add(
+            "loss", o.loss,
+            "kl, reverse-kl, jsd, tvd, mse or cosine against the teacher, ce against the text; weighted: "
+            "kl=1,ce=0.1");
         options.add("temperature", o.temperature, "of both softmaxes in the divergence");
         options.add("top-k", o.top_k,
                     "K: the divergence over the teacher's K most likely tokens and one bucket for the rest; "

@@ -171,9 +171,7 @@ private:
         return state->step;
     }
 
-    double learning_rate(int64_t step) const {
-        return train::learning_rate({o_.lr, o_.min_lr, o_.warmup_steps, steps_}, step);
-    }
+    double learning_rate(int64_t step) const { return train::learning_rate(schedule(o_, steps_), step); }
 
     /// No error: a pipeline's stages take each other's warm-up, and one of them may be short.
     void tell_warm_up() const {

@@ -26,8 +26,14 @@ void declare_training(Options& options, TrainingOptions& o) {
     options.required("global-batch", o.global_batch, "samples of a step");
     options.add("micro-batch", o.micro_batch, "samples of a forward and backward pass");
     options.add("lr", o.lr, "peak learning rate");
-    options.add("min-lr", o.min_lr, "learning rate at the last step");
+    options.add("min-lr", o.min_lr, "learning rate that it falls to");
     options.add("warmup-steps", o.warmup_steps, "linear warm-up");
+    options.add(
+        "lr-decay-style", o.decay,
+        "how it falls: cosine, linear, constant, inverse-square-root, wsd (late, over the last steps)");
+    options.add("lr-wsd-decay-steps", o.annealing_steps, "those steps; 0: a tenth of all");
+    options.add("lr-wsd-decay-style", o.annealing,
+                "how it falls there: exponential, linear, cosine, minus-sqrt");
     options.add("weight-decay", o.weight_decay, "of matrices and embeddings");
     options.add("adam-beta1", o.beta1, "decay of the gradients' mean");
     options.add("adam-beta2", o.beta2, "decay of the mean of their squares");
@@ -69,15 +75,21 @@ void check(const TrainingOptions& o) {
                      "--min-lr {} exceeds --lr {}: the learning rate would rise; give "
                      "--min-lr too",
                      o.min_lr, o.lr);
+    const train::Decay decay = train::decay_from_string(o.decay, "--lr-decay-style");
+    const auto annealing = train::annealing_from_string(o.annealing, "--lr-wsd-decay-style");
+    ESPALIER_REQUIRE(
+        decay == train::Decay::wsd || (o.annealing_steps == 0 && annealing == train::Annealing::exponential),
+        "--lr-decay-style {}: --lr-wsd-decay-steps and --lr-wsd-decay-style are of wsd alone", o.decay);
     positive(o.log_every, "--log-every");
     positive(o.keep, "--keep");
     ESPALIER_REQUIRE(o.tokens <= most_tokens && o.global_batch <= most_tokens / o.seq_len,
                      "--tokens {}, --global-batch {} of --seq-len {}: that is more than {} tokens", o.tokens,
                      o.global_batch, o.seq_len, most_tokens);
-    ESPALIER_REQUIRE(
-        o.warmup_steps >= 0 && o.checkpoint_every >= 0 && o.valid_every >= 0 && o.exit_after_steps >= 0,
-        "--warmup-steps, --checkpoint-every, --valid-every and --exit-after-steps cannot be "
-        "negative");
+    ESPALIER_REQUIRE(o.warmup_steps >= 0 && o.annealing_steps >= 0 && o.checkpoint_every >= 0 &&
+                         o.valid_every >= 0 && o.exit_after_steps >= 0,
+                     "--warmup-steps, --lr-wsd-decay-steps, --checkpoint-every, --valid-every and "
+                     "--exit-after-steps cannot be "
+                     "negative");
     ESPALIER_REQUIRE(o.teacher_tp >= 0 && o.teacher_pp >= 0,
                      "--teacher-tp {} --teacher-pp {}: they cannot be negative", o.teacher_tp, o.teacher_pp);
     ESPALIER_REQUIRE(o.teacher_lr == 0 || o.correct_teacher,
@@ -97,7 +109,7 @@ void check_divergence(const TrainingOptions& o, const distill::LossTerms& loss) 
                                         {!o.teacher_cache.empty(), "--teacher-cache"}})
         ESPALIER_REQUIRE(!given,
                          "--loss {}: it compares with no teacher's distribution, and {} is for that; leave "
-                         "the option out, or choose a --loss with kl, reverse-kl, jsd, mse or cosine",
+                         "the option out, or choose a --loss with kl, reverse-kl, jsd, tvd, mse or cosine",
                          o.loss, option);
 }
 
@@ -114,6 +126,16 @@ train::OptimizerOptions optimizer_options(const TrainingOptions& o) {
             static_cast<float>(o.weight_decay)};
 }
 
+train::Schedule schedule(const TrainingOptions& o, int64_t steps) {
+    return {.peak = o.lr,
+            .floor = o.min_lr,
+            .warmup_steps = o.warmup_steps,
+            .steps = steps,
+            .decay = train::decay_from_string(o.decay, "--lr-decay-style"),
+            .annealing = train::annealing_from_string(o.annealing, "--lr-wsd-decay-style"),
+            .annealing_steps = o.annealing_steps};
+}
+
 nlohmann::ordered_json configuration(const Session& session, const ModelFile& student,
                                      const std::string& teacher_sha256, const data::DocumentMasks& masks,
                                      const std::string& data) {
@@ -121,8 +143,14 @@ nlohmann::ordered_json configuration(const Session& session, const ModelFile& st
         session.options(), {"dtype", "resume", "micro-batch", "recompute", "checkpoint-every", "keep",
                             "valid", "valid-every", "log-every", "exit-after-minutes", "exit-after-steps",
                             "model", "student", "teacher", "teacher-cache", "teacher-tp", "teacher-pp"});
-    // Checkpoints that know of no split were made without one.
+    // Checkpoints that know nothing of these were made without them.
     if (out.value("split", "").empty()) out.erase("split");
+    const std::string decay = out.value("lr-decay-style", "cosine");
+    if (decay == "cosine") out.erase("lr-decay-style");
+    if (decay != "wsd") {
+        out.erase("lr-wsd-decay-steps");
+        out.erase("lr-wsd-decay-style");
+    }
     // The balance of losses is a micro-batch's own.
     if (!out.value("hidden-map", "").empty() && out.value("hidden-weight", "") == "auto")
         out["micro-batch"] = session.options()["micro-batch"];

@@ -9,7 +9,8 @@ namespace espalier {
 namespace {
 
 constexpr std::array names{
-    Named{Divergence::kl, "kl"},   Named{Divergence::reverse_kl, "reverse-kl"}, Named{Divergence::jsd, "jsd"},
+    Named{Divergence::kl, "kl"},   Named{Divergence::reverse_kl, "reverse-kl"},
+    Named{Divergence::jsd, "jsd"}, Named{Divergence::tvd, "tvd"},
     Named{Divergence::mse, "mse"}, Named{Divergence::cosine, "cosine"},
 };
 

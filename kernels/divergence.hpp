@@ -22,6 +22,7 @@ enum class Divergence {
     kl,          ///< sum p_t log(p_t / p_s)
     reverse_kl,  ///< sum p_s log(p_s / p_t)
     jsd,         ///< half of each against their mean
+    tvd,         ///< half of sum |p_t - p_s|, the total variation distance
     mse,         ///< sum (p_t - p_s)^2
     cosine,      ///< 1 - cos(p_t, p_s)
 };

@@ -20,6 +20,8 @@ void with_divergence(Divergence kind, F&& f) {
             return f.template operator()<Divergence::reverse_kl>();
         case Divergence::jsd:
             return f.template operator()<Divergence::jsd>();
+        case Divergence::tvd:
+            return f.template operator()<Divergence::tvd>();
         case Divergence::mse:
             return f.template operator()<Divergence::mse>();
         case Divergence::cosine:
@@ -35,6 +37,12 @@ void with_divergence(Divergence kind, F&& f) {
 template <class Math>
 ESPALIER_HOST_DEVICE float log_mean(float p_t, float p_s) {
     return Math::log(0.5f * (p_t + p_s) + FLT_MIN);
+}
+
+/// The slope of |x| / 2; 0 where x is.
+template <class T>
+ESPALIER_HOST_DEVICE T half_sign(T x) {
+    return x > 0 ? T(0.5) : x < 0 ? T(-0.5) : T(0);
 }
 
 /// One entry's share of the row's sums.
@@ -53,6 +61,10 @@ ESPALIER_HOST_DEVICE Terms terms(float a_t, float a_s) {
     if constexpr (kind == Divergence::jsd) {
         const float m = log_mean<Math>(p_t, p_s);
         return {p_t * (a_t - m), p_s * (a_s - m)};
+    }
+    if constexpr (kind == Divergence::tvd) {
+        const float slope = half_sign(p_s - p_t);
+        return {slope * (p_s - p_t), slope * p_s};
     }
     if constexpr (kind == Divergence::mse) {
         const float difference = p_s - p_t;
@@ -78,7 +90,8 @@ struct RowConstants {
 template <Divergence kind>
 ESPALIER_HOST_DEVICE RowConstants row_constants(const float* sums) {
     if constexpr (kind == Divergence::reverse_kl) return {sums[0]};
-    if constexpr (kind == Divergence::jsd || kind == Divergence::mse) return {sums[1]};
+    if constexpr (kind == Divergence::jsd || kind == Divergence::tvd || kind == Divergence::mse)
+        return {sums[1]};
     if constexpr (kind == Divergence::cosine) {
         const float inverse = 1.0f / sqrtf(sums[1] * sums[2]);
         return {inverse, sums[0] * inverse / sums[2]};
@@ -94,6 +107,7 @@ ESPALIER_HOST_DEVICE float gradient(float a_t, float a_s, RowConstants row) {
     const float p_t = Math::exp(a_t);
     if constexpr (kind == Divergence::kl) return p_s - p_t;
     if constexpr (kind == Divergence::jsd) return 0.5f * p_s * (a_s - log_mean<Math>(p_t, p_s) - row.first);
+    if constexpr (kind == Divergence::tvd) return p_s * (half_sign(p_s - p_t) - row.first);
     if constexpr (kind == Divergence::mse) return p_s * (2.0f * (p_s - p_t) - row.first);
     return p_s * (row.second * p_s - row.first * p_t);  // cosine; its expectation is 0
 }
@@ -124,6 +138,7 @@ ESPALIER_HOST_DEVICE double bucket_slope(const Bucket& b, const BucketProducts& 
     if constexpr (kind == Divergence::kl) return -b.t;
     if constexpr (kind == Divergence::reverse_kl) return weighted(b.s, b.log_s - b.log_t);
     if constexpr (kind == Divergence::jsd) return weighted(b.s, 0.5 * (b.log_s - log(0.5 * (b.t + b.s))));
+    if constexpr (kind == Divergence::tvd) return b.s * half_sign(b.s - b.t);
     if constexpr (kind == Divergence::mse) return 2 * b.s * (b.s - b.t);
     return b.s * (row.ts / row.ss * b.s - b.t) / sqrt(row.tt * row.ss);  // cosine
 }
@@ -137,6 +152,7 @@ ESPALIER_HOST_DEVICE double bucket_loss(const Bucket& b) {
         const double m = log(0.5 * (b.t + b.s));
         return 0.5 * (weighted(b.t, b.log_t - m) + weighted(b.s, b.log_s - m));
     }
+    if constexpr (kind == Divergence::tvd) return half_sign(b.s - b.t) * (b.s - b.t);
     if constexpr (kind == Divergence::mse) return (b.s - b.t) * (b.s - b.t);
     return 0;
 }

@@ -43,6 +43,9 @@ double divergence_of(Divergence kind, const Values& t, const Values& s) {
             case Divergence::jsd:
                 sum += (relative_entropy(t[j], mean) + relative_entropy(s[j], mean)) / 2;
                 break;
+            case Divergence::tvd:
+                sum += std::abs(t[j] - s[j]) / 2;
+                break;
             case Divergence::mse:
                 sum += (t[j] - s[j]) * (t[j] - s[j]);
                 break;
@@ -66,6 +69,9 @@ Values divergence_slopes(Divergence kind, const Values& t, const Values& s) {
                 break;
             case Divergence::jsd:
                 out[j] = std::log(2 * s[j] / (t[j] + s[j])) / 2;
+                break;
+            case Divergence::tvd:
+                out[j] = (s[j] > t[j] ? 1 : s[j] < t[j] ? -1 : 0) / 2.0;
                 break;
             case Divergence::mse:
                 out[j] = 2 * (s[j] - t[j]);

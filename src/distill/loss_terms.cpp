@@ -40,10 +40,11 @@ LossTerms parse_loss_terms(const std::string& text, double temperature, int64_t 
             continue;
         }
         const auto divergence = divergence_from_string(name);
-        ESPALIER_REQUIRE(divergence.has_value(),
-                         "--loss {}: unknown term \"{}\"; known are kl, reverse-kl, jsd, mse, cosine, ce "
-                         "(weighted: kl=1,ce=0.1)",
-                         text, name);
+        ESPALIER_REQUIRE(
+            divergence.has_value(),
+            "--loss {}: unknown term \"{}\"; known are kl, reverse-kl, jsd, tvd, mse, cosine, ce "
+            "(weighted: kl=1,ce=0.1)",
+            text, name);
         ESPALIER_REQUIRE(!out.divergence,
                          "--loss {}: two divergences; choose one, and ce beside it where wanted", text);
         out.divergence = divergence;

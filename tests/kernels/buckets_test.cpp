@@ -9,8 +9,8 @@
 namespace espalier::test {
 namespace {
 
-constexpr std::array divergences{Divergence::kl, Divergence::reverse_kl, Divergence::jsd, Divergence::mse,
-                                 Divergence::cosine};
+constexpr std::array divergences{Divergence::kl,  Divergence::reverse_kl, Divergence::jsd,
+                                 Divergence::tvd, Divergence::mse,        Divergence::cosine};
 
 /// Columns [begin, end) of values [rows, n].
 Tensor columns(Context& ctx, const Values& values, int64_t rows, int64_t n, int64_t begin, int64_t end) {

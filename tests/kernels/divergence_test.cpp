@@ -12,8 +12,8 @@
 namespace espalier::test {
 namespace {
 
-constexpr std::array divergences{Divergence::kl, Divergence::reverse_kl, Divergence::jsd, Divergence::mse,
-                                 Divergence::cosine};
+constexpr std::array divergences{Divergence::kl,  Divergence::reverse_kl, Divergence::jsd,
+                                 Divergence::tvd, Divergence::mse,        Divergence::cosine};
 
 class Vocabulary : public testing::TestWithParam<VocabularyCase> {
 protected:
