@@ -99,7 +99,7 @@ judge() {
 device_option() {
     [[ ${SLURM_GPUS_ON_NODE:-0} -gt 0 ]] || return 0
     case $1 in
-        importance | search | train | distill | evaluate) ;;
+        importance | search | train | distill | evaluate | teacher-cache | score) ;;
         plan) grep -qE '^ *calibrate *= *(true|yes|on|1)' "$2" || return 0 ;;
         *) return 0 ;;
     esac

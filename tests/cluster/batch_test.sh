@@ -348,6 +348,24 @@ test_a_single_job() {
     printf '%s\n' '[plan]' 'gpus = 8' > plan.ini
     ends_with 0 "${job[@]}" SLURM_GPUS_ON_NODE=4 "$project/slurm/plan.sbatch" "$FAKE_SLURM/plan.ini"
     [[ $(grep -c '^espalier plan .*--device' calls) == 1 ]] || complain "a plan wants GPUs: $(tail -n 1 calls)"
+    for kind in teacher-cache score; do
+        printf '%s\n' "[$kind]" "out = $FAKE_SLURM/$kind.out" > "$kind.ini"
+        ends_with 0 "${job[@]}" SLURM_GPUS_ON_NODE=4 "$project/slurm/$kind.sbatch" "$FAKE_SLURM/$kind.ini"
+        grep -q "^espalier $kind --config $FAKE_SLURM/$kind.ini --device=cuda --threads 4\$" calls || complain "$kind: $(tail -n 1 calls)"
+    done
+}
+
+# More ranks and cores than a node has, which Slurm without TaskPlugin hands out, and more ranks than GPUs.
+test_a_node_that_is_too_small() {
+    new_run small
+    printf '%s\n' '[distill]' "out = $FAKE_SLURM/student" > small.ini
+    local job=(env "ESPALIER=$folder/bin/espalier" SLURM_JOB_ID=7 SLURM_CPUS_ON_NODE=16 "SLURM_NTASKS_PER_NODE=4(x2)")
+    refuses "4 ranks x 8 cores per node, but this job has 16; lower ranks-per-node or cpus-per-rank" \
+        "${job[@]}" SLURM_CPUS_PER_TASK=8 "$project/slurm/distill.sbatch" "$FAKE_SLURM/small.ini"
+    refuses "4 ranks share 2 GPUs on each node" \
+        "${job[@]}" SLURM_CPUS_PER_TASK=4 SLURM_GPUS_ON_NODE=2 "$project/slurm/distill.sbatch" "$FAKE_SLURM/small.ini"
+    not_called '^espalier'
+    ends_with 0 "${job[@]}" SLURM_CPUS_PER_TASK=4 "$project/slurm/distill.sbatch" "$FAKE_SLURM/small.ini"
 }
 
 # Without Slurm: who ends the launcher ends the stage, and there is one launcher at a time.
