@@ -50,8 +50,12 @@ warn_of_lost_work() {
 check_values() {
     local key value pattern allowed where
     for key in "${ini_keys[@]}"; do
-        case $key in resources.*sbatch) continue ;; pipeline.* | resources.*) ;; *) continue ;; esac
         value=${ini[$key]} where="$pipeline_file: [${key%.*}] ${key##*.}"
+        case $key in
+            resources.*sbatch) check_own_options "$where" "$value"; continue ;;
+            pipeline.* | resources.*) ;;
+            *) continue ;;
+        esac
         [[ $value != *$'\n'* ]] || refuse "$where is there twice, as ${value//$'\n'/ and }; it takes one value"
         case ${key##*.} in
             nodes | ranks-per-node | cpus-per-rank | signal | links | at-once) pattern='[1-9][0-9]*' allowed="a number from 1 on" ;;
@@ -62,6 +66,13 @@ check_values() {
         esac
         [[ $value =~ ^($pattern)$ ]] || refuse "$where = $value: $allowed"
     done
+}
+
+check_own_options() { # WHERE LINES
+    local options
+    read -ra options <<< "${2//$'\n'/ }"
+    [[ ${options[0]} == -* ]] || refuse "$1 = ${options[0]}: options of sbatch, as in --mem=64G"
+    check_sbatch_options "$1" "${options[@]}"
 }
 
 # check_layout NAME RANKS: the ranks fill whole replicas, of the teacher's own grid too.

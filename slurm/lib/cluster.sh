@@ -17,10 +17,43 @@ load_cluster() {
     check_cluster_file "$cluster_file"
     # shellcheck source=/dev/null
     source "$cluster_file"
+    check_sbatch_options "$cluster_file: sbatch_options" "${sbatch_options[@]}"
     local key
     for key in network_gbs file_system_gbs; do
         [[ ${!key} =~ ^([0-9]+(\.[0-9]+)?)?$ ]] || refuse "$cluster_file: $key=${!key}: GB/s as a number, such as 12.5, or nothing"
     done
+}
+
+# What neither a cluster's file nor [resources] sbatch may hold: options, and what to do instead.
+own_sbatch_options="\
+--nodes -N|set nodes in [resources]
+--ntasks --ntasks-per-node --tasks-per-node -n|set ranks-per-node in [resources]
+--cpus-per-task -c|set cpus-per-rank in [resources]
+--time -t|set time in [resources]
+--signal|set signal in [resources]
+--requeue --no-requeue|set requeue in [resources]
+--array -a|set array in [search], and at-once in [resources]
+--output --error --open-mode -o -e|logs are in [pipeline] out, where status looks for them; leave it out
+--job-name -J|jobs are named after [pipeline] out and their stages; leave it out
+--comment|the launcher recognises its jobs by their comment; leave it out
+--dependency --kill-on-invalid-dep -d|stages wait for each other by it; leave it out
+--clusters --cluster -M|submit on a login node of that cluster instead
+--test-only|use slurm/pipeline --dry-run
+--wrap|the jobs are the scripts of slurm/; leave it out
+--wait --parsable --quiet -W -Q|the launcher reads the job's number when sbatch ends; leave it out"
+
+# check_sbatch_options WHERE OPTION...: sbatch takes long ones by their beginning, too.
+check_sbatch_options() {
+    local where=$1 option taken instead
+    shift
+    while IFS='|' read -r taken instead; do
+        for option in "$@"; do
+            case $option in
+                --*) [[ " $taken" != *" ${option%%=*}"* ]] || refuse "$where: $option: $instead" ;;
+                -*) [[ " $taken " != *" ${option:0:2} "* ]] || refuse "$where: $option: $instead" ;;
+            esac
+        done
+    done <<< "$own_sbatch_options"
 }
 
 # Of a program: the benchmark that is built beside it.

@@ -58,15 +58,10 @@ drop_options() {
     request=("${kept[@]}")
 }
 
-# What sbatch has a word for and [resources] has none: lines of options. Refused: what would take the job out of the launcher's sight.
+# What sbatch has a word for and [resources] has none: lines of options.
 add_own_options() {
-    local options option
-    local others='--(clusters|output|dependency|array|signal|requeue|no-requeue|open-mode|nodes|ntasks|ntasks-per-node|cpus-per-task)(=.*)?|-[ModaNnc].*'
+    local options
     read -ra options <<< "$(resource "$1" sbatch | tr '\n' ' ')"
-    [[ ${#options[@]} -eq 0 || ${options[0]} == -* ]] || refuse "[resources] of $1: sbatch = ${options[0]}: options of sbatch, as in --mem=64G"
-    for option in "${options[@]}"; do
-        [[ ! $option =~ ^($others)$ ]] || refuse "[resources] of $1: sbatch = $option: the pipeline sets this itself; keys of [resources]: $resource_keys"
-    done
     request+=("${options[@]}")
 }
 

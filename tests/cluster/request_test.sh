@@ -31,11 +31,45 @@ test_requests() {
     grep -q '^distill=.*--output=.*/half%%/stages' said.txt || complain "a folder's % is sbatch's: $(grep '^distill' said.txt)"
     ! grep '^distill=' said.txt | grep -q gpu:4 || complain "two requests for GPUs"
     grep -q '^evaluate_student=.*--nodes=3' said.txt || complain "a stage's name is no section of resources"
-    edit 's/^sbatch = .*/sbatch = --mem=64G -M other/'
-    refuses "sbatch = -M: the pipeline sets this itself" pipeline --dry-run "$ini"
     edit '/^sbatch = /d; s/^time = 60/&\nrequeue = no/'
     refuses "distill: with requeue = no nothing goes on" pipeline "$ini"
     [[ $(calls_of sbatch) -eq 0 ]] || complain "stages were submitted before one was refused"
+}
+
+# Options that would take a job out of the launcher's sight, or that it sets itself.
+test_options_of_sbatch() {
+    new_run sbatch_options
+    edit 's/^time = 60/&\n[resources.distill]\nsbatch = --mem=64G --comment=mine/'
+    refuses "$ini: [resources.distill] sbatch: --comment=mine: the launcher recognises its jobs by their comment" pipeline --dry-run "$ini"
+    edit 's/^sbatch = .*/sbatch = --mem=64G/; s/^model = .*/&\ncluster = site.env/'
+    echo 'sbatch_options=(--exclusive --wait)' > site.env
+    refuses "$FAKE_SLURM/site.env: sbatch_options: --wait: " pipeline --dry-run "$ini"
+    local option
+    for option in --comment --com=mine --wrap=true --test-only -W --parsable --quiet --kill-on-invalid-dep=no --dependency=singleton -dsingleton \
+        --array=0-3 --output=log -olog --error=log --job-name=mine -Jmine --clusters=other -M --time=1 --nodes=2 --requeue; do
+        refuses "here: $option: " own_options_are "$option"
+    done
+    ends_with 0 own_options_are --mem=64G --export=NONE --chdir=tokens --exclusive --nodelist=n1 --wait-all-nodes=1 --time-min=1 -p main
+}
+# shellcheck disable=SC2016 # the inner shell expands it
+own_options_are() { bash -c 'source "$0/common.sh"; source "$0/cluster.sh"; check_sbatch_options here "$@"' "$project/slurm/lib" "$@"; }
+
+# What sbatch prints is a job's number, or it ends there.
+test_answers_of_sbatch() {
+    new_run answers
+    echo "ID;other" > answer
+    ends_with 0 pipeline "$ini"
+    says "prune: job 102, afterok:101"
+    [[ $(job_of prune) == 102 ]] || complain "a cluster's name in jobs: $(job_of prune)"
+    new_run no_answer
+    echo "sbatch: see our news! ID" > answer
+    refuses "importance: sbatch printed no job's number but \"sbatch: see our news! 101\"" pipeline "$ini"
+    [[ $(calls_of sbatch) -eq 1 ]] || complain "stages were submitted behind a job without a number"
+    rm answer
+    ends_with 0 pipeline --resume "$ini"
+    says "importance: job 101 is in the queue"
+    echo "sbatch: see our news! ID" > answer
+    refuses "sbatch printed no job's number but \"sbatch: see" "$project/slurm/preflight" "$ini"
 }
 
 # Before anything is submitted, not by a job hours later.
