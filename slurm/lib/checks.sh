@@ -46,26 +46,33 @@ warn_of_lost_work() {
     done
 }
 
-# Values that Slurm, or arithmetic here, would stumble over.
+# Keys given twice, of those that are no lists; values that Slurm, or arithmetic here, would stumble over.
 check_values() {
     local key value pattern allowed where
     for key in "${ini_keys[@]}"; do
         value=${ini[$key]} where="$pipeline_file: [${key%.*}] ${key##*.}"
+        [[ $value != *$'\n'* || ${key##*.} =~ ^($path_list_keys|sbatch)$ || $key =~ ^(data|tokenize)\.(train|valid)$ ]] ||
+            refuse "$where is there twice, as ${value//$'\n'/ and }; it takes one value"
         case $key in
             resources.*sbatch) check_own_options "$where" "$value"; continue ;;
             pipeline.* | resources.*) ;;
             *) continue ;;
         esac
-        [[ $value != *$'\n'* ]] || refuse "$where is there twice, as ${value//$'\n'/ and }; it takes one value"
         case ${key##*.} in
             nodes | ranks-per-node | cpus-per-rank | signal | links | at-once) pattern='[1-9][0-9]*' allowed="a number from 1 on" ;;
             gpus-per-node) pattern='[0-9]+' allowed="a number" ;;
-            time) pattern='([0-9]+-)?[0-9]+(:[0-9]+){0,2}|UNLIMITED' allowed="minutes, h:m:s or d-h:m:s" ;;
+            time) check_time "$where" "$value"; continue ;;
             requeue) pattern='yes|no' allowed="yes or no" ;;
             *) continue ;;
         esac
         [[ $value =~ ^($pattern)$ ]] || refuse "$where = $value: $allowed"
     done
+}
+
+check_time() { # WHERE VALUE
+    [[ ! ${2^^} =~ ^(UNLIMITED|INFINITE|-1|[0:-]+)$ ]] ||
+        refuse "$1 = $2: without a limit no training would be told to stop at a checkpoint; name one, and it goes on after it in another job"
+    [[ $2 =~ ^([0-9]+-)?[0-9]+(:[0-9]+){0,2}$ ]] || refuse "$1 = $2: minutes, h:m:s or d-h:m:s"
 }
 
 check_own_options() { # WHERE LINES

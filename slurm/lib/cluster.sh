@@ -19,6 +19,9 @@ load_cluster() {
     source "$cluster_file"
     check_sbatch_options "$cluster_file: sbatch_options" "${sbatch_options[@]}"
     local key
+    for key in ranks_per_node cpus_per_rank gpus_per_node; do
+        [[ ${!key} =~ ^([1-9][0-9]*)?$ || $key-${!key} == gpus_per_node-0 ]] || refuse "$cluster_file: $key=${!key}: a number from 1 on, or nothing"
+    done
     for key in network_gbs file_system_gbs; do
         [[ ${!key} =~ ^([0-9]+(\.[0-9]+)?)?$ ]] || refuse "$cluster_file: $key=${!key}: GB/s as a number, such as 12.5, or nothing"
     done

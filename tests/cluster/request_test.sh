@@ -159,13 +159,43 @@ test_values() {
     refuses_value "requeue = maybe" "requeue = maybe: yes or no"
     refuses_value "time = 30" "time is there twice, as 60 and 30"
     refuses_value "sbatch = --mem=1G\nsbatch = --mem=2G\nlinks = 0" "links = 0"
-    edit 's/^time = 60/time = soon/'
+    for limit in 0 0-00:00 INFINITE unlimited; do
+        edit "s/^time = .*/time = $limit/"
+        refuses "$ini: [resources] time = $limit: without a limit no training would be told to stop" pipeline --dry-run "$ini"
+    done
+    edit 's/^time = .*/time = soon/'
     refuses "$ini: [resources] time = soon: minutes, h:m:s or d-h:m:s" pipeline --dry-run "$ini"
-    edit 's/^time = .*/time = 60/; s/^tokens = 1024/&\ntp = two/'
+    edit 's/^time = .*/time = 60/; s/^tokens = 1024/&\ntokens = 2048/'
+    refuses "$ini: [distill] tokens is there twice, as 1024 and 2048; it takes one value" pipeline --dry-run "$ini"
+    edit '/^tokens = 2048/d; s/^tokens = 1024/&\ntp = two/'
     refuses "[distill] tp = two, pp = 1: numbers from 1 on" pipeline --dry-run "$ini"
     edit '/^tp = /d; /^global-batch/d'
     refuses "[distill] global-batch = : a number" pipeline status "$ini"
 }
+# What a cluster's file says is its own to answer for.
+test_values_of_a_cluster() {
+    new_run cluster_values
+    edit 's/^model = .*/&\ncluster = site.env/'
+    for line in ranks_per_node=four cpus_per_rank=0 gpus_per_node=-1; do
+        echo "$line" > site.env
+        refuses "$FAKE_SLURM/site.env: $line: a number from 1 on" pipeline --dry-run "$ini"
+    done
+    printf '%s\n' ranks_per_node=4 gpus_per_node=2 > site.env
+    refuses "importance: 4 ranks-per-node of $FAKE_SLURM/site.env share 2 GPUs of $FAKE_SLURM/site.env" pipeline --dry-run "$ini"
+    edit 's/^time = 60/&\nranks-per-node = 3/'
+    refuses "importance: 3 ranks-per-node share 2 GPUs of $FAKE_SLURM/site.env" pipeline --dry-run "$ini"
+}
+
+# As other systems' editors leave them: a byte order mark, carriage returns, lists over several lines.
+test_files_of_other_editors() {
+    new_run editors
+    touch tokens/more.idx
+    edit 's/^train = .*/train = 0.5 tokens\/train\ntrain = 0.5 tokens\/more/; s/$/\r/; 1s/^/\xef\xbb\xbf/'
+    ends_with 0 pipeline "$ini"
+    has_line distill "data = $FAKE_SLURM/tokens/train"
+    has_line distill "data = $FAKE_SLURM/tokens/more"
+}
+
 refuses_value() { # LINES WORDS
     { cat "$ini"; printf '%b\n' "$1"; } > values.ini
     refuses "$2" pipeline --dry-run "$PWD/values.ini"
