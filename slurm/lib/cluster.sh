@@ -17,6 +17,9 @@ load_cluster() {
     check_cluster_file "$cluster_file"
     # shellcheck source=/dev/null
     source "$cluster_file"
+    # Without a way to find each other, N ranks are N jobs of one rank.
+    [[ $mpi =~ ^[a-z0-9_]+$ && $mpi != none ]] || refuse "$cluster_file: mpi=$mpi: ranks would not find each other; one of \`srun --mpi=list\` that the MPI library supports, such as pmix"
+    [[ " ${srun_options[*]}" != *" --mpi"* ]] || refuse "$cluster_file: srun_options: --mpi: set mpi=..."
     check_sbatch_options "$cluster_file: sbatch_options" "${sbatch_options[@]}"
     local key
     for key in ranks_per_node cpus_per_rank gpus_per_node; do
@@ -74,4 +77,15 @@ check_cluster_file() {
     if [[ $(sed '/^rank_environment()/,/^}/d; /^ *#/d' "$1") =~ SLURM_(PROCID|LOCALID|NODEID) ]]; then
         refuse "$1: SLURM_PROCID, SLURM_LOCALID and SLURM_NODEID are known to ranks only; use them inside rank_environment()"
     fi
+    check_exports "$1"
+}
+
+# Variables of the environment that are set for the shell alone: no rank's program would see them. A setting before a command, as in
+# NAME=value module load, is that command's.
+check_exports() {
+    local name value='("[^"]*"|'"'[^']*'"'|\$\(.*\)|[^[:space:]]*)'
+    while read -r name; do
+        grep -qE "^[[:space:]]*export([[:space:]].*)?[[:space:]]$name(=|[[:space:]]|\$)" "$1" ||
+            refuse "$1: $name is set but not exported, so no rank would see it: export $name=..."
+    done < <(sed -nE "s/^[[:space:]]*([A-Z][A-Z0-9_]*)=$value([[:space:]]+[A-Z][A-Z0-9_]*=$value)*[[:space:]]*(#.*)?\$/\1/p" "$1")
 }

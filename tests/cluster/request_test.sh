@@ -186,6 +186,23 @@ test_values_of_a_cluster() {
     refuses "importance: 3 ranks-per-node share 2 GPUs of $FAKE_SLURM/site.env" pipeline --dry-run "$ini"
 }
 
+# What would fail, or change nothing, in a job hours later.
+test_a_cluster_without_effect() {
+    new_run no_effect
+    edit 's/^model = .*/&\ncluster = site.env/'
+    refuses_cluster "mpi=none" "mpi=none: ranks would not find each other"
+    refuses_cluster "mpi=" "mpi=: ranks would not find each other"
+    refuses_cluster "srun_options=(--cpu-bind=cores --mpi=none)" "srun_options: --mpi: set mpi="
+    refuses_cluster "NCCL_DEBUG=WARN NCCL_CROSS_NIC=1" "NCCL_DEBUG is set but not exported, so no rank would see it"
+    refuses_cluster 'rank_environment() {\n    CUDA_VISIBLE_DEVICES=$((3 - SLURM_LOCALID)) # nearest\n}' "CUDA_VISIBLE_DEVICES is set but not exported"
+    printf '%s\n' 'NCCL_NET="AWS Libfabric"' 'export FI_PROVIDER=cxi NCCL_NET' 'load_modules() {' '    LMOD_QUIET=1 module load gcc' '}' > site.env
+    ends_with 0 pipeline --dry-run "$ini"
+}
+refuses_cluster() { # LINES WORDS
+    printf '%b\n' "$1" > site.env
+    refuses "$FAKE_SLURM/site.env: $2" pipeline --dry-run "$ini"
+}
+
 # As other systems' editors leave them: a byte order mark, carriage returns, lists over several lines.
 test_files_of_other_editors() {
     new_run editors
