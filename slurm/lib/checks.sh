@@ -82,23 +82,34 @@ check_own_options() { # WHERE LINES
     check_sbatch_options "$1" "${options[@]}"
 }
 
-# check_layout NAME RANKS: the ranks fill whole replicas, of the teacher's own grid too.
+# check_layout NAME RANKS: of a candidate each step's.
 check_layout() {
-    local tp pp
-    tp=$(option_or_one "$1" teacher-tp)
-    pp=$(option_or_one "$1" teacher-pp)
-    [[ $(($2 % (tp * pp))) -eq 0 ]] || refuse "$1: $2 ranks cannot form replicas of teacher-tp $tp x teacher-pp $pp; change them in [${stage_section[$1]}]"
-    tp=$(option_of "$1" tp) pp=$(option_of "$1" pp)
-    [[ ${tp:-1}/${pp:-1} =~ ^[1-9][0-9]*/[1-9][0-9]*$ ]] || refuse "$pipeline_file: [${stage_section[$1]}] tp = ${tp:-1}, pp = ${pp:-1}: numbers from 1 on"
-    [[ $(($2 % (${tp:-1} * ${pp:-1}))) -eq 0 ]] ||
-        refuse "$1: $2 ranks cannot form replicas of tp ${tp:-1} x pp ${pp:-1}; change them in [${stage_section[$1]}], or nodes and ranks-per-node in [resources.${stage_section[$1]}]"
+    local step
+    case ${stage_job[$1]} in
+        candidate) for step in prune distill evaluate; do check_grid "$1, $step" "$step" "$2" "$(step_options "$1" "$step")"; done ;;
+        *) check_grid "$1" "${stage_section[$1]}" "$2" "${stage_options[$1]}" ;;
+    esac
 }
 
-# option_or_one NAME KEY: where it is left out, or 0 for the default, 1.
-option_or_one() {
+# check_grid WHO SECTION RANKS OPTIONS: the ranks fill whole replicas, of the teacher's own grid too.
+check_grid() {
+    local tp pp virtual
+    tp=$(number_or_one teacher-tp "$2" "$4") pp=$(number_or_one teacher-pp "$2" "$4")
+    [[ $(($3 % (tp * pp))) -eq 0 ]] || refuse "$1: $3 ranks cannot form replicas of teacher-tp $tp x teacher-pp $pp; change them in [$2]"
+    tp=$(option_in "$4" tp) pp=$(option_in "$4" pp)
+    [[ ${tp:-1}/${pp:-1} =~ ^[1-9][0-9]*/[1-9][0-9]*$ ]] || refuse "$pipeline_file: [$2] tp = ${tp:-1}, pp = ${pp:-1}: numbers from 1 on"
+    [[ $(($3 % (${tp:-1} * ${pp:-1}))) -eq 0 ]] ||
+        refuse "$1: $3 ranks cannot form replicas of tp ${tp:-1} x pp ${pp:-1}; change them in [$2], or nodes and ranks-per-node in [resources.${1%%,*}]"
+    virtual=$(number_or_one virtual-stages "$2" "$4")
+    [[ $2 == evaluate || $2 == importance || $virtual -eq 1 || ${pp:-1} -gt 1 ]] ||
+        refuse "$pipeline_file: [$2] virtual-stages = $virtual: they divide the stages of a pipeline; set pp to 2 or more"
+}
+
+# number_or_one KEY SECTION OPTIONS: where it is left out, or 0 for the default, 1.
+number_or_one() {
     local value
-    value=$(option_of "$1" "$2")
-    [[ ${value:-0} =~ ^[0-9]+$ ]] || refuse "$pipeline_file: [${stage_section[$1]}] $2 = $value: a number"
+    value=$(option_in "$3" "$1")
+    [[ ${value:-0} =~ ^[0-9]+$ ]] || refuse "$pipeline_file: [$2] $1 = $value: a number"
     if [[ ${value:-0} -eq 0 ]]; then echo 1; else echo "$value"; fi
 }
 

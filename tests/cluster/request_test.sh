@@ -203,6 +203,25 @@ refuses_cluster() { # LINES WORDS
     refuses "$FAKE_SLURM/site.env: $2" pipeline --dry-run "$ini"
 }
 
+# The ranks of every stage, and of every step of a candidate, form whole replicas: before the first starts.
+test_layouts() {
+    new_run layouts
+    edit 's/^\[prune\]/[search]\narray = 3\nretrain-tokens = 64/; /^hidden/d'
+    edit 's/^\[evaluate\]/tp = 4\n&\ntp = 2/; s/^time = 60/&\n[resources.distill]\nranks-per-node = 4\n[resources.search]\nranks-per-node = 2\n[resources.evaluate]\nranks-per-node = 2/'
+    refuses "candidates, distill: 2 ranks cannot form replicas of tp 4 x pp 1; change them in [distill], or nodes and ranks-per-node in [resources.candidates]" \
+        pipeline --dry-run "$ini"
+    edit '/^tp = 4/d; s/^tp = 2/tp = 4/'
+    refuses "candidates, evaluate: 2 ranks cannot form replicas of tp 4" pipeline --dry-run "$ini"
+    edit 's/^tp = 4/virtual-stages = 2/'
+    ends_with 0 pipeline --dry-run "$ini"
+    edit '/^virtual-stages/d; s/^checkpoint-every/virtual-stages = 2\n&/'
+    refuses "$ini: [distill] virtual-stages = 2: they divide the stages of a pipeline; set pp to 2 or more" pipeline --dry-run "$ini"
+    new_run local_layouts
+    edit 's/^\[evaluate\]/&\ntp = 3/'
+    refuses "evaluate-teacher: 4 ranks cannot form replicas of tp 3" "$project/scripts/pipeline" --ranks 4 "$ini"
+    not_called '^espalier'
+}
+
 # As other systems' editors leave them: a byte order mark, carriage returns, lists over several lines.
 test_files_of_other_editors() {
     new_run editors
