@@ -15,7 +15,7 @@ state_of() {
         esac
     elif [[ -e $folder/running && -d /proc/$(< "$folder/running") ]]; then
         echo running
-    elif [[ -e $folder/cancelled ]] && was_cancelled "$folder" "$(tail -n 1 "$folder/jobs")"; then
+    elif [[ -e $folder/scancelled ]] || { [[ -e $folder/cancelled ]] && was_cancelled "$folder" "$(tail -n 1 "$folder/jobs")"; }; then
         echo cancelled
     elif [[ -e $folder/started && $(< "$folder/started") != "${stage_hash[$name]}" ]]; then
         echo "other settings"

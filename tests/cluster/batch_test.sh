@@ -166,10 +166,20 @@ test_a_time_limit() {
     ends_with 3 start distill 103
     says "ended by request"
     not_called '^scontrol requeue'
-    queue_is "103 COMPLETING:Preempted"
+    queue_is ""
+    ends_with 0 pipeline status "$ini"
+    grep -q '^distill  *cancelled ' said.txt || complain "status does not know what scancel ended: $(grep '^distill' said.txt)"
+    # A lost node looks like that, and then Slurm starts the job again.
     echo 3 > codes
     ends_with 3 start distill 103
-    called "scontrol requeue 103"
+    says "queued again"
+    ends_with 0 pipeline status "$ini"
+    grep -q '^distill  *stopped ' said.txt || complain "a job that started again is none that was ended: $(grep '^distill' said.txt)"
+    ends_with 0 pipeline --resume "$ini"
+    queue_is "$(job_of distill) COMPLETING:Preempted"
+    echo 3 > codes
+    ends_with 3 start distill "$(job_of distill)"
+    called "scontrol requeue $(job_of distill)"
 }
 
 # Who gives way to others as often as need be has not died.
