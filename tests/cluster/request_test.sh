@@ -251,6 +251,15 @@ test_the_teacher_is_laid_out_as_the_student() {
     says "distill: checkpoint-every is 0"
 }
 
+test_examples() {
+    new_run examples
+    local example
+    for example in "$project"/slurm/examples/*.ini; do
+        ESPALIER=$folder/bin/espalier ends_with 0 pipeline status "$example"
+        says "export "
+    done
+}
+
 test_the_program_by_environment() {
     new_run environment
     edit '/^espalier/d'
