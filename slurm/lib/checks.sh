@@ -46,17 +46,22 @@ warn_of_lost_work() {
     done
 }
 
-# Values that Slurm, or arithmetic here, would stumble over.
+# Keys given twice, of those that are no lists; values that Slurm, or arithmetic here, would stumble over.
 check_values() {
     local key value pattern allowed where
     for key in "${ini_keys[@]}"; do
-        case $key in resources.*sbatch) continue ;; pipeline.* | resources.*) ;; *) continue ;; esac
         value=${ini[$key]} where="$pipeline_file: [${key%.*}] ${key##*.}"
-        [[ $value != *$'\n'* ]] || refuse "$where is there twice, as ${value//$'\n'/ and }; it takes one value"
+        [[ $value != *$'\n'* || ${key##*.} =~ ^($path_list_keys|sbatch)$ || $key =~ ^(data|tokenize)\.(train|valid)$ ]] ||
+            refuse "$where is there twice, as ${value//$'\n'/ and }; it takes one value"
+        case $key in
+            resources.*sbatch) check_own_options "$where" "$value"; continue ;;
+            pipeline.* | resources.*) ;;
+            *) continue ;;
+        esac
         case ${key##*.} in
             nodes | ranks-per-node | cpus-per-rank | signal | links | at-once) pattern='[1-9][0-9]*' allowed="a number from 1 on" ;;
             gpus-per-node) pattern='[0-9]+' allowed="a number" ;;
-            time) pattern='([0-9]+-)?[0-9]+(:[0-9]+){0,2}|UNLIMITED' allowed="minutes, h:m:s or d-h:m:s" ;;
+            time) check_time "$where" "$value"; continue ;;
             requeue) pattern='yes|no' allowed="yes or no" ;;
             *) continue ;;
         esac
@@ -64,23 +69,47 @@ check_values() {
     done
 }
 
-# check_layout NAME RANKS: the ranks fill whole replicas, of the teacher's own grid too.
-check_layout() {
-    local tp pp
-    tp=$(option_or_one "$1" teacher-tp)
-    pp=$(option_or_one "$1" teacher-pp)
-    [[ $(($2 % (tp * pp))) -eq 0 ]] || refuse "$1: $2 ranks cannot form replicas of teacher-tp $tp x teacher-pp $pp; change them in [${stage_section[$1]}]"
-    tp=$(option_of "$1" tp) pp=$(option_of "$1" pp)
-    [[ ${tp:-1}/${pp:-1} =~ ^[1-9][0-9]*/[1-9][0-9]*$ ]] || refuse "$pipeline_file: [${stage_section[$1]}] tp = ${tp:-1}, pp = ${pp:-1}: numbers from 1 on"
-    [[ $(($2 % (${tp:-1} * ${pp:-1}))) -eq 0 ]] ||
-        refuse "$1: $2 ranks cannot form replicas of tp ${tp:-1} x pp ${pp:-1}; change them in [${stage_section[$1]}], or nodes and ranks-per-node in [resources.${stage_section[$1]}]"
+check_time() { # WHERE VALUE
+    [[ ! ${2^^} =~ ^(UNLIMITED|INFINITE|-1|[0:-]+)$ ]] ||
+        refuse "$1 = $2: without a limit no training would be told to stop at a checkpoint; name one, and it goes on after it in another job"
+    [[ $2 =~ ^([0-9]+-)?[0-9]+(:[0-9]+){0,2}$ ]] || refuse "$1 = $2: minutes, h:m:s or d-h:m:s"
 }
 
-# option_or_one NAME KEY: where it is left out, or 0 for the default, 1.
-option_or_one() {
+check_own_options() { # WHERE LINES
+    local options
+    read -ra options <<< "${2//$'\n'/ }"
+    [[ ${options[0]} == -* ]] || refuse "$1 = ${options[0]}: options of sbatch, as in --mem=64G"
+    check_sbatch_options "$1" "${options[@]}"
+}
+
+# check_layout NAME RANKS: of a candidate each step's.
+check_layout() {
+    local step
+    case ${stage_job[$1]} in
+        candidate) for step in prune distill evaluate; do check_grid "$1, $step" "$step" "$2" "$(step_options "$1" "$step")"; done ;;
+        *) check_grid "$1" "${stage_section[$1]}" "$2" "${stage_options[$1]}" ;;
+    esac
+}
+
+# check_grid WHO SECTION RANKS OPTIONS: the ranks fill whole replicas, of the teacher's own grid too.
+check_grid() {
+    local tp pp virtual
+    tp=$(number_or_one teacher-tp "$2" "$4") pp=$(number_or_one teacher-pp "$2" "$4")
+    [[ $(($3 % (tp * pp))) -eq 0 ]] || refuse "$1: $3 ranks cannot form replicas of teacher-tp $tp x teacher-pp $pp; change them in [$2]"
+    tp=$(option_in "$4" tp) pp=$(option_in "$4" pp)
+    [[ ${tp:-1}/${pp:-1} =~ ^[1-9][0-9]*/[1-9][0-9]*$ ]] || refuse "$pipeline_file: [$2] tp = ${tp:-1}, pp = ${pp:-1}: numbers from 1 on"
+    [[ $(($3 % (${tp:-1} * ${pp:-1}))) -eq 0 ]] ||
+        refuse "$1: $3 ranks cannot form replicas of tp ${tp:-1} x pp ${pp:-1}; change them in [$2], or nodes and ranks-per-node in [resources.${1%%,*}]"
+    virtual=$(number_or_one virtual-stages "$2" "$4")
+    [[ $2 == evaluate || $2 == importance || $virtual -eq 1 || ${pp:-1} -gt 1 ]] ||
+        refuse "$pipeline_file: [$2] virtual-stages = $virtual: they divide the stages of a pipeline; set pp to 2 or more"
+}
+
+# number_or_one KEY SECTION OPTIONS: where it is left out, or 0 for the default, 1.
+number_or_one() {
     local value
-    value=$(option_of "$1" "$2")
-    [[ ${value:-0} =~ ^[0-9]+$ ]] || refuse "$pipeline_file: [${stage_section[$1]}] $2 = $value: a number"
+    value=$(option_in "$3" "$1")
+    [[ ${value:-0} =~ ^[0-9]+$ ]] || refuse "$pipeline_file: [$2] $1 = $value: a number"
     if [[ ${value:-0} -eq 0 ]]; then echo 1; else echo "$value"; fi
 }
 

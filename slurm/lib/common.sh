@@ -21,6 +21,7 @@ read_ini() {
     local line section="" key value number=0 where
     while IFS= read -r line || [[ -n $line ]]; do
         number=$((number + 1)) where="$1, line $number"
+        [[ $number -ne 1 ]] || line=${line#$'\xef\xbb\xbf'} # a byte order mark
         line=${line%%[[:space:]]#*}
         [[ ! $line =~ ^[[:space:]]*([#\;].*)?$ ]] || continue
         if [[ $line =~ ^[[:space:]]*\[([A-Za-z0-9.-]+)\][[:space:]]*$ ]]; then

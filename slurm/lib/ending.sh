@@ -15,7 +15,7 @@ leave_chain() {
         say "a link before this one gave up with exit code $code; after putting it right: slurm/pipeline --resume"
         exit "$code"
     fi
-    rm -f "$stage_folder/ended"
+    rm -f "$stage_folder"/{ended,scancelled}
 }
 
 # Of an array's elements, those that failed.
@@ -39,6 +39,7 @@ end_batch() {
 leave_work() {
     if unwanted || asked_to_stop || { has_ended "$1" && ! was_preempted; }; then
         say "work is left; ended by request, not queued again"
+        note_scancel "$1"
         return
     fi
     if [[ $1 == *:TimeLimit ]]; then
@@ -56,6 +57,12 @@ leave_work() {
     else
         say "work is left for the next link"
     fi
+}
+
+# note_scancel STATE: of a stage's job that its user ended without slurm/pipeline, or that lost a node: then Slurm starts it again, which
+# takes the note back. Links that follow go on in any case, and an element's note would hold for its whole array.
+note_scancel() {
+    [[ $1 != COMPLETING:None || -n ${SLURM_ARRAY_TASK_ID:-} || ! -e $home_folder/stage.env || -e $home_folder/links ]] || touch "$home_folder/scancelled"
 }
 
 # STATE:REASON as the controller sees the job; one that scancel or a preemption ended is COMPLETING:None.

@@ -23,7 +23,7 @@ build_request() {
 
 # Sets nodes, ranks, cpus and gpus, those of a node each but the first.
 size_of_request() {
-    local name=$1 key
+    local name=$1
     nodes=$(resource_or "$name" nodes 1)
     ranks=$(resource_or "$name" ranks-per-node "${ranks_per_node:-1}")
     cpus=$(resource_or "$name" cpus-per-rank "${cpus_per_rank:-1}")
@@ -34,11 +34,14 @@ size_of_request() {
         choose) ranks=1 nodes=1 cpus=1 ;;
         candidate) [[ -n ${ini[resources.candidates.nodes]:-${ini[resources.search.nodes]:-}} ]] || nodes=1 ;;
     esac
-    for key in nodes ranks cpus; do [[ ${!key} =~ ^[1-9][0-9]*$ ]] || refuse "[resources] of $name: $key = ${!key} is not a number"; done
-    [[ $gpus =~ ^[0-9]+$ ]] || refuse "[resources] of $name: gpus-per-node = $gpus is not a number"
-    if [[ $gpus -gt 0 && $ranks -gt $gpus ]]; then refuse "$name: $ranks ranks-per-node share $gpus GPUs; choose ranks-per-node <= $gpus"; fi
+    if [[ $gpus -gt 0 && $ranks -gt $gpus ]]; then
+        refuse "$name: $ranks ranks-per-node$(origin_of "$name" ranks-per-node) share $gpus GPUs$(origin_of "$name" gpus-per-node); choose ranks-per-node <= $gpus"
+    fi
     check_layout "$name" $((nodes * ranks))
 }
+
+# Where a number comes from that [resources] does not name.
+origin_of() { [[ -n $(resource "$1" "$2") || -z $cluster_file ]] || echo " of $cluster_file"; }
 
 # A cluster's own --gres stays, unless [resources] has another number; 0 is for nodes without GPUs.
 ask_for_gpus() {
@@ -58,15 +61,10 @@ drop_options() {
     request=("${kept[@]}")
 }
 
-# What sbatch has a word for and [resources] has none: lines of options. Refused: what would take the job out of the launcher's sight.
+# What sbatch has a word for and [resources] has none: lines of options.
 add_own_options() {
-    local options option
-    local others='--(clusters|output|dependency|array|signal|requeue|no-requeue|open-mode|nodes|ntasks|ntasks-per-node|cpus-per-task)(=.*)?|-[ModaNnc].*'
+    local options
     read -ra options <<< "$(resource "$1" sbatch | tr '\n' ' ')"
-    [[ ${#options[@]} -eq 0 || ${options[0]} == -* ]] || refuse "[resources] of $1: sbatch = ${options[0]}: options of sbatch, as in --mem=64G"
-    for option in "${options[@]}"; do
-        [[ ! $option =~ ^($others)$ ]] || refuse "[resources] of $1: sbatch = $option: the pipeline sets this itself; keys of [resources]: $resource_keys"
-    done
     request+=("${options[@]}")
 }
 

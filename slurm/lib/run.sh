@@ -4,6 +4,7 @@
 #   done          the hash of what it was made from; there only when the stage is done
 #   jobs          ids of its Slurm jobs              cancelled    those of them that somebody ended
 #   ended         the exit code of its last job      links        there where no job of it may queue itself again
+#   scancelled    there where scancel ended its last job
 #   attempts      a line for each start that died: how far the run was, and the exit code
 # shellcheck shell=bash disable=SC2154
 
@@ -99,7 +100,7 @@ judge() {
 device_option() {
     [[ ${SLURM_GPUS_ON_NODE:-0} -gt 0 ]] || return 0
     case $1 in
-        importance | search | train | distill | evaluate) ;;
+        importance | search | train | distill | evaluate | teacher-cache | score) ;;
         plan) grep -qE '^ *calibrate *= *(true|yes|on|1)' "$2" || return 0 ;;
         *) return 0 ;;
     esac

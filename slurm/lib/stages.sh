@@ -357,7 +357,8 @@ made_from() {
     for need in ${stage_needs[$1]}; do [[ ${stage_job[$1]} == train && $need == tokenize-valid ]] || echo "$need"; done
 }
 
-option_of() { sed -n "s/^$2 = //p" <<< "${stage_options[$1]}" | tail -n 1; }
+option_in() { sed -n "s/^$2 = //p" <<< "$1" | tail -n 1; } # OPTIONS KEY
+option_of() { option_in "${stage_options[$1]}" "$2"; }         # NAME KEY
 stage_folder_of() { echo "$run_folder/stages/$1"; }
 stage_done() { is_done "$(stage_folder_of "$1")" "${stage_hash[$1]}" "${stage_output[$1]}"; }
 

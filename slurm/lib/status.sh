@@ -15,7 +15,7 @@ state_of() {
         esac
     elif [[ -e $folder/running && -d /proc/$(< "$folder/running") ]]; then
         echo running
-    elif [[ -e $folder/cancelled ]] && was_cancelled "$folder" "$(tail -n 1 "$folder/jobs")"; then
+    elif [[ -e $folder/scancelled ]] || { [[ -e $folder/cancelled ]] && was_cancelled "$folder" "$(tail -n 1 "$folder/jobs")"; }; then
         echo cancelled
     elif [[ -e $folder/started && $(< "$folder/started") != "${stage_hash[$name]}" ]]; then
         echo "other settings"
@@ -90,7 +90,10 @@ result_of() {
     summary=$(stage_folder_of "$1")/summary.json
     for key in loss parameters tokens; do
         value=$(json_value "$summary" "$key")
-        [[ -z $value ]] || { text="$key $([[ $value =~ ^[0-9]+$ ]] && echo "$value" || number %.4g "$value")"; break; }
+        [[ -n $value ]] || continue
+        [[ $value =~ ^[0-9]+$ ]] || value=$(number %.4g "$value")
+        text="$key $value"
+        break
     done
     wall=$(json_value "$summary" wall_seconds)
     value=$(json_value "$summary" tokens_per_second)

@@ -166,10 +166,20 @@ test_a_time_limit() {
     ends_with 3 start distill 103
     says "ended by request"
     not_called '^scontrol requeue'
-    queue_is "103 COMPLETING:Preempted"
+    queue_is ""
+    ends_with 0 pipeline status "$ini"
+    grep -q '^distill  *cancelled ' said.txt || complain "status does not know what scancel ended: $(grep '^distill' said.txt)"
+    # A lost node looks like that, and then Slurm starts the job again.
     echo 3 > codes
     ends_with 3 start distill 103
-    called "scontrol requeue 103"
+    says "queued again"
+    ends_with 0 pipeline status "$ini"
+    grep -q '^distill  *stopped ' said.txt || complain "a job that started again is none that was ended: $(grep '^distill' said.txt)"
+    ends_with 0 pipeline --resume "$ini"
+    queue_is "$(job_of distill) COMPLETING:Preempted"
+    echo 3 > codes
+    ends_with 3 start distill "$(job_of distill)"
+    called "scontrol requeue $(job_of distill)"
 }
 
 # Who gives way to others as often as need be has not died.
@@ -348,6 +358,24 @@ test_a_single_job() {
     printf '%s\n' '[plan]' 'gpus = 8' > plan.ini
     ends_with 0 "${job[@]}" SLURM_GPUS_ON_NODE=4 "$project/slurm/plan.sbatch" "$FAKE_SLURM/plan.ini"
     [[ $(grep -c '^espalier plan .*--device' calls) == 1 ]] || complain "a plan wants GPUs: $(tail -n 1 calls)"
+    for kind in teacher-cache score; do
+        printf '%s\n' "[$kind]" "out = $FAKE_SLURM/$kind.out" > "$kind.ini"
+        ends_with 0 "${job[@]}" SLURM_GPUS_ON_NODE=4 "$project/slurm/$kind.sbatch" "$FAKE_SLURM/$kind.ini"
+        grep -q "^espalier $kind --config $FAKE_SLURM/$kind.ini --device=cuda --threads 4\$" calls || complain "$kind: $(tail -n 1 calls)"
+    done
+}
+
+# More ranks and cores than a node has, which Slurm without TaskPlugin hands out, and more ranks than GPUs.
+test_a_node_that_is_too_small() {
+    new_run small
+    printf '%s\n' '[distill]' "out = $FAKE_SLURM/student" > small.ini
+    local job=(env "ESPALIER=$folder/bin/espalier" SLURM_JOB_ID=7 SLURM_CPUS_ON_NODE=16 "SLURM_NTASKS_PER_NODE=4(x2)")
+    refuses "4 ranks x 8 cores per node, but this job has 16; lower ranks-per-node or cpus-per-rank" \
+        "${job[@]}" SLURM_CPUS_PER_TASK=8 "$project/slurm/distill.sbatch" "$FAKE_SLURM/small.ini"
+    refuses "4 ranks share 2 GPUs on each node" \
+        "${job[@]}" SLURM_CPUS_PER_TASK=4 SLURM_GPUS_ON_NODE=2 "$project/slurm/distill.sbatch" "$FAKE_SLURM/small.ini"
+    not_called '^espalier'
+    ends_with 0 "${job[@]}" SLURM_CPUS_PER_TASK=4 "$project/slurm/distill.sbatch" "$FAKE_SLURM/small.ini"
 }
 
 # Without Slurm: who ends the launcher ends the stage, and there is one launcher at a time.

@@ -73,6 +73,7 @@ printf 'ranks_pernode=2\n' > "$world/unknown.env"
 refuses "unknown key ranks_pernode" dry "$(with "s|^cluster = .*|cluster = $world/unknown.env|")"
 for cluster in "$project"/slurm/clusters/*.env; do
     dry "$(with "s|^cluster = .*|cluster = $(basename "$cluster" .env)|; s/^ranks-per-node = 2/ranks-per-node = 4/")" > said.txt || complain "$cluster cannot be planned with"
+    grep -q '^export .*NCCL_DEBUG=WARN' "$cluster" || complain "$cluster: of NCCL's errors a log would have the number only"
 done
 SLURM_STEP_NUM_TASKS=4 SLURM_PROCID=0 refuses "4 tasks without PMI" "$project/slurm/lib/rank.sh" "" true
 

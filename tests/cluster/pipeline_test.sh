@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The pipeline on a real Slurm cluster of four nodes: whole, and with its distillation stopped by time limits, a dead node,
-# a cut link, scancel and a preemption. Each ends with the same losses and weights as the undisturbed one, bit for bit.
+# a cut link, cancel, scancel and a preemption. Each ends with the same losses and weights as the undisturbed one, bit for bit.
 # usage: pipeline_test.sh ESPALIER FOLDER [preflight|whole|time_limit|faults|job_array|array_limit]...      exit code 77: this machine cannot run a cluster; the reason is printed
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -75,7 +75,7 @@ stop_ranks() {
 }
 release() { ranks_of "$1" | xargs -r kill -CONT 2> /dev/null || true; }
 # Slurm's warning waits for a stopped rank (SIGUSR1 is the tenth bit), or has let it run on to its end already.
-saw_sigterm() { ranks_have_signal "$1" 0x4000 || has_started "$1" 5; }
+saw_sigterm() { ranks_have_signal "$1" 0x4000 || has_started "$1" "$2"; }
 warned() { ranks_have_signal "$1" || has_started "$1" "$2"; }
 # It may come while ranks start, and has ended them before they could be held.
 element_warned() { ranks_have_signal "$1" || grep -q 'queued again' "$world/runs/$1/stages/candidates/log"; }
@@ -140,10 +140,22 @@ test_time_limit() {
     passed "a distillation whose time limit was hit twice ends as the undisturbed one"
 }
 
+# goes_on_after WHAT START: what its user ended, of the ranks that were held
+goes_on_after() {
+    release unlucky
+    wait_until "the queue is empty" queue_is_empty
+    [[ ! -e $world/runs/unlucky/stages/distill/done && ! -e $world/runs/unlucky/student/model.h5 ]] || fail "$1: a cancelled stage was taken as done"
+    pipeline status "$world/unlucky.ini" > status.txt
+    grep -q 'distill  *cancelled' status.txt || fail "$1: status does not know what was cancelled: $(grep distill status.txt)"
+    pipeline --resume "$world/unlucky.ini" > resumed.txt
+    wait_until "the job starts again" has_started unlucky "$2"
+    passed "$1: nothing was taken as done, and --resume went on"
+}
+
 test_faults() {
     : | begin_like_whole unlucky unlucky
     pipeline --resume "$world/unlucky.ini" > unlucky.txt
-    submissions=$((submissions + 2)) # the second after scancel
+    submissions=$((submissions + 3)) # the others after cancel and scancel
 
     wait_until "the run learns" has_steps unlucky 22
     cluster_power_off n3
@@ -164,25 +176,24 @@ test_faults() {
     wait_until "the run learns on" has_steps unlucky $(($(steps_of unlucky) + 3))
     hold unlucky
     pipeline cancel "$world/unlucky.ini" > /dev/null
-    release unlucky
-    wait_until "the queue is empty" queue_is_empty
-    [[ ! -e $world/runs/unlucky/stages/distill/done && ! -e $world/runs/unlucky/student/model.h5 ]] || fail "a cancelled stage was taken as done"
-    pipeline status "$world/unlucky.ini" > status.txt
-    grep -q 'distill  *cancelled' status.txt || fail "status does not know what was cancelled"
-    pipeline --resume "$world/unlucky.ini" > resumed.txt
-    wait_until "the job starts again" has_started unlucky 4
-    passed "scancel: nothing was taken as done, and --resume went on"
+    goes_on_after "slurm/pipeline cancel" 4
+
+    wait_until "the run learns on" has_steps unlucky $(($(steps_of unlucky) + 3))
+    hold unlucky
+    on_head scancel "$(tail -n 1 "$world/runs/unlucky/stages/distill/jobs")"
+    wait_until "the ranks are told" saw_sigterm unlucky 5
+    goes_on_after scancel 5
 
     wait_until "the run learns on" has_steps unlucky $(($(steps_of unlucky) + 3))
     hold unlucky
     on_head sbatch --parsable --partition=urgent --nodes=4 --ntasks-per-node=2 --exclusive --output=/dev/null --wrap=true > /dev/null
     kills=$((kills + 1))
-    wait_until "the job is told to give way" saw_sigterm unlucky
+    wait_until "the job is told to give way" saw_sigterm unlucky 6
     release unlucky
-    wait_until "the preempted job starts again" has_started unlucky 5
+    wait_until "the preempted job starts again" has_started unlucky 6
     wait_until "the run is done" all_done unlucky
     same_as_whole unlucky
-    passed "preempted, it went on; after a dead node, a cut link, scancel and preemption it ends as the undisturbed run"
+    passed "preempted, it went on; after a dead node, a cut link, cancel, scancel and preemption it ends as the undisturbed run"
 }
 
 # write_search NAME TOKENS: three candidates, each retrained for that long, in an array of four elements

@@ -31,11 +31,45 @@ test_requests() {
     grep -q '^distill=.*--output=.*/half%%/stages' said.txt || complain "a folder's % is sbatch's: $(grep '^distill' said.txt)"
     ! grep '^distill=' said.txt | grep -q gpu:4 || complain "two requests for GPUs"
     grep -q '^evaluate_student=.*--nodes=3' said.txt || complain "a stage's name is no section of resources"
-    edit 's/^sbatch = .*/sbatch = --mem=64G -M other/'
-    refuses "sbatch = -M: the pipeline sets this itself" pipeline --dry-run "$ini"
     edit '/^sbatch = /d; s/^time = 60/&\nrequeue = no/'
     refuses "distill: with requeue = no nothing goes on" pipeline "$ini"
     [[ $(calls_of sbatch) -eq 0 ]] || complain "stages were submitted before one was refused"
+}
+
+# Options that would take a job out of the launcher's sight, or that it sets itself.
+test_options_of_sbatch() {
+    new_run sbatch_options
+    edit 's/^time = 60/&\n[resources.distill]\nsbatch = --mem=64G --comment=mine/'
+    refuses "$ini: [resources.distill] sbatch: --comment=mine: the launcher recognises its jobs by their comment" pipeline --dry-run "$ini"
+    edit 's/^sbatch = .*/sbatch = --mem=64G/; s/^model = .*/&\ncluster = site.env/'
+    echo 'sbatch_options=(--exclusive --wait)' > site.env
+    refuses "$FAKE_SLURM/site.env: sbatch_options: --wait: " pipeline --dry-run "$ini"
+    local option
+    for option in --comment --com=mine --wrap=true --test-only -W --parsable --quiet --kill-on-invalid-dep=no --dependency=singleton -dsingleton \
+        --array=0-3 --output=log -olog --error=log --job-name=mine -Jmine --clusters=other -M --time=1 --nodes=2 --requeue; do
+        refuses "here: $option: " own_options_are "$option"
+    done
+    ends_with 0 own_options_are --mem=64G --export=NONE --chdir=tokens --exclusive --nodelist=n1 --wait-all-nodes=1 --time-min=1 -p main
+}
+# shellcheck disable=SC2016 # the inner shell expands it
+own_options_are() { bash -c 'source "$0/common.sh"; source "$0/cluster.sh"; check_sbatch_options here "$@"' "$project/slurm/lib" "$@"; }
+
+# What sbatch prints is a job's number, or it ends there.
+test_answers_of_sbatch() {
+    new_run answers
+    echo "ID;other" > answer
+    ends_with 0 pipeline "$ini"
+    says "prune: job 102, afterok:101"
+    [[ $(job_of prune) == 102 ]] || complain "a cluster's name in jobs: $(job_of prune)"
+    new_run no_answer
+    echo "sbatch: see our news! ID" > answer
+    refuses "importance: sbatch printed no job's number but \"sbatch: see our news! 101\"" pipeline "$ini"
+    [[ $(calls_of sbatch) -eq 1 ]] || complain "stages were submitted behind a job without a number"
+    rm answer
+    ends_with 0 pipeline --resume "$ini"
+    says "importance: job 101 is in the queue"
+    echo "sbatch: see our news! ID" > answer
+    refuses "sbatch printed no job's number but \"sbatch: see" "$project/slurm/preflight" "$ini"
 }
 
 # Before anything is submitted, not by a job hours later.
@@ -125,13 +159,79 @@ test_values() {
     refuses_value "requeue = maybe" "requeue = maybe: yes or no"
     refuses_value "time = 30" "time is there twice, as 60 and 30"
     refuses_value "sbatch = --mem=1G\nsbatch = --mem=2G\nlinks = 0" "links = 0"
-    edit 's/^time = 60/time = soon/'
+    for limit in 0 0-00:00 INFINITE unlimited; do
+        edit "s/^time = .*/time = $limit/"
+        refuses "$ini: [resources] time = $limit: without a limit no training would be told to stop" pipeline --dry-run "$ini"
+    done
+    edit 's/^time = .*/time = soon/'
     refuses "$ini: [resources] time = soon: minutes, h:m:s or d-h:m:s" pipeline --dry-run "$ini"
-    edit 's/^time = .*/time = 60/; s/^tokens = 1024/&\ntp = two/'
+    edit 's/^time = .*/time = 60/; s/^tokens = 1024/&\ntokens = 2048/'
+    refuses "$ini: [distill] tokens is there twice, as 1024 and 2048; it takes one value" pipeline --dry-run "$ini"
+    edit '/^tokens = 2048/d; s/^tokens = 1024/&\ntp = two/'
     refuses "[distill] tp = two, pp = 1: numbers from 1 on" pipeline --dry-run "$ini"
     edit '/^tp = /d; /^global-batch/d'
     refuses "[distill] global-batch = : a number" pipeline status "$ini"
 }
+# What a cluster's file says is its own to answer for.
+test_values_of_a_cluster() {
+    new_run cluster_values
+    edit 's/^model = .*/&\ncluster = site.env/'
+    for line in ranks_per_node=four cpus_per_rank=0 gpus_per_node=-1; do
+        echo "$line" > site.env
+        refuses "$FAKE_SLURM/site.env: $line: a number from 1 on" pipeline --dry-run "$ini"
+    done
+    printf '%s\n' ranks_per_node=4 gpus_per_node=2 > site.env
+    refuses "importance: 4 ranks-per-node of $FAKE_SLURM/site.env share 2 GPUs of $FAKE_SLURM/site.env" pipeline --dry-run "$ini"
+    edit 's/^time = 60/&\nranks-per-node = 3/'
+    refuses "importance: 3 ranks-per-node share 2 GPUs of $FAKE_SLURM/site.env" pipeline --dry-run "$ini"
+}
+
+# What would fail, or change nothing, in a job hours later.
+test_a_cluster_without_effect() {
+    new_run no_effect
+    edit 's/^model = .*/&\ncluster = site.env/'
+    refuses_cluster "mpi=none" "mpi=none: ranks would not find each other"
+    refuses_cluster "mpi=" "mpi=: ranks would not find each other"
+    refuses_cluster "srun_options=(--cpu-bind=cores --mpi=none)" "srun_options: --mpi: set mpi="
+    refuses_cluster "NCCL_DEBUG=WARN NCCL_CROSS_NIC=1" "NCCL_DEBUG is set but not exported, so no rank would see it"
+    refuses_cluster 'rank_environment() {\n    CUDA_VISIBLE_DEVICES=$((3 - SLURM_LOCALID)) # nearest\n}' "CUDA_VISIBLE_DEVICES is set but not exported"
+    printf '%s\n' 'NCCL_NET="AWS Libfabric"' 'export FI_PROVIDER=cxi NCCL_NET' 'load_modules() {' '    LMOD_QUIET=1 module load gcc' '}' > site.env
+    ends_with 0 pipeline --dry-run "$ini"
+}
+refuses_cluster() { # LINES WORDS
+    printf '%b\n' "$1" > site.env
+    refuses "$FAKE_SLURM/site.env: $2" pipeline --dry-run "$ini"
+}
+
+# The ranks of every stage, and of every step of a candidate, form whole replicas: before the first starts.
+test_layouts() {
+    new_run layouts
+    edit 's/^\[prune\]/[search]\narray = 3\nretrain-tokens = 64/; /^hidden/d'
+    edit 's/^\[evaluate\]/tp = 4\n&\ntp = 2/; s/^time = 60/&\n[resources.distill]\nranks-per-node = 4\n[resources.search]\nranks-per-node = 2\n[resources.evaluate]\nranks-per-node = 2/'
+    refuses "candidates, distill: 2 ranks cannot form replicas of tp 4 x pp 1; change them in [distill], or nodes and ranks-per-node in [resources.candidates]" \
+        pipeline --dry-run "$ini"
+    edit '/^tp = 4/d; s/^tp = 2/tp = 4/'
+    refuses "candidates, evaluate: 2 ranks cannot form replicas of tp 4" pipeline --dry-run "$ini"
+    edit 's/^tp = 4/virtual-stages = 2/'
+    ends_with 0 pipeline --dry-run "$ini"
+    edit '/^virtual-stages/d; s/^checkpoint-every/virtual-stages = 2\n&/'
+    refuses "$ini: [distill] virtual-stages = 2: they divide the stages of a pipeline; set pp to 2 or more" pipeline --dry-run "$ini"
+    new_run local_layouts
+    edit 's/^\[evaluate\]/&\ntp = 3/'
+    refuses "evaluate-teacher: 4 ranks cannot form replicas of tp 3" "$project/scripts/pipeline" --ranks 4 "$ini"
+    not_called '^espalier'
+}
+
+# As other systems' editors leave them: a byte order mark, carriage returns, lists over several lines.
+test_files_of_other_editors() {
+    new_run editors
+    touch tokens/more.idx
+    edit 's/^train = .*/train = 0.5 tokens\/train\ntrain = 0.5 tokens\/more/; s/$/\r/; 1s/^/\xef\xbb\xbf/'
+    ends_with 0 pipeline "$ini"
+    has_line distill "data = $FAKE_SLURM/tokens/train"
+    has_line distill "data = $FAKE_SLURM/tokens/more"
+}
+
 refuses_value() { # LINES WORDS
     { cat "$ini"; printf '%b\n' "$1"; } > values.ini
     refuses "$2" pipeline --dry-run "$PWD/values.ini"
@@ -149,6 +249,15 @@ test_the_teacher_is_laid_out_as_the_student() {
     edit '/^checkpoint-every/d'
     ends_with 0 pipeline "$ini"
     says "distill: checkpoint-every is 0"
+}
+
+test_examples() {
+    new_run examples
+    local example
+    for example in "$project"/slurm/examples/*.ini; do
+        ESPALIER=$folder/bin/espalier ends_with 0 pipeline status "$example"
+        says "export "
+    done
 }
 
 test_the_program_by_environment() {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fails on shellcheck's warnings in any shell script. usage: shellcheck.sh [ROOT]
+# Fails on shellcheck's warnings in any shell script, and on its remarks in those of a pipeline. usage: shellcheck.sh [ROOT]
 set -euo pipefail
 source "$(dirname "$0")/sources.sh"
 cd "${1:-.}"
@@ -9,5 +9,7 @@ if ! command -v shellcheck > /dev/null; then
     exit 77
 fi
 list_files '.' | while read -r file; do
-    if head -c 64 "$file" | head -n 1 | grep -aqE '^#!.*\b(bash|sh)\b'; then echo "$file"; fi
+    # Those without a first line for it are sourced.
+    if [[ $file == *.@(sh|env) ]] || head -c 64 "$file" | head -n 1 | grep -aqE '^#!.*\b(bash|sh)\b'; then echo "$file"; fi
 done | xargs -r shellcheck --severity=warning
+shellcheck --external-sources --check-sourced scripts/pipeline slurm/pipeline slurm/preflight slurm/distill.sbatch
