@@ -8,6 +8,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <utility>
 #include <vector>
 
 #include "io/publish.hpp"
@@ -16,7 +17,7 @@
 namespace espalier::jobs {
 namespace {
 
-/// The whole lines of steps 1 .. last; a line that a killed run left half is dropped with those beyond.
+/// The whole lines of steps 1 .. last; what is none, as a line that a killed run left half, is dropped.
 std::string lines_up_to(const std::string& path, int64_t last) {
     std::ifstream in(path);
     ESPALIER_REQUIRE(in || !std::filesystem::exists(path), "{}: cannot be read", path);
@@ -25,7 +26,7 @@ std::string lines_up_to(const std::string& path, int64_t last) {
         const auto object = nlohmann::json::parse(line, nullptr, false);
         if (!object.is_object() || !object.contains("step") || !object["step"].is_number_integer() ||
             object["step"].get<int64_t>() > last)
-            break;
+            continue;
         out += line + "\n";
     }
     return out;
@@ -82,6 +83,8 @@ void RunLog::write_events(const StepReport& r) {
     if (r.hidden_loss) scalars.push_back({"hidden_loss", *r.hidden_loss});
     if (r.alpha) scalars.push_back({"alpha", *r.alpha});
     if (r.valid_loss) scalars.push_back({"valid_loss", *r.valid_loss});
+    if (r.teacher_loss) scalars.push_back({"teacher_loss", *r.teacher_loss});
+    scalars.push_back({"skipped_steps", static_cast<double>(r.skipped)});
     if (r.memory_bytes) scalars.push_back({"memory_bytes", static_cast<double>(*r.memory_bytes)});
     events_->write(r.step, scalars);
 }
@@ -112,7 +115,6 @@ void RunLog::step(const StepReport& r) {
         log_.info("{}", megatron_line(interval(r), ranks_));
         sums_ = {};
         lines_steps_ = 0;
-        skipped_before_ = r.skipped;
     }
     progress_->show(static_cast<double>((r.step - first_step_) * tokens_each_),
                     fmt::format("step {}/{} loss {:.4f}", r.step, r.steps, r.loss));
@@ -134,8 +136,12 @@ void RunLog::count(const StepReport& r) {
     ++lines_steps_;
     sums_.seconds += r.seconds;
     sums_.flops_per_second += r.flops_per_second * r.seconds;
+    const int64_t skipped = r.skipped - std::exchange(skipped_before_, r.skipped);
+    sums_.skipped += skipped;
+    if (skipped > 0) return;  // its losses need not be numbers
     add(sums_.lm_loss, r.lm_loss);
     add(sums_.kd_loss, r.kd_loss);
+    add(sums_.teacher_loss, r.teacher_loss);
     add(sums_.hidden_loss, r.hidden_loss);
     add(sums_.alpha, r.alpha);
 }
@@ -147,10 +153,12 @@ StepReport RunLog::interval(const StepReport& last) const {
     out.flops_per_second = sums_.flops_per_second / sums_.seconds;
     out.lm_loss = sums_.lm_loss;
     out.kd_loss = sums_.kd_loss;
+    out.teacher_loss = sums_.teacher_loss;
     out.hidden_loss = sums_.hidden_loss;
     out.alpha = sums_.alpha;
-    for (auto* sum : {&out.lm_loss, &out.kd_loss, &out.hidden_loss, &out.alpha}) divide(*sum, steps);
-    out.skipped = last.skipped - skipped_before_;
+    for (auto* sum : {&out.lm_loss, &out.kd_loss, &out.teacher_loss, &out.hidden_loss, &out.alpha})
+        divide(*sum, steps - static_cast<double>(sums_.skipped));
+    out.skipped = sums_.skipped;
     return out;
 }
 
@@ -168,6 +176,7 @@ std::string megatron_line(const StepReport& r, int ranks) {
         r.flops_per_second / 1e12 / ranks, r.learning_rate, r.global_batch);
     if (r.lm_loss) out += fmt::format(" lm loss: {:.6E} |", *r.lm_loss);
     if (r.kd_loss) out += fmt::format(" kd loss: {:.6E} |", *r.kd_loss);
+    if (r.teacher_loss) out += fmt::format(" teacher loss: {:.6E} |", *r.teacher_loss);
     if (r.hidden_loss) out += fmt::format(" hidden loss: {:.6E} |", *r.hidden_loss);
     if (r.alpha) out += fmt::format(" alpha: {:.6E} |", *r.alpha);
     out += fmt::format(

@@ -40,7 +40,8 @@ public:
 private:
     void write_events(const StepReport& report);
     void count(const StepReport& report);
-    /// Means over the steps since the last line, as Megatron-LM's are.
+    /// Means over the steps since the last line, of losses over those that were not skipped, as Megatron-LM's
+    /// are; without such a step it has no losses.
     StepReport interval(const StepReport& last) const;
 
     Log log_;
@@ -54,8 +55,8 @@ private:
     bool lines_;  // log lines: where standard output is not the terminal that shows the bar
 };
 
-/// Megatron-LM's training_log, field by field, with `kd loss` after `lm loss`; throughput is a rank's share.
-/// `r`: means over the steps of a line, and the steps skipped among them.
+/// Megatron-LM's training_log, field by field, with `kd loss` and others after `lm loss`; throughput is a
+/// rank's share. `r`: means over the steps of a line, and the steps skipped among them.
 std::string megatron_line(const StepReport& r, int ranks);
 
 }  // namespace espalier::jobs

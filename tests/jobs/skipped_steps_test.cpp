@@ -34,7 +34,7 @@ protected:
         copy_spoilt(first, last);
     }
 
-    ProcessResult run(const std::string& out, const Words& more = {}, int ranks = 1) const {
+    Words command(const std::string& out, const Words& more) const {
         Words words{"distill",
                     "--student",
                     world.path("model.h5"),
@@ -55,9 +55,14 @@ protected:
                     "--top-k",
                     std::to_string(top_k),
                     "--dtype",
-                    "f32",
-                    "--quiet"};
+                    "f32"};
         words.insert(words.end(), more.begin(), more.end());
+        return words;
+    }
+
+    ProcessResult run(const std::string& out, const Words& more = {}, int ranks = 1) const {
+        Words words = command(out, more);
+        words.emplace_back("--quiet");
         return espalier(words, ranks);
     }
 
@@ -112,6 +117,20 @@ TEST_F(SkippedSteps, AreTheSameOnEveryLayout) {
         EXPECT_EQ(metrics(world, out, "skipped_steps"), (std::vector<double>{0, 1, 2, 2, 2})) << out;
         expect_near(losses(out), losses("serial"), layout_rounding);
     }
+}
+
+TEST_F(SkippedSteps, AreNoPartOfALinesMeans) {
+    make_cache(4, 2, 2);
+
+    const auto result = espalier(command("run", {"--log-every", "4"}));
+
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    const auto lm = metrics(world, "run", "lm_loss");
+    const std::string field = "lm loss: ";
+    const size_t at = result.out.find(field);
+    ASSERT_NE(at, std::string::npos) << result.out;
+    EXPECT_NEAR(std::stod(result.out.substr(at + field.size())), (lm[0] + lm[2] + lm[3]) / 3, 1e-5);
+    EXPECT_NE(result.out.find("number of skipped iterations:   1"), std::string::npos) << result.out;
 }
 
 TEST_F(SkippedSteps, TwentyInARowEndTheRunOnEveryLayout) {
