@@ -23,9 +23,9 @@ distill::StateTerms state_terms(const TrainingOptions& o, const distill::LossTer
                      "give --teacher T.h5 instead");
     ESPALIER_REQUIRE(!o.teacher.empty(), "--hidden-map needs a teacher; give --teacher T.h5");
     ESPALIER_REQUIRE(
-        terms.weight || loss.divergence,
+        terms.weight || (loss.divergence && loss.divergence_weight > 0),
         "--hidden-weight auto balances the hidden states against a divergence, and --loss {} has "
-        "none; choose a number, or a --loss with a divergence",
+        "none that counts; choose a number, or a --loss with a divergence",
         o.loss);
     return terms;
 }

@@ -89,6 +89,11 @@ StateTerms resolved(StateTerms terms, const model::Architecture& teacher, const 
         if (!pair.normed) continue;
         pair = {norm_after(pair.teacher.layer, teacher), norm_after(pair.student.layer, student)};
     }
+    for (auto pair = terms.pairs.begin(); pair != terms.pairs.end(); ++pair)
+        ESPALIER_REQUIRE(
+            std::find(pair + 1, terms.pairs.end(), *pair) == terms.pairs.end(),
+            "--hidden-map: two of its pairs are the same states (T:S is what attention:T+1:S+1 is, if "
+            "both models have such layers); name them once");
     return terms;
 }
 

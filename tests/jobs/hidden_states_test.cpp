@@ -233,6 +233,8 @@ TEST_F(HiddenStates, WhatCannotBeIsRefused) {
     refused({"--hidden-map", "6:0"}, {"teacher layer 6", "0 to 5"});
     refused({"--hidden-map", "5:4"}, {"student layer 4", "0 to 3"});
     refused({"--hidden-map", "1:0,embedding,1:0"}, {"1:0 stands twice"});
+    refused({"--hidden-map", "1:0,attention:2:1"}, {"two of its pairs are the same states"});
+    refused({"--hidden-map", "1:0", "--loss", "kl=0,ce=1"}, {"--loss kl=0,ce=1 has none that counts"});
     refused({"--hidden-map", "attn:1:0"}, {"attn:1:0", "attention:T:S"});
     refused({"--hidden-map", "1:"}, {"\"1:\"", "T:S"});
     refused({"--hidden-map", "1:0,"}, {"\"\"", "embedding"});
@@ -241,7 +243,7 @@ TEST_F(HiddenStates, WhatCannotBeIsRefused) {
     refused({"--hidden-map", "1:0", "--hidden-weight", "much"}, {"--hidden-weight much", "auto"});
     refused({"--hidden-map", "1:0", "--hidden-weight", "-1"}, {"--hidden-weight -1"});
     refused({"--hidden-map", "1:0", "--loss", "ce"}, {"--hidden-weight auto", "--loss ce"});
-    refused({"--hidden-map", "1:0", "--loss", "kl=0"}, {"--loss kl=0", "every weight is 0"});
+    refused({"--hidden-map", "1:0", "--loss", "kl=0"}, {"--loss kl=0 has none that counts"});
     refused({"--hidden-loss", "mse"}, {"--hidden-loss", "--hidden-map"});
     refused({"--hidden-weight", "1"}, {"--hidden-weight", "--hidden-map"});
     refused({"--hidden-map", "1:0", "--teacher-cache", world.path("cache")},
