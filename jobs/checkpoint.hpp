@@ -98,6 +98,10 @@ private:
     CheckpointTimes times_;
 };
 
+/// Collective. Throws UserError where weights that were just read from `path` are not finite, naming the
+/// first tensor.
+void expect_finite(Session& session, const std::string& path, const model::Transformer& model,
+                   train::Optimizer& optimizer);
 /// Collective. Throws DivergedRun where the weights are not finite, of which `path` would be made: the loss
 /// before an update says nothing of what the update made.
 void check_finite(Session& session, const std::string& path, const model::Transformer& model,

@@ -80,8 +80,15 @@ void RunLock::take() {
     sign_lock(session_, *held_, path_, folder_);
 }
 
-void forget_stop(const Session& session, const std::string& folder) {
-    if (session.root()) fs::remove(folder + "/stop");
+OldStop::OldStop(const Session& session, const std::string& folder) : path_(folder + "/stop") {
+    std::error_code none;
+    const auto when = fs::last_write_time(path_, none);
+    if (session.root() && !none) when_ = when;
+}
+
+void OldStop::remove() const {
+    std::error_code gone;
+    if (when_ && fs::last_write_time(path_, gone) == *when_ && !gone) fs::remove(path_);
 }
 
 void open_run_folder(const Session& session, const std::string& folder, RunLock& lock, bool over) {
@@ -92,9 +99,12 @@ void open_run_folder(const Session& session, const std::string& folder, RunLock&
             if (over) fs::remove_all(folder + "/" + name);
         }
         remove_unfinished_checkpoints(folder);
-        io::write_file(folder + "/config.ini", config_text(session.job(), session.options()));
     }
     session.world().barrier();
+}
+
+void write_run_config(const Session& session, const std::string& folder) {
+    if (session.root()) io::write_file(folder + "/config.ini", config_text(session.job(), session.options()));
 }
 
 }  // namespace espalier::jobs

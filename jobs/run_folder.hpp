@@ -1,6 +1,7 @@
 // RUNDIR of train and distill: whose it is, who is at work in it, and what a start finds and leaves in it.
 #pragma once
 
+#include <filesystem>
 #include <optional>
 #include <string>
 
@@ -30,12 +31,23 @@ private:
     std::optional<io::Descriptor> held_;
 };
 
-/// Removes the request to stop that an earlier start has followed. To be called before loading, which may
-/// last: what is asked for meanwhile is asked of this start.
-void forget_stop(const Session& session, const std::string& folder);
+/// A request to stop that an earlier start has followed, if there is one: to be looked for before loading,
+/// which may last. What is asked for meanwhile is asked of this start.
+class OldStop {
+public:
+    OldStop(const Session& session, const std::string& folder);
+    void remove() const;
 
-/// Collective. Makes the folder, takes its lock and writes config.ini; removes what an earlier start left
-/// unfinished, and where this one starts `over`, all of its run.
+private:
+    std::string path_;
+    std::optional<std::filesystem::file_time_type> when_;
+};
+
+/// Collective. Makes the folder and takes its lock; removes what an earlier start left unfinished, and where
+/// this one starts `over`, all of its run.
 void open_run_folder(const Session& session, const std::string& folder, RunLock& lock, bool over);
+
+/// Writes config.ini, once this start is certain to go on: the options are those of what is there already.
+void write_run_config(const Session& session, const std::string& folder);
 
 }  // namespace espalier::jobs

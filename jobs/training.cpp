@@ -45,7 +45,7 @@ public:
         check_weights(o, objective_.terms(), states);
         check_run_folder(session, o.out, o.resume == "auto");
         lock_.emplace(session, o.out);
-        forget_stop(session, o.out);
+        old_stop_.emplace(session, o.out);
         student_file_ = std::make_unique<ModelFile>(o.student, session.world().handle());
         check_seq_len(o.seq_len, *student_file_);
         masks_ = document_masks(session, o.documents, *student_file_);
@@ -57,6 +57,7 @@ public:
         data_ =
             std::make_unique<TrainingData>(session, o, masks_, student_file_->architecture().vocab, steps_);
         tell_epochs(session.log(), data_->samples());
+        tell_validation();
         teacher_->check_samples(data_->samples());
         student_ = load_transformer(session, *student_file_, model::Gradients::keep,
                                     session.common().virtual_stages);
@@ -68,6 +69,7 @@ public:
             model::recompute_from_string(o.recompute, "--recompute"), states_ ? &states_->loss() : nullptr);
         optimizer_ =
             std::make_unique<train::Optimizer>(ctx_, *student_, optimizer_options(o), topology_.data);
+        expect_finite(session, o.student, *student_, *optimizer_);
         reducer_.emplace(*student_, topology_, optimizer_->shards());
         std::vector<Trained> all{trained("", *student_, *optimizer_)};
         if (const auto corrected = teacher_->trained()) all.push_back(*corrected);
@@ -162,8 +164,9 @@ private:
     int64_t start() {
         const bool over = session_.common().force || o_.resume == "never";
         open_run_folder(session_, o_.out, *lock_, over);
-        if (over) return 0;
-        const auto state = checkpoints_->read();
+        const auto state = over ? std::nullopt : checkpoints_->read();
+        write_run_config(session_, o_.out);
+        old_stop_->remove();
         if (!state) return 0;
         skipped_ = state->skipped;
         skipped_in_a_row_ = state->skipped_in_a_row;
@@ -172,6 +175,16 @@ private:
     }
 
     double learning_rate(int64_t step) const { return train::learning_rate(schedule(o_, steps_), step); }
+
+    /// No error: data that is to come may be split.
+    void tell_validation() const {
+        if (o_.valid_every == 0 || data_->has_held_out() || !session_.root()) return;
+        session_.log().warning(
+            "--valid-every {}: nothing is held out to measure on; give --valid PREFIX, or a --split whose "
+            "second part "
+            "is not 0",
+            o_.valid_every);
+    }
 
     /// No error: a pipeline's stages take each other's warm-up, and one of them may be short.
     void tell_warm_up() const {
@@ -371,6 +384,7 @@ private:
     const TrainingOptions& o_;
     distill::Objective objective_;
     std::optional<RunLock> lock_;  // until everything below is done
+    std::optional<OldStop> old_stop_;
     std::unique_ptr<ModelFile> student_file_;
     data::DocumentMasks masks_;
     std::unique_ptr<TrainingData> data_;

@@ -2,11 +2,14 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <functional>
 #include <nlohmann/json.hpp>
 
 #include "io/journal.hpp"
+#include "io/tensor_file.hpp"
+#include "src/core/context.hpp"
 #include "tests/jobs/metrics.hpp"
 
 namespace espalier::test {
@@ -84,6 +87,61 @@ TEST(Run, ADamagedCheckpointTakesNoPlaceOfThoseToKeep) {
     EXPECT_TRUE(world.exists("run/checkpoints/step-3.h5"));
     EXPECT_TRUE(world.exists("run/checkpoints/step-9.h5.damaged"));
     EXPECT_EQ(world.read("run/latest"), "checkpoints/step-3.h5\n");
+}
+
+TEST(Run, LeavesAFolderAsItWasWhereItsRunIsAnother) {
+    const TinyWorld world;
+    ASSERT_EQ(espalier(distill_arguments(world, "run", {"--exit-after-steps", "2"})).exit_code, 3);
+    world.write("run/stop", "");
+    const std::string config = world.read("run/config.ini");
+
+    const auto refused = espalier(distill_arguments(world, "run", {"--weight-decay", "0.25"}));
+
+    EXPECT_EQ(refused.exit_code, 2);
+    EXPECT_NE(refused.err.find("--weight-decay: 0.1 then, 0.25 now"), std::string::npos) << refused.err;
+    EXPECT_EQ(world.read("run/config.ini"), config);
+    EXPECT_TRUE(world.exists("run/stop"));
+}
+
+TEST(Run, KeepsTheLinesOfStepsBehindOneThatIsNone) {
+    const TinyWorld world;
+    ASSERT_EQ(espalier(distill_arguments(world, "run", {"--exit-after-steps", "3"})).exit_code, 3);
+    const std::string lines = world.read("run/metrics.jsonl");
+    const size_t first = lines.find('\n') + 1;
+    world.write("run/metrics.jsonl", lines.substr(0, first) + "{\"st\n" + lines.substr(first));
+
+    ASSERT_EQ(espalier(distill_arguments(world, "run")).exit_code, 0);
+
+    EXPECT_EQ(metrics(world, "run", "step"), (std::vector<double>{1, 2, 3, 4, 5, 6}));
+}
+
+TEST(Run, RefusesAModelWithWeightsThatAreNoNumbers) {
+    const TinyWorld world;
+    io::TensorFileReader from(world.path("model.h5"), MPI_COMM_SELF, "");
+    io::TensorFileWriter to(world.path("nan.h5"), MPI_COMM_SELF, from.tensors(), io::Existing::keep);
+    Context ctx({});
+    for (const auto& spec : from.tensors()) {
+        Tensor tensor = ctx.empty(spec.shape, spec.dtype);
+        from.read(spec.name, whole(spec.shape), tensor);
+        if (spec.name == "parameters/layers.2.up") tensor.span<float>()[3] = std::nanf("");
+        to.write(spec.name, whole(spec.shape), tensor);
+    }
+    for (const char* name : {"format", "architecture", "provenance"}) to.attribute(name, from.text(name));
+    to.attribute("format_version", static_cast<int64_t>(from.number("format_version")));
+    to.publish();
+    for (const int ranks : {1, 2}) {
+        const auto refused =
+            espalier({"train", "--model", world.path("nan.h5"), "--data", world.path("tokens"), "--out",
+                      world.path("run"), "--tokens", "64", "--seq-len", "8", "--global-batch", "4", "--tp",
+                      std::to_string(ranks), "--quiet"},
+                     ranks);
+
+        EXPECT_EQ(refused.exit_code, 2);
+        EXPECT_NE(refused.err.find("nan.h5: layers.2.up holds values that are infinite or no numbers"),
+                  std::string::npos)
+            << refused.err;
+        EXPECT_FALSE(world.exists("run"));
+    }
 }
 
 TEST(Run, RefusesToStartOverWhereItsCheckpointsAreGone) {
