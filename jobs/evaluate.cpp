@@ -87,7 +87,7 @@ int evaluate(const std::vector<std::string>& arguments, comm::Mpi&) {
         options.add("micro-batch", o.micro_batch, "windows or requests at a time");
         declare_documents(options, o.documents);
     };
-    return run_job("evaluate", arguments, declare, [&](Session& session, const Options& given) {
+    return run_job("evaluate", arguments, declare, [&](Session& session, const Options&) {
         ESPALIER_REQUIRE(o.data.empty() != o.requests.empty(),
                          "give --data PREFIX or --requests FILE.jsonl, one of them");
         ESPALIER_REQUIRE(o.micro_batch >= 1 && o.seq_len >= 0 && o.stride >= 0,
@@ -98,7 +98,7 @@ int evaluate(const std::vector<std::string>& arguments, comm::Mpi&) {
                          "--seq-len and --stride are for --data; a request has its own length");
         ESPALIER_REQUIRE(o.requests.empty() || o.split.empty(),
                          "--split is for --data; of requests all are read");
-        ESPALIER_REQUIRE(!o.split.empty() || !given.given("split-part"),
+        ESPALIER_REQUIRE(!o.split.empty() || o.split_part == EvaluateOptions{}.split_part,
                          "--split-part {}: give --split A,B,C, of which it is a part", o.split_part);
         ModelFile file(o.model, session.world().handle());
         check_seq_len(o.seq_len, file);

@@ -38,6 +38,9 @@ prune::PassOptions pass_options(const ImportanceOptions& o, const model::Archite
         out.loss_without_blocks =
             out.loss_without_blocks || kind == "block-ppl" || (kind == "ppl" && o.depth_block > 0);
     }
+    ESPALIER_REQUIRE(o.depth_block == 0 || out.influence || out.loss_without || out.loss_without_blocks,
+                     "--depth-block {}: --depth {} measures no layers; leave one of them out", o.depth_block,
+                     o.depth);
     ESPALIER_REQUIRE(o.depth_block >= 0 && o.depth_block <= a.depth(),
                      "--depth-block {}: the model has {} layers; choose between 1 and {}", o.depth_block,
                      a.depth(), a.depth());

@@ -26,6 +26,7 @@ Chosen choose_kept(Session& session, ModelFile& source, const PruneOptions& o, c
     ESPALIER_REQUIRE(target.cuts_width() || target.cuts_depth() || vocabulary.cuts(),
                      "nothing to cut: give a target, --hidden --heads --kv-heads --head-dim --ffn --layers "
                      "--drop-layers, --vocab or --vocab-ids");
+    check_used(o, target);
     Chosen out;
     std::optional<StoredScores> stored;
     if (!o.importance.empty()) stored = read_scores(session, o.importance, source, pair_of(o));
@@ -46,6 +47,11 @@ Chosen choose_kept(Session& session, ModelFile& source, const PruneOptions& o, c
     ESPALIER_REQUIRE(scores_itself || o.iterative.calibration.split.empty(),
                      "--split {}: it is for scoring by --data, and there is none",
                      o.iterative.calibration.split);
+    if (stored && steps.steps == 1 && !steps.calibration.data.empty() && session.root())
+        session.log().warning(
+            "--data: a single cut takes its scores from {}; leave --importance out to score again, or give "
+            "--iterations",
+            o.importance);
     out.kept = scores_itself ? choose_in_steps(session, source, target, first, steps)
                              : prune::choose(a, first, target, o.model);
     if (vocabulary.cuts()) out.kept.vocab = choose_vocabulary(session, source, vocabulary);
@@ -101,6 +107,9 @@ int prune(const std::vector<std::string>& arguments, comm::Mpi&) {
                 open_data(session.world(), {o.check}, a.vocab);  // found wrong now, not after the cut
             const auto chosen = choose_kept(session, source, o, options);
             const auto result = prune::shape(a, chosen.kept);
+            const auto& layout = session.topology().layout;
+            if (!o.check.empty())
+                model::check_layout(result, layout.tp, layout.pp, 1, "the cut model, which --check runs,");
             const auto dtypes = cut_dtypes(source, chosen.kept, result);
 
             // What is to be checked takes its name after that.

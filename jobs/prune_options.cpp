@@ -90,6 +90,33 @@ prune::Target target_of(const PruneOptions& o, const Options& given, int64_t dep
     return out;
 }
 
+void check_used(const PruneOptions& o, const prune::Target& target) {
+    const PruneOptions by_default;
+    const auto require = [](bool used, const char* option, const char* why) {
+        ESPALIER_REQUIRE(used, "{}: {}; leave it out", option, why);
+    };
+    const bool ranks_layers = target.depth.layers.has_value();
+    require(ranks_layers || o.depth_by == by_default.depth_by, "--depth-by",
+            "no layers are ranked without --layers");
+    require(ranks_layers || !o.contiguous, "--contiguous", "no layers are chosen without --layers");
+    require(!o.check.empty() || o.check_tolerance == 0, "--check-tolerance",
+            "nothing is compared without --check");
+    const auto& data = o.iterative.calibration;
+    const auto& usual = by_default.iterative.calibration;
+    if (data.data.empty()) {
+        constexpr const char* why = "it is for scoring by --data, and there is none";
+        require(data.samples == usual.samples, "--samples", why);
+        require(data.seq_len == usual.seq_len, "--seq-len", why);
+        require(data.micro_batch == usual.micro_batch, "--micro-batch", why);
+        require(o.site == by_default.site || o.iterative.steps != 1, "--ffn-site", why);
+    }
+    const bool has_scores = !o.importance.empty() || !data.data.empty();
+    require(has_scores || o.batch == by_default.batch, "--batch-aggregate",
+            "there are no scores to aggregate");
+    require(has_scores || o.sequence == by_default.sequence, "--seq-aggregate",
+            "there are no scores to aggregate");
+}
+
 VocabularyTarget vocabulary_of(const PruneOptions& o, const Options& given) {
     return {value_if(given, "vocab", o.vocab), o.vocab_data, o.vocab_ids};
 }

@@ -19,6 +19,9 @@ struct PruneOptions {
 
 void declare(PruneOptions& o, Options& options);
 
+/// Throws UserError for options that would change nothing beside the others.
+void check_used(const PruneOptions& o, const prune::Target& target);
+
 /// Throw UserError for words that are none of an option's.
 prune::Target target_of(const PruneOptions& o, const Options& given, int64_t depth);
 VocabularyTarget vocabulary_of(const PruneOptions& o, const Options& given);

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "io/descriptor.hpp"
+#include "io/temporary.hpp"
 #include "jobs/session.hpp"
 
 namespace espalier::jobs {
@@ -45,7 +46,9 @@ private:
 
 /// Collective. Makes the folder and takes its lock; removes what an earlier start left unfinished, and where
 /// this one starts `over`, all of its run.
-void open_run_folder(const Session& session, const std::string& folder, RunLock& lock, bool over);
+/// `fresh` becomes the folder where it was not there, on rank 0.
+void open_run_folder(const Session& session, const std::string& folder, RunLock& lock, bool over,
+                     std::optional<io::Temporary>& fresh);
 
 /// Writes config.ini, once this start is certain to go on: the options are those of what is there already.
 void write_run_config(const Session& session, const std::string& folder);

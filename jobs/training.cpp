@@ -89,6 +89,7 @@ public:
         int64_t step = start();
         const StopLimits limits{o_.exit_after_minutes, o_.exit_after_steps, o_.out + "/stop"};
         if (step < steps_ && asked_while_loading(limits)) {
+            keep_folder();
             session_.results["steps"] = step;
             session_.log().info("stopped before step {} of {}; the same command goes on from there", step + 1,
                                 steps_);
@@ -100,6 +101,7 @@ public:
                                                      states_.get(), *checkpoints_));
         RunLog log(session_, o_.out, step, skipped_, steps_, o_.log_every, o_.global_batch * o_.seq_len);
         breakdown_.emplace(ctx_, teacher_->grids());
+        keep_folder();
         const int64_t first = step;
         int64_t saved = step;
         StepReport report;
@@ -163,7 +165,7 @@ private:
     /// Makes the folder, goes on from a checkpoint where there is one; returns the steps done.
     int64_t start() {
         const bool over = session_.common().force || o_.resume == "never";
-        open_run_folder(session_, o_.out, *lock_, over);
+        open_run_folder(session_, o_.out, *lock_, over, fresh_);
         const auto state = over ? std::nullopt : checkpoints_->read();
         write_run_config(session_, o_.out);
         old_stop_->remove();
@@ -193,6 +195,11 @@ private:
             "--warmup-steps {}: the run has {} steps, in which the learning rate only rises, to {:.3g} at "
             "the last; choose --warmup-steps < {}, so that it falls to --min-lr",
             o_.warmup_steps, steps_, learning_rate(steps_), steps_);
+    }
+
+    /// What failed until now has left nothing.
+    void keep_folder() {
+        if (fresh_) fresh_->keep();
     }
 
     bool asked_while_loading(const StopLimits& limits) const {
@@ -385,6 +392,7 @@ private:
     distill::Objective objective_;
     std::optional<RunLock> lock_;  // until everything below is done
     std::optional<OldStop> old_stop_;
+    std::optional<io::Temporary> fresh_;  // the folder that this start made, until it is a run's
     std::unique_ptr<ModelFile> student_file_;
     data::DocumentMasks masks_;
     std::unique_ptr<TrainingData> data_;

@@ -69,6 +69,9 @@ TEST(Faults, AFullDiskIsTheUsersErrorAndLeavesNothing) {
     expect_refused({"teacher-cache", "--teacher", world.path("model.h5"), "--data", world.path("tokens"),
                     "--samples", "4", "--seq-len", "16"},
                    "cache");
+    expect_refused({"train", "--model", world.path("model.h5"), "--data", world.path("tokens"), "--tokens",
+                    "64", "--seq-len", "16", "--global-batch", "2"},
+                   "run");
 }
 
 /// The program, where no file may have more than 16 KiB.

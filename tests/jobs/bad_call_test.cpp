@@ -54,6 +54,46 @@ TEST_F(BadCall, TargetsThatTheModelDoesNotHave) {
                    {"--importance"});
 }
 
+TEST_F(BadCall, WhatEvaluateDumpsIsNone) {
+    const auto dumped =
+        espalier({"evaluate", "--model", path("model.h5"), "--data", path("tokens"), "--dump-config"});
+    world().write("dumped.ini", dumped.out);
+
+    const auto result = espalier({"evaluate", "--config", path("dumped.ini"), "--quiet"});
+
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+}
+
+TEST_F(BadCall, OptionsThatWouldChangeNothingBesideTheOthers) {
+    const auto prune = [&](std::vector<std::string> more) {
+        more.insert(more.begin(), {"prune", "--model", path("model.h5"), "--out", path("o.h5")});
+        return more;
+    };
+    const std::string scores = path("scores.h5");
+    expect_refused(prune({"--importance", scores, "--hidden", "8", "--depth-by", "ppl"}),
+                   {"--depth-by", "--layers"});
+    expect_refused(prune({"--importance", scores, "--hidden", "8", "--contiguous"}),
+                   {"--contiguous", "--layers"});
+    expect_refused(prune({"--importance", scores, "--hidden", "8", "--ffn-site", "pre"}),
+                   {"--ffn-site", "--data"});
+    expect_refused(prune({"--importance", scores, "--hidden", "8", "--samples", "5"}),
+                   {"--samples", "--data"});
+    expect_refused(prune({"--drop-layers", "2", "--check-tolerance", "0.1"}),
+                   {"--check-tolerance", "--check"});
+    expect_refused(prune({"--drop-layers", "2", "--seq-aggregate", "var"}), {"--seq-aggregate", "no scores"});
+    expect_refused({"importance", "--model", path("model.h5"), "--data", path("tokens"), "--out",
+                    path("i.h5"), "--depth", "none", "--depth-block", "2"},
+                   {"--depth-block 2", "--depth none"});
+    expect_refused({"generate", "--model", path("model.h5"), "--prompt", "a", "--top-p", "0.5"},
+                   {"--top-p 0.5", "--temperature"});
+}
+
+TEST_F(BadCall, ACheckOfACutThatTheRanksCannotHold) {
+    expect_refused({"prune", "--model", path("model.h5"), "--drop-layers", "1-3", "--out", path("o.h5"),
+                    "--check", path("tokens"), "--pp", "2"},
+                   {"--pp 2", "the cut model", "only 1 layers"}, 2);
+}
+
 TEST_F(BadCall, LayoutsThatTheModelOrTheRanksDoNotFill) {
     const std::vector<std::string> evaluate{"evaluate", "--model", path("model.h5"), "--data",
                                             path("tokens")};

@@ -69,5 +69,33 @@ TEST_F(Generate, ExportsTheEndsOfTextThatWereImported) {
     EXPECT_EQ(json::parse(world_.read("again/config.json")).at("eos_token_id"), json({265, 7}));
 }
 
+TEST_F(Generate, LooksAtAllRequestsBeforeTheFirstAndSaysWherePositionsEnded) {
+    continuation();
+    const auto ask = [&](const std::string& lines, const Words& more) {
+        world_.write("requests.jsonl", lines);
+        Words words{"generate",
+                    "--model",
+                    world_.path("m.h5"),
+                    "--requests",
+                    world_.path("requests.jsonl"),
+                    "--dtype",
+                    "f32",
+                    "--quiet"};
+        words.insert(words.end(), more.begin(), more.end());
+        return espalier(words);
+    };
+
+    const auto refused = ask("{\"prompt\": \"then\"}\n{\"prompt\": 7}\n", {});
+    const auto full = ask("{\"prompt\": \"then\"}\n", {"--max-tokens", "1000"});
+
+    EXPECT_EQ(refused.exit_code, 2);
+    EXPECT_EQ(refused.out, "");
+    EXPECT_NE(refused.err.find("requests.jsonl, line 2"), std::string::npos) << refused.err;
+    EXPECT_EQ(full.exit_code, 0) << full.err;
+    EXPECT_NE(full.err.find("positions ended 1 of 1 continuations before --max-tokens 1000"),
+              std::string::npos)
+        << full.err;
+}
+
 }  // namespace
 }  // namespace espalier::test
