@@ -74,6 +74,26 @@ void read_yarn(const JsonField& r, Architecture& a) {
     s.truncate = r.flag("truncate", true);
 }
 
+/// `r`: the field of rotary scaling in the whole, `in`.
+void read_scaling(const JsonField& in, const JsonField& r, const std::string& type, Architecture& a) {
+    const auto kind = value_of(rotary_types, type);
+    ESPALIER_REQUIRE(kind, "{}: rotary scaling \"{}\" is not supported; supported are default, {}", r.place(),
+                     type, listed(rotary_types));
+    auto& s = a.rotary_scaling;
+    s.kind = *kind;
+    if (s.kind != RotaryScaling::Kind::linear)
+        s.original_positions = r.integer("original_max_position_embeddings",
+                                         in.integer("original_max_position_embeddings", a.max_positions));
+    if (s.kind == RotaryScaling::Kind::yarn) return read_yarn(r, a);
+    s.factor = r.number("factor");
+    ESPALIER_REQUIRE(s.factor > 0, "{}: \"factor\" is {}; it must be positive", r.place(), s.factor);
+    if (s.kind != RotaryScaling::Kind::llama3) return;
+    s.low_frequency_factor = r.number("low_freq_factor");
+    s.high_frequency_factor = r.number("high_freq_factor");
+    ESPALIER_REQUIRE(s.high_frequency_factor > s.low_frequency_factor,
+                     "{}: \"high_freq_factor\" must exceed \"low_freq_factor\"", r.place());
+}
+
 /// The rotary fields, which transformers 5 gathers in rope_parameters and 4 spreads over rope_theta and
 /// rope_scaling. a.max_positions is there already.
 void read_rotary(const JsonField& in, Architecture& a) {
@@ -92,27 +112,7 @@ void read_rotary(const JsonField& in, Architecture& a) {
         a.rotary_base = r.number("rope_theta", a.rotary_base);
         fraction = r.number("partial_rotary_factor", fraction);
         const std::string type = r.text("rope_type", r.text("type", "default"));
-        auto& s = a.rotary_scaling;
-        if (type == "default") continue;
-        const auto kind = value_of(rotary_types, type);
-        ESPALIER_REQUIRE(kind, "{}: rotary scaling \"{}\" is not supported; supported are default, {}",
-                         r.place(), type, listed(rotary_types));
-        s.kind = *kind;
-        s.original_positions = r.integer("original_max_position_embeddings",
-                                         in.integer("original_max_position_embeddings", a.max_positions));
-        if (s.kind == RotaryScaling::Kind::yarn) {
-            read_yarn(r, a);
-            continue;
-        }
-        s.factor = r.number("factor");
-        ESPALIER_REQUIRE(s.factor > 0, "{}: \"factor\" is {}; it must be positive", r.place(), s.factor);
-        if (s.kind == RotaryScaling::Kind::linear) s.original_positions = RotaryScaling{}.original_positions;
-        if (s.kind == RotaryScaling::Kind::llama3) {
-            s.low_frequency_factor = r.number("low_freq_factor");
-            s.high_frequency_factor = r.number("high_freq_factor");
-            ESPALIER_REQUIRE(s.high_frequency_factor > s.low_frequency_factor,
-                             "{}: \"high_freq_factor\" must exceed \"low_freq_factor\"", r.place());
-        }
+        if (type != "default") read_scaling(in, r, type, a);
     }
     ESPALIER_REQUIRE(fraction >= 0 && fraction <= 1,
                      "{}: \"partial_rotary_factor\" is {}; it must be between 0 and 1", in.place(), fraction);

@@ -83,22 +83,31 @@ void require_expressible(const Architecture& a) {
 
 }  // namespace
 
+namespace {
+
+/// Throws UserError unless hidden is a multiple of the query heads, which these classes of transformers
+/// check.
+void require_multiple(const Architecture& a, const char* what) {
+    const int64_t heads = a.layers.front().query_heads, below = a.hidden / heads * heads;
+    ESPALIER_REQUIRE(
+        a.hidden % heads == 0,
+        "transformers loads no {} whose hidden size {} is not a multiple of its {} query heads; the "
+        "nearest that load have hidden {}{}",
+        what, a.hidden, heads, below > 0 ? fmt::format("{} or ", below) : "", below + heads);
+}
+
+}  // namespace
+
 Family loadable_family(const Architecture& a) {
     require_expressible(a);
-    const auto& l = a.layers.front();
-    const bool windowed = a.windowed_layers() > 0, divides = a.hidden % l.query_heads == 0,
-               wants_multiple = a.family == Family::llama || a.family == Family::gemma2;
-    if (!wants_multiple || (divides && (a.family == Family::gemma2 || !windowed))) return a.family;
-    const bool biases = a.qkv_bias || a.attention_out_bias || a.mlp_bias;
-    if (a.family == Family::llama && !biases) return Family::mistral;
-    ESPALIER_REQUIRE(a.family == Family::gemma2 || !windowed,
-                     "transformers loads no Llama with biases and a sliding window");
-    const int64_t below = a.hidden / l.query_heads * l.query_heads;
-    fail(
-        "transformers loads no {} whose hidden size {} is not a multiple of its {} query heads; the nearest "
-        "that load have hidden {}{}",
-        a.family == Family::gemma2 ? "Gemma 2" : "Llama with biases", a.hidden, l.query_heads,
-        below > 0 ? fmt::format("{} or ", below) : "", below + l.query_heads);
+    const bool windowed = a.windowed_layers() > 0, biases = a.qkv_bias || a.attention_out_bias || a.mlp_bias;
+    if (a.family == Family::gemma2) require_multiple(a, "Gemma 2");
+    if (a.family != Family::llama) return a.family;
+    if (!biases)
+        return windowed || a.hidden % a.layers.front().query_heads != 0 ? Family::mistral : Family::llama;
+    ESPALIER_REQUIRE(!windowed, "transformers loads no Llama with biases and a sliding window");
+    require_multiple(a, "Llama with biases");
+    return Family::llama;
 }
 
 namespace {
