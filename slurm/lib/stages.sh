@@ -222,7 +222,7 @@ list_stages() {
         {
             [[ -n ${ini[correct.lr]:-} ]] || fifth_of lr
             [[ -n ${ini[correct.min-lr]:-} ]] || fifth_of min-lr
-            inherit correct seq-len global-batch micro-batch warmup-steps recompute dtype checkpoint-every valid-every split
+            inherit correct seq-len global-batch micro-batch warmup-steps lr-decay-style recompute dtype checkpoint-every valid-every split
             # A layout is one thing: whose tp is named has a pp of its own too.
             [[ -n ${ini[correct.tp]:-}${ini[correct.pp]:-}${ini[correct.virtual-stages]:-} ]] || inherit correct tp pp virtual-stages
             options_of correct

@@ -38,8 +38,8 @@ double annealed(Annealing annealing, double x) {
 
 /// Where in wsd's last steps a step is: 0 before them, 1 at the end.
 double annealing_done(const Schedule& s, int64_t step) {
-    const int64_t count = s.annealing_steps > 0 ? s.annealing_steps : std::max<int64_t>(1, s.steps / 10),
-                  first = s.steps - count;
+    const int64_t wanted = s.annealing_steps > 0 ? s.annealing_steps : s.steps / 10,
+                  count = std::clamp<int64_t>(wanted, 1, s.steps), first = s.steps - count;
     return step <= first ? 0.0 : static_cast<double>(step - first) / static_cast<double>(count);
 }
 

@@ -33,7 +33,7 @@ struct Schedule {
     int64_t steps = 1;
     Decay decay = Decay::cosine;
     Annealing annealing = Annealing::exponential;
-    int64_t annealing_steps = 0;  ///< of wsd; 0: a tenth of the steps, at least one
+    int64_t annealing_steps = 0;  ///< of wsd, at most all; 0: a tenth of the steps, at least one
 };
 
 /// At step k = 1 .. steps: peak k / warmup up to the end of the warm-up, then as `decay` says.

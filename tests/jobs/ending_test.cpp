@@ -54,6 +54,7 @@ TEST(Ending, ByASignalLeavesARunThatGoesOn) {
     const TinyWorld world;
     const auto arguments = distill_arguments(world, "run", {"--checkpoint-every", "2"});
     const auto expect_whole_files = [&] {
+        if (!world.exists("run")) return;  // as long as it has not begun
         for (const auto& entry : std::filesystem::recursive_directory_iterator(world.path("run"))) {
             const std::string name = entry.path().filename().string();
             EXPECT_FALSE(name.ends_with(".partial") || name.ends_with(".reserved")) << name;
