@@ -7,6 +7,7 @@
 #include "kernels/cuda/reduce.cuh"
 #include "kernels/divergence_terms.hpp"
 #include "kernels/vocabulary_part.hpp"
+#include "src/core/error.hpp"
 
 namespace espalier::cuda {
 namespace {
@@ -156,6 +157,10 @@ void bucket_logit_gradient(Context& ctx, const LossWeights& weights, const LossI
                                weights.divergence_weight,
                                weights.label_weight};
     visit_elements(d_logits.dtype(), [&]<class T>(T) {
+        const auto most = static_cast<int64_t>(most_shared_bytes(gradient_of_buckets<T>) / sizeof(float));
+        ESPALIER_REQUIRE(
+            k <= most, "--top-k {}: on this device at most {}; use --device cpu, or a cache of fewer tokens",
+            k, most);
         launch(gradient_of_buckets<T>, narrow<unsigned>(student.dim(0)), row_threads,
                static_cast<size_t>(k) * sizeof(float), ctx.stream(), of_rows, data<T>(d_logits));
     });
