@@ -141,9 +141,9 @@ ContextOptions place_rank(const CommonOptions& common, const std::string& job, i
     const std::string problem = problem_of_all(found, common.share_device, world);
     if (problem.empty()) return {Device::cuda, threads, found.index};
     if (common.device == "cuda") fail("{}", problem);
-    const int64_t here = found.name.empty() ? 0 : 1;
+    const int64_t here = found.name.empty() && !has_nvidia_driver() ? 0 : 1;
     if (world.all_reduce(here, comm::Reduction::max) == 1)
-        log.info("runs on the CPU, not on the GPUs that are here: {}", problem);
+        log.warning("runs on the CPU, not on the GPUs that are here: {}", problem);
     return on_cpu;
 }
 

@@ -48,8 +48,10 @@ public:
         const ncclResult_t code = ncclCommInitRankConfig(&comm_, size, id, rank, &config);
         if (code != ncclSuccess) device::destroy(stream_);
         check_nccl(code, "ncclCommInitRankConfig");
+        device::watch(this, [this] { check_under_way(); });
     }
     ~Channel() {
+        device::unwatch(this);
         // While an exception unwinds the other ranks are elsewhere, and destroying waits for them.
         std::uncaught_exceptions() == 0 ? ncclCommDestroy(comm_) : ncclCommAbort(comm_);
         device::destroy(stream_);
@@ -60,6 +62,14 @@ public:
     device::Stream stream() const { return stream_; }
 
 private:
+    /// A link or a rank that fails after an operation was put leaves its kernel waiting for ever, and a word
+    /// here.
+    void check_under_way() const {
+        ncclResult_t state = ncclSuccess;
+        CHECK_NCCL(ncclCommGetAsyncError(comm_, &state));
+        if (state != ncclInProgress) check_nccl(state, "an operation of NCCL");
+    }
+
     device::Stream stream_;
     ncclComm_t comm_ = nullptr;
 };

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -49,6 +50,10 @@ Stream make_stream(Priority priority = Priority::normal);
 void destroy(Stream stream) noexcept;
 /// Waits until everything put on the stream is done; errors of kernels surface here.
 void wait(Stream stream);
+/// What a host that waits looks at meanwhile, since work on the device that waits for another rank may never
+/// end: `check` throws where it cannot. Until unwatch(); by the thread that waits.
+void watch(const void* owner, std::function<void()> check);
+void unwatch(const void* owner) noexcept;
 /// The same for every stream.
 void wait_for_all();
 /// Work put on `later` from now on starts when what is on `earlier` now is done.

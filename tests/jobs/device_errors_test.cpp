@@ -64,7 +64,7 @@ TEST_F(DeviceErrors, AutoTakesTheProcessorWhereRanksWouldShareAndSaysSo) {
     const auto result = evaluate({"ESPALIER_RIG_DEVICES=1"}, 2, {});
 
     EXPECT_EQ(result.exit_code, 0) << result.err;
-    EXPECT_NE(result.out.find("runs on the CPU, not on the GPUs"), std::string::npos) << result.out;
+    EXPECT_NE(result.err.find("runs on the CPU, not on the GPUs"), std::string::npos) << result.err;
 }
 
 TEST_F(DeviceErrors, OutOfDeviceMemoryEndsTheJobOnAllRanks) {
@@ -75,6 +75,11 @@ TEST_F(DeviceErrors, OutOfDeviceMemoryEndsTheJobOnAllRanks) {
 TEST_F(DeviceErrors, ARankThatNcclFailsOnEndsTheOthersThatWaitForIt) {
     expect_refused(evaluate({"ESPALIER_RIG_DEVICES=2", "ESPALIER_RIG_NCCL_FAILS_ON=1"}, 2),
                    {"ncclCommInitRank", "NCCL_DEBUG"}, 1);
+}
+
+TEST_F(DeviceErrors, AnOperationThatFailsUnderWayEndsWhoWaitsForIt) {
+    expect_refused(evaluate({"ESPALIER_RIG_DEVICES=2", "ESPALIER_RIG_NCCL_BREAKS_ON=1"}, 2),
+                   {"an operation of NCCL failed", "NCCL_DEBUG"}, 1);
 }
 
 TEST_F(DeviceErrors, AJobThatDoesNotComputeRefusesADevice) {
