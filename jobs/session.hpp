@@ -48,8 +48,9 @@ private:
     CommonOptions common_;
     nlohmann::ordered_json resolved_;
     Log log_;
-    comm::Topology topology_;
     std::unique_ptr<Context> context_;
+    comm::Topology
+        topology_;  // goes first: freeing device memory waits for operations that only it can break off
     int64_t memory_at_start_ = 0;
     std::string device_name_;  // empty on a CPU
     DType dtype_ = DType::f32;
