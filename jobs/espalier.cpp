@@ -10,7 +10,6 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -18,7 +17,6 @@
 #include "jobs/ending.hpp"
 #include "jobs/job.hpp"
 #include "jobs/standard_output.hpp"
-#include "jobs/stop.hpp"
 #include "src/core/error.hpp"
 #include "src/core/log.hpp"
 
@@ -131,8 +129,6 @@ int start(const std::string& name, int argc, char** argv) {
     }
     wait_briefly(argv);
     const jobs::OrderlyEnding ending;
-    std::optional<jobs::StopRequests> requests;  // a batch system may ask before the job is under way
-    if (job->trains()) requests.emplace();
     comm::Mpi mpi(argc, argv);
     return run(*job, {argv + 2, argv + argc}, mpi);
 }
