@@ -49,8 +49,9 @@ private:
     nlohmann::ordered_json resolved_;
     Log log_;
     std::unique_ptr<Context> context_;
-    comm::Topology
-        topology_;  // goes first: freeing device memory waits for operations that only it can break off
+    // After the context, so that it goes first: freeing device memory waits for operations that only its end
+    // breaks off.
+    comm::Topology topology_;
     int64_t memory_at_start_ = 0;
     std::string device_name_;  // empty on a CPU
     DType dtype_ = DType::f32;

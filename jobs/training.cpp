@@ -183,8 +183,7 @@ private:
         if (o_.valid_every == 0 || data_->has_held_out() || !session_.root()) return;
         session_.log().warning(
             "--valid-every {}: nothing is held out to measure on; give --valid PREFIX, or a --split whose "
-            "second part "
-            "is not 0",
+            "second part is not 0",
             o_.valid_every);
     }
 

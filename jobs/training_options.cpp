@@ -88,8 +88,7 @@ void check(const TrainingOptions& o) {
     ESPALIER_REQUIRE(o.warmup_steps >= 0 && o.annealing_steps >= 0 && o.checkpoint_every >= 0 &&
                          o.valid_every >= 0 && o.exit_after_steps >= 0,
                      "--warmup-steps, --lr-wsd-decay-steps, --checkpoint-every, --valid-every and "
-                     "--exit-after-steps cannot be "
-                     "negative");
+                     "--exit-after-steps cannot be negative");
     ESPALIER_REQUIRE(o.teacher_tp >= 0 && o.teacher_pp >= 0,
                      "--teacher-tp {} --teacher-pp {}: they cannot be negative", o.teacher_tp, o.teacher_pp);
     ESPALIER_REQUIRE(o.teacher_lr == 0 || o.correct_teacher,
