@@ -56,7 +56,7 @@ void check_qk_norm(const Architecture& a, const std::string& source) {
         source, a.head_dim, a.rotary_dim);
 }
 
-void check_gemma(const Architecture& a, const std::string& source) {
+void check_scales_and_caps(const Architecture& a, const std::string& source) {
     const auto finite = [](double x) { return std::isfinite(x); };
     ESPALIER_REQUIRE(finite(a.embedding_scale) && a.embedding_scale > 0,
                      "{}: the embeddings' scale is {}; it must be positive", source, a.embedding_scale);
@@ -130,7 +130,7 @@ void check(const Architecture& a, const std::string& source) {
                      a.norm.eps);
     check_qk_norm(a, source);
     check_scaling(a.rotary_scaling, source);
-    check_gemma(a, source);
+    check_scales_and_caps(a, source);
     ESPALIER_REQUIRE(a.conventions.init_std >= 0,
                      "{}: init_std, in a config.json initializer_range, is {}; it must not be negative",
                      source, a.conventions.init_std);
