@@ -1,7 +1,5 @@
 #include "io/torch_bin.hpp"
 
-#include <algorithm>
-#include <array>
 #include <filesystem>
 
 #include "io/mapped_tensors.hpp"
@@ -11,16 +9,6 @@
 
 namespace espalier::io {
 namespace {
-
-struct StorageEncoding {
-    std::string_view torch, ours;
-};
-constexpr std::array storage_encodings{
-    StorageEncoding{"BFloat16", "BF16"}, StorageEncoding{"Half", "F16"}, StorageEncoding{"Float", "F32"},
-    StorageEncoding{"Double", "F64"},    StorageEncoding{"Long", "I64"}, StorageEncoding{"Int", "I32"},
-    StorageEncoding{"Short", "I16"},     StorageEncoding{"Char", "I8"},  StorageEncoding{"Byte", "U8"},
-    StorageEncoding{"Bool", "BOOL"},
-};
 
 std::string_view content(const MappedFile& file, const ZipMember& member) {
     return {reinterpret_cast<const char*>(file.bytes().data()) + member.begin, member.size};
@@ -49,8 +37,7 @@ bool is_contiguous(const Shape& shape, const std::vector<int64_t>& strides) {
 void add_tensor(MappedTensors& source, const std::string& path, const PickledTensor& tensor,
                 const ZipMember& storage) {
     const auto where = fmt::format("{}: tensor '{}'", path, tensor.name);
-    const auto* known = std::ranges::find(storage_encodings, tensor.storage_type, &StorageEncoding::torch);
-    const auto& encoding = *plain_encoding(known->ours);
+    const Encoding& encoding = *tensor.encoding;
     ESPALIER_REQUIRE(tensor.storage_elements >= 0 && storage.size % encoding.block_bytes == 0 &&
                          storage.size / encoding.block_bytes == static_cast<size_t>(tensor.storage_elements),
                      "{}: storage {} of {} {} elements has {} bytes in the archive; the file is damaged",

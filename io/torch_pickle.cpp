@@ -19,10 +19,10 @@ struct None {};
 struct Mark {};
 enum class Global { rebuild_tensor, rebuild_parameter, ordered_dict };
 struct StorageType {
-    std::string_view name;
+    const Encoding* encoding;
 };
 struct Storage {
-    std::string_view type;
+    const Encoding* encoding;
     std::string_view key;
     int64_t elements;
 };
@@ -39,6 +39,19 @@ struct TensorValue {
 };
 using Value = std::variant<None, Mark, bool, int64_t, std::string_view, Global, StorageType, Storage, Tuple,
                            Dict, TensorValue>;
+
+/// Of torch.<type>Storage; null where torch has none of that name.
+const Encoding* storage_encoding(std::string_view type) {
+    struct Row {
+        std::string_view type, encoding;
+    };
+    constexpr std::array rows{Row{"BFloat16", "BF16"}, Row{"Half", "F16"}, Row{"Float", "F32"},
+                              Row{"Double", "F64"},    Row{"Long", "I64"}, Row{"Int", "I32"},
+                              Row{"Short", "I16"},     Row{"Char", "I8"},  Row{"Byte", "U8"},
+                              Row{"Bool", "BOOL"}};
+    const auto* found = std::ranges::find(rows, type, &Row::type);
+    return found == rows.end() ? nullptr : plain_encoding(found->encoding);
+}
 
 class Machine {
 public:
@@ -243,14 +256,12 @@ void Machine::push_long() {  // little-endian two's complement
 
 void Machine::push_global() {
     const auto module = line(), name = line();
-    constexpr std::array storages{"BFloat16", "Half",  "Float", "Double", "Long",
-                                  "Int",      "Short", "Char",  "Byte",   "Bool"};
     if (module == "collections" && name == "OrderedDict") return push(Global::ordered_dict);
     if (module == "torch._utils" && name == "_rebuild_tensor_v2") return push(Global::rebuild_tensor);
     if (module == "torch._utils" && name == "_rebuild_parameter") return push(Global::rebuild_parameter);
     if (module == "torch" && name.ends_with("Storage")) {
         const auto type = name.substr(0, name.size() - std::strlen("Storage"));
-        if (std::ranges::find(storages, type) != storages.end()) return push(StorageType{type});
+        if (const auto* encoding = storage_encoding(type)) return push(StorageType{encoding});
     }
     error(
         "it uses {}.{}, which is not part of a plain dictionary of tensors and will not be run; "
@@ -261,9 +272,9 @@ void Machine::push_global() {
 void Machine::load_storage() {  // of ("storage", type, key, location, elements)
     const auto& parts = get<Tuple>(pop(), "the tuple of a storage").items;
     if (parts.size() != 5 || get<std::string_view>(parts[0], "a word") != "storage") error("not a storage");
-    const auto type = get<StorageType>(parts[1], "a storage type").name;
+    const auto* encoding = get<StorageType>(parts[1], "a storage type").encoding;
     const auto elements = get<int64_t>(parts[4], "a count of elements");
-    push(Storage{type, get<std::string_view>(parts[2], "the key of a storage"), elements});
+    push(Storage{encoding, get<std::string_view>(parts[2], "the key of a storage"), elements});
 }
 
 void Machine::reduce() {
@@ -309,9 +320,8 @@ std::vector<PickledTensor> unpickle_tensors(std::string_view pickle, const std::
         if (!names.insert(name).second) machine.error("tensor '{}' occurs twice", name);
         const auto& tensor = machine.get<TensorValue>(value, "a tensor");
         const auto& storage = machine.get<Storage>(tensor.storage, "a storage");
-        tensors.push_back({std::string(name), std::string(storage.type), std::string(storage.key),
-                           storage.elements, tensor.offset, machine.integers(tensor.shape),
-                           machine.integers(tensor.strides)});
+        tensors.push_back({std::string(name), storage.encoding, std::string(storage.key), storage.elements,
+                           tensor.offset, machine.integers(tensor.shape), machine.integers(tensor.strides)});
     }
     return tensors;
 }

@@ -7,12 +7,14 @@
 #include <string_view>
 #include <vector>
 
+#include "io/encoding.hpp"
+
 namespace espalier::io {
 
 /// A tensor as the pickle describes it: a window into one of the archive's storages.
 struct PickledTensor {
     std::string name;
-    std::string storage_type;  ///< "BFloat16", "Float", ...: torch.<this>Storage
+    const Encoding* encoding;  ///< of the storage's elements
     std::string storage;       ///< key of the archive's member data/<key>
     int64_t storage_elements;
     int64_t offset;  ///< of the first element in the storage
