@@ -14,10 +14,10 @@ Bpe::Bpe(Definition definition)
     : definition_(std::move(definition)),
       raw_finder_(finder(false)),
       normalized_finder_(finder(true)),
-      pre_tokenizer_(definition_) {
+      pre_tokenizer_(definition_),
+      merges_(merge_table(definition_)) {
     index_tokens();
     index_unknown();
-    index_merges();
 }
 
 void Bpe::index_tokens() {
@@ -45,23 +45,6 @@ void Bpe::index_unknown() {
                      "the unknown token '{}' is not in the vocabulary; add it or leave unk_token out",
                      *definition_.unk_token);
     unk_id_ = unk->second;
-}
-
-void Bpe::index_merges() {
-    const auto id_of = [&](const std::string& token, size_t rank) {
-        const auto found = definition_.vocabulary.find(token);
-        ESPALIER_REQUIRE(
-            found != definition_.vocabulary.end(),
-            "merge {} needs the token '{}', which the vocabulary lacks; the file is damaged or its parts "
-            "are of different models",
-            rank, token);
-        return found->second;
-    };
-    for (size_t rank = 0; rank < definition_.merges.size(); ++rank) {
-        const auto& [left, right] = definition_.merges[rank];
-        merges_.add(id_of(left, rank), id_of(right, rank), static_cast<uint32_t>(rank),
-                    id_of(left + right, rank));
-    }
 }
 
 AddedTokenFinder Bpe::finder(bool of_normalized) const {

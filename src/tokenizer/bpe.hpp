@@ -42,7 +42,6 @@ private:
 
     void index_tokens();
     void index_unknown();
-    void index_merges();
     AddedTokenFinder finder(bool of_normalized) const;
 
     void encode_text(std::string_view text, Place place, PieceCache& cache, std::vector<int32_t>& ids) const;
@@ -55,10 +54,10 @@ private:
     IdOfToken added_id_of_;
 
     std::optional<int32_t> unk_id_;
-    MergeTable merges_;
     AddedTokenFinder raw_finder_;
     AddedTokenFinder normalized_finder_;
     PreTokenizer pre_tokenizer_;
+    MergeTable merges_;
 
     // Whoever comes first may use the lasting cache; results do not depend on it.
     mutable std::mutex cache_mutex_;

@@ -2,6 +2,8 @@
 
 #include <queue>
 
+#include "src/core/error.hpp"
+
 namespace espalier::tokenizer {
 namespace {
 
@@ -80,6 +82,24 @@ void MergeTable::apply(std::vector<int32_t>& ids, std::vector<int32_t>* made) co
 
     ids.clear();
     for (int32_t i = 0; i != nowhere && i < count; i = symbols[i].next) ids.push_back(symbols[i].id);
+}
+
+MergeTable merge_table(const Definition& definition) {
+    MergeTable out;
+    for (size_t rank = 0; rank < definition.merges.size(); ++rank) {
+        const auto& [left, right] = definition.merges[rank];
+        const auto id = [&](const std::string& token) {
+            const auto found = definition.vocabulary.find(token);
+            ESPALIER_REQUIRE(
+                found != definition.vocabulary.end(),
+                "merge {} needs the token '{}', which the vocabulary lacks; the file is damaged or its parts "
+                "are of different models",
+                rank, token);
+            return found->second;
+        };
+        out.add(id(left), id(right), static_cast<uint32_t>(rank), id(left + right));
+    }
+    return out;
 }
 
 }  // namespace espalier::tokenizer

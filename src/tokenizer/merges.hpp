@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "src/tokenizer/definition.hpp"
+
 namespace espalier::tokenizer {
 
 /// The two tokens of a merge as files write it, "left right"; nothing where it has not exactly one space.
@@ -33,5 +35,9 @@ private:
 
     std::unordered_map<uint64_t, Merge> merges_;
 };
+
+/// A tokenizer's merges, ranked in their order. Throws UserError where one needs a token that is not in the
+/// vocabulary.
+MergeTable merge_table(const Definition& definition);
 
 }  // namespace espalier::tokenizer

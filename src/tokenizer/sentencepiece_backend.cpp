@@ -108,9 +108,10 @@ std::optional<int32_t> SentencePieceBackend::id(std::string_view token) const {
 
 std::vector<int32_t> SentencePieceBackend::text_ids() const {
     std::vector<int32_t> out;
-    for (int32_t id = 0; id < vocab_size(); ++id) {
-        if (!processor_->IsControl(id) && !processor_->IsUnknown(id) && !processor_->IsUnused(id))
-            out.push_back(id);
+    for (int32_t id = 0; is_piece(id); ++id) {
+        const bool stands_for_text =
+            !processor_->IsControl(id) && !processor_->IsUnknown(id) && !processor_->IsUnused(id);
+        if (stands_for_text && !added_token(id)) out.push_back(id);
     }
     return out;
 }

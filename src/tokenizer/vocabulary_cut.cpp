@@ -17,21 +17,6 @@ bool contains(const std::vector<int64_t>& ascending, int64_t id) {
     return std::binary_search(ascending.begin(), ascending.end(), id);
 }
 
-MergeTable merge_table(const Definition& definition) {
-    MergeTable out;
-    for (size_t rank = 0; rank < definition.merges.size(); ++rank) {
-        const auto& [left, right] = definition.merges[rank];
-        const auto id = [&](const std::string& token) {
-            const auto found = definition.vocabulary.find(token);
-            ESPALIER_REQUIRE(found != definition.vocabulary.end(),
-                             "merge {} needs the token '{}', which the vocabulary lacks", rank, token);
-            return found->second;
-        };
-        out.add(id(left), id(right), static_cast<uint32_t>(rank), id(left + right));
-    }
-    return out;
-}
-
 /// What merges that lead to a token begin with, as the vocabulary spells it; nothing where there is none.
 std::optional<std::vector<std::string>> symbols(const Definition& definition, std::string_view token) {
     std::vector<std::string> out;

@@ -139,6 +139,13 @@ TEST(SentencePieceInAFolder, PutsASpaceWhereTransformersDoes) {
     EXPECT_EQ(in_folder(R"({"add_prefix_space": false})").decode(the, SkipSpecial::yes), " the");
 }
 
+TEST(SentencePieceInAFolder, MakesNoAddedTokenOfText) {
+    const Tokenizer alone = Tokenizer::from_sentencepiece(model());
+    const std::string behind = std::to_string(alone.vocab_size() + 5);
+
+    EXPECT_EQ(in_folder("{}", R"({"<end>": )" + behind + "}", "", model()).text_ids(), alone.text_ids());
+}
+
 TEST(SentencePieceInAFolder, KnowsTokensThatWereAddedBehindTheVocabulary) {
     const auto size = static_cast<int32_t>(Tokenizer::from_sentencepiece(plain_model()).vocab_size());
     const std::string id = std::to_string(size);
