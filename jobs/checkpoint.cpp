@@ -263,8 +263,7 @@ std::optional<RunState> Checkpoints::read() {
         latest.empty() || std::any_of(all.begin(), all.end(), [&](const FoundCheckpoint& found) {
             return found.path == rundir_ + "/" + latest;
         });
-    if (session_.root() && !there)
-        session_.log().warning("{}: its file latest names {}, which is not there", rundir_, latest);
+    if (!there) session_.log().warning("{}: its file latest names {}, which is not there", rundir_, latest);
     std::vector<std::string> passed_over;
     for (const auto& found : all) {
         std::string damage;
@@ -280,8 +279,7 @@ std::optional<RunState> Checkpoints::read() {
         }
         passed_over.push_back(found.path);
         const bool last = passed_over.size() == all.size();
-        if (session_.root())
-            session_.log().warning("{}{}", damage, last ? "" : "\n  going on from the checkpoint before it");
+        session_.log().warning("{}{}", damage, last ? "" : "\n  going on from the checkpoint before it");
     }
     fail("{}: no checkpoint of this run is whole; start over with --resume never --force, or bring one back",
          checkpoints_folder(rundir_));

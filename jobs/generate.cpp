@@ -105,7 +105,7 @@ int generate(const std::vector<std::string>& arguments, comm::Mpi&) {
             const bool full = std::ssize(ids) + std::ssize(fresh) >= file.architecture().max_positions;
             if (full && std::ssize(fresh) < o.generation.max_tokens) ++cut_short;
         }
-        if (cut_short > 0 && session.root())
+        if (cut_short > 0)
             session.log().warning("{}: its {} positions ended {} of {} continuations before --max-tokens {}",
                                   file.path(), file.architecture().max_positions, cut_short, texts.size(),
                                   o.generation.max_tokens);

@@ -47,7 +47,7 @@ Chosen choose_kept(Session& session, ModelFile& source, const PruneOptions& o, c
     ESPALIER_REQUIRE(scores_itself || o.iterative.calibration.split.empty(),
                      "--split {}: it is for scoring by --data, and there is none",
                      o.iterative.calibration.split);
-    if (stored && steps.steps == 1 && !steps.calibration.data.empty() && session.root())
+    if (stored && steps.steps == 1 && !steps.calibration.data.empty())
         session.log().warning(
             "--data: a single cut takes its scores from {}; leave --importance out to score again, or give "
             "--iterations",

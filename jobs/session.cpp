@@ -140,7 +140,8 @@ Session::Session(std::string job, const Options& options, const CommonOptions& c
                      common.virtual_stages);
     // One file of options may serve all jobs; where nothing trains, virtual stages would only send more.
     const int virtual_stages = kind.trains() ? common.virtual_stages : 1;
-    ESPALIER_REQUIRE(virtual_stages == 1 || common.pp > 1,
+    const bool may_train = kind.trains() || kind.computes == Computes::by_other_jobs;
+    ESPALIER_REQUIRE(!may_train || common.virtual_stages == 1 || common.pp > 1,
                      "--virtual-stages {}: they divide the stages of a pipeline; give --pp 2 or more",
                      common.virtual_stages);
     topology_ = comm::make_topology(common.tp, common.pp);
@@ -159,7 +160,7 @@ Session::Session(std::string job, const Options& options, const CommonOptions& c
     const int threads = common.threads > 0 ? common.threads : cores;
     const ContextOptions place = place_rank(common, job_, threads, world(), log_);
     device_name_ = device_name(place);
-    if (root()) warn_once(log_, why_no_gpu(common, job_, has_cuda, has_nvidia_driver()));
+    warn_once(log_, why_no_gpu(common, job_, has_cuda, has_nvidia_driver()));
     context_ = std::make_unique<Context>(place);
     comm::attach(topology_, *context_, kind.traffic, virtual_stages);
     if (virtual_stages != common.virtual_stages && root() && kind.computes == Computes::yes)

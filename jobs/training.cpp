@@ -153,7 +153,7 @@ private:
                 "{}: none of its {} steps had a finite gradient: nothing was learned that is worth a "
                 "model.h5; begin anew with a lower --lr, or look at the model and the data",
                 o_.out, steps_));
-        if (!std::isfinite(report.loss) && session_.root())
+        if (!std::isfinite(report.loss))
             session_.log().warning(
                 "{}: the loss of the last step is {}, which says nothing of model.h5; {} of {} steps were "
                 "skipped, look at the model and the data",
@@ -180,7 +180,7 @@ private:
 
     /// No error: data that is to come may be split.
     void tell_validation() const {
-        if (o_.valid_every == 0 || data_->has_held_out() || !session_.root()) return;
+        if (o_.valid_every == 0 || data_->has_held_out()) return;
         session_.log().warning(
             "--valid-every {}: nothing is held out to measure on; give --valid PREFIX, or a --split whose "
             "second part is not 0",
@@ -189,7 +189,7 @@ private:
 
     /// No error: a pipeline's stages take each other's warm-up, and one of them may be short.
     void tell_warm_up() const {
-        if (o_.warmup_steps < steps_ || !session_.root()) return;
+        if (o_.warmup_steps < steps_) return;
         session_.log().warning(
             "--warmup-steps {}: the run has {} steps, in which the learning rate only rises, to {:.3g} at "
             "the last; choose --warmup-steps < {}, so that it falls to --min-lr",
@@ -256,14 +256,15 @@ private:
         } else {
             ++skipped_;
             ++skipped_in_a_row_;
-            if (session_.root())
-                session_.log().warning("step {}: the {} gradient is not finite; the step is skipped", step,
-                                       std::isfinite(norm) ? "teacher's" : "student's");
+            session_.log().warning("step {}: the {} gradient is not finite; the step is skipped", step,
+                                   std::isfinite(norm) ? "teacher's" : "student's");
         }
-        if (skipped_in_a_row_ == most_skips_in_a_row)
+        if (skipped_in_a_row_ == most_skips_in_a_row) {
+            pipeline_->finish(ctx_);  // a search goes on: nothing may arrive in memory that is freed
             throw DivergedRun(fmt::format(
                 "step {}: {} steps in a row had no finite gradient; lower --lr, or look at the data", step,
                 most_skips_in_a_row));
+        }
         return {rate, norm};
     }
 

@@ -37,7 +37,7 @@ void TrainingData::hold_out(const Session& session, const std::vector<data::Sour
         TokenStream stream(source.documents);
         if (stream.tokens() >= 2) held_out_.push_back(std::move(stream));
     }
-    if (held_out_.empty() && session.root())
+    if (held_out_.empty())
         session.log().warning(
             "--split {}: the second part of --data has no text, so that no loss is measured on it", o_.split);
 }

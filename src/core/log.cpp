@@ -47,7 +47,8 @@ LogLevel log_level_from_string(const std::string& text) {
 // Not in spdlog's registry, which is global. One rank is one thread as far as messages go.
 Log::Log(const LogOptions& options)
     : out_(std::make_shared<spdlog::logger>("out", std::make_shared<spdlog::sinks::stdout_sink_st>())),
-      err_(std::make_shared<spdlog::logger>("err", std::make_shared<spdlog::sinks::stderr_color_sink_st>())) {
+      err_(std::make_shared<spdlog::logger>("err", std::make_shared<spdlog::sinks::stderr_color_sink_st>())),
+      root_(options.rank == 0) {
     const bool quiet = options.quiet == Quiet::yes;
     out_->set_pattern("%v");
     out_->set_level(quiet || options.rank != 0 ? spdlog::level::off : spdlog_level(options.level));
@@ -67,7 +68,8 @@ void Log::write(LogLevel level, std::string_view line) const {
         case LogLevel::info:
             return out_->log(spdlog::level::info, line);
         case LogLevel::warning:
-            return err_->log(spdlog::level::warn, fmt::format("warning: {}", line));
+            if (root_) err_->log(spdlog::level::warn, fmt::format("warning: {}", line));
+            return;
         default:
             return err_->log(spdlog_level(level), line);
     }

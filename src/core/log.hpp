@@ -32,14 +32,14 @@ struct LogOptions {
 /// A rank's logger; copies share what they write to. Every line is flushed when it is written. Colours appear
 /// only where standard error is a terminal.
 ///
-///           where            who         as
-///   result  standard output  rank 0      the line itself, whatever the level
-///   info    standard output  rank 0      the line itself
-///   debug   standard error   every rank  "espalier distill [rank 3]: ..." (rank 0 without a number)
-///   warning standard error   every rank  "espalier distill [rank 3]: warning: ..."
-///   error   standard error   every rank  "espalier distill [rank 3]: ..."
+///            where            who         as
+///   result   standard output  rank 0      the line itself, whatever the level
+///   info     standard output  rank 0      the line itself
+///   warning  standard error   rank 0      "espalier distill: warning: ..."
+///   debug    standard error   every rank  "espalier distill [rank 3]: ..." (rank 0 without a number)
+///   error    standard error   every rank  "espalier distill [rank 3]: ..."
 ///
-/// Quiet::yes leaves warnings and errors.
+/// What is to be warned of is known to rank 0, or to all. Quiet::yes leaves warnings and errors.
 class Log {
 public:
     explicit Log(const LogOptions& options);
@@ -70,6 +70,7 @@ private:
     void write(LogLevel level, std::string_view line) const;
 
     std::shared_ptr<spdlog::logger> out_, err_;
+    bool root_;
 };
 
 }  // namespace espalier
