@@ -12,12 +12,15 @@ namespace espalier::jobs {
 CallResult call_job(Session& session, comm::Mpi& mpi, const std::string& name,
                     std::vector<std::string> arguments, const std::string& summary_file) {
     const auto& common = session.common();
-    const std::string device = find_job(name)->computes == Computes::yes ? common.device : "cpu";
+    const Job& job = *find_job(name);
+    const std::string device = job.computes == Computes::yes ? common.device : "cpu";
+    const int virtual_stages = job.trains() ? common.virtual_stages : 1;
     if (common.share_device) arguments.emplace_back("--share-device");
     for (const auto& [option, value] : {std::pair<const char*, std::string>{"--device", device},
                                         {"--dtype", std::string(to_string(session.dtype()))},
                                         {"--tp", std::to_string(common.tp)},
                                         {"--pp", std::to_string(common.pp)},
+                                        {"--virtual-stages", std::to_string(virtual_stages)},
                                         {"--threads", std::to_string(common.threads)},
                                         {"--seed", std::to_string(common.seed)},
                                         {"--summary", summary_file}})
@@ -25,7 +28,7 @@ CallResult call_job(Session& session, comm::Mpi& mpi, const std::string& name,
     arguments.emplace_back("--quiet");
 
     CallResult out;
-    out.exit_code = find_job(name)->run(arguments, mpi);
+    out.exit_code = job.run(arguments, mpi);
     std::string summary;
     if (session.root()) {
         summary = io::read_file(summary_file);

@@ -1,14 +1,12 @@
 #include "jobs/depth_task.hpp"
 
 #include "jobs/progress.hpp"
-#include "jobs/requests.hpp"
 #include "src/prune/scoring_pass.hpp"
 
 namespace espalier::jobs {
 
-DepthAccuracy depth_accuracy(Session& session, model::Transformer& model, const std::string& path,
-                             int64_t width, int64_t micro_batch) {
-    const auto questions = read_choices(path, model.architecture());
+DepthAccuracy depth_accuracy(Session& session, model::Transformer& model,
+                             const std::vector<Question>& questions, int64_t width, int64_t micro_batch) {
     const auto requests = choice_requests(questions);
     const int64_t starts = model.architecture().depth() - width + 1;
     Progress progress(session, "depth task", static_cast<double>(requests.size()), "requests");

@@ -1,6 +1,7 @@
 // Accuracy on multiple-choice questions without each contiguous block of layers.
 #pragma once
 
+#include "jobs/requests.hpp"
 #include "jobs/session.hpp"
 #include "src/model/transformer.hpp"
 
@@ -12,9 +13,8 @@ struct DepthAccuracy {
     int64_t questions = 0;
 };
 
-/// Collective. `path` is a file as `evaluate --requests` reads it; the layers before the missing ones run
-/// once for all variants.
-DepthAccuracy depth_accuracy(Session& session, model::Transformer& model, const std::string& path,
-                             int64_t width, int64_t micro_batch);
+/// Collective. The layers before the missing ones run once for all variants.
+DepthAccuracy depth_accuracy(Session& session, model::Transformer& model,
+                             const std::vector<Question>& questions, int64_t width, int64_t micro_batch);
 
 }  // namespace espalier::jobs

@@ -33,13 +33,18 @@ std::string overview() {
     return out;
 }
 
-/// Whether this processor has what the program is compiled for (ESPALIER_CPU_BASELINE).
-bool runs_here() {
-#if defined(__x86_64__)
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#else
-    return true;
+/// What this processor lacks of what the program is compiled for (ESPALIER_CPU_BASELINE), if anything.
+const char* missing_instructions() {
+#if defined(__AVX512F__)
+    if (!__builtin_cpu_supports("avx512f")) return "AVX-512";
 #endif
+#if defined(__AVX2__)
+    if (!__builtin_cpu_supports("avx2")) return "AVX2";
+#endif
+#if defined(__FMA__)
+    if (!__builtin_cpu_supports("fma")) return "FMA";
+#endif
+    return nullptr;
 }
 
 /// Most errors strike every rank alike; rank 0 speaks for all, and the others get their turn only if it does
@@ -123,8 +128,10 @@ int start(const std::string& name, int argc, char** argv) {
         Log({"espalier"}).error("unknown job \"{}\"; `espalier --help` lists the jobs", name);
         return jobs::exit_code::bad_input;
     }
-    if (!runs_here()) {
-        Log({"espalier"}).error("this build needs a processor with AVX2 and FMA (x86-64-v3)");
+    if (const char* missing = missing_instructions()) {
+        Log({"espalier"})
+            .error("this build needs a processor with {}; build for this one with ESPALIER_CPU_BASELINE",
+                   missing);
         return jobs::exit_code::bad_input;
     }
     wait_briefly(argv);

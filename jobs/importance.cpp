@@ -95,6 +95,7 @@ int importance(const std::vector<std::string>& arguments, comm::Mpi&) {
         ScoringOptions scoring{.pass = pass_options(o, a),
                                .site = prune::neuron_site_from_string(o.site, "--ffn-site")};
         if (o.head_dims) scoring.head_dims = prune::HeadDimSums::keep;
+        const auto questions = o.depth_task.empty() ? std::vector<Question>{} : read_choices(o.depth_task, a);
         const auto data = open_data(session, calibration, file);
         tell_epochs(session.log(), data.samples);
         const auto model = load_transformer(session, file, model::Gradients::none);
@@ -106,8 +107,8 @@ int importance(const std::vector<std::string>& arguments, comm::Mpi&) {
                          o.model);
         ScoresHeader header{calibration.seq_len, file.sha256(), scoring.site, scoring.pass, {}};
         if (!o.depth_task.empty())
-            header.accuracy = depth_accuracy(session, *model, o.depth_task,
-                                             std::max<int64_t>(1, o.depth_block), o.calibration.micro_batch);
+            header.accuracy = depth_accuracy(session, *model, questions, std::max<int64_t>(1, o.depth_block),
+                                             o.calibration.micro_batch);
         write_scores(session, o.out, a, sums, header);
 
         if (header.accuracy) session.results["accuracy"] = header.accuracy->whole;

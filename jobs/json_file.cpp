@@ -25,6 +25,7 @@ void for_each_json_line(const std::string& path, const ReadJsonLine& read) {
         ESPALIER_REQUIRE(object.is_object(), "{}: expected a JSON object", where);
         read(object, where, bytes);
     }
+    ESPALIER_REQUIRE(!in.bad(), "{}: cannot be read beyond line {}", path, number);
 }
 
 model::Architecture read_architecture(const std::string& path) {

@@ -29,6 +29,7 @@ std::string lines_up_to(const std::string& path, int64_t last) {
             continue;
         out += line + "\n";
     }
+    ESPALIER_REQUIRE(!in.bad(), "{}: cannot be read to its end", path);
     return out;
 }
 

@@ -238,7 +238,11 @@ void check_training(SearchOptions& o, const Session& session, const ModelFile& m
     prune::aggregator_from_string(o.sequence, "--seq-aggregate");
     prune::depth_by_from_string(o.depth_by);
     const auto residual = prune::head_residual_from_string(o.residual);
+    const auto& common = session.common();
+    const int virtual_stages = o.retrains() ? common.virtual_stages : 1;
     for (const auto& c : candidates) {
+        model::check_layout(search::with_shape(a, c.shape), common.tp, common.pp, virtual_stages,
+                            fmt::format("a candidate ({})", search::to_string(c.shape)));
         for (const auto& l : a.layers)
             prune::check_heads(l, c.shape.heads, c.shape.kv_heads, residual, o.model);
     }
@@ -280,11 +284,8 @@ int measure_all(Session& session, comm::Mpi& mpi, const SearchOptions& o, const 
         return exit_code::work_left;
     }
     if (o.candidate >= 0) return exit_code::done;
-    if (session.root()) {
-        session.log().warning(
-            "other jobs are at work on {} of the candidates; start again when they have ended",
-            search.busy().size());
-    }
+    session.log().warning("other jobs are at work on {} of the candidates; start again when they have ended",
+                          search.busy().size());
     return exit_code::work_left;
 }
 

@@ -81,12 +81,12 @@ int teacher_cache(const std::vector<std::string>& arguments, comm::Mpi&) {
             data::part_of(open_data(session.world(), o.data, a.vocab), split, data::Part::train);
         if (o.samples == 0) o.samples = samples_of_one_pass(sources, o.seq_len);
         const data::Samples samples(sources, o.samples, o.seq_len, static_cast<uint32_t>(seed));
-        const auto model = load_transformer(session, file, model::Gradients::none);
         TeacherCacheWriter writer(
             session, o.out,
             {file.sha256(), data_fingerprint(o.data, split), a.vocab, o.seq_len, o.samples, seed, o.top_k,
              o.temperature, masks.attention ? masks.eod : -1, text_ids_hash(file)},
             samples);
+        const auto model = load_transformer(session, file, model::Gradients::none);
         Context& ctx = session.context();
         const auto& topology = session.topology();
         const Range mine = split_evenly(o.samples, topology.layout.dp, topology.data.rank());

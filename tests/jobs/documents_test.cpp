@@ -317,6 +317,9 @@ TEST_F(DocumentsJobs, WhatCannotBeIsRefused) {
     expect_refused(espalier({"evaluate", "--model", world.path("model.h5"), "--requests", world.path("none"),
                              "--mask-eod", "--eod", "7"}),
                    {"--mask-eod", "--data"});
+    // Opens, and fails when it is read.
+    expect_refused(espalier({"evaluate", "--model", world.path("model.h5"), "--requests", "/proc/self/mem"}),
+                   {"/proc/self/mem", "cannot be read"});
     expect_refused(
         espalier({"prune", "--model", world.path("model.h5"), "--importance", world.path("scores.h5"),
                   "--ffn", "16", "--out", world.path("cut.h5"), "--reset-attention", "--eod", "7"}),

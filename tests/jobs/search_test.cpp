@@ -326,6 +326,19 @@ TEST_F(BadSearch, WantsWhatItMeasuresBy) {
     expect_refused(ranking_arguments(world(), "o.json", {"--seq-len", "65"}), {"--seq-len", "64"});
 }
 
+TEST_F(BadSearch, RefusesALayoutThatACandidateDoesNotFillBeforeTheFirstCut) {
+    const auto refused = [&](const std::vector<std::string>& layout, int ranks, const std::string& says) {
+        const auto result = espalier(retraining_arguments(world(), "o.json", layout), ranks);
+        EXPECT_EQ(result.exit_code, 2);
+        EXPECT_THAT(result.err, HasSubstr(says));
+        EXPECT_FALSE(world().exists("o.json.runs"));
+    };
+
+    refused({"--pp", "4"}, 4, "--pp 4: a candidate (3 layers");
+    refused({"--pp", "2", "--virtual-stages", "2"}, 2, "--virtual-stages 2: a candidate (3 layers");
+    refused({"--virtual-stages", "2"}, 1, "give --pp 2 or more");
+}
+
 TEST_F(BadSearch, RefusesScoresOfAnotherModelAndLeavesNothing) {
     expect_done(espalier({"init", "--arch", world().path("arch.json"), "--out", world().path("other.h5"),
                           "--seed", "2", "--quiet"}));
