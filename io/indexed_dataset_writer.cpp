@@ -1,7 +1,9 @@
 #include <fcntl.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <limits>
 #include <vector>
 
@@ -63,7 +65,10 @@ struct IndexedDatasetWriter::State {
 };
 
 IndexedDatasetWriter::IndexedDatasetWriter(const std::string& prefix, int64_t vocab, Existing existing) {
-    check_output(prefix + ".bin", existing);
+    // Of the two, .idx appears last: a .bin without it, beside the part of one, is what a killed run left.
+    const bool half =
+        !std::filesystem::exists(prefix + ".idx") && std::filesystem::exists(prefix + ".idx.partial");
+    check_output(prefix + ".bin", half ? Existing::replace : existing);
     check_output(prefix + ".idx", existing);
     state_ = std::make_unique<State>(prefix, vocab);
 }
@@ -113,7 +118,12 @@ void IndexedDatasetWriter::finish() {
     // An old index must never be seen over new tokens.
     ::unlink((s.prefix + ".idx").c_str());
     s.tokens_file.publish_as(s.prefix + ".bin");
-    index.publish_as(s.prefix + ".idx");
+    try {
+        index.publish_as(s.prefix + ".idx");
+    } catch (...) {
+        ::unlink((s.prefix + ".bin").c_str());  // alone it would be in the way of the next run
+        throw;
+    }
 }
 
 int64_t IndexedDatasetWriter::documents() const {

@@ -73,15 +73,36 @@ void check_summary(const std::string& path, const std::string& job, const nlohma
     io::try_output(path);
 }
 
+/// Whether the file `out` is, or may be, part of what an option names: the file itself, one of a dataset's
+/// two, or one of a folder, of which only a former output may be replaced.
+bool is_part_of(const std::string& word, const std::filesystem::path& out) {
+    std::error_code unknown;  // whoever reads says what is wrong with the place
+    for (const char* ending : {"", ".bin", ".idx"}) {
+        if (std::filesystem::equivalent(word + ending, out, unknown)) return true;
+    }
+    return std::filesystem::is_directory(word, unknown) && out.extension() != ".h5" &&
+           std::filesystem::equivalent(word, std::filesystem::absolute(out).parent_path(), unknown);
+}
+
 /// --force is leave to replace what was made before, not what the job reads.
 void check_out(const std::string& job, const nlohmann::ordered_json& options) {
-    const auto out = options.value("out", std::string());
-    std::error_code unknown;  // whoever writes says what is wrong with the place
-    if (find_job(job)->out != io::Output::file || !std::filesystem::is_regular_file(out, unknown)) return;
-    for_each_word(options, [&](const std::string& key, const std::string& word) {
-        ESPALIER_REQUIRE(key == "out" || key == "summary" || !std::filesystem::equivalent(word, out, unknown),
-                         "--out {}: --{} is the same file; choose another name", out, key);
-    });
+    const auto name = options.value("out", std::string());
+    const auto kind = find_job(job)->out;
+    if (name.empty() || kind == io::Output::folder) return;
+    const auto check = [&](const std::string& out, const auto& meets) {
+        std::error_code unknown;
+        if (!std::filesystem::is_regular_file(out, unknown)) return;
+        for_each_word(options, [&](const std::string& key, const std::string& word) {
+            ESPALIER_REQUIRE(key == "out" || key == "summary" || word.empty() || !meets(word, out),
+                             "--out {}: --{} is the same file, or holds it; choose another name", name, key);
+        });
+    };
+    if (kind == io::Output::file) return check(name, is_part_of);
+    const auto same = [](const std::string& word, const std::string& out) {
+        std::error_code unknown;
+        return std::filesystem::equivalent(word, out, unknown);
+    };
+    for (const char* ending : {".bin", ".idx"}) check(name + ending, same);
 }
 
 constexpr const char* different_options =

@@ -224,5 +224,17 @@ TEST_F(TokenFile, IsReplacedOnlyWhenAsked) {
     EXPECT_EQ(IndexedDataset(prefix()).count(), 3);
 }
 
+TEST_F(TokenFile, ThatAKilledRunLeftHalfIsReplaced) {
+    write_file(prefix() + ".bin", "tokens without an index");
+    EXPECT_THROW(IndexedDatasetWriter(prefix(), 10, Existing::keep), UserError);  // somebody's
+    write_file(prefix() + ".idx.partial", "");
+
+    IndexedDatasetWriter writer(prefix(), 10, Existing::keep);
+    writer.add(Ids{1, 2});
+    writer.finish();
+
+    EXPECT_THAT(all(IndexedDataset(prefix()), 0), ElementsAre(1, 2));
+}
+
 }  // namespace
 }  // namespace espalier::io

@@ -105,6 +105,18 @@ TEST_F(BadFiles, OutputsInPlaceOfWhatIsRead) {
     expect_refused({"prune", "--model", path("model.h5"), "--importance", path("scores.h5"), "--hidden", "23",
                     "--out", path("scores.h5"), "--force"},
                    {"--out", "--importance is the same file"});
+    const std::string tokens = world().read("tokens.idx");
+    expect_refused({"importance", "--model", path("model.h5"), "--data", path("tokens"), "--samples", "2",
+                    "--seq-len", "16", "--out", path("tokens.idx"), "--force"},
+                   {"--out", "--data is the same file"});
+    expect_refused({"tokenize", "--tokenizer", path("model.h5"), "--input", path("tokens.idx"), "--out",
+                    path("tokens"), "--force"},
+                   {"--out", "--input is the same file"});
+    EXPECT_EQ(world().read("tokens.idx"), tokens);
+    std::filesystem::create_directory(path("source"));
+    world().write("source/config.json", "{}");
+    expect_refused({"import", "--from", path("source"), "--out", path("source/config.json"), "--force"},
+                   {"--out", "--from is the same file, or holds it"});
     std::filesystem::create_directory(path("run"));
     std::filesystem::create_directory(path("run/checkpoints"));
     world().write("run/config.ini", "[distill]\n");
