@@ -38,8 +38,12 @@ Mpi::Mpi(int& argc, char**& argv) {
     // another lane's. CUDA has 8 queues where nobody asks for more, and 1 in many an environment made for
     // other programs; it reads this once, which may be in MPI_Init.
     if constexpr (has_cuda) setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 1);
-    // One rank started by hand needs no runtime daemon beside it.
-    if (!launched_by_mpirun() && launched_tasks() == 0) setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
+    // One rank started by hand needs no runtime daemon beside it, nor the folder under /tmp that all such
+    // ranks of a user share: one that ends removes it from under another that begins.
+    if (!launched_by_mpirun() && launched_tasks() == 0) {
+        setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
+        setenv("OMPI_MCA_orte_create_session_dirs", "0", 0);
+    }
     int provided = 0;
     CHECK_MPI(MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided));
     ESPALIER_REQUIRE(
