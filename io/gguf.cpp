@@ -80,6 +80,9 @@ void check_places(const std::string& path, const std::vector<Entry>& entries, ui
                          "truncated: fetch it "
                          "again",
                          path, e->name, e->bytes, e->offset, data_bytes);
+        ESPALIER_REQUIRE(e->offset - end < alignment,
+                         "{}: between offset {} and tensor '{}' at {} is a hole; a type or shape is damaged",
+                         path, end, e->name, e->offset);
         end = e->offset + e->bytes;
     }
 }

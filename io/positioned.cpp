@@ -24,6 +24,11 @@ bool is_full(int error) {
 }
 
 [[noreturn]] void fail_full(const std::string& path, int64_t needed, int64_t available) {
+    ESPALIER_REQUIRE(
+        available < needed,
+        "cannot write {}: the disk takes no more here, as where a quota is used up; free some or "
+        "write elsewhere",
+        path);
     fail("no space left writing {}: need {} bytes, {} are free; free some or write elsewhere", path, needed,
          available);
 }

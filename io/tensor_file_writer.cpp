@@ -43,6 +43,7 @@ auto blaming_the_disk(const std::string& path, F&& work) {
     try {
         return work();
     } catch (const hdf5::Error& error) {
+        if (error.system_error() != 0) fail("cannot write {}: {}", path, std::strerror(error.system_error()));
         fail("cannot write {}: {}", path, error.what());
     }
 }

@@ -34,8 +34,12 @@ search::Widths read_candidate(const std::string& path, int64_t k) {
     ESPALIER_REQUIRE(k >= 0 && k < count, "--candidate {}: {} has {} candidates; choose between 0 and {}", k,
                      path, count, count - 1);
     const JsonField entry(list[k], fmt::format("{}, candidate {}", path, k));
-    return {entry.integer("layers"), entry.integer("hidden"), entry.integer("heads"),
-            entry.integer("kv_heads"), entry.integer("ffn")};
+    const auto width = [&](const char* field) {
+        const int64_t n = entry.integer(field);
+        ESPALIER_REQUIRE(n > 0, "{}: \"{}\" is {}; it must be positive", entry.place(), field, n);
+        return n;
+    };
+    return {width("layers"), width("hidden"), width("heads"), width("kv_heads"), width("ffn")};
 }
 
 }  // namespace espalier::jobs

@@ -59,8 +59,7 @@ double yarn_scale(double factor, double m) {
 /// As _compute_yarn_parameters of transformers 5.23 takes them; the original positions are there already.
 void read_yarn(const JsonField& r, Architecture& a) {
     auto& s = a.rotary_scaling;
-    s.factor = r.number("factor", static_cast<double>(a.max_positions) /
-                                      static_cast<double>(std::max<int64_t>(1, s.original_positions)));
+    s.factor = r.number("factor");
     const auto given = [&](const char* field, double otherwise) {
         const double value = r.number(field, 0);
         return value == 0 ? otherwise : value;

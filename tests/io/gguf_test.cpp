@@ -145,6 +145,8 @@ TEST(Gguf, DamagedFilesAreRefusedNamingTheField) {
         {{.tensors = {{"w", {1}, f32, raw(1.0F), UINT64_MAX - 31}}}, "truncated"},
         {{.tensors = {{"v", {16}, f32, std::string(64, 'x')}, {"w", {1}, f32, raw(1.0F), 32}}},
          "'w' at offset 32 overlaps"},
+        {{.tensors = {{"v", {4}, f32, std::string(64, 'x')}, {"w", {1}, f32, raw(1.0F)}}},
+         "between offset 16 and tensor 'w' at 64 is a hole"},
     };
 
     for (const auto& c : cases) {

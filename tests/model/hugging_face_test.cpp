@@ -53,7 +53,7 @@ TEST(HuggingFace, BothSpellingsOfRotaryScalingMeanTheSame) {
 TEST(HuggingFace, YarnTakesWhatTheFileLeavesOutFromThePaper) {
     json config = llama_config();
     config["max_position_embeddings"] = 4096;
-    config["rope_scaling"] = {{"type", "yarn"}, {"original_max_position_embeddings", 1024}};
+    config["rope_scaling"] = {{"type", "yarn"}, {"factor", 4}, {"original_max_position_embeddings", 1024}};
     const auto read = [&] { return from_hugging_face(config, "c").rotary_scaling; };
 
     EXPECT_EQ(read().kind, RotaryScaling::Kind::yarn);
@@ -70,6 +70,14 @@ TEST(HuggingFace, YarnTakesWhatTheFileLeavesOutFromThePaper) {
     EXPECT_EQ(architecture_from_json(json::parse(to_json(from_hugging_face(config, "c")).dump()), "c")
                   .rotary_scaling,
               read());
+}
+
+TEST(HuggingFace, ScalingWithoutAFactorIsRefusedAsTransformersDoes) {
+    json config = llama_config();
+    for (const char* kind : {"linear", "llama3", "yarn"}) {
+        config["rope_parameters"] = {{"rope_type", kind}, {"rope_theta", 1e4}};
+        EXPECT_THAT([&] { from_hugging_face(config, "c"); }, ThrowsMessage<UserError>(HasSubstr("factor")));
+    }
 }
 
 TEST(HuggingFace, WhatIsUnsupportedIsNamed) {
