@@ -51,12 +51,47 @@ void expect_planned_bytes(plan::Step step) {
     }
 }
 
-TEST(Espalier, LayersHoldThePlannedBytes) {
+plan::Step gated_step() {
     auto step = small_step();
     step.model.activation = Activation::swiglu;
-    expect_planned_bytes(step);
-    step.model.qk_norm_eps = 1e-6f;
-    expect_planned_bytes(step);
+    return step;
+}
+
+/// With what Gemma 2 has beside others.
+plan::Step gemma2_step() {
+    auto step = gated_step();
+    step.model.post_norms = true;
+    step.model.final_soft_cap = 30;
+    return step;
+}
+
+TEST(Espalier, LayersHoldThePlannedBytes) {
+    auto normed_heads = gated_step();
+    normed_heads.model.qk_norm_eps = 1e-6f;
+    for (const auto& step : {gated_step(), normed_heads, gemma2_step()}) expect_planned_bytes(step);
+}
+
+TEST(Espalier, LastStagesHoldThePlannedBytes) {
+    for (auto step : {gated_step(), gemma2_step()}) {
+        for (const char* dtype : {"bf16", "f32"}) {
+            step.dtype = dtype;
+            for (const int tp : {1, 2}) {
+                const plan::Layout l{tp, 1, 1, 1, 2, Recomputation::selective};
+                auto run = shape(step, l, Recompute::selective);
+                run.device = Device::cuda;
+                const auto& a = step.model;
+                const model::TensorPart tensor{tp, 0};
+                plan::StepPartition partition(step);
+
+                const auto planned = plan::memory(step, l, 0, partition);
+
+                EXPECT_EQ(planned.activations + planned.logits,
+                          train::activation_bytes(a, model::partition(a, tensor, {}), run) +
+                              train::head_bytes(a, tensor, run, 1))
+                    << dtype << ", " << to_string(l);
+            }
+        }
+    }
 }
 
 TEST(Espalier, TeachersHoldThePlannedBytes) {
