@@ -1,7 +1,5 @@
 #include "src/plan/partition.hpp"
 
-#include <tuple>
-
 #include "src/model/placement.hpp"
 #include "src/plan/real.hpp"
 
@@ -18,9 +16,9 @@ std::vector<Range> even_runs(int64_t depth, int64_t count) {
 
 LocalWeights::LocalWeights(const model::Architecture& a, int64_t tp) : before{0} {
     // One layer stands for all of its shape.
-    std::map<std::tuple<int64_t, int64_t, int64_t>, double> known;
+    std::map<model::LayerShape, double> known;
     for (const auto& shape : a.layers) {
-        const auto [it, missing] = known.try_emplace({shape.query_heads, shape.kv_heads, shape.ffn}, 0.0);
+        const auto [it, missing] = known.try_emplace(shape, 0.0);
         if (missing) {
             model::Architecture one = a;
             one.layers = {shape};

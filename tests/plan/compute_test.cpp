@@ -31,6 +31,23 @@ TEST(Compute, ForwardTakesTheModelsFlops) {
     EXPECT_NEAR(seconds, 32 * model::forward_flops_per_token(step.model, 16) / 1e12, 1e-15);
 }
 
+TEST(Compute, FusedAttentionTakesTheKeysOfItsWindow) {
+    const auto system = only_products();
+    auto step = small_step();
+    const plan::Layout layout{1, 1, 1, 1, 2, Recomputation::selective};
+    const auto forward = [&] {
+        return plan::Compute(system, step, layout).layer(step.model, 0).forward.sum();
+    };
+    const double full = forward();
+    step.model.layers[0].window = 4;
+
+    // 32 queries of 4 heads of 2: of 16 keys 8 on average, in the window 4 (1 - 4 / 32) = 3.5.
+    EXPECT_NEAR(full - forward(), 4 * 32 * 8 * (8 - 3.5) / 1e12, 1e-18);
+    const double fused = forward();
+    step.practice.attention = Practice::Attention::materialised;
+    EXPECT_NEAR(forward() - fused, 4 * 32 * 8 * (16 - 3.5) / 1e12, 1e-18);
+}
+
 TEST(Compute, BackwardOfProductsIsTwiceForwardAndFullRecomputeAddsOne) {
     auto system = only_products();
     auto step = small_step();

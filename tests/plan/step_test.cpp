@@ -60,6 +60,18 @@ TEST(Predict, APerfectMachineReachesFullUtilisation) {
     EXPECT_NEAR(p.seconds, p.breakdown.sum(), 1e-15);
 }
 
+TEST(Predict, LayersWithAWindowTakeTheirOwnTime) {
+    auto system = round_system();
+    system.memory_bandwidth = 1e30;
+    auto step = small_step();
+    const plan::Layout l{1, 1, 1, 1, 8, Recomputation::selective};
+    const double full = plan::predict(system, step, l).seconds;
+    step.model.layers[1].window = step.model.layers[3].window = 4;
+
+    // Of two layers' 128 queries, fused attention's 2 products forward and 5 backward of 8 - 3.5 keys.
+    EXPECT_NEAR(full - plan::predict(system, step, l).seconds, 2 * 128 * 14 * 8 * (8 - 3.5) / 1e12, 1e-15);
+}
+
 TEST(Predict, MessagesBetweenStagesTakeTheBytesOfTheirNumbers) {
     auto step = small_step();
     auto system = round_system();
