@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "src/core/dtype.hpp"
 #include "src/model/architecture.hpp"
 
 namespace espalier::plan {
@@ -71,7 +72,7 @@ struct Step {
     std::optional<model::Architecture> teacher;
     int64_t global_batch = 1;
     int64_t seq_len = 1;
-    std::string dtype = "bf16";
+    DType dtype = DType::bf16;  ///< bf16 or f32
     Practice practice;
 
     double tokens() const { return static_cast<double>(global_batch) * static_cast<double>(seq_len); }

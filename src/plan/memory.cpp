@@ -4,7 +4,6 @@
 
 #include "src/model/activation_bytes.hpp"
 #include "src/plan/real.hpp"
-#include "src/plan/system.hpp"
 
 namespace espalier::plan {
 namespace {
@@ -12,10 +11,6 @@ namespace {
 /// Of a weight, in f32: first and second moment, and a master where the weight itself is shorter.
 double optimizer_bytes(double element) {
     return element < 4 ? 12 : 8;
-}
-
-DType dtype_of(const Step& step) {
-    return element_bytes(step.dtype) < 4 ? DType::bf16 : DType::f32;
 }
 
 /// Of tensor parallel rank 0, which has the most.
@@ -30,7 +25,7 @@ model::TokenCounts tokens_of(const Step& step, const Layout& l) {
 
 model::ActivationBytes layer_bytes(const Step& step, const Layout& l, const model::Architecture& a,
                                    int64_t index) {
-    return model::activation_bytes(a, index, first_rank(l), tokens_of(step, l), dtype_of(step));
+    return model::activation_bytes(a, index, first_rank(l), tokens_of(step, l), step.dtype);
 }
 
 /// Of two dropouts.
@@ -100,12 +95,12 @@ double student_activations(const Step& step, const Layout& l, int64_t stage, con
     const double layer = largest(runs, [&](int64_t i) { return backward_bytes(step, l, a, i); });
     const bool last = stage == l.pp - 1;
     return in_flight(step, l, stage) * of_a_micro_batch + layer +
-           (last ? real(model::head_state_bytes(a, tokens_of(step, l), dtype_of(step))) : 0);
+           (last ? real(model::head_state_bytes(a, tokens_of(step, l), step.dtype)) : 0);
 }
 
 double teacher_activations(const Step& step, const Layout& l, int64_t stage, const std::vector<Range>& runs) {
     const auto& a = *step.teacher;
-    const double hidden = real(model::hidden_bytes(a, tokens_of(step, l).all, dtype_of(step)));
+    const double hidden = real(model::hidden_bytes(a, tokens_of(step, l).all, step.dtype));
     return largest(runs, [&](int64_t i) { return forward_bytes(step, l, a, i); }) +
            (stage == l.pp - 1 ? most_taught_ahead(l.pp) * hidden : 0);
 }
@@ -115,8 +110,7 @@ double logit_bytes(const Step& step, const Layout& l) {
     const int64_t tokens = l.micro_batch * step.seq_len;
     const int models = step.teacher ? 2 : 1;
     if (step.practice.head == Practice::Head::blocks)
-        return real(
-            model::logit_bytes(step.model, Device::cuda, first_rank(l), tokens, dtype_of(step), models));
+        return real(model::logit_bytes(step.model, Device::cuda, first_rank(l), tokens, step.dtype, models));
     // f16 logits, the f32 copy that becomes the gradient, and the f16 gradient.
     return models * 8 * real(tokens) * real(div_ceil(step.model.vocab, l.tp));
 }

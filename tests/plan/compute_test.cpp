@@ -109,7 +109,7 @@ TEST(Compute, NormsOutputsThatAreNotKeptAreGatheredOnceMore) {
 
 TEST(Compute, SelectiveRecomputationDoesNormsAndActivationOnceMore) {
     auto system = round_system();
-    system.peak_flops["bf16"] = 1e30;
+    system.peak_flops[DType::bf16] = 1e30;
     const auto step = small_step();
     const plan::Layout again{1, 1, 1, 1, 2, Recomputation::selective},
         kept{1, 1, 1, 1, 2, Recomputation::none};
@@ -128,7 +128,7 @@ TEST(Compute, NumbersOfTwiceTheBytesTravelTwiceAsLong) {
     auto step = small_step();
     const plan::Layout layout{2, 1, 1, 1, 2, Recomputation::selective};
     const auto half = plan::Compute(system, step, layout).layer(step.model, 0);
-    step.dtype = "f32";
+    step.dtype = DType::f32;
 
     const auto whole = plan::Compute(system, step, layout).layer(step.model, 0);
 
@@ -138,11 +138,11 @@ TEST(Compute, NumbersOfTwiceTheBytesTravelTwiceAsLong) {
 
 TEST(Compute, ElementwiseWorkMovesTheBytesOfItsNumbers) {
     auto system = round_system();
-    system.peak_flops["bf16"] = system.peak_flops["f32"] = 1e30;
+    system.peak_flops[DType::bf16] = system.peak_flops[DType::f32] = 1e30;
     auto step = small_step();
     const plan::Layout layout{1, 1, 1, 1, 2, Recomputation::full};
     const auto half = plan::Compute(system, step, layout).layer(step.model, 0);
-    step.dtype = "f32";
+    step.dtype = DType::f32;
 
     const auto whole = plan::Compute(system, step, layout).layer(step.model, 0);
 
@@ -153,7 +153,7 @@ TEST(Compute, ElementwiseWorkMovesTheBytesOfItsNumbers) {
 
 TEST(Compute, NormedHeadsAreReadAndWrittenAndTurnedAgainWhereTheyAreNotKept) {
     auto system = round_system();
-    system.peak_flops["bf16"] = 1e30;
+    system.peak_flops[DType::bf16] = 1e30;
     auto plain = small_step(), normed = plain;
     normed.model.qk_norm_eps = 1e-6f;
     const plan::Layout again{1, 1, 1, 1, 2, Recomputation::selective},

@@ -18,10 +18,7 @@ using plan::Recomputation;
 
 /// A micro-batch of small_step()'s as a run has it.
 train::StepShape shape(const plan::Step& step, const plan::Layout& l, Recompute recompute) {
-    return {.sequences = l.micro_batch,
-            .seq = step.seq_len,
-            .dtype = *dtype_from_string(step.dtype),
-            .recompute = recompute};
+    return {.sequences = l.micro_batch, .seq = step.seq_len, .dtype = step.dtype, .recompute = recompute};
 }
 
 const std::vector<std::pair<Recomputation, Recompute>> recomputes{
@@ -30,14 +27,14 @@ const std::vector<std::pair<Recomputation, Recompute>> recomputes{
     {Recomputation::full, Recompute::full}};
 
 void expect_planned_bytes(plan::Step step) {
-    for (const char* dtype : {"bf16", "f32"}) {
+    for (const DType dtype : {DType::bf16, DType::f32}) {
         step.dtype = dtype;
         for (const int tp : {1, 2}) {
             for (const auto& [planned, run] : recomputes) {
                 const plan::Layout l{tp, 1, 1, 1, 2, planned};
                 const auto as_run = shape(step, l, run);
                 const auto& a = step.model;
-                SCOPED_TRACE(fmt::format("{}, {}", dtype, to_string(l)));
+                SCOPED_TRACE(fmt::format("{}, {}", to_string(dtype), to_string(l)));
 
                 EXPECT_EQ(plan::layer_activations(step, l, a, 0), train::saved_bytes(a, 0, {tp, 0}, as_run));
                 EXPECT_EQ(plan::forward_bytes(step, l, a, 0), train::forward_bytes(a, 0, {tp, 0}, as_run));
@@ -73,7 +70,7 @@ TEST(Espalier, LayersHoldThePlannedBytes) {
 
 TEST(Espalier, LastStagesHoldThePlannedBytes) {
     for (auto step : {gated_step(), gemma2_step()}) {
-        for (const char* dtype : {"bf16", "f32"}) {
+        for (const DType dtype : {DType::bf16, DType::f32}) {
             step.dtype = dtype;
             for (const int tp : {1, 2}) {
                 const plan::Layout l{tp, 1, 1, 1, 2, Recomputation::selective};
@@ -88,7 +85,7 @@ TEST(Espalier, LastStagesHoldThePlannedBytes) {
                 EXPECT_EQ(planned.activations + planned.logits,
                           train::activation_bytes(a, model::partition(a, tensor, {}), run) +
                               train::head_bytes(a, tensor, run, 1))
-                    << dtype << ", " << to_string(l);
+                    << to_string(dtype) << ", " << to_string(l);
             }
         }
     }

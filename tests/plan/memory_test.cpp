@@ -61,7 +61,7 @@ TEST(Memory, OfStateIsTwoFourAndTwelveBytesAWeight) {
 
 TEST(Memory, OfStateInF32IsFourFourAndEightBytesAWeight) {
     auto step = small_step();
-    step.dtype = "f32";
+    step.dtype = DType::f32;
     const double n = 4 * 720 + 128 + 136;
 
     const auto m = whole(step, {1, 1, 1, 4, 1, Recomputation::full}, 0);
@@ -76,9 +76,9 @@ TEST(Memory, OfActivationsInF32IsTwiceThatInBf16) {
     step.practice.selective = Practice::Selective::attention;  // keeps no statistics, which are f32 anyway
     for (const auto recompute : {Recomputation::full, Recomputation::selective}) {
         const plan::Layout l{1, 2, 1, 1, 1, recompute};
-        step.dtype = "bf16";
+        step.dtype = DType::bf16;
         const double half = whole(step, l, 1).activations;
-        step.dtype = "f32";
+        step.dtype = DType::f32;
 
         EXPECT_DOUBLE_EQ(whole(step, l, 1).activations, 2 * half);
     }

@@ -80,7 +80,7 @@ TEST(Predict, MessagesBetweenStagesTakeTheBytesOfTheirNumbers) {
 
     // 8 micro-batches of 16 tokens x 8, there and back, at a GB/s.
     EXPECT_NEAR(plan::predict(system, step, l).breakdown.pipeline, 8 * 2 * 16 * 8 * 2 / 1e9, 1e-15);
-    step.dtype = "f32";
+    step.dtype = DType::f32;
     EXPECT_NEAR(plan::predict(system, step, l).breakdown.pipeline, 8 * 2 * 16 * 8 * 4 / 1e9, 1e-15);
 }
 
@@ -90,7 +90,7 @@ TEST(Predict, AnOptimizerInF32WritesItsMasterAlone) {
 
     EXPECT_NEAR(plan::predict(round_system(), step, l).breakdown.optimizer, 30 * (4 * 720 + 264) / 1e12,
                 1e-18);
-    step.dtype = "f32";
+    step.dtype = DType::f32;
     EXPECT_NEAR(plan::predict(round_system(), step, l).breakdown.optimizer, 28 * (4 * 720 + 264) / 1e12,
                 1e-18);
 }
