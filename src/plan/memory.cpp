@@ -69,12 +69,6 @@ double largest(const std::vector<Range>& runs, Bytes bytes) {
     return most;
 }
 
-/// Hidden states of a teacher that may wait on the last stage for the student's: it runs ahead by what fills
-/// the waits at a step's end and at the next one's beginning.
-double most_taught_ahead(int64_t stages) {
-    return real(3 * (stages - 1) + 1);
-}
-
 /// Micro-batches of this rank in flight, in whole ones: the interleaved schedule warms up with
 /// 2 (pp - stage - 1) + (v - 1) group virtual stages (Narayanan et al. 2021, with groups of pp micro-batches;
 /// train::pipeline_schedule has as many groups of at least pp as there can be).
@@ -102,7 +96,7 @@ double teacher_activations(const Step& step, const Layout& l, int64_t stage, con
     const auto& a = *step.teacher;
     const double hidden = real(model::hidden_bytes(a, tokens_of(step, l).all, step.dtype));
     return largest(runs, [&](int64_t i) { return forward_bytes(step, l, a, i); }) +
-           (stage == l.pp - 1 ? most_taught_ahead(l.pp) * hidden : 0);
+           (stage == l.pp - 1 ? real(model::most_taught_ahead(l.pp)) * hidden : 0);
 }
 
 /// Of the last stage.

@@ -106,7 +106,7 @@ TEST(Espalier, TeachersHoldThePlannedBytes) {
                       train::teacher_pass_bytes(*taught.teacher,
                                                 model::partition(*taught.teacher, {2, 0}, {pp, stage, 1}),
                                                 shape(taught, l, Recompute::selective),
-                                                stage == pp - 1 ? train::most_taught_ahead(pp) : 0))
+                                                stage == pp - 1 ? model::most_taught_ahead(pp) : 0))
                 << "stage " << stage << " of " << pp;
     }
 }
