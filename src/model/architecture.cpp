@@ -28,6 +28,18 @@ int64_t Architecture::group(int64_t layer) const {
     return l.kv_heads == 0 ? 1 : div_exact(l.query_heads, l.kv_heads);
 }
 
+int64_t narrowest(const Architecture& a, int64_t LayerShape::*width) {
+    return std::ranges::min(a.layers, {}, width).*width;
+}
+
+int64_t widest(const Architecture& a, int64_t LayerShape::*width) {
+    return std::ranges::max(a.layers, {}, width).*width;
+}
+
+int64_t most_parts(const Architecture& a) {
+    return std::min({narrowest(a, &LayerShape::query_heads), narrowest(a, &LayerShape::ffn), a.vocab});
+}
+
 bool same_function(Architecture a, const Architecture& b) {
     a.conventions = b.conventions;
     return a == b;

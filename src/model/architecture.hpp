@@ -97,6 +97,12 @@ struct Architecture {
     bool operator==(const Architecture&) const = default;
 };
 
+/// Of all layers the least, and the most, of a width.
+int64_t narrowest(const Architecture& a, int64_t LayerShape::*width);
+int64_t widest(const Architecture& a, int64_t LayerShape::*width);
+/// Into how many parts every layer's heads and neurons, and the vocabulary, can be split.
+int64_t most_parts(const Architecture& a);
+
 /// Whether both are the same function of the same weights, whatever their conventions.
 bool same_function(Architecture a, const Architecture& b);
 

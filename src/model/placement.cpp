@@ -95,16 +95,12 @@ void check_layout(const Architecture& a, int tp, int pp, int virtual_stages, con
                      "--virtual-stages {}: {} has only {} layers for {} stages of {} ranks; choose "
                      "--virtual-stages <= {}",
                      virtual_stages, source, a.depth(), virtual_stages, pp, a.depth() / pp);
-    int64_t heads = a.layers.front().query_heads, ffn = a.layers.front().ffn;
-    for (const auto& l : a.layers) {
-        heads = std::min(heads, l.query_heads);
-        ffn = std::min(ffn, l.ffn);
-    }
-    const int64_t most = std::min({heads, ffn, a.vocab});
+    const int64_t most = most_parts(a);
     ESPALIER_REQUIRE(tp <= most,
                      "{} {}: {} has {} query heads, {} neurons and {} tokens to split, and every rank needs "
                      "one of each; choose {} <= {}",
-                     options.tp, tp, source, heads, ffn, a.vocab, options.tp, most);
+                     options.tp, tp, source, narrowest(a, &LayerShape::query_heads),
+                     narrowest(a, &LayerShape::ffn), a.vocab, options.tp, most);
 }
 
 }  // namespace espalier::model

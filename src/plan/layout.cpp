@@ -8,15 +8,8 @@
 namespace espalier::plan {
 namespace {
 
-/// The widest split of every layer's heads, neurons and the vocabulary.
-int64_t widest_split(const model::Architecture& a) {
-    int64_t most = a.vocab;
-    for (const auto& l : a.layers) most = std::min({most, l.query_heads, l.ffn});
-    return most;
-}
-
 std::string objection(const model::Architecture& a, const char* who, const Layout& l) {
-    const int64_t most = widest_split(a);
+    const int64_t most = model::most_parts(a);
     if (l.tp > most)
         return fmt::format("the {} splits into {} parts at most; choose --tp <= {}", who, most, most);
     if (l.pp * l.virtual_stages > a.depth())
