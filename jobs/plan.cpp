@@ -68,10 +68,7 @@ plan::Choice read_choice(const PlanOptions& o, const CommonOptions& common, cons
     if (options.given("pp")) choice.pp = common.pp;
     if (options.given("virtual-stages")) choice.virtual_stages = common.virtual_stages;
     if (o.micro_batch > 0) choice.micro_batch = o.micro_batch;
-    if (!o.recompute.empty()) {
-        choice.recompute = plan::recomputation_from_string(o.recompute);
-        ESPALIER_REQUIRE(choice.recompute, "--recompute {}: choose none, selective or full", o.recompute);
-    }
+    if (!o.recompute.empty()) choice.recompute = model::recompute_from_string(o.recompute, "--recompute");
     return choice;
 }
 

@@ -118,8 +118,8 @@ Passes Compute::layer(const model::Architecture& a, int64_t index) const {
         {2 * p.products + (fused ? 2.5 : 2) * p.attention + 2 * p.softmax + 2 * p.elementwise,
          2 * p.collective},
         launches_backward);
-    if (layout_.recompute == Recomputation::full) out.backward += full_again(p);
-    if (layout_.recompute == Recomputation::selective) out.backward += selective_again(p);
+    if (layout_.recompute == model::Recompute::full) out.backward += full_again(p);
+    if (layout_.recompute == model::Recompute::selective) out.backward += selective_again(p);
     return out;
 }
 

@@ -26,24 +26,6 @@ int64_t micro_batches(const Step& step, const Layout& l) {
 
 }  // namespace
 
-std::string_view to_string(Recomputation recompute) {
-    switch (recompute) {
-        case Recomputation::none:
-            return "none";
-        case Recomputation::selective:
-            return "selective";
-        case Recomputation::full:
-            return "full";
-    }
-    throw InternalError("unknown recompute");
-}
-
-std::optional<Recomputation> recomputation_from_string(std::string_view text) {
-    for (const auto r : {Recomputation::none, Recomputation::selective, Recomputation::full})
-        if (text == to_string(r)) return r;
-    return std::nullopt;
-}
-
 std::string to_string(const Layout& l) {
     return fmt::format("tp {} pp {} v {} dp {} micro-batch {} {}", l.tp, l.pp, l.virtual_stages, l.dp,
                        l.micro_batch, to_string(l.recompute));

@@ -8,6 +8,8 @@
 namespace espalier::plan {
 namespace {
 
+using model::Recompute;
+
 /// Of a weight, in f32: first and second moment, and a master where the weight itself is shorter.
 double optimizer_bytes(double element) {
     return element < 4 ? 12 : 8;
@@ -42,21 +44,19 @@ double probability_bytes(const Step& step, const model::ActivationBytes& b) {
 /// Of programs that compute nothing but attention again: inputs of the other three products as well, the
 /// norms' outputs in parts.
 double kept_by_others(const Step& step, const Layout& l, const model::Architecture& a,
-                      const model::ActivationBytes& b, Recomputation recompute) {
+                      const model::ActivationBytes& b, Recompute recompute) {
     const bool probabilities =
-        recompute == Recomputation::none && step.practice.attention == Practice::Attention::materialised;
+        recompute == Recompute::none && step.practice.attention == Practice::Attention::materialised;
     return real(b.inputs() + 2 * b.local + b.neurons + b.normed + b.rstd) + mask_bytes(step, l, a) +
            (probabilities ? probability_bytes(step, b) : 0);
 }
 
 double kept_bytes(const Step& step, const Layout& l, const model::Architecture& a, int64_t index,
-                  Recomputation recompute) {
+                  Recompute recompute) {
     const auto b = layer_bytes(step, l, a, index);
-    if (recompute == Recomputation::full) return real(b.local);
-    if (step.practice.selective == Practice::Selective::attention)
+    if (recompute != Recompute::full && step.practice.selective == Practice::Selective::attention)
         return kept_by_others(step, l, a, b, recompute);
-    return real(model::saved_bytes(
-        b, recompute == Recomputation::none ? model::Recompute::none : model::Recompute::selective));
+    return real(model::saved_bytes(b, recompute));
 }
 
 /// Of the layers of some runs, the largest of what `bytes` gives.
@@ -120,13 +120,11 @@ double forward_bytes(const Step& step, const Layout& l, const model::Architectur
 }
 
 double backward_bytes(const Step& step, const Layout& l, const model::Architecture& a, int64_t index) {
-    const bool full = l.recompute == Recomputation::full;
+    const bool full = l.recompute == Recompute::full;
     if (step.practice.selective == Practice::Selective::attention)
-        return full ? kept_bytes(step, l, a, index, Recomputation::selective) : 0;
-    const auto recompute =
-        l.recompute == Recomputation::selective ? model::Recompute::selective : model::Recompute::none;
-    return real(model::backward_bytes(layer_bytes(step, l, a, index), recompute)) +
-           (full ? kept_bytes(step, l, a, index, Recomputation::none) : 0);
+        return full ? kept_bytes(step, l, a, index, Recompute::selective) : 0;
+    return real(model::backward_bytes(layer_bytes(step, l, a, index), l.recompute)) +
+           (full ? kept_bytes(step, l, a, index, Recompute::none) : 0);
 }
 
 Memory memory(const Step& step, const Layout& l, int64_t stage, StepPartition& partition) {

@@ -6,7 +6,7 @@
 namespace espalier::plan {
 namespace {
 
-std::vector<Range> even_runs(int64_t depth, int64_t count) {
+std::vector<Range> runs_of_even_depth(int64_t depth, int64_t count) {
     std::vector<Range> runs;
     for (int64_t i = 0; i < count; ++i) runs.push_back(split_evenly(depth, count, i));
     return runs;
@@ -42,7 +42,7 @@ const std::vector<Range>& Partition::runs(int64_t count) {
     auto& runs = runs_[count];
     if (runs.empty())
         runs = practice_.stages == Practice::Stages::balanced ? model::stage_runs(a_, narrow<int>(count))
-                                                              : even_runs(a_.depth(), count);
+                                                              : runs_of_even_depth(a_.depth(), count);
     return runs;
 }
 

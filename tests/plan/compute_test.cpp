@@ -7,8 +7,8 @@
 namespace espalier::test {
 namespace {
 
+using model::Recompute;
 using plan::Practice;
-using plan::Recomputation;
 
 /// Only products take time.
 plan::System only_products() {
@@ -22,7 +22,7 @@ plan::System only_products() {
 TEST(Compute, ForwardTakesTheModelsFlops) {
     const auto system = only_products();
     const auto step = small_step();
-    const plan::Layout layout{1, 1, 1, 1, 2, Recomputation::selective};
+    const plan::Layout layout{1, 1, 1, 1, 2, Recompute::selective};
     const plan::Compute compute(system, step, layout);
 
     double seconds = compute.head().forward.sum();
@@ -34,7 +34,7 @@ TEST(Compute, ForwardTakesTheModelsFlops) {
 TEST(Compute, FusedAttentionTakesTheKeysOfItsWindow) {
     const auto system = only_products();
     auto step = small_step();
-    const plan::Layout layout{1, 1, 1, 1, 2, Recomputation::selective};
+    const plan::Layout layout{1, 1, 1, 1, 2, Recompute::selective};
     const auto forward = [&] {
         return plan::Compute(system, step, layout).layer(step.model, 0).forward.sum();
     };
@@ -53,7 +53,7 @@ TEST(Compute, BackwardOfProductsIsTwiceForwardAndFullRecomputeAddsOne) {
     auto step = small_step();
     step.practice.attention = Practice::Attention::materialised;
     step.practice.full = Practice::Full::whole_layer;
-    const plan::Layout kept{1, 1, 1, 1, 2, Recomputation::none}, full{1, 1, 1, 1, 2, Recomputation::full};
+    const plan::Layout kept{1, 1, 1, 1, 2, Recompute::none}, full{1, 1, 1, 1, 2, Recompute::full};
 
     const auto a = plan::Compute(system, step, kept).layer(step.model, 0),
                b = plan::Compute(system, step, full).layer(step.model, 0);
@@ -65,7 +65,7 @@ TEST(Compute, BackwardOfProductsIsTwiceForwardAndFullRecomputeAddsOne) {
 TEST(Compute, FullRecomputationLeavesOutTheLayersOutput) {
     auto system = round_system();
     const auto step = small_step();
-    const plan::Layout kept{2, 1, 1, 1, 2, Recomputation::none}, full{2, 1, 1, 1, 2, Recomputation::full};
+    const plan::Layout kept{2, 1, 1, 1, 2, Recompute::none}, full{2, 1, 1, 1, 2, Recompute::full};
     const auto saved = [&] {
         const auto a = plan::Compute(system, step, kept).layer(step.model, 0),
                    b = plan::Compute(system, step, full).layer(step.model, 0);
@@ -83,7 +83,7 @@ TEST(Compute, FullRecomputationLeavesOutTheLayersOutput) {
 TEST(Compute, TensorParallelLayersExchangeTwoAllReducesForward) {
     const auto system = round_system();
     const auto step = small_step();
-    const plan::Layout layout{2, 1, 1, 1, 2, Recomputation::selective};
+    const plan::Layout layout{2, 1, 1, 1, 2, Recompute::selective};
 
     const auto layer = plan::Compute(system, step, layout).layer(step.model, 0);
 
@@ -94,8 +94,7 @@ TEST(Compute, TensorParallelLayersExchangeTwoAllReducesForward) {
 TEST(Compute, NormsOutputsThatAreNotKeptAreGatheredOnceMore) {
     const auto system = round_system();
     auto step = small_step();
-    const plan::Layout again{2, 1, 1, 1, 2, Recomputation::selective},
-        kept{2, 1, 1, 1, 2, Recomputation::none};
+    const plan::Layout again{2, 1, 1, 1, 2, Recompute::selective}, kept{2, 1, 1, 1, 2, Recompute::none};
     const auto tensor = [&](const plan::Layout& l) {
         return plan::Compute(system, step, l).layer(step.model, 0).backward.tensor;
     };
@@ -111,8 +110,7 @@ TEST(Compute, SelectiveRecomputationDoesNormsAndActivationOnceMore) {
     auto system = round_system();
     system.peak_flops[DType::bf16] = 1e30;
     const auto step = small_step();
-    const plan::Layout again{1, 1, 1, 1, 2, Recomputation::selective},
-        kept{1, 1, 1, 1, 2, Recomputation::none};
+    const plan::Layout again{1, 1, 1, 1, 2, Recompute::selective}, kept{1, 1, 1, 1, 2, Recompute::none};
 
     const auto a = plan::Compute(system, step, again).layer(step.model, 0),
                b = plan::Compute(system, step, kept).layer(step.model, 0);
@@ -126,7 +124,7 @@ TEST(Compute, NumbersOfTwiceTheBytesTravelTwiceAsLong) {
     auto system = round_system();
     system.node.latency = 0;
     auto step = small_step();
-    const plan::Layout layout{2, 1, 1, 1, 2, Recomputation::selective};
+    const plan::Layout layout{2, 1, 1, 1, 2, Recompute::selective};
     const auto half = plan::Compute(system, step, layout).layer(step.model, 0);
     step.dtype = DType::f32;
 
@@ -140,7 +138,7 @@ TEST(Compute, ElementwiseWorkMovesTheBytesOfItsNumbers) {
     auto system = round_system();
     system.peak_flops[DType::bf16] = system.peak_flops[DType::f32] = 1e30;
     auto step = small_step();
-    const plan::Layout layout{1, 1, 1, 1, 2, Recomputation::full};
+    const plan::Layout layout{1, 1, 1, 1, 2, Recompute::full};
     const auto half = plan::Compute(system, step, layout).layer(step.model, 0);
     step.dtype = DType::f32;
 
@@ -156,8 +154,7 @@ TEST(Compute, NormedHeadsAreReadAndWrittenAndTurnedAgainWhereTheyAreNotKept) {
     system.peak_flops[DType::bf16] = 1e30;
     auto plain = small_step(), normed = plain;
     normed.model.qk_norm_eps = 1e-6f;
-    const plan::Layout again{1, 1, 1, 1, 2, Recomputation::selective},
-        kept{1, 1, 1, 1, 2, Recomputation::none};
+    const plan::Layout again{1, 1, 1, 1, 2, Recompute::selective}, kept{1, 1, 1, 1, 2, Recompute::none};
     const auto more = [&](const plan::Layout& l) {
         const auto a = plan::Compute(system, normed, l).layer(normed.model, 0),
                    b = plan::Compute(system, plain, l).layer(plain.model, 0);
@@ -175,7 +172,7 @@ TEST(Compute, AHostThatStartsKernelsSlowlySetsThePace) {
     auto system = only_products();
     system.launch_seconds = 1;
     const auto step = small_step();
-    const plan::Layout layout{1, 1, 1, 1, 1, Recomputation::selective};
+    const plan::Layout layout{1, 1, 1, 1, 1, Recompute::selective};
 
     const auto layer = plan::Compute(system, step, layout).layer(step.model, 0);
 

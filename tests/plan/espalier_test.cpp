@@ -14,31 +14,25 @@ namespace espalier::test {
 namespace {
 
 using model::Recompute;
-using plan::Recomputation;
 
 /// A micro-batch of small_step()'s as a run has it.
 train::StepShape shape(const plan::Step& step, const plan::Layout& l, Recompute recompute) {
     return {.sequences = l.micro_batch, .seq = step.seq_len, .dtype = step.dtype, .recompute = recompute};
 }
 
-const std::vector<std::pair<Recomputation, Recompute>> recomputes{
-    {Recomputation::none, Recompute::none},
-    {Recomputation::selective, Recompute::selective},
-    {Recomputation::full, Recompute::full}};
-
 void expect_planned_bytes(plan::Step step) {
     for (const DType dtype : {DType::bf16, DType::f32}) {
         step.dtype = dtype;
         for (const int tp : {1, 2}) {
-            for (const auto& [planned, run] : recomputes) {
-                const plan::Layout l{tp, 1, 1, 1, 2, planned};
-                const auto as_run = shape(step, l, run);
+            for (const auto& [recompute, name] : model::recompute_names) {
+                const plan::Layout l{tp, 1, 1, 1, 2, recompute};
+                const auto as_run = shape(step, l, recompute);
                 const auto& a = step.model;
                 SCOPED_TRACE(fmt::format("{}, {}", to_string(dtype), to_string(l)));
 
                 EXPECT_EQ(plan::layer_activations(step, l, a, 0), train::saved_bytes(a, 0, {tp, 0}, as_run));
                 EXPECT_EQ(plan::forward_bytes(step, l, a, 0), train::forward_bytes(a, 0, {tp, 0}, as_run));
-                const int64_t again = run == Recompute::full
+                const int64_t again = recompute == Recompute::full
                                           ? train::saved_bytes(a, 0, {tp, 0}, shape(step, l, Recompute::none))
                                           : 0;
                 EXPECT_EQ(plan::backward_bytes(step, l, a, 0),
@@ -73,7 +67,7 @@ TEST(Espalier, LastStagesHoldThePlannedBytes) {
         for (const DType dtype : {DType::bf16, DType::f32}) {
             step.dtype = dtype;
             for (const int tp : {1, 2}) {
-                const plan::Layout l{tp, 1, 1, 1, 2, Recomputation::selective};
+                const plan::Layout l{tp, 1, 1, 1, 2, Recompute::selective};
                 auto run = shape(step, l, Recompute::selective);
                 run.device = Device::cuda;
                 const auto& a = step.model;
@@ -100,7 +94,7 @@ TEST(Espalier, TeachersHoldThePlannedBytes) {
         return plan::memory(step, l, stage, partition).activations;
     };
     for (const int pp : {1, 4}) {
-        const plan::Layout l{2, pp, 1, 1, 2, Recomputation::selective};
+        const plan::Layout l{2, pp, 1, 1, 2, Recompute::selective};
         for (int stage = 0; stage < pp; ++stage)
             EXPECT_EQ(activations(taught, l, stage) - activations(alone, l, stage),
                       train::teacher_pass_bytes(*taught.teacher,
@@ -149,7 +143,7 @@ TEST(Espalier, StagesHoldAsManyMicroBatchesAsPlanned) {
     plan::StepPartition partition(step);
     for_each_pipeline([&](int pp, int v, int64_t m) {
         // Runs of as many layers each; the first stage does not hold the head.
-        const plan::Layout l{1, pp, v, 1, 1, Recomputation::selective};
+        const plan::Layout l{1, pp, v, 1, 1, Recompute::selective};
         if (15 % (pp * v) != 0) return;
         step.global_batch = m;
         const double of_a_run = 15.0 / (pp * v) * plan::layer_activations(step, l, step.model, 0),
