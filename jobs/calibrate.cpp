@@ -218,12 +218,11 @@ void measure_computing(Context& ctx, const Timer& timer, std::optional<DType> as
     for (const DType dtype : {DType::f32, DType::bf16}) {
         if (asked ? dtype != *asked : !has_native_matmul(ctx, dtype)) continue;
         const auto fit = measure_matmul(ctx, timer, dtype, s.launch_seconds);
-        s.peak_flops[std::string(to_string(dtype))] = fit.peak;
+        s.peak_flops[dtype] = fit.peak;
         s.matmul = fit.curve;
         fastest = dtype;
     }
-    s.attention_efficiency =
-        std::min(1.0, measure_attention(ctx, timer, fastest) / s.peak(std::string(to_string(fastest))));
+    s.attention_efficiency = std::min(1.0, measure_attention(ctx, timer, fastest) / s.peak(fastest));
 }
 
 std::string source(const Session& session, int on_a_node, int nodes) {

@@ -68,8 +68,7 @@ int cost(const std::vector<std::string>& arguments, comm::Mpi&) {
         Rates rates;
         if (!o.system.empty()) {
             rates.system = plan::system_from_json(read_json(o.system), o.system);
-            const auto& peaks = rates.system->peak_flops;
-            rates.flops_per_second = o.mfu * (peaks.count("bf16") ? peaks.at("bf16") : peaks.begin()->second);
+            rates.flops_per_second = o.mfu * rates.system->peak(rates.system->default_dtype());
             rates.price_per_hour = o.price_per_hour > 0 ? o.price_per_hour : rates.system->price_per_hour;
         }
 

@@ -46,12 +46,7 @@ model::Architecture architecture(const std::string& model, const std::string& ar
     return out;
 }
 
-std::string compute_dtype(const plan::System& system, const CommonOptions& common) {
-    if (!common.dtype.empty()) return common.dtype;
-    return system.peak_flops.count("bf16") ? "bf16" : system.peak_flops.begin()->first;
-}
-
-plan::Step read_step(const PlanOptions& o, const plan::System& system, const CommonOptions& common) {
+plan::Step read_step(const PlanOptions& o, DType dtype) {
     plan::Step step;
     step.model = architecture(o.model, o.arch, o.seq_len);
     if (!o.teacher.empty() || !o.teacher_arch.empty()) {
@@ -62,7 +57,7 @@ plan::Step read_step(const PlanOptions& o, const plan::System& system, const Com
     }
     step.global_batch = o.global_batch;
     step.seq_len = o.seq_len;
-    step.dtype = compute_dtype(system, common);
+    step.dtype = dtype;
     if (o.optimizer_state == "replicated") step.practice.state = plan::Practice::State::replicated;
     return step;
 }
@@ -73,10 +68,7 @@ plan::Choice read_choice(const PlanOptions& o, const CommonOptions& common, cons
     if (options.given("pp")) choice.pp = common.pp;
     if (options.given("virtual-stages")) choice.virtual_stages = common.virtual_stages;
     if (o.micro_batch > 0) choice.micro_batch = o.micro_batch;
-    if (!o.recompute.empty()) {
-        choice.recompute = plan::recomputation_from_string(o.recompute);
-        ESPALIER_REQUIRE(choice.recompute, "--recompute {}: choose none, selective or full", o.recompute);
-    }
+    if (!o.recompute.empty()) choice.recompute = model::recompute_from_string(o.recompute, "--recompute");
     return choice;
 }
 
@@ -103,7 +95,7 @@ void check(const PlanOptions& o, const CommonOptions& common) {
 void make_plan(Session& session, const PlanOptions& o, const CommonOptions& common, const Options& options) {
     check(o, common);
     const auto system = plan::system_from_json(read_json(o.system), o.system);
-    const auto step = read_step(o, system, common);
+    const auto step = read_step(o, common.dtype.empty() ? system.default_dtype() : session.dtype());
     const auto plan = plan::enumerate(system, step, o.gpus, read_choice(o, common, options));
     if (plan.layouts.empty()) {
         const auto& p = *plan.nearest_miss;

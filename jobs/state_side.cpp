@@ -107,7 +107,7 @@ int64_t StateSide::memory(const train::StepShape& step) const {
     for (int v = 0; v < step.pipeline.virtual_stages; ++v)
         bytes += train::most_in_flight(step, v) * loss_->kept_bytes(v, rows);
     if (teacher_passes_here_)
-        bytes += train::most_taught_ahead(step.pipeline.stages) * loss_->teacher_bytes(rows);
+        bytes += model::most_taught_ahead(step.pipeline.stages) * loss_->teacher_bytes(rows);
     if (!learned_) return bytes;
     const auto& projection = learned_->projection;
     const int64_t lifted = 4 * rows * projection.weight().dim(0);

@@ -201,7 +201,7 @@ int64_t TeacherSide::memory(const train::StepShape& step) const {
     if (head_) bytes += static_cast<int64_t>(head_->parameters().flat().bytes());
     // On a grid of its own it has said all of a step before the student begins, which waits on the host.
     if (grid_ && !session_.context().on_gpu()) bytes += grid_->step_bytes(tokens_of_step());
-    const int64_t waiting = grid_ ? 1 : train::most_taught_ahead(step.pipeline.stages);
+    const int64_t waiting = grid_ ? 1 : model::most_taught_ahead(step.pipeline.stages);
     return bytes + train::teacher_pass_bytes(a, model_->placement(), step, last ? waiting : 0);
 }
 

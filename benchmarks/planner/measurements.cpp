@@ -9,8 +9,8 @@
 namespace espalier::benchmarks {
 namespace {
 
+using model::Recompute;
 using plan::Practice;
-using plan::Recomputation;
 
 /// Cells of a CSV file below its header.
 std::vector<std::vector<std::string>> read_rows(const std::string& path, size_t columns) {
@@ -82,12 +82,12 @@ std::vector<Measurement> korthikanti(const std::string& folder) {
         Measurement m;
         m.layout = {integer(row[2]), integer(row[3]),
                     integer(row[4]), 1,
-                    integer(row[6]), *plan::recomputation_from_string(row[10])};
+                    integer(row[6]), model::recompute_from_string(row[10], "recompute")};
         m.step->model = gpt(integer(row[7]), integer(row[8]), integer(row[9]), 51200, 2048);
         m.step->global_batch = integer(row[5]);
         m.step->seq_len = 2048;
         m.step->practice = megatron_2022();
-        if (m.layout.recompute == Recomputation::selective)
+        if (m.layout.recompute == Recompute::selective)
             m.step->practice.norms = Practice::Norms::split_tokens;
         m.seconds = std::stod(row[11]);
         m.label = row[0] + ", " + row[10];
@@ -115,7 +115,7 @@ std::vector<Measurement> nemotron4(const std::string& folder) {
         m.step->seq_len = 4096;
         m.step->practice = megatron();
         m.step->practice.gradient_bytes = 2;
-        m.layout = {2, 1, 1, gpus / 2, 2, Recomputation::selective};
+        m.layout = {2, 1, 1, gpus / 2, 2, Recompute::selective};
         m.seconds = std::stod(row[1]);
         m.label = fmt::format("{} GPUs", gpus);
         out.push_back(std::move(m));
@@ -130,7 +130,7 @@ namespace {
 Measurement vtrain_row(const std::vector<std::string>& row, size_t first) {
     const auto cell = [&](size_t i) { return integer(row[first + i]); };
     Measurement m;
-    m.layout = {cell(7), cell(9), 1, cell(8), cell(2), Recomputation::full};
+    m.layout = {cell(7), cell(9), 1, cell(8), cell(2), Recompute::full};
     m.step->model = gpt(cell(5), cell(3), cell(4), 50257, cell(6));
     m.step->global_batch = cell(1);
     m.step->seq_len = cell(6);
@@ -148,7 +148,7 @@ std::vector<Measurement> vtrain_single(const std::string& folder) {
     for (const auto& row : read_rows(folder + "/vtrain_single.csv", 11)) {
         out.push_back(vtrain_row(row, 0));
         // The rates of these rows are out of reach with anything computed twice (results/planner.md).
-        out.back().layout.recompute = Recomputation::none;
+        out.back().layout.recompute = Recompute::none;
     }
     return out;
 }

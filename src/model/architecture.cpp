@@ -28,6 +28,18 @@ int64_t Architecture::group(int64_t layer) const {
     return l.kv_heads == 0 ? 1 : div_exact(l.query_heads, l.kv_heads);
 }
 
+int64_t narrowest(const Architecture& a, int64_t LayerShape::*width) {
+    return std::ranges::min(a.layers, {}, width).*width;
+}
+
+int64_t widest(const Architecture& a, int64_t LayerShape::*width) {
+    return std::ranges::max(a.layers, {}, width).*width;
+}
+
+int64_t most_parts(const Architecture& a) {
+    return std::min({narrowest(a, &LayerShape::query_heads), narrowest(a, &LayerShape::ffn), a.vocab});
+}
+
 bool same_function(Architecture a, const Architecture& b) {
     a.conventions = b.conventions;
     return a == b;
@@ -149,11 +161,18 @@ double head_product_flops(const Architecture& a) {
     return 2.0 * static_cast<double>(a.hidden) * static_cast<double>(a.vocab);
 }
 
+double mean_visible_keys(const LayerShape& layer, int64_t seq_len) {
+    const auto s = static_cast<double>(seq_len);
+    const double w = layer.window > 0 ? std::min(static_cast<double>(layer.window), s) : s;
+    return w * (1 - w / (2 * s));
+}
+
 double forward_flops_per_token(const Architecture& a, int64_t seq_len, int64_t first_layer) {
     double flops = head_product_flops(a);
     for (int64_t layer = first_layer; layer < a.depth(); ++layer) {
-        const double q = static_cast<double>(a.layers[static_cast<size_t>(layer)].query_heads * a.head_dim);
-        flops += layer_product_flops(a, layer) + 2.0 * static_cast<double>(seq_len) * q;
+        const LayerShape& l = a.layers[static_cast<size_t>(layer)];
+        const auto q = static_cast<double>(l.query_heads * a.head_dim);
+        flops += layer_product_flops(a, layer) + 4.0 * mean_visible_keys(l, seq_len) * q;
     }
     return flops;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <compare>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -28,7 +29,7 @@ struct LayerShape {
     int64_t kv_heads = 0;
     int64_t ffn = 0;     ///< neurons of the MLP
     int64_t window = 0;  ///< sliding attention window, 0: none
-    bool operator==(const LayerShape&) const = default;
+    auto operator<=>(const LayerShape&) const = default;
 };
 
 /// Stretching of the rotary frequencies for long contexts (formulas: rotary_table.hpp).
@@ -96,6 +97,12 @@ struct Architecture {
     bool operator==(const Architecture&) const = default;
 };
 
+/// Of all layers the least, and the most, of a width.
+int64_t narrowest(const Architecture& a, int64_t LayerShape::*width);
+int64_t widest(const Architecture& a, int64_t LayerShape::*width);
+/// Into how many parts every layer's heads and neurons, and the vocabulary, can be split.
+int64_t most_parts(const Architecture& a);
+
 /// Whether both are the same function of the same weights, whatever their conventions.
 bool same_function(Architecture a, const Architecture& b);
 
@@ -105,8 +112,12 @@ void check_depth(int64_t depth, const std::string& source, std::string_view fiel
 /// Throws UserError, naming `source` and the field, when the numbers cannot be a model.
 void check(const Architecture& a, const std::string& source);
 
+/// Keys that a query of a layer sees, on average over a sequence of s: s / 2 under a causal mask,
+/// w (1 - w / (2 s)) in a window of w < s.
+double mean_visible_keys(const LayerShape& layer, int64_t seq_len);
+
 /// FLOPs of one token's forward pass at a sequence length: every matrix product (the head's too), and causal
-/// attention (2 seq_len q_heads head_dim per layer). The backward pass is twice that.
+/// attention (4 mean_visible_keys q_heads head_dim per layer). The backward pass is twice that.
 double forward_flops_per_token(const Architecture& a, int64_t seq_len, int64_t first_layer = 0);
 /// Of which the matrix products with weights, of one layer and of the output projection.
 double layer_product_flops(const Architecture& a, int64_t layer);

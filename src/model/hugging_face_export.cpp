@@ -35,9 +35,7 @@ std::string hf_activation(Activation activation) {
 
 /// Of the layers that have one; 0: none has.
 int64_t window_of(const Architecture& a) {
-    int64_t window = 0;
-    for (const LayerShape& l : a.layers) window = std::max(window, l.window);
-    return window;
+    return widest(a, &LayerShape::window);
 }
 
 /// What the classes of transformers cannot be told, and so would do otherwise.

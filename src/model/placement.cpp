@@ -10,7 +10,7 @@ namespace {
 
 /// Ends of `stages` contiguous runs, each of at least one layer, whose works' squares sum to the least;
 /// `last` is what the last stage has beside its layers. Dynamic programming over (stages, layers).
-std::vector<int64_t> even_runs(const std::vector<double>& work, double last, int stages) {
+std::vector<int64_t> ends_of_even_work(const std::vector<double>& work, double last, int stages) {
     const auto n = static_cast<int64_t>(work.size());
     if (stages == 1) return {n};
     std::vector<double> before(work.size() + 1, 0.0);
@@ -52,7 +52,7 @@ std::vector<Range> stage_runs(const Architecture& a, int stages) {
     std::vector<double> work;
     for (int64_t layer = 0; layer < a.depth(); ++layer) work.push_back(layer_product_flops(a, layer));
     std::vector<Range> runs;
-    for (const int64_t end : even_runs(work, head_product_flops(a), stages))
+    for (const int64_t end : ends_of_even_work(work, head_product_flops(a), stages))
         runs.push_back({runs.empty() ? 0 : runs.back().end, end});
     return runs;
 }
@@ -95,16 +95,12 @@ void check_layout(const Architecture& a, int tp, int pp, int virtual_stages, con
                      "--virtual-stages {}: {} has only {} layers for {} stages of {} ranks; choose "
                      "--virtual-stages <= {}",
                      virtual_stages, source, a.depth(), virtual_stages, pp, a.depth() / pp);
-    int64_t heads = a.layers.front().query_heads, ffn = a.layers.front().ffn;
-    for (const auto& l : a.layers) {
-        heads = std::min(heads, l.query_heads);
-        ffn = std::min(ffn, l.ffn);
-    }
-    const int64_t most = std::min({heads, ffn, a.vocab});
+    const int64_t most = most_parts(a);
     ESPALIER_REQUIRE(tp <= most,
                      "{} {}: {} has {} query heads, {} neurons and {} tokens to split, and every rank needs "
                      "one of each; choose {} <= {}",
-                     options.tp, tp, source, heads, ffn, a.vocab, options.tp, most);
+                     options.tp, tp, source, narrowest(a, &LayerShape::query_heads),
+                     narrowest(a, &LayerShape::ffn), a.vocab, options.tp, most);
 }
 
 }  // namespace espalier::model

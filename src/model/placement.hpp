@@ -26,6 +26,13 @@ struct PipelineShape {
     }
 };
 
+/// Micro-batches whose forward pass a teacher may have done before a student on the same stages: enough to
+/// fill the waits at a step's end and at the next one's beginning; the last stage keeps a hidden state for
+/// each.
+constexpr int64_t most_taught_ahead(int64_t stages) {
+    return 3 * (stages - 1) + 1;
+}
+
 struct Placement {
     TensorPart tensor;
     std::vector<Range> virtual_stages = {};  ///< the layers of each

@@ -4,23 +4,8 @@
 
 #include "kernels/elementwise.hpp"
 #include "kernels/embedding.hpp"
-#include "src/core/names.hpp"
 
 namespace espalier::model {
-namespace {
-
-constexpr std::array recompute_names{Named{Recompute::none, "none"}, Named{Recompute::selective, "selective"},
-                                     Named{Recompute::full, "full"}};
-
-}  // namespace
-
-std::string_view to_string(Recompute recompute) {
-    return name_of(recompute_names, recompute);
-}
-
-Recompute recompute_from_string(const std::string& name, const char* option) {
-    return chosen(recompute_names, name, option);
-}
 
 Transformer::Transformer(Context& ctx, Architecture architecture, Placement placement,
                          comm::Communicator tensor, DType dtype, Gradients gradients)

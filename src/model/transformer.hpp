@@ -6,20 +6,11 @@
 
 #include "src/comm/topology.hpp"
 #include "src/model/layer.hpp"
+#include "src/model/recompute.hpp"
 
 namespace espalier::model {
 
 enum class Gradients { none, keep };
-
-/// What of a forward pass is kept for the backward pass, and what is computed again.
-enum class Recompute {
-    none,       ///< nothing is computed again
-    selective,  ///< norms and activations are: cheap to compute, as large as all the rest
-    full,       ///< each layer is, from its input
-};
-std::string_view to_string(Recompute recompute);
-/// Throws UserError naming `option`.
-Recompute recompute_from_string(const std::string& name, const char* option);
 
 /// What the backward pass of one micro-batch needs of one run of layers. Made with the Recompute it is to
 /// serve.

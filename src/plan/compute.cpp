@@ -73,9 +73,9 @@ Compute::Parts Compute::parts(const model::Architecture& a, int64_t index) const
     Parts p{};
     p.products = matmul(tokens_, q + 2 * kv, h) + matmul(tokens_, h, q) + matmul(tokens_, gates * ffn, h) +
                  matmul(tokens_, h, ffn);
-    // Q K^T and P V, 2 s head_dim each for every query; of a causal mask fused attention computes half.
-    const double attention_flops = 4 * tokens_ * real(step_.seq_len) * q * (fused ? 0.5 : 1);
-    p.attention = attention_flops / (system_.peak(step_.dtype) * system_.attention_efficiency);
+    // Q K^T and P V, 2 head_dim for each query and key; fused attention leaves out keys that are masked.
+    const double keys = fused ? model::mean_visible_keys(local, step_.seq_len) : real(step_.seq_len);
+    p.attention = 4 * tokens_ * keys * q / (system_.peak(step_.dtype) * system_.attention_efficiency);
     if (!fused)
         p.softmax =
             traffic(probability_bytes(element_) * tokens_ * real(step_.seq_len) * real(local.query_heads));
@@ -118,8 +118,8 @@ Passes Compute::layer(const model::Architecture& a, int64_t index) const {
         {2 * p.products + (fused ? 2.5 : 2) * p.attention + 2 * p.softmax + 2 * p.elementwise,
          2 * p.collective},
         launches_backward);
-    if (layout_.recompute == Recomputation::full) out.backward += full_again(p);
-    if (layout_.recompute == Recomputation::selective) out.backward += selective_again(p);
+    if (layout_.recompute == model::Recompute::full) out.backward += full_again(p);
+    if (layout_.recompute == model::Recompute::selective) out.backward += selective_again(p);
     return out;
 }
 

@@ -31,12 +31,12 @@ std::vector<int64_t> chosen_or(const std::optional<int64_t>& chosen, std::vector
     return chosen ? std::vector{*chosen} : std::move(all);
 }
 
-std::vector<Recomputation> recomputes(const Step& step, const Choice& choice) {
+std::vector<model::Recompute> recomputes(const Step& step, const Choice& choice) {
     if (choice.recompute) return {*choice.recompute};
     if (step.practice.attention == Practice::Attention::fused &&
         step.practice.selective == Practice::Selective::attention)
-        return {Recomputation::selective, Recomputation::full};
-    return {Recomputation::none, Recomputation::selective, Recomputation::full};
+        return {model::Recompute::selective, model::Recompute::full};
+    return {model::Recompute::none, model::Recompute::selective, model::Recompute::full};
 }
 
 /// Calls visit(layout) for every grid of `gpus` ranks, legal or not.
@@ -54,7 +54,7 @@ void for_each_layout(const Step& step, int64_t gpus, const Choice& choice, Visit
             for (const int64_t v : chosen_or(choice.virtual_stages, virtual_stages))
                 for (const int64_t micro_batch :
                      chosen_or(choice.micro_batch, micro_batch_sizes(div_ceil(step.global_batch, dp))))
-                    for (const Recomputation r : recomputes(step, choice))
+                    for (const model::Recompute r : recomputes(step, choice))
                         visit(Layout{tp, pp, v, dp, micro_batch, r});
         }
     }

@@ -10,7 +10,7 @@ namespace espalier::plan {
 /// What the user has fixed; everything else is tried.
 struct Choice {
     std::optional<int64_t> tp, pp, virtual_stages, micro_batch;
-    std::optional<Recomputation> recompute;
+    std::optional<model::Recompute> recompute;
 };
 
 struct Plan {
@@ -21,7 +21,7 @@ struct Plan {
 };
 
 /// Layouts with tp pp dp = gpus that have no objection(); of the micro-batch sizes that give a replica as
-/// many micro-batches the smallest. Recomputation none is no other layout than selective where that computes
+/// many micro-batches the smallest. Recompute none is no other layout than selective where that computes
 /// only attention again, and attention is fused. Throws UserError with the reason and the way out when there
 /// is no legal one.
 Plan enumerate(const System& system, const Step& step, int64_t gpus, const Choice& choice);

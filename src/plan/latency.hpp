@@ -12,7 +12,7 @@ struct Serving {
     int64_t batch = 1;
     int64_t seq_len = 4096;
     int64_t tp = 1;
-    std::string dtype = "bf16";  ///< of weights, cache and products
+    DType dtype = DType::bf16;  ///< of weights, cache and products
 };
 
 /// Seconds from one token of every sequence to the next. A product takes its FLOPs at the system's best rate

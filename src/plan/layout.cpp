@@ -8,15 +8,8 @@
 namespace espalier::plan {
 namespace {
 
-/// The widest split of every layer's heads, neurons and the vocabulary.
-int64_t widest_split(const model::Architecture& a) {
-    int64_t most = a.vocab;
-    for (const auto& l : a.layers) most = std::min({most, l.query_heads, l.ffn});
-    return most;
-}
-
 std::string objection(const model::Architecture& a, const char* who, const Layout& l) {
-    const int64_t most = widest_split(a);
+    const int64_t most = model::most_parts(a);
     if (l.tp > most)
         return fmt::format("the {} splits into {} parts at most; choose --tp <= {}", who, most, most);
     if (l.pp * l.virtual_stages > a.depth())
@@ -32,24 +25,6 @@ int64_t micro_batches(const Step& step, const Layout& l) {
 }
 
 }  // namespace
-
-std::string_view to_string(Recomputation recompute) {
-    switch (recompute) {
-        case Recomputation::none:
-            return "none";
-        case Recomputation::selective:
-            return "selective";
-        case Recomputation::full:
-            return "full";
-    }
-    throw InternalError("unknown recompute");
-}
-
-std::optional<Recomputation> recomputation_from_string(std::string_view text) {
-    for (const auto r : {Recomputation::none, Recomputation::selective, Recomputation::full})
-        if (text == to_string(r)) return r;
-    return std::nullopt;
-}
 
 std::string to_string(const Layout& l) {
     return fmt::format("tp {} pp {} v {} dp {} micro-batch {} {}", l.tp, l.pp, l.virtual_stages, l.dp,

@@ -5,19 +5,11 @@
 #include <optional>
 #include <string>
 
+#include "src/core/dtype.hpp"
 #include "src/model/architecture.hpp"
+#include "src/model/recompute.hpp"
 
 namespace espalier::plan {
-
-/// What backward computes again instead of keeping (Korthikanti et al., arXiv 2205.05198). Of programs that
-/// may materialise attention's probabilities: wider than model::Recompute, which has none to keep.
-enum class Recomputation {
-    none,       ///< everything is kept, attention's probabilities too
-    selective,  ///< what is large and cheap is computed again: Practice::Selective
-    full,       ///< only a layer's input is kept
-};
-std::string_view to_string(Recomputation recompute);
-std::optional<Recomputation> recomputation_from_string(std::string_view text);
 
 struct Layout {
     int64_t tp = 1;
@@ -25,7 +17,7 @@ struct Layout {
     int64_t virtual_stages = 1;  ///< of a pipeline rank
     int64_t dp = 1;
     int64_t micro_batch = 1;
-    Recomputation recompute = Recomputation::selective;
+    model::Recompute recompute = model::Recompute::selective;  ///< in other programs as Practice says
 
     int64_t ranks() const { return tp * pp * dp; }
     bool operator==(const Layout&) const = default;
@@ -38,7 +30,8 @@ std::string to_string(const Layout& layout);
 struct Practice {
     enum class Attention { fused, materialised };
     enum class Stages { balanced, even };  ///< by the products of layers and head, or by the number of layers
-    /// What selective recomputation computes again. Outputs of split norms are gathered again too.
+    /// What selective recomputation computes again: with attention its probabilities, which only
+    /// Recompute::none keeps where they are materialised. Outputs of split norms are gathered again too.
     enum class Selective { norms_and_activations, attention };
     /// What full recomputation computes again: what backward reads, or the layer's output too.
     enum class Full { what_is_read, whole_layer };
@@ -71,7 +64,7 @@ struct Step {
     std::optional<model::Architecture> teacher;
     int64_t global_batch = 1;
     int64_t seq_len = 1;
-    std::string dtype = "bf16";
+    DType dtype = DType::bf16;  ///< bf16 or f32
     Practice practice;
 
     double tokens() const { return static_cast<double>(global_batch) * static_cast<double>(seq_len); }

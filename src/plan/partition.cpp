@@ -1,14 +1,12 @@
 #include "src/plan/partition.hpp"
 
-#include <tuple>
-
 #include "src/model/placement.hpp"
 #include "src/plan/real.hpp"
 
 namespace espalier::plan {
 namespace {
 
-std::vector<Range> even_runs(int64_t depth, int64_t count) {
+std::vector<Range> runs_of_even_depth(int64_t depth, int64_t count) {
     std::vector<Range> runs;
     for (int64_t i = 0; i < count; ++i) runs.push_back(split_evenly(depth, count, i));
     return runs;
@@ -18,9 +16,9 @@ std::vector<Range> even_runs(int64_t depth, int64_t count) {
 
 LocalWeights::LocalWeights(const model::Architecture& a, int64_t tp) : before{0} {
     // One layer stands for all of its shape.
-    std::map<std::tuple<int64_t, int64_t, int64_t>, double> known;
+    std::map<model::LayerShape, double> known;
     for (const auto& shape : a.layers) {
-        const auto [it, missing] = known.try_emplace({shape.query_heads, shape.kv_heads, shape.ffn}, 0.0);
+        const auto [it, missing] = known.try_emplace(shape, 0.0);
         if (missing) {
             model::Architecture one = a;
             one.layers = {shape};
@@ -44,7 +42,7 @@ const std::vector<Range>& Partition::runs(int64_t count) {
     auto& runs = runs_[count];
     if (runs.empty())
         runs = practice_.stages == Practice::Stages::balanced ? model::stage_runs(a_, narrow<int>(count))
-                                                              : even_runs(a_.depth(), count);
+                                                              : runs_of_even_depth(a_.depth(), count);
     return runs;
 }
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <map>
 #include <numeric>
-#include <tuple>
 
 #include "src/plan/collective.hpp"
 #include "src/plan/compute.hpp"
@@ -34,20 +33,16 @@ public:
     LayerCosts(const Compute& compute, const model::Architecture& a) : compute_(compute), a_(a) {}
 
     Passes trained(int64_t index) {
-        auto [it, missing] = passes_.try_emplace(key(index));
+        auto [it, missing] = passes_.try_emplace(a_.layers[index]);
         if (missing) it->second = compute_.layer(a_, index);
         return it->second;
     }
     Seconds forward(int64_t index) { return trained(index).forward; }
 
 private:
-    std::tuple<int64_t, int64_t, int64_t> key(int64_t index) const {
-        const auto& l = a_.layers[index];
-        return {l.query_heads, l.kv_heads, l.ffn};
-    }
     const Compute& compute_;
     const model::Architecture& a_;
-    std::map<std::tuple<int64_t, int64_t, int64_t>, Passes> passes_;
+    std::map<model::LayerShape, Passes> passes_;
 };
 
 /// A micro-batch on each stage.

@@ -1,5 +1,6 @@
 #include "src/plan/system.hpp"
 
+#include <array>
 #include <cmath>
 
 #include "src/core/error.hpp"
@@ -21,6 +22,26 @@ ordered_json link_to_json(const Link& link) {
     return {{"bandwidth", link.bandwidth}, {"efficiency", link.efficiency}, {"latency", link.latency}};
 }
 
+constexpr std::array planned_dtypes{DType::bf16, DType::f32};
+
+std::map<DType, double> peaks_from_json(const JsonField& in) {
+    std::map<DType, double> peaks;
+    for (const DType dtype : planned_dtypes) {
+        if (in.has(to_string(dtype))) peaks[dtype] = positive(in, to_string(dtype));
+    }
+    in.refuse_others("give bf16, f32 or both, the types that steps are planned in");
+    ESPALIER_REQUIRE(!peaks.empty(), "{} must be an object such as {{\"bf16\": 989e12}}", in.place());
+    return peaks;
+}
+
+ordered_json peaks_to_json(const std::map<DType, double>& peaks) {
+    ordered_json out;
+    for (const DType dtype : planned_dtypes) {
+        if (peaks.contains(dtype)) out[std::string(to_string(dtype))] = peaks.at(dtype);
+    }
+    return out;
+}
+
 }  // namespace
 
 double MatmulCurve::efficiency(double m, double n, double k) const {
@@ -28,16 +49,14 @@ double MatmulCurve::efficiency(double m, double n, double k) const {
     return best * (aligned ? 1 : unaligned) / (1 + half_size / std::cbrt(m * n * k));
 }
 
-double System::peak(const std::string& dtype) const {
+double System::peak(DType dtype) const {
     const auto it = peak_flops.find(dtype);
     if (it != peak_flops.end()) return it->second;
-    std::string known;
-    for (const auto& [known_dtype, value] : peak_flops) known += (known.empty() ? "" : ", ") + known_dtype;
-    fail("{} has no peak for {}; choose --dtype {}", name, dtype, known);
+    fail("{} has no peak for {}; choose --dtype {}", name, to_string(dtype), to_string(default_dtype()));
 }
 
-double element_bytes(const std::string& dtype) {
-    return dtype == "f32" ? 4 : 2;
+DType System::default_dtype() const {
+    return peak_flops.contains(DType::bf16) ? DType::bf16 : DType::f32;
 }
 
 System system_from_json(const json& object, const std::string& source) {
@@ -51,10 +70,7 @@ System system_from_json(const json& object, const std::string& source) {
     ESPALIER_REQUIRE(s.reserved_bytes < s.memory_bytes,
                      "{}: \"reserved_bytes\" {} leaves nothing of \"memory_bytes\" {}", source,
                      s.reserved_bytes, s.memory_bytes);
-    const JsonField peaks = in.at("peak_flops");
-    ESPALIER_REQUIRE(peaks.value().is_object() && !peaks.value().empty(),
-                     "{}: \"peak_flops\" must be an object such as {{\"bf16\": 989e12}}", source);
-    for (const auto& [dtype, value] : peaks.value().items()) s.peak_flops[dtype] = positive(peaks, dtype);
+    s.peak_flops = peaks_from_json(in.at("peak_flops"));
     const JsonField matmul = in.at("matmul");
     s.matmul = {positive(matmul, "best", 1), not_negative(matmul, "half_size", 0),
                 positive(matmul, "unaligned", 1)};
@@ -77,7 +93,7 @@ ordered_json to_json(const System& s) {
             {"gpus_per_node", s.gpus_per_node},
             {"memory_bytes", s.memory_bytes},
             {"reserved_bytes", s.reserved_bytes},
-            {"peak_flops", s.peak_flops},
+            {"peak_flops", peaks_to_json(s.peak_flops)},
             {"matmul",
              {{"best", s.matmul.best}, {"half_size", s.matmul.half_size}, {"unaligned", s.matmul.unaligned}}},
             {"attention_efficiency", s.attention_efficiency},

@@ -7,6 +7,8 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "src/core/dtype.hpp"
+
 namespace espalier::plan {
 
 /// A connection as one device sees it: bytes per second in one direction, and seconds a message takes however
@@ -39,8 +41,8 @@ struct System {
     std::string source;  ///< where the numbers are from
     int64_t gpus_per_node = 1;
     double memory_bytes = 0;
-    double reserved_bytes = 0;  ///< of memory_bytes, held by driver and communication libraries
-    std::map<std::string, double> peak_flops;  ///< dtype -> FLOP/s of dense products
+    double reserved_bytes = 0;           ///< of memory_bytes, held by driver and communication libraries
+    std::map<DType, double> peak_flops;  ///< of dense products, FLOP/s; bf16, f32 or both
     MatmulCurve matmul;
     double attention_efficiency = 0.5;  ///< share of the peak that fused attention gets
     double memory_bandwidth = 0;        ///< bytes/s
@@ -51,11 +53,10 @@ struct System {
     double price_per_hour = 0;          ///< of a GPU; 0: not known
 
     /// Throws UserError naming the dtypes there are.
-    double peak(const std::string& dtype) const;
+    double peak(DType dtype) const;
+    /// What is planned in where nobody says: bf16 where there is a peak for it.
+    DType default_dtype() const;
 };
-
-/// Bytes of a number of a dtype that systems have a peak for: 4 of f32, 2 of the others.
-double element_bytes(const std::string& dtype);
 
 /// Unknown keys, missing ones and numbers out of range throw UserError naming `source` and the key.
 System system_from_json(const nlohmann::json& object, const std::string& source);

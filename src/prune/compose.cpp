@@ -1,7 +1,5 @@
 #include "src/prune/compose.hpp"
 
-#include <algorithm>
-
 namespace espalier::prune {
 namespace {
 
@@ -9,13 +7,6 @@ std::vector<int64_t> through(const std::vector<int64_t>& first, const std::vecto
     std::vector<int64_t> out;
     for (const int64_t i : next) out.push_back(first[i]);
     return out;
-}
-
-/// The narrowest layer's width, which no step's target may exceed.
-int64_t narrowest(const model::Architecture& a, int64_t model::LayerShape::*width) {
-    int64_t least = a.layers.front().*width;
-    for (const auto& l : a.layers) least = std::min(least, l.*width);
-    return least;
 }
 
 }  // namespace
@@ -39,6 +30,7 @@ Target step_target(const model::Architecture& source, const Target& target, int6
         if (wanted) wanted = has - step * (has - *wanted) / steps;
     };
     towards(out.hidden, source.hidden);
+    // No target may exceed the narrowest layer's width.
     towards(out.ffn, narrowest(source, &model::LayerShape::ffn));
     towards(out.depth.layers, source.depth());
     if (target.heads || target.kv_heads) {

@@ -13,12 +13,6 @@ namespace {
 constexpr std::array site_names{Named{NeuronSite::after_activation, "post"},
                                 Named{NeuronSite::before_activation, "pre"}};
 
-int64_t widest(const model::Architecture& a, int64_t model::LayerShape::*width) {
-    int64_t most = 0;
-    for (const auto& l : a.layers) most = std::max(most, l.*width);
-    return most;
-}
-
 /// Of ScoreSums::channels.
 int64_t norm_row(const model::Architecture& a, model::StateName norm) {
     switch (norm.site) {

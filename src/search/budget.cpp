@@ -18,8 +18,8 @@ Cost cost(const model::Architecture& a, const Use& use) {
         narrow<int64_t>(size_of(use.dtype)) * (out.parameters + cached * use.batch * use.seq_len);
     out.flops_per_token = model::forward_flops_per_token(a, use.seq_len);
     if (use.system)
-        out.seconds_per_token = plan::seconds_per_token(
-            *use.system, a, {use.batch, use.seq_len, use.tp, std::string(to_string(use.dtype))});
+        out.seconds_per_token =
+            plan::seconds_per_token(*use.system, a, {use.batch, use.seq_len, use.tp, use.dtype});
     return out;
 }
 

@@ -47,14 +47,9 @@ std::string to_string(const Widths& s) {
 }
 
 Widths largest(const model::Architecture& a) {
-    Widths out{a.depth(), a.hidden, a.layers.front().query_heads, a.layers.front().kv_heads,
-               a.layers.front().ffn};
-    for (const auto& l : a.layers) {
-        out.heads = std::min(out.heads, l.query_heads);
-        out.kv_heads = std::min(out.kv_heads, l.kv_heads);
-        out.ffn = std::min(out.ffn, l.ffn);
-    }
-    return out;
+    using model::LayerShape;
+    return {a.depth(), a.hidden, narrowest(a, &LayerShape::query_heads), narrowest(a, &LayerShape::kv_heads),
+            narrowest(a, &LayerShape::ffn)};
 }
 
 model::Architecture with_shape(const model::Architecture& a, const Widths& s) {

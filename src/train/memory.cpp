@@ -2,51 +2,23 @@
 
 #include <algorithm>
 
-#include "src/model/logits.hpp"
+#include "src/model/activation_bytes.hpp"
 #include "src/train/pipeline.hpp"
 
 namespace espalier::train {
 namespace {
 
 using model::Architecture;
-using model::Axis;
 using model::Recompute;
 using model::TensorPart;
 
-/// Bytes of a micro-batch's activations by kind, as model::Layer has them.
-struct Widths {
-    int64_t all, mine;        ///< [T, H] and [Tl, H]
-    int64_t qkv, heads;       ///< [T, (q + 2 kv) head_dim], [T, q head_dim]
-    int64_t before, neurons;  ///< [T, 2 ffn] or [T, ffn], [T, ffn]
-    int64_t lse, stats;       ///< [batch, q, seq] and [Tl, 2], f32
-    int64_t normed, rstd;     ///< where heads are normed: [T, (q + 2 kv) head_dim], [T, q + kv] in f32
-    int64_t post;  ///< where outputs are normed too: what attention and MLP put out, and the norms' stats
-};
-
-int64_t hidden_bytes(const Architecture& a, const StepShape& step, int64_t tokens) {
-    return tokens * a.hidden * static_cast<int64_t>(size_of(step.dtype));
+model::TokenCounts tokens_of(const StepShape& step, TensorPart tensor) {
+    return {step.tokens(), split_evenly(step.tokens(), tensor.size, tensor.rank).size()};
 }
 
-int64_t local_tokens(TensorPart tensor, const StepShape& step) {
-    return split_evenly(step.tokens(), tensor.size, tensor.rank).size();
-}
-
-Widths widths(const Architecture& a, int64_t layer, TensorPart tensor, const StepShape& step) {
-    const auto size = [&](Axis axis) { return model::local_range(a, layer, axis, tensor).size(); };
-    const int64_t tokens = step.tokens(), mine = local_tokens(tensor, step), q = size(Axis::query_head),
-                  kv = size(Axis::kv_head), ffn = size(Axis::ffn);
-    const int64_t row = tokens * static_cast<int64_t>(size_of(step.dtype));
-    return {.all = hidden_bytes(a, step, tokens),
-            .mine = hidden_bytes(a, step, mine),
-            .qkv = row * (q + 2 * kv) * a.head_dim,
-            .heads = row * q * a.head_dim,
-            .before = row * (is_gated(a.activation) ? 2 : 1) * ffn,
-            .neurons = row * ffn,
-            .lse = 4 * tokens * q,
-            .stats = 4 * mine * 2,
-            .normed = a.qk_norm_eps ? row * (q + 2 * kv) * a.head_dim : 0,
-            .rstd = a.qk_norm_eps ? 4 * tokens * (q + kv) : 0,
-            .post = a.post_norms ? 2 * (hidden_bytes(a, step, mine) + 4 * mine * 2) : 0};
+model::ActivationBytes layer_bytes(const Architecture& a, int64_t layer, TensorPart tensor,
+                                   const StepShape& step) {
+    return model::activation_bytes(a, layer, tensor, tokens_of(step, tensor), step.dtype);
 }
 
 /// Of the layers of some runs, the largest of what `bytes` gives.
@@ -62,30 +34,15 @@ int64_t largest(const model::Placement& placement, Bytes bytes) {
 }  // namespace
 
 int64_t saved_bytes(const Architecture& a, int64_t layer, TensorPart tensor, const StepShape& step) {
-    const Widths w = widths(a, layer, tensor, step);
-    if (step.recompute == Recompute::full) return w.mine;
-    const int64_t selective = 2 * w.mine + 2 * w.stats + w.post + w.qkv + w.heads + w.lse + w.before;
-    return step.recompute == Recompute::none ? selective + 2 * w.all + w.neurons + w.normed + w.rstd
-                                             : selective;
+    return model::saved_bytes(layer_bytes(a, layer, tensor, step), step.recompute);
 }
 
-// The steps of Layer::forward and Layer::backward, from the top: where one rank has all tokens, gathering and
-// scattering make no copies: the first two partial sums are h and out, and two of d_full are db and da.
-
 int64_t forward_bytes(const Architecture& a, int64_t layer, TensorPart tensor, const StepShape& step) {
-    const Widths w = widths(a, layer, tensor, step);
-    const int64_t gathered = tensor.size > 1 ? 4 : 2;  // a, b and partial sums
-    return gathered * w.all + 3 * w.mine + w.qkv + w.heads + w.before + w.neurons + w.lse + w.rstd;
+    return model::forward_bytes(layer_bytes(a, layer, tensor, step));
 }
 
 int64_t backward_bytes(const Architecture& a, int64_t layer, TensorPart tensor, const StepShape& step) {
-    const Widths w = widths(a, layer, tensor, step);
-    const int64_t gathered = tensor.size > 1 ? 4 : 3;  // d_full, a and b
-    const int64_t mine = tensor.size > 1 ? 4 : 2;      // d_out, db; da and a norm's part
-    const int64_t neurons = step.recompute == Recompute::selective ? 2 : 1;  // act, d_act
-    const int64_t heads = step.recompute == Recompute::selective ? w.normed + w.rstd : 0;
-    const int64_t post = a.post_norms ? w.mine : 0;  // the gradient of what was put out
-    return gathered * w.all + mine * w.mine + post + neurons * w.neurons + w.before + w.heads + w.qkv + heads;
+    return model::backward_bytes(layer_bytes(a, layer, tensor, step), step.recompute);
 }
 
 int64_t most_in_flight(const StepShape& step, int virtual_stage) {
@@ -121,7 +78,7 @@ int64_t activation_bytes(const Architecture& a, const model::Placement& placemen
     const int64_t messages =
         step.pipeline.stages > 1
             ? std::min(most_messages, step.micro_batches * step.pipeline.virtual_stages) *
-                  hidden_bytes(a, step, local_tokens(placement.tensor, step))
+                  model::hidden_bytes(a, tokens_of(step, placement.tensor).local, step.dtype)
             : 0;
     return most + layer + messages;
 }
@@ -129,17 +86,12 @@ int64_t activation_bytes(const Architecture& a, const model::Placement& placemen
 int64_t teacher_pass_bytes(const Architecture& a, const model::Placement& placement, const StepShape& step,
                            int64_t waiting) {
     return largest(placement, [&](int64_t i) { return forward_bytes(a, i, placement.tensor, step); }) +
-           waiting * hidden_bytes(a, step, step.tokens());
+           waiting * model::hidden_bytes(a, step.tokens(), step.dtype);
 }
 
 int64_t head_bytes(const Architecture& a, TensorPart tensor, const StepShape& step, int models) {
-    const auto element = static_cast<int64_t>(size_of(step.dtype));
-    const int64_t rows = model::logit_blocks(a, step.device, tensor.size, step.tokens()).front().size(),
-                  vocab = model::local_range(a, -1, Axis::vocab, tensor).size();
-    const bool in_place = step.dtype == DType::f32 && a.final_soft_cap == 0;
-    const int64_t logits = rows * vocab * (4 * models + (in_place ? 0 : element));
-    return logits + 2 * hidden_bytes(a, step, step.tokens()) +
-           hidden_bytes(a, step, local_tokens(tensor, step));
+    return model::logit_bytes(a, step.device, tensor, step.tokens(), step.dtype, models) +
+           model::head_state_bytes(a, tokens_of(step, tensor), step.dtype);
 }
 
 }  // namespace espalier::train

@@ -31,7 +31,7 @@ const MicroBatch& TeacherPasses::next_batch() const {
 }
 
 bool TeacherPasses::may_teach() const {
-    const auto most = static_cast<size_t>(most_taught_ahead(shape_.stages));
+    const auto most = static_cast<size_t>(model::most_taught_ahead(shape_.stages));
     if (shape_.stages == 1 || taught_ - asked_for_ >= most) return false;
     const size_t total = passes_.size();
     return taught_ < total || (next_.size() == now_.size() && taught_ < 2 * total);

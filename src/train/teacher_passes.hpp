@@ -14,15 +14,9 @@
 
 namespace espalier::train {
 
-/// Micro-batches whose forward pass a teacher may have done before the student's: enough to fill the waits at
-/// a step's end and at the next one's beginning; the last stage keeps a hidden state for each.
-constexpr int64_t most_taught_ahead(int stages) {
-    return 3 * (stages - 1) + 1;
-}
-
 /// All stages do the passes in the order of forward_passes(), so that messages between them need no labels;
-/// when each is done is the stage's own choice, between `most_taught_ahead` before the student's pass and
-/// just before it. Passes are counted from the start of the step at hand; those beyond it are the next
+/// when each is done is the stage's own choice, between `model::most_taught_ahead` before the student's pass
+/// and just before it. Passes are counted from the start of the step at hand; those beyond it are the next
 /// step's.
 class TeacherPasses {
 public:

@@ -56,5 +56,27 @@ TEST(Architecture, WhoseNormedHeadsAreNotTurnedAsAWholeIsRefused) {
     EXPECT_THAT(checks(6, 0), ThrowsMessage<UserError>(HasSubstr("epsilon")));
 }
 
+TEST(Architecture, CountsTheKeysThatItsQueriesSee) {
+    const auto keys = [](int64_t window, int64_t seq_len) {
+        return mean_visible_keys({.query_heads = 1, .kv_heads = 1, .ffn = 1, .window = window}, seq_len);
+    };
+
+    EXPECT_DOUBLE_EQ(keys(0, 4096), 2048);
+    EXPECT_DOUBLE_EQ(keys(4096, 4096), 2048);
+    EXPECT_DOUBLE_EQ(keys(8192, 4096), 2048);
+    // The first 1024 queries see 512 keys on average, the others 1024.
+    EXPECT_DOUBLE_EQ(keys(1024, 4096), (512 + 3 * 1024) / 4.0);
+}
+
+TEST(Architecture, WithWindowsTakesFewerFlopsByTheKeysThatNobodySees) {
+    Architecture full = test::tiny_llama(), windowed = full;
+    windowed.layers[1].window = 8;
+
+    const double less = forward_flops_per_token(full, 32) - forward_flops_per_token(windowed, 32);
+
+    // Layer 1 has 9 query heads of 6: 16 keys on average, in the window 8 (1 - 8 / 64) = 7.
+    EXPECT_DOUBLE_EQ(less, 4 * 9 * 6 * (16 - 7));
+}
+
 }  // namespace
 }  // namespace espalier::model

@@ -27,7 +27,7 @@ inline plan::System round_system() {
     s.name = "round";
     s.gpus_per_node = 4;
     s.memory_bytes = 1e9;
-    s.peak_flops["bf16"] = s.peak_flops["f32"] = 1e12;
+    s.peak_flops[DType::bf16] = s.peak_flops[DType::f32] = 1e12;
     s.attention_efficiency = 1;
     s.memory_bandwidth = 1e12;
     s.node = {1e9, 1, 1e-6};

@@ -7,8 +7,8 @@
 namespace espalier::test {
 namespace {
 
+using model::Recompute;
 using plan::Practice;
-using plan::Recomputation;
 
 /// Only products take time.
 plan::System only_products() {
@@ -22,7 +22,7 @@ plan::System only_products() {
 TEST(Compute, ForwardTakesTheModelsFlops) {
     const auto system = only_products();
     const auto step = small_step();
-    const plan::Layout layout{1, 1, 1, 1, 2, Recomputation::selective};
+    const plan::Layout layout{1, 1, 1, 1, 2, Recompute::selective};
     const plan::Compute compute(system, step, layout);
 
     double seconds = compute.head().forward.sum();
@@ -31,12 +31,29 @@ TEST(Compute, ForwardTakesTheModelsFlops) {
     EXPECT_NEAR(seconds, 32 * model::forward_flops_per_token(step.model, 16) / 1e12, 1e-15);
 }
 
+TEST(Compute, FusedAttentionTakesTheKeysOfItsWindow) {
+    const auto system = only_products();
+    auto step = small_step();
+    const plan::Layout layout{1, 1, 1, 1, 2, Recompute::selective};
+    const auto forward = [&] {
+        return plan::Compute(system, step, layout).layer(step.model, 0).forward.sum();
+    };
+    const double full = forward();
+    step.model.layers[0].window = 4;
+
+    // 32 queries of 4 heads of 2: of 16 keys 8 on average, in the window 4 (1 - 4 / 32) = 3.5.
+    EXPECT_NEAR(full - forward(), 4 * 32 * 8 * (8 - 3.5) / 1e12, 1e-18);
+    const double fused = forward();
+    step.practice.attention = Practice::Attention::materialised;
+    EXPECT_NEAR(forward() - fused, 4 * 32 * 8 * (16 - 3.5) / 1e12, 1e-18);
+}
+
 TEST(Compute, BackwardOfProductsIsTwiceForwardAndFullRecomputeAddsOne) {
     auto system = only_products();
     auto step = small_step();
     step.practice.attention = Practice::Attention::materialised;
     step.practice.full = Practice::Full::whole_layer;
-    const plan::Layout kept{1, 1, 1, 1, 2, Recomputation::none}, full{1, 1, 1, 1, 2, Recomputation::full};
+    const plan::Layout kept{1, 1, 1, 1, 2, Recompute::none}, full{1, 1, 1, 1, 2, Recompute::full};
 
     const auto a = plan::Compute(system, step, kept).layer(step.model, 0),
                b = plan::Compute(system, step, full).layer(step.model, 0);
@@ -48,7 +65,7 @@ TEST(Compute, BackwardOfProductsIsTwiceForwardAndFullRecomputeAddsOne) {
 TEST(Compute, FullRecomputationLeavesOutTheLayersOutput) {
     auto system = round_system();
     const auto step = small_step();
-    const plan::Layout kept{2, 1, 1, 1, 2, Recomputation::none}, full{2, 1, 1, 1, 2, Recomputation::full};
+    const plan::Layout kept{2, 1, 1, 1, 2, Recompute::none}, full{2, 1, 1, 1, 2, Recompute::full};
     const auto saved = [&] {
         const auto a = plan::Compute(system, step, kept).layer(step.model, 0),
                    b = plan::Compute(system, step, full).layer(step.model, 0);
@@ -66,7 +83,7 @@ TEST(Compute, FullRecomputationLeavesOutTheLayersOutput) {
 TEST(Compute, TensorParallelLayersExchangeTwoAllReducesForward) {
     const auto system = round_system();
     const auto step = small_step();
-    const plan::Layout layout{2, 1, 1, 1, 2, Recomputation::selective};
+    const plan::Layout layout{2, 1, 1, 1, 2, Recompute::selective};
 
     const auto layer = plan::Compute(system, step, layout).layer(step.model, 0);
 
@@ -77,8 +94,7 @@ TEST(Compute, TensorParallelLayersExchangeTwoAllReducesForward) {
 TEST(Compute, NormsOutputsThatAreNotKeptAreGatheredOnceMore) {
     const auto system = round_system();
     auto step = small_step();
-    const plan::Layout again{2, 1, 1, 1, 2, Recomputation::selective},
-        kept{2, 1, 1, 1, 2, Recomputation::none};
+    const plan::Layout again{2, 1, 1, 1, 2, Recompute::selective}, kept{2, 1, 1, 1, 2, Recompute::none};
     const auto tensor = [&](const plan::Layout& l) {
         return plan::Compute(system, step, l).layer(step.model, 0).backward.tensor;
     };
@@ -92,10 +108,9 @@ TEST(Compute, NormsOutputsThatAreNotKeptAreGatheredOnceMore) {
 
 TEST(Compute, SelectiveRecomputationDoesNormsAndActivationOnceMore) {
     auto system = round_system();
-    system.peak_flops["bf16"] = 1e30;
+    system.peak_flops[DType::bf16] = 1e30;
     const auto step = small_step();
-    const plan::Layout again{1, 1, 1, 1, 2, Recomputation::selective},
-        kept{1, 1, 1, 1, 2, Recomputation::none};
+    const plan::Layout again{1, 1, 1, 1, 2, Recompute::selective}, kept{1, 1, 1, 1, 2, Recompute::none};
 
     const auto a = plan::Compute(system, step, again).layer(step.model, 0),
                b = plan::Compute(system, step, kept).layer(step.model, 0);
@@ -109,9 +124,9 @@ TEST(Compute, NumbersOfTwiceTheBytesTravelTwiceAsLong) {
     auto system = round_system();
     system.node.latency = 0;
     auto step = small_step();
-    const plan::Layout layout{2, 1, 1, 1, 2, Recomputation::selective};
+    const plan::Layout layout{2, 1, 1, 1, 2, Recompute::selective};
     const auto half = plan::Compute(system, step, layout).layer(step.model, 0);
-    step.dtype = "f32";
+    step.dtype = DType::f32;
 
     const auto whole = plan::Compute(system, step, layout).layer(step.model, 0);
 
@@ -121,11 +136,11 @@ TEST(Compute, NumbersOfTwiceTheBytesTravelTwiceAsLong) {
 
 TEST(Compute, ElementwiseWorkMovesTheBytesOfItsNumbers) {
     auto system = round_system();
-    system.peak_flops["bf16"] = system.peak_flops["f32"] = 1e30;
+    system.peak_flops[DType::bf16] = system.peak_flops[DType::f32] = 1e30;
     auto step = small_step();
-    const plan::Layout layout{1, 1, 1, 1, 2, Recomputation::full};
+    const plan::Layout layout{1, 1, 1, 1, 2, Recompute::full};
     const auto half = plan::Compute(system, step, layout).layer(step.model, 0);
-    step.dtype = "f32";
+    step.dtype = DType::f32;
 
     const auto whole = plan::Compute(system, step, layout).layer(step.model, 0);
 
@@ -136,11 +151,10 @@ TEST(Compute, ElementwiseWorkMovesTheBytesOfItsNumbers) {
 
 TEST(Compute, NormedHeadsAreReadAndWrittenAndTurnedAgainWhereTheyAreNotKept) {
     auto system = round_system();
-    system.peak_flops["bf16"] = 1e30;
+    system.peak_flops[DType::bf16] = 1e30;
     auto plain = small_step(), normed = plain;
     normed.model.qk_norm_eps = 1e-6f;
-    const plan::Layout again{1, 1, 1, 1, 2, Recomputation::selective},
-        kept{1, 1, 1, 1, 2, Recomputation::none};
+    const plan::Layout again{1, 1, 1, 1, 2, Recompute::selective}, kept{1, 1, 1, 1, 2, Recompute::none};
     const auto more = [&](const plan::Layout& l) {
         const auto a = plan::Compute(system, normed, l).layer(normed.model, 0),
                    b = plan::Compute(system, plain, l).layer(plain.model, 0);
@@ -158,7 +172,7 @@ TEST(Compute, AHostThatStartsKernelsSlowlySetsThePace) {
     auto system = only_products();
     system.launch_seconds = 1;
     const auto step = small_step();
-    const plan::Layout layout{1, 1, 1, 1, 1, Recomputation::selective};
+    const plan::Layout layout{1, 1, 1, 1, 1, Recompute::selective};
 
     const auto layer = plan::Compute(system, step, layout).layer(step.model, 0);
 

@@ -11,7 +11,7 @@
 namespace espalier::test {
 namespace {
 
-using plan::Recomputation;
+using model::Recompute;
 using testing::HasSubstr;
 
 TEST(Enumerate, SortsByTime) {
@@ -36,12 +36,12 @@ TEST(Enumerate, CountsTheLayoutsOfASmallCaseByHand) {
 }
 
 TEST(Enumerate, KeepsToWhatIsChosen) {
-    const plan::Choice choice{2, 2, 2, 1, Recomputation::full};
+    const plan::Choice choice{2, 2, 2, 1, Recompute::full};
 
     const auto plan = plan::enumerate(round_system(), small_step(), 4, choice);
 
     ASSERT_EQ(plan.layouts.size(), 1u);
-    EXPECT_EQ(plan.layouts[0].layout, (plan::Layout{2, 2, 2, 1, 1, Recomputation::full}));
+    EXPECT_EQ(plan.layouts[0].layout, (plan::Layout{2, 2, 2, 1, 1, Recompute::full}));
 }
 
 TEST(Enumerate, NamesTheNearestMissWhereNothingFits) {
@@ -74,7 +74,7 @@ TEST(Enumerate, SaysWhyNoLayoutIsLegal) {
 }
 
 TEST(Enumerate, NothingNeedsToDivide) {
-    const plan::Choice replicas{1, 1, {}, {}, Recomputation::full}, interleaved{1, 3, 1, 3, {}};
+    const plan::Choice replicas{1, 1, {}, {}, Recompute::full}, interleaved{1, 3, 1, 3, {}};
 
     // Three replicas of 8 samples, the fullest of 3.
     std::vector<int64_t> sizes;

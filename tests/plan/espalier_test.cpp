@@ -14,34 +14,25 @@ namespace espalier::test {
 namespace {
 
 using model::Recompute;
-using plan::Recomputation;
 
 /// A micro-batch of small_step()'s as a run has it.
 train::StepShape shape(const plan::Step& step, const plan::Layout& l, Recompute recompute) {
-    return {.sequences = l.micro_batch,
-            .seq = step.seq_len,
-            .dtype = *dtype_from_string(step.dtype),
-            .recompute = recompute};
+    return {.sequences = l.micro_batch, .seq = step.seq_len, .dtype = step.dtype, .recompute = recompute};
 }
 
-const std::vector<std::pair<Recomputation, Recompute>> recomputes{
-    {Recomputation::none, Recompute::none},
-    {Recomputation::selective, Recompute::selective},
-    {Recomputation::full, Recompute::full}};
-
 void expect_planned_bytes(plan::Step step) {
-    for (const char* dtype : {"bf16", "f32"}) {
+    for (const DType dtype : {DType::bf16, DType::f32}) {
         step.dtype = dtype;
         for (const int tp : {1, 2}) {
-            for (const auto& [planned, run] : recomputes) {
-                const plan::Layout l{tp, 1, 1, 1, 2, planned};
-                const auto as_run = shape(step, l, run);
+            for (const auto& [recompute, name] : model::recompute_names) {
+                const plan::Layout l{tp, 1, 1, 1, 2, recompute};
+                const auto as_run = shape(step, l, recompute);
                 const auto& a = step.model;
-                SCOPED_TRACE(fmt::format("{}, {}", dtype, to_string(l)));
+                SCOPED_TRACE(fmt::format("{}, {}", to_string(dtype), to_string(l)));
 
                 EXPECT_EQ(plan::layer_activations(step, l, a, 0), train::saved_bytes(a, 0, {tp, 0}, as_run));
                 EXPECT_EQ(plan::forward_bytes(step, l, a, 0), train::forward_bytes(a, 0, {tp, 0}, as_run));
-                const int64_t again = run == Recompute::full
+                const int64_t again = recompute == Recompute::full
                                           ? train::saved_bytes(a, 0, {tp, 0}, shape(step, l, Recompute::none))
                                           : 0;
                 EXPECT_EQ(plan::backward_bytes(step, l, a, 0),
@@ -51,12 +42,47 @@ void expect_planned_bytes(plan::Step step) {
     }
 }
 
-TEST(Espalier, LayersHoldThePlannedBytes) {
+plan::Step gated_step() {
     auto step = small_step();
     step.model.activation = Activation::swiglu;
-    expect_planned_bytes(step);
-    step.model.qk_norm_eps = 1e-6f;
-    expect_planned_bytes(step);
+    return step;
+}
+
+/// With what Gemma 2 has beside others.
+plan::Step gemma2_step() {
+    auto step = gated_step();
+    step.model.post_norms = true;
+    step.model.final_soft_cap = 30;
+    return step;
+}
+
+TEST(Espalier, LayersHoldThePlannedBytes) {
+    auto normed_heads = gated_step();
+    normed_heads.model.qk_norm_eps = 1e-6f;
+    for (const auto& step : {gated_step(), normed_heads, gemma2_step()}) expect_planned_bytes(step);
+}
+
+TEST(Espalier, LastStagesHoldThePlannedBytes) {
+    for (auto step : {gated_step(), gemma2_step()}) {
+        for (const DType dtype : {DType::bf16, DType::f32}) {
+            step.dtype = dtype;
+            for (const int tp : {1, 2}) {
+                const plan::Layout l{tp, 1, 1, 1, 2, Recompute::selective};
+                auto run = shape(step, l, Recompute::selective);
+                run.device = Device::cuda;
+                const auto& a = step.model;
+                const model::TensorPart tensor{tp, 0};
+                plan::StepPartition partition(step);
+
+                const auto planned = plan::memory(step, l, 0, partition);
+
+                EXPECT_EQ(planned.activations + planned.logits,
+                          train::activation_bytes(a, model::partition(a, tensor, {}), run) +
+                              train::head_bytes(a, tensor, run, 1))
+                    << to_string(dtype) << ", " << to_string(l);
+            }
+        }
+    }
 }
 
 TEST(Espalier, TeachersHoldThePlannedBytes) {
@@ -68,13 +94,13 @@ TEST(Espalier, TeachersHoldThePlannedBytes) {
         return plan::memory(step, l, stage, partition).activations;
     };
     for (const int pp : {1, 4}) {
-        const plan::Layout l{2, pp, 1, 1, 2, Recomputation::selective};
+        const plan::Layout l{2, pp, 1, 1, 2, Recompute::selective};
         for (int stage = 0; stage < pp; ++stage)
             EXPECT_EQ(activations(taught, l, stage) - activations(alone, l, stage),
                       train::teacher_pass_bytes(*taught.teacher,
                                                 model::partition(*taught.teacher, {2, 0}, {pp, stage, 1}),
                                                 shape(taught, l, Recompute::selective),
-                                                stage == pp - 1 ? train::most_taught_ahead(pp) : 0))
+                                                stage == pp - 1 ? model::most_taught_ahead(pp) : 0))
                 << "stage " << stage << " of " << pp;
     }
 }
@@ -117,7 +143,7 @@ TEST(Espalier, StagesHoldAsManyMicroBatchesAsPlanned) {
     plan::StepPartition partition(step);
     for_each_pipeline([&](int pp, int v, int64_t m) {
         // Runs of as many layers each; the first stage does not hold the head.
-        const plan::Layout l{1, pp, v, 1, 1, Recomputation::selective};
+        const plan::Layout l{1, pp, v, 1, 1, Recompute::selective};
         if (15 % (pp * v) != 0) return;
         step.global_batch = m;
         const double of_a_run = 15.0 / (pp * v) * plan::layer_activations(step, l, step.model, 0),

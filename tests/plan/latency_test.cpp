@@ -13,14 +13,14 @@ namespace {
 TEST(Latency, OneSequenceTakesTheReadingOfWeightsAndCache) {
     const double bytes = 2 * (4 * 704 + 128) + 4 * 2 * 16 * 8;
 
-    EXPECT_NEAR(plan::seconds_per_token(round_system(), small_model(), {1, 16, 1, "bf16"}), bytes / 1e12,
+    EXPECT_NEAR(plan::seconds_per_token(round_system(), small_model(), {1, 16, 1, DType::bf16}), bytes / 1e12,
                 1e-18);
 }
 
 TEST(Latency, ManySequencesTakeTheFlopsOfProducts) {
     const double flops = 1000 * 2 * (4 * 704 + 128), cache = 1000 * 4 * 2 * 16 * 8;
 
-    EXPECT_NEAR(plan::seconds_per_token(round_system(), small_model(), {1000, 16, 1, "bf16"}),
+    EXPECT_NEAR(plan::seconds_per_token(round_system(), small_model(), {1000, 16, 1, DType::bf16}),
                 flops / 1e12 + cache / 1e12, 1e-15);
 }
 
@@ -29,7 +29,7 @@ TEST(Latency, RanksShareTheWeightsAndSumTwiceInALayer) {
                  // 8 x 2 bytes: 2 x 1/2 x 16 / 1e9 + 2 x 1e-6
         sums = 4 * 2 * (16e-9 + 2e-6);
 
-    EXPECT_NEAR(plan::seconds_per_token(round_system(), small_model(), {1, 16, 2, "bf16"}),
+    EXPECT_NEAR(plan::seconds_per_token(round_system(), small_model(), {1, 16, 2, DType::bf16}),
                 bytes / 2 / 1e12 + sums, 1e-12);
 }
 
@@ -38,8 +38,8 @@ TEST(Latency, AWindowBoundsWhatAttentionReads) {
     for (auto& l : a.layers) l.window = 4;
 
     const auto system = round_system();
-    EXPECT_EQ(plan::seconds_per_token(system, a, {1, 16, 1, "bf16"}),
-              plan::seconds_per_token(system, a, {1, 4, 1, "bf16"}));
+    EXPECT_EQ(plan::seconds_per_token(system, a, {1, 16, 1, DType::bf16}),
+              plan::seconds_per_token(system, a, {1, 4, 1, DType::bf16}));
 }
 
 }  // namespace

@@ -7,7 +7,7 @@
 namespace espalier::test {
 namespace {
 
-using plan::Recomputation;
+using model::Recompute;
 
 TEST(Bubble, OfEqualStagesIsPMinusOneOverVM) {
     const std::vector<double> stages(4, 3.0);
@@ -28,8 +28,7 @@ TEST(Predict, CountsTheReplicaWithTheMostSamples) {
         step.global_batch = batch;
         return plan::predict(system, step, l).breakdown.compute;
     };
-    const plan::Layout alone{1, 1, 1, 1, 2, Recomputation::selective},
-        three{1, 1, 1, 3, 2, Recomputation::selective};
+    const plan::Layout alone{1, 1, 1, 1, 2, Recompute::selective}, three{1, 1, 1, 3, 2, Recompute::selective};
 
     // 9 samples in micro-batches of 2, 2, 2, 2 and 1: the first two replicas have two each.
     EXPECT_DOUBLE_EQ(compute(9, three), compute(4, alone));
@@ -51,7 +50,7 @@ TEST(Predict, APerfectMachineReachesFullUtilisation) {
     system.memory_bandwidth = 1e30;
     auto step = small_step();
     // Fused attention computes half of its products again, which model FLOPs do not count.
-    const plan::Layout l{1, 1, 1, 1, 8, Recomputation::selective};
+    const plan::Layout l{1, 1, 1, 1, 8, Recompute::selective};
     const double f = model::forward_flops_per_token(step.model, 16), attention = 4 * 2 * 16 * 4 * 2;
 
     const auto p = plan::predict(system, step, l);
@@ -60,32 +59,44 @@ TEST(Predict, APerfectMachineReachesFullUtilisation) {
     EXPECT_NEAR(p.seconds, p.breakdown.sum(), 1e-15);
 }
 
+TEST(Predict, LayersWithAWindowTakeTheirOwnTime) {
+    auto system = round_system();
+    system.memory_bandwidth = 1e30;
+    auto step = small_step();
+    const plan::Layout l{1, 1, 1, 1, 8, Recompute::selective};
+    const double full = plan::predict(system, step, l).seconds;
+    step.model.layers[1].window = step.model.layers[3].window = 4;
+
+    // Of two layers' 128 queries, fused attention's 2 products forward and 5 backward of 8 - 3.5 keys.
+    EXPECT_NEAR(full - plan::predict(system, step, l).seconds, 2 * 128 * 14 * 8 * (8 - 3.5) / 1e12, 1e-15);
+}
+
 TEST(Predict, MessagesBetweenStagesTakeTheBytesOfTheirNumbers) {
     auto step = small_step();
     auto system = round_system();
     system.node.latency = 0;
-    const plan::Layout l{1, 2, 1, 1, 1, Recomputation::selective};
+    const plan::Layout l{1, 2, 1, 1, 1, Recompute::selective};
 
     // 8 micro-batches of 16 tokens x 8, there and back, at a GB/s.
     EXPECT_NEAR(plan::predict(system, step, l).breakdown.pipeline, 8 * 2 * 16 * 8 * 2 / 1e9, 1e-15);
-    step.dtype = "f32";
+    step.dtype = DType::f32;
     EXPECT_NEAR(plan::predict(system, step, l).breakdown.pipeline, 8 * 2 * 16 * 8 * 4 / 1e9, 1e-15);
 }
 
 TEST(Predict, AnOptimizerInF32WritesItsMasterAlone) {
     auto step = small_step();
-    const plan::Layout l{1, 1, 1, 1, 1, Recomputation::selective};
+    const plan::Layout l{1, 1, 1, 1, 1, Recompute::selective};
 
     EXPECT_NEAR(plan::predict(round_system(), step, l).breakdown.optimizer, 30 * (4 * 720 + 264) / 1e12,
                 1e-18);
-    step.dtype = "f32";
+    step.dtype = DType::f32;
     EXPECT_NEAR(plan::predict(round_system(), step, l).breakdown.optimizer, 28 * (4 * 720 + 264) / 1e12,
                 1e-18);
 }
 
 TEST(Predict, TheHeadMakesTheLastStageTheSlowest) {
     auto step = small_step();
-    const plan::Layout l{1, 2, 1, 1, 1, Recomputation::selective};
+    const plan::Layout l{1, 2, 1, 1, 1, Recompute::selective};
     const double narrow = plan::predict(round_system(), step, l).seconds;
     step.model.vocab = 160000;
 
@@ -102,7 +113,7 @@ TEST(Predict, OverlapHidesTheExchangeOfGradientsButForABucket) {
     auto system = round_system();
     system.node.bandwidth = 1e15;
     system.node.latency = 0;
-    const plan::Layout l{1, 1, 1, 2, 4, Recomputation::selective};
+    const plan::Layout l{1, 1, 1, 2, 4, Recompute::selective};
     const double hidden = plan::predict(system, step, l).breakdown.data;
     step.practice.gradients = plan::Practice::Gradients::after_backward;
 
@@ -114,8 +125,8 @@ TEST(Predict, OverlapHidesTheExchangeOfGradientsButForABucket) {
 TEST(Predict, NodesApartMakeDataParallelismSlower) {
     auto step = small_step();
     step.practice.gradients = plan::Practice::Gradients::after_backward;
-    const plan::Layout inside{1, 1, 1, 4, 1, Recomputation::selective},
-        across{1, 1, 1, 8, 1, Recomputation::selective};
+    const plan::Layout inside{1, 1, 1, 4, 1, Recompute::selective},
+        across{1, 1, 1, 8, 1, Recompute::selective};
 
     EXPECT_GT(plan::predict(round_system(), step, across).breakdown.data,
               2 * plan::predict(round_system(), step, inside).breakdown.data);
@@ -125,7 +136,7 @@ TEST(Predict, ATeacherAddsItsForwardPass) {
     auto system = round_system();
     system.memory_bandwidth = 1e30;
     auto step = small_step();
-    const plan::Layout l{1, 1, 1, 1, 8, Recomputation::selective};
+    const plan::Layout l{1, 1, 1, 1, 8, Recompute::selective};
     const double alone = plan::predict(system, step, l).seconds;
     step.teacher = small_model();
 

@@ -28,7 +28,7 @@ TEST(System, SurvivesAWayToJsonAndBack) {
 TEST(System, FilesThatComeWithUsAreReadAndSayWhereTheyAreFrom) {
     for (const char* name : {"a100-80.json", "h100-sxm.json", "gb200-nvl72.json"}) {
         const auto system = plan::system_from_json(read(name), name);
-        EXPECT_GT(system.peak("bf16"), 1e14) << name;
+        EXPECT_GT(system.peak(DType::bf16), 1e14) << name;
         EXPECT_GT(system.source.size(), 40u) << name;
         EXPECT_GT(system.watts, 0) << name;
     }
@@ -61,12 +61,31 @@ TEST(System, RefusalsNameFileAndKey) {
     EXPECT_THAT(refusal(json::array()), HasSubstr("JSON object"));
 }
 
+TEST(System, RefusesPeaksOfTypesThatNothingIsPlannedIn) {
+    for (const char* dtype : {"fp8", "tf32", "i32"}) {
+        auto object = read("h100-sxm.json");
+        object["peak_flops"][dtype] = 1e15;
+        EXPECT_THAT(refusal(object),
+                    AllOf(HasSubstr("s.json: peak_flops"), HasSubstr(dtype), HasSubstr("bf16")));
+    }
+}
+
+TEST(System, RefusesToHaveNoPeak) {
+    for (const json& peaks : {json::object(), json{{"bf16", nullptr}}, json(989e12), json::array({989e12})}) {
+        auto object = read("h100-sxm.json");
+        object["peak_flops"] = peaks;
+        EXPECT_THAT(refusal(object), HasSubstr("s.json: peak_flops")) << peaks;
+    }
+}
+
 TEST(System, NamesTheDtypesItHasAPeakFor) {
+    auto system = round_system();
+    system.peak_flops.erase(DType::bf16);
     try {
-        round_system().peak("f16");
+        system.peak(DType::bf16);
         FAIL();
     } catch (const UserError& e) {
-        EXPECT_THAT(e.what(), HasSubstr("--dtype bf16"));
+        EXPECT_THAT(e.what(), HasSubstr("--dtype f32"));
     }
 }
 

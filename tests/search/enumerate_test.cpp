@@ -159,7 +159,7 @@ TEST(Enumerate, KeepsTheFlopsOfATokenWithinTheirLimit) {
 
 TEST(Enumerate, KeepsTheSecondsOfATokenWithinTheirLimit) {
     plan::System server;
-    server.peak_flops["bf16"] = 1e14;
+    server.peak_flops[DType::bf16] = 1e14;
     server.memory_bandwidth = 1e11;
     const Use use{DType::bf16, 1, 512, server};
     const double whole = *cost(smollm2(), use).seconds_per_token, limit = 0.7 * whole;
