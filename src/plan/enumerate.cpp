@@ -19,11 +19,18 @@ std::vector<int64_t> divisors(int64_t n) {
     return small;
 }
 
+/// No memory holds more samples at a time, and no kernel is faster for them.
+constexpr int64_t largest_micro_batch = 4096;
+
 /// Of each number of micro-batches that so many samples can be, the smallest size: larger ones take more time
-/// and more memory. Among them are all divisors.
+/// and more memory. Among them are all divisors, up to the largest size.
 std::vector<int64_t> micro_batch_sizes(int64_t samples) {
     std::vector<int64_t> out{1};
-    while (out.back() < samples) out.push_back(div_ceil(samples, div_ceil(samples, out.back()) - 1));
+    while (out.back() < samples) {
+        const int64_t next = div_ceil(samples, div_ceil(samples, out.back()) - 1);
+        if (next > largest_micro_batch) break;
+        out.push_back(next);
+    }
     return out;
 }
 

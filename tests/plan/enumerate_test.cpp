@@ -88,6 +88,13 @@ TEST(Enumerate, NothingNeedsToDivide) {
         EXPECT_EQ(plan::enumerate(round_system(), small_step(), 2, {1, 2, 2, micro_batch, {}}).tried, 3);
 }
 
+TEST(Enumerate, TriesNoMoreSizesForABatchThatNobodyHas) {
+    auto step = small_step();
+    step.global_batch = int64_t{1} << 40;
+
+    EXPECT_LE(plan::enumerate(round_system(), step, 1, {}).tried, 3 * 4096);
+}
+
 TEST(Enumerate, FusedAttentionHasNoProbabilitiesToKeep) {
     auto step = small_step();
     step.practice.selective = plan::Practice::Selective::attention;
