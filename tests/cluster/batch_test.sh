@@ -219,6 +219,11 @@ test_a_marker_that_cannot_be_written() {
     chmod +x full/mv
     PATH=$FAKE_SLURM/full:$PATH ends_with 1 start importance 101
     says "not taken as done"
+    # Nor where a former start left the run's output without it.
+    run_to_end importance prune distill
+    rm run/stages/distill/done
+    PATH=$FAKE_SLURM/full:$PATH ends_with 1 start distill 103
+    says "not taken as done"
 }
 
 test_a_controller_that_is_away() {
