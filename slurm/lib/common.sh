@@ -61,7 +61,9 @@ json_value() { sed -n "/^ \"$2\": /{s///; s/,\$//; s/^\"\(.*\)\"\$/\1/; p; q}" "
 # Writes standard input to FILE, whole or not at all.
 publish() {
     local part=$1.part.$$.$RANDOM
-    cat > "$part" && mv -f "$part" "$1"
+    cat > "$part" && mv -f "$part" "$1" && return
+    rm -f "$part"
+    return 1
 }
 
 # duration SECONDS: 1:02:03

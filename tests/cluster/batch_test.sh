@@ -219,6 +219,7 @@ test_a_marker_that_cannot_be_written() {
     chmod +x full/mv
     PATH=$FAKE_SLURM/full:$PATH ends_with 1 start importance 101
     says "not taken as done"
+    ! compgen -G 'run/stages/importance/*.part.*' > leftover.txt || complain "left over: $(< leftover.txt)"
     # Nor where a former start left the run's output without it.
     run_to_end importance prune distill
     rm run/stages/distill/done
@@ -263,7 +264,12 @@ test_other_environments() {
 test_a_file_system_that_is_late() {
     new_run late
     ends_with 0 pipeline "$ini"
-    mkdir late
+    mkdir late blind
+    # A stand-in for a node that does not see it; here it is there.
+    printf '#!/bin/sh\nexit 9\n' > blind/srun
+    chmod +x blind/srun
+    PATH=$FAKE_SLURM/blind:$PATH refuses "not seen by every node" start importance 101 SLURM_JOB_NUM_NODES=2
+    [[ ! -e run/stages/importance/.seen-by-all.101 ]] || complain "the token is left over"
     printf '#!/bin/sh\ncase $1 in */.seen-by-all.*) ;; *) exec /bin/touch "$@" ;; esac\n' > late/touch
     chmod +x late/touch
     PATH=$FAKE_SLURM/late:$PATH refuses "not seen by every node" start importance 101 SLURM_JOB_NUM_NODES=2
