@@ -40,7 +40,7 @@ find_program() {
         [[ $espalier != */* ]] || espalier=$(realpath -m "$espalier")
     fi
     local program=$espalier
-    espalier=$(command -v "$program") || refuse "the program $program is not there; scripts/build makes it, or name it as [pipeline] espalier"
+    espalier=$(command -v "$program") || refuse "the program $program is not there; scripts/build makes it, or name it by ESPALIER or [pipeline] espalier"
 }
 
 missing_input() {
