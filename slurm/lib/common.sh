@@ -22,7 +22,7 @@ read_ini() {
     while IFS= read -r line || [[ -n $line ]]; do
         number=$((number + 1)) where="$1, line $number"
         [[ $number -ne 1 ]] || line=${line#$'\xef\xbb\xbf'} # a byte order mark
-        line=${line%%[[:space:]]#*}
+        cut_comment
         [[ ! $line =~ ^[[:space:]]*([#\;].*)?$ ]] || continue
         if [[ $line =~ ^[[:space:]]*\[([A-Za-z0-9.-]+)\][[:space:]]*$ ]]; then
             section=${BASH_REMATCH[1]}
@@ -41,6 +41,19 @@ read_ini() {
             refuse "$where: \"$line\" is neither [section] nor key = value"
         fi
     done < "$1"
+}
+
+# Takes a comment off `line`, as jobs/config_file.cpp does: in a value not inside quotes, which begin and end words.
+cut_comment() {
+    local rest word='("([^"\\]|\\.)*"[^[:space:]]*|[^[:space:]"#][^[:space:]]*)'
+    local words="^[[:space:]]*($word([[:space:]]+$word)*)?"
+    if [[ $line =~ ^([[:space:]]*[A-Za-z0-9-]+[[:space:]]*=)(.*)$ ]]; then
+        line=${BASH_REMATCH[1]} rest=${BASH_REMATCH[2]}
+        [[ $rest =~ $words([[:space:]]*$|[[:space:]]+#|#) ]] || refuse "$where: a quote in \"${rest# }\" is not closed"
+        line+=${BASH_REMATCH[1]}
+    else
+        line=${line%%[[:space:]]#*}
+    fi
 }
 
 has_section() { [[ " ${ini_sections[*]} " == *" $1 "* ]]; }
