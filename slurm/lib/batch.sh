@@ -141,8 +141,8 @@ check_shared() {
     touch "$token"
     # shellcheck disable=SC2016 # the nodes expand it
     srun --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --cpus-per-task=1 sh -c 'for pause in 1 5 20 0; do [ ! -e "$1" ] || exit 0; sleep "$pause"; done; exit 9' sh "$token" || code=$?
-    [[ $code -ne 9 ]] || refuse "$1 is not seen by every node; put the run on the parallel file system"
     rm -f "$token"
+    [[ $code -ne 9 ]] || refuse "$1 is not seen by every node; put the run on the parallel file system"
     return "$code"
 }
 

@@ -22,7 +22,7 @@ read_ini() {
     while IFS= read -r line || [[ -n $line ]]; do
         number=$((number + 1)) where="$1, line $number"
         [[ $number -ne 1 ]] || line=${line#$'\xef\xbb\xbf'} # a byte order mark
-        line=${line%%[[:space:]]#*}
+        cut_comment
         [[ ! $line =~ ^[[:space:]]*([#\;].*)?$ ]] || continue
         if [[ $line =~ ^[[:space:]]*\[([A-Za-z0-9.-]+)\][[:space:]]*$ ]]; then
             section=${BASH_REMATCH[1]}
@@ -43,6 +43,19 @@ read_ini() {
     done < "$1"
 }
 
+# Takes a comment off `line`, as jobs/config_file.cpp does: in a value not inside quotes, which begin and end words.
+cut_comment() {
+    local rest word='("([^"\\]|\\.)*"[^[:space:]]*|[^[:space:]"#][^[:space:]]*)'
+    local words="^[[:space:]]*($word([[:space:]]+$word)*)?"
+    if [[ $line =~ ^([[:space:]]*[A-Za-z0-9-]+[[:space:]]*=)(.*)$ ]]; then
+        line=${BASH_REMATCH[1]} rest=${BASH_REMATCH[2]}
+        [[ $rest =~ $words([[:space:]]*$|[[:space:]]+#|#) ]] || refuse "$where: a quote in \"${rest# }\" is not closed"
+        line+=${BASH_REMATCH[1]}
+    else
+        line=${line%%[[:space:]]#*}
+    fi
+}
+
 has_section() { [[ " ${ini_sections[*]} " == *" $1 "* ]]; }
 
 # check_keys SECTION KEY...: refuses others.
@@ -61,7 +74,9 @@ json_value() { sed -n "/^ \"$2\": /{s///; s/,\$//; s/^\"\(.*\)\"\$/\1/; p; q}" "
 # Writes standard input to FILE, whole or not at all.
 publish() {
     local part=$1.part.$$.$RANDOM
-    cat > "$part" && mv -f "$part" "$1"
+    cat > "$part" && mv -f "$part" "$1" && return
+    rm -f "$part"
+    return 1
 }
 
 # duration SECONDS: 1:02:03

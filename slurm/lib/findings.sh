@@ -119,8 +119,8 @@ check_driver() {
 }
 
 # Less than half of what a cluster's file says is wrong: what is merely busy gets more, another network or disk gets less.
-# judge GB/S KEY TEXT WHAT TO DO
-judge() {
+# judge_bandwidth GB/S KEY TEXT WHAT TO DO
+judge_bandwidth() {
     local expected=${!2}
     if [[ -z $expected ]]; then
         report ok "$3 (not judged: the cluster's file has no $2)"
@@ -138,7 +138,7 @@ check_folder() {
     if [[ $seen -eq $nodes ]]; then report ok "every node sees $folder"; else report wrong "$seen of $nodes nodes see $folder" "put runs on the parallel file system, not on a node's own disk"; fi
     [[ -s $folder/disk.txt ]] || return 0
     slowest=$(sort -n "$folder/disk.txt" | head -n 1)
-    judge "$slowest" file_system_gbs "file system: $(awk '{ sum += $1 } END { printf "%.3g GB/s written by %d nodes together", sum, NR }' "$folder/disk.txt"), $slowest GB/s by the slowest (one writer a node, 64 MB past the cache)" \
+    judge_bandwidth "$slowest" file_system_gbs "file system: $(awk '{ sum += $1 } END { printf "%.3g GB/s written by %d nodes together", sum, NR }' "$folder/disk.txt"), $slowest GB/s by the slowest (one writer a node, 64 MB past the cache)" \
         "is $folder on the parallel file system, and striped as the site advises for large files? Full and busy file systems are slow too: ask again later"
 }
 
@@ -152,7 +152,7 @@ check_network() {
         report wrong "the network was not measured: $(benchmark_of "$espalier") did not run" "see $folder/log.txt"
     else
         seen=$(sed -n 's/.*, \([0-9.]*\) GB\/s between.*/\1/p' "$folder/network.txt")
-        judge "${seen:-0}" network_gbs "network, a rank on each node, host memory: $(< "$folder/network.txt")" \
+        judge_bandwidth "${seen:-0}" network_gbs "network, a rank on each node, host memory: $(< "$folder/network.txt")" \
             "MPI may have taken the wrong network: choose its transport in the cluster's file (UCX_NET_DEVICES, FI_PROVIDER, OMPI_MCA_pml), and look whether other jobs share the nodes"
     fi
 }

@@ -14,6 +14,10 @@ source "$(dirname "${BASH_SOURCE[0]}")/run.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/search.sh"
 # shellcheck source=slurm/lib/stages.sh
 source "$(dirname "${BASH_SOURCE[0]}")/stages.sh"
+# shellcheck source=slurm/lib/identity.sh
+source "$(dirname "${BASH_SOURCE[0]}")/identity.sh"
+# shellcheck source=slurm/lib/stage_folder.sh
+source "$(dirname "${BASH_SOURCE[0]}")/stage_folder.sh"
 # shellcheck source=slurm/lib/checks.sh
 source "$(dirname "${BASH_SOURCE[0]}")/checks.sh"
 # shellcheck source=slurm/lib/status.sh

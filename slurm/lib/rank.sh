@@ -10,8 +10,9 @@ if [[ -n $cluster_file ]]; then
     # shellcheck source=/dev/null
     source "$cluster_file"
 fi
-# Tasks that no process manager introduced to each other would each be a job of one rank.
-if [[ ${SLURM_STEP_NUM_TASKS:-1} -gt 1 && -z ${PMIX_RANK:-}${PMI_RANK:-}${PMI_FD:-}${FLUX_TASK_RANK:-} ]]; then
+# Tasks that no process manager introduced to each other would each be a job of one rank. Of Slurm's, cray_shasta names ranks
+# by PALS_RANKID alone.
+if [[ ${SLURM_STEP_NUM_TASKS:-1} -gt 1 && -z ${PMIX_RANK:-}${PMI_RANK:-}${PMI_FD:-}${PALS_RANKID:-}${FLUX_TASK_RANK:-} ]]; then
     [[ ${SLURM_PROCID:-0} -ne 0 ]] || echo "rank.sh: $SLURM_STEP_NUM_TASKS tasks without PMI or PMIx would be as many jobs of one rank; set mpi in the cluster's file (\`srun --mpi=list\` shows the choice)" >&2
     exit 2
 fi

@@ -143,7 +143,7 @@ run_stage() {
     elif [[ -n $run && -e $output ]]; then
         # It appears by rename, as a run's last act: a start that died between it and its marker was done.
         finish_stage
-        return 0
+        return
     fi
     echo "$hash" | publish "$stage_folder/started"
     if [[ $job == choose ]]; then

@@ -1,5 +1,5 @@
 # For sourcing: the one list of stages that both launchers go through, read off a pipeline's INI file.
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2034,SC2154
 
 # add_stage reads its options at the end of a pipe, and must run in this shell.
 shopt -s lastpipe
@@ -40,7 +40,7 @@ find_program() {
         [[ $espalier != */* ]] || espalier=$(realpath -m "$espalier")
     fi
     local program=$espalier
-    espalier=$(command -v "$program") || refuse "the program $program is not there; scripts/build makes it, or name it as [pipeline] espalier"
+    espalier=$(command -v "$program") || refuse "the program $program is not there; scripts/build makes it, or name it by ESPALIER or [pipeline] espalier"
 }
 
 missing_input() {
@@ -317,85 +317,7 @@ stops_at_checkpoint() {
     esac
 }
 
-# What a stage is made from: its options but for layout and limits, its inputs from outside, and its needs' hashes. The
-# run's own place is no part of it: a folder that was moved is as done as before.
-hash_stage() {
-    local name=$1 need counted
-    # What the program lets a run change (configuration() in jobs/training_options.cpp).
-    local limits='tp|pp|virtual-stages|teacher-tp|teacher-pp|device|share-device|micro-batch|recompute'
-    limits+='|checkpoint-every|keep|log-every|log-level|valid-every|exit-after-[a-z]+'
-    # settings() in jobs/search.cpp: candidates are ranked at every valid-every.
-    [[ ${stage_job[$name]} != search ]] || limits='tp|pp|virtual-stages|device|micro-batch|recompute|checkpoint-every|log-level|exit-after-minutes'
-    [[ ${stage_job[$name]} != train ]] || limits+='|valid'
-    counted=$(grep -vE "^($limits) = " <<< "${stage_options[$name]}")
-    {
-        echo "${stage_job[$name]}"
-        echo "${counted//"$run_folder"/RUN}"
-        for need in $(made_from "$name"); do echo "${stage_hash[$need]}"; done
-        sed -nE "s/^(from|model|$path_keys|$path_list_keys) = \"?(\/[^\"]*)\"?\$/\2/p" <<< "$counted" |
-            awk -v run="$run_folder/" 'index($0, run) != 1' | fingerprint
-    } | sha256sum | cut -c 1-16
-}
-
-# What inputs are, for a hash: names, sizes, and the first and last 64 KiB of each file, which is all of a config.json. Not the time
-# of a change: who touches files, so that a scratch file system does not purge them, changes nothing. All of a model or a corpus
-# would take too long to read: a change that leaves size and both ends as they were counts only under another name.
-fingerprint() { # < PATHS of files, folders, or token files without .bin and .idx
-    local files
-    # Links are followed: a model may be a folder of them.
-    # shellcheck disable=SC2016 # the inner shell expands it
-    files=$(sed 's/.*/&\n&.bin\n&.idx/' | xargs -r -d '\n' sh -c 'find -L "$@" -maxdepth 1 -type f 2> /dev/null || :' sh | LC_ALL=C sort -u)
-    [[ -n $files ]] || return 0
-    xargs -d '\n' stat -L --format='%n %s' <<< "$files"
-    xargs -d '\n' head -q -c 64K <<< "$files"
-    xargs -d '\n' tail -q -c 64K <<< "$files"
-}
-
-# The needs that a stage's output depends on. On held-out text a teacher is only measured: what it learned stays, whichever that is.
-made_from() {
-    local need
-    for need in ${stage_needs[$1]}; do [[ ${stage_job[$1]} == train && $need == tokenize-valid ]] || echo "$need"; done
-}
-
 option_in() { sed -n "s/^$2 = //p" <<< "$1" | tail -n 1; } # OPTIONS KEY
 option_of() { option_in "${stage_options[$1]}" "$2"; }         # NAME KEY
 stage_folder_of() { echo "$run_folder/stages/$1"; }
 stage_done() { is_done "$(stage_folder_of "$1")" "${stage_hash[$1]}" "${stage_output[$1]}"; }
-
-# job_lines JOB SUMMARY OPTIONS: what the program reads. Outputs of single-shot jobs are replaced: a stage without its marker is
-# not done. What run_of names goes on.
-job_lines() {
-    printf '%s\n' "[$1]" "$3" "summary = $2"
-    case $1 in train | distill | search) ;; *) echo "force = true" ;; esac
-}
-job_text() { job_lines "${stage_job[$1]}" "$(stage_folder_of "$1")/summary.json" "${stage_options[$1]}"; }
-
-# job_environment NAME JOB OUTPUT: what run_stage reads, of a stage or of a step of its candidates.
-job_environment() {
-    local need
-    printf '%s=%q\n' job "$2" hash "${stage_hash[$1]}" output "$3" espalier "$espalier" cluster "$cluster_file"
-    for need in $(made_from "$1"); do printf 'needs+=(%q)\n' "${stage_hash[$need]} $(stage_folder_of "$need")"; done
-}
-
-# Writes the folder of a stage.
-write_stage() {
-    local name=$1 folder job=${stage_job[$1]} step k
-    folder=$(stage_folder_of "$name")
-    mkdir -p "$folder"
-    job_text "$name" | publish "$folder/job.ini"
-    job_environment "$name" "$job" "${stage_output[$name]}" | publish "$folder/stage.env"
-    [[ $job == candidate || $job == choose ]] || return 0
-    printf '%s=%q\n' candidates "$run_folder/candidates.json" array "${ini[search.array]}" candidate_folder "$candidate_folder" \
-        candidate_hash "${stage_hash[candidates]}" >> "$folder/stage.env"
-    [[ $job == candidate ]] || return 0
-    k=$folder/@K@
-    for step in prune distill evaluate; do
-        case $step in
-            prune) output=$k/pruned.h5 ;;
-            distill) output=$k/run/model.h5 ;;
-            evaluate) output=$k/evaluate/summary.json ;;
-        esac
-        job_lines "$step" "$k/$step/summary.json" "$(step_options "$name" "$step")" | publish "$folder/$step.ini"
-        job_environment "$name" "$step" "$output" | publish "$folder/$step.env"
-    done
-}

@@ -12,7 +12,7 @@ fail() {
 
 "$root/scripts/gpu-bundle" --build "$build" --out "$folder/bundle"
 cuda=$(ldd "$build/espalier" | awk '$1 ~ /^lib(cublasLt|cudnn|nvrtc|nccl)/ { sub(/\/[^\/]*$/, "", $3); print $3 }' | sort -u | paste -sd:)
-start() { env -i PATH=/usr/bin:/bin TMPDIR="$folder" LD_LIBRARY_PATH="$cuda" "$folder/bundle/run" "$@"; }
+start() { env -i PATH=/usr/bin:/bin XDG_CACHE_HOME="$folder" TMPDIR="$folder" LD_LIBRARY_PATH="$cuda" "$folder/bundle/run" "$@"; }
 
 # expect PATTERN WORDS...: what the bundle's run says.
 expect() {
@@ -32,6 +32,13 @@ foreign=$(env -i PATH=/usr/bin:/bin LD_LIBRARY_PATH="$folder/bundle/files/lib:$c
     awk '$2 == "=>" { print $3 == "not" ? $1 " not found" : $3 }' | sort -u | grep -vF "$folder/bundle/" |
     grep -vE '/lib(c|m|dl|rt|pthread|resolv|util|cublasLt|cudnn|nvrtc|nccl)\.so' || true)
 [[ -z $foreign ]] || fail "not of the bundle: $foreign"
+
+# An archive that is cut short leaves nothing behind.
+mkdir "$folder/short"
+cp "$root/scripts/gpu-bundle.run" "$folder/short/run"
+echo "no archive" > "$folder/short/files.tar.gz"
+! "$folder/short/run" espalier --version 2> "$folder/message" || fail "a damaged bundle starts"
+[[ -z $(compgen -G "$folder/short/files.*[0-9]") ]] || fail "left over: $(ls "$folder/short")"
 
 code=0
 "$root/scripts/gpu-bundle" --build "$folder" 2> "$folder/message" || code=$?

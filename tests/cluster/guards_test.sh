@@ -75,7 +75,9 @@ for cluster in "$project"/slurm/clusters/*.env; do
     dry "$(with "s|^cluster = .*|cluster = $(basename "$cluster" .env)|; s/^ranks-per-node = 2/ranks-per-node = 4/")" > said.txt || complain "$cluster cannot be planned with"
     grep -q '^export .*NCCL_DEBUG=WARN' "$cluster" || complain "$cluster: of NCCL's errors a log would have the number only"
 done
-SLURM_STEP_NUM_TASKS=4 SLURM_PROCID=0 refuses "4 tasks without PMI" "$project/slurm/lib/rank.sh" "" true
+ranks_of_4() { env -u PMIX_RANK -u PMI_RANK -u PMI_FD -u PALS_RANKID -u FLUX_TASK_RANK SLURM_STEP_NUM_TASKS=4 SLURM_PROCID=0 "$@" "$project/slurm/lib/rank.sh" "" true; }
+refuses "4 tasks without PMI" ranks_of_4
+for variable in PMIX_RANK PMI_RANK PMI_FD PALS_RANKID FLUX_TASK_RANK; do ends_with 0 ranks_of_4 "$variable=0"; done
 
 # Planned only.
 dry "$(with "$as_array")" > said.txt

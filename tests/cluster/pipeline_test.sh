@@ -49,13 +49,15 @@ wait_until() {
 
 pipeline() { on_head "$project/slurm/pipeline" "$@"; }
 all_done() { queue_is_empty && [[ $(pipeline status "$world/$1.ini" | tail -n +2 | awk '$2 != "done"' | wc -l) -eq 0 ]]; }
-queue_is_empty() { [[ -z $(on_head squeue --noheader) ]]; }
+queue_is_empty() {
+    local queue
+    queue=$(on_head squeue --noheader) && [[ -z $queue ]]
+}
 steps_of() { wc -l 2> /dev/null < "$world/runs/$1/student/metrics.jsonl" || echo 0; }
 has_steps() { [[ $(steps_of "$1") -ge $2 ]]; }
-starts_of() { grep -c 'distill.sbatch: job' "$world/runs/$1/stages/distill/log" 2> /dev/null || echo 0; }
+starts_of() { cat "$world/runs/$1/stages/distill/log" 2> /dev/null | grep -c 'distill.sbatch: job' || true; }
 has_started() { [[ $(starts_of "$1") -ge $2 ]]; }
 node_is_down() { [[ $(on_head sinfo --noheader --nodes="$1" --partition=main --format=%t) == down* ]]; }
-distill_is() { [[ $(on_head squeue --noheader --name="$1.distill" --format=%T) == "$2" ]]; }
 
 # Ranks of a run's distillation, or of another stage that is watched, which are this test's own: their command line names its folder.
 watched=distill

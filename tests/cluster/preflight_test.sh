@@ -13,7 +13,13 @@ test_preflight() {
     refuses "leave --cluster, --nodes and --folder out" preflight --nodes 2
     mkdir scratch
     echo precious | tee scratch/notes.txt > scratch/probe.mine
-    "$project/slurm/preflight" --cluster "$project/tests/cluster/four_nodes.env" --nodes 1 --folder scratch > /dev/null 2>&1 || true
+    local here=("$project/slurm/preflight" --cluster "$project/tests/cluster/four_nodes.env" --nodes 1 --folder scratch)
+    refuses "--folder takes a folder" "$project/slurm/preflight" --folder
+    refuses "--cluster takes a name" "$project/slurm/preflight" --cluster
+    ESPALIER=elsewhere/espalier refuses "the program $FAKE_SLURM/elsewhere/espalier is not there" "${here[@]}"
+    ESPALIER=espalier "${here[@]}" > said.txt 2>&1 || true # two ranks on a node, of which the stand-in starts one
+    says "ok     $folder/bin/espalier"
+    says "1 ranks on 1 nodes instead of 2 on 1"
     [[ -e scratch/notes.txt && -e scratch/probe.mine ]] || complain "what was in --folder is gone"
     edit 's/^out = run/out = half%/; s/^time = 60/&\ngpus-per-node = 1\nsbatch = --reservation=ours/'
     refuses "the program was built without CUDA" preflight --qos=debug
@@ -30,6 +36,18 @@ test_preflight() {
     echo 2 > fails.srun
     refuses "no rank started" preflight
     says "ok     Open MPI v4.1.4 joins all 1 ranks"
+}
+
+test_a_log_that_is_late() {
+    new_run late
+    mkdir bin
+    printf '#!/bin/sh\n"%s" "$@" || exit\nmv "$FAKE_SLURM/run.preflight/log.txt" "$FAKE_SLURM/log"\n' "$folder/bin/sbatch" > bin/sbatch
+    printf '#!/bin/sh\n[ ! -e "$FAKE_SLURM/log" ] || mv "$FAKE_SLURM/log" "$FAKE_SLURM/run.preflight/log.txt"\n' > bin/sleep
+    chmod +x bin/{sbatch,sleep}
+    PATH=$FAKE_SLURM/bin:$PATH ends_with 0 preflight
+    says fit
+    printf '#!/bin/sh\n' > bin/sleep
+    PATH=$FAKE_SLURM/bin:$PATH refuses "nothing of it is in" preflight
 }
 
 # facts_are SED...: what the program says of itself is changed so

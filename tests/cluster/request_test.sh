@@ -232,6 +232,21 @@ test_files_of_other_editors() {
     has_line distill "data = $FAKE_SLURM/tokens/more"
 }
 
+# A # inside quotes begins no comment, for the program neither.
+test_comments() {
+    new_run comments
+    mkdir "a #b"
+    touch "a #b/train.idx"
+    edit 's|^train = .*|train = "a #b/train" # the text|; s|^\[distill\]|[distill] # at last\nteacher-cache = "the #1 \\"cache\\"" # "quoted"\nlr=1e-3 #2\nseed = 7"1 #2"|'
+    ends_with 0 pipeline "$ini"
+    has_line distill "data = \"$FAKE_SLURM/a #b/train\""
+    has_line distill "lr = 1e-3"
+    has_line distill 'seed = 7"1'
+    grep -q '^teacher-cache = ".*/the #1 .*cache' run/stages/distill/job.ini || complain "$(grep '^teacher-cache' run/stages/distill/job.ini)"
+    edit 's|^train = .*|train = "a #b/train|'
+    refuses 'a quote in ""a #b/train" is not closed' pipeline --dry-run "$ini"
+}
+
 refuses_value() { # LINES WORDS
     { cat "$ini"; printf '%b\n' "$1"; } > values.ini
     refuses "$2" pipeline --dry-run "$PWD/values.ini"
