@@ -1,6 +1,7 @@
 #include "kernels/matmul.hpp"
 
 #include "kernels/cpu/onednn_matmul.hpp"
+#include "kernels/elementwise.hpp"
 #include "kernels/reference/matmul.hpp"
 #include "tests/kernels/op_test.hpp"
 
@@ -180,6 +181,18 @@ TEST(BiasBackward, SumsAlikeForAnyThreadCount) {
 
     EXPECT_TRUE(same_bits(sum(2), alone));
     EXPECT_TRUE(same_bits(sum(5), alone));
+}
+
+TEST(BiasBackward, TakesMoreRowsThanAGridOfTheDeviceHasBlocksFor) {
+    constexpr int64_t rows_of_a_block = 64, most_blocks = 65535;
+    const int64_t rows = rows_of_a_block * (most_blocks + 2) + 1;
+    Context ctx(on_test_device());
+    Tensor ones = ctx.empty({rows, 1}, DType::f32), dbias = ctx.zeros({1}, DType::f32);
+    fill(ctx, 1, ones);
+
+    bias_backward(ctx, ones, dbias);
+
+    EXPECT_EQ(values_of(dbias), Values{static_cast<double>(rows)});
 }
 
 TEST(MatmulChecks, RefuseAFactorFromElsewhere) {
