@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "src/comm/mpi.hpp"
+#include "src/comm/unwinding.hpp"
 #include "src/core/error.hpp"
 
 #if defined(NCCL_VERSION_CODE) && NCCL_VERSION_CODE < 21700
@@ -53,7 +54,7 @@ public:
     ~Channel() {
         device::unwatch(this);
         // While an exception unwinds the other ranks are elsewhere, and destroying waits for them.
-        std::uncaught_exceptions() == 0 ? ncclCommDestroy(comm_) : ncclCommAbort(comm_);
+        unwinding_.under_way() ? ncclCommAbort(comm_) : ncclCommDestroy(comm_);
         device::destroy(stream_);
     }
     Channel(const Channel&) = delete;
@@ -72,6 +73,7 @@ private:
 
     device::Stream stream_;
     ncclComm_t comm_ = nullptr;
+    Unwinding unwinding_;
 };
 
 /// A message waits on the device for the other end, and takes from compute as many multiprocessors as it has

@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "src/comm/unwinding.hpp"
 #include "src/core/device.hpp"
 #include "src/core/stopwatch.hpp"
 #include "src/core/tensor.hpp"
@@ -46,6 +47,7 @@ private:
     device::Event done_;  ///< of this message, whatever its stream was given after it
     device::Stream compute_ = nullptr;
     std::shared_ptr<Stopwatch> watch_;
+    Unwinding unwinding_;
 };
 
 }  // namespace espalier::comm
