@@ -4,6 +4,7 @@
 
 #include <array>
 #include <map>
+#include <numeric>
 #include <utility>
 
 #include "src/comm/mpi.hpp"
@@ -137,7 +138,7 @@ struct DeviceGroup::State {
     MPI_Comm mpi = MPI_COMM_NULL;
     device::Stream compute = nullptr;
     int rank = 0, size = 1;
-    std::unique_ptr<Channel> all;
+    std::unique_ptr<Channel> all;  // made at first use: many communicators only send messages
     std::map<std::array<int, 3>, std::unique_ptr<Channel>> messages;  // by sender, receiver and tag
 
     /// Collective over all ranks; those outside of members get nothing.
@@ -153,6 +154,16 @@ struct DeviceGroup::State {
         return nullptr;
     }
 
+    /// Collective over all ranks.
+    Channel& everybody() {
+        if (!all) {
+            std::vector<int> members(static_cast<size_t>(size));
+            std::iota(members.begin(), members.end(), 0);
+            all = connect(members, NCCL_CONFIG_INITIALIZER);
+        }
+        return *all;
+    }
+
     Channel& lane(int from, int to, int tag) const {
         const auto found = messages.find({from, to, tag});
         if (found == messages.end())
@@ -164,9 +175,10 @@ struct DeviceGroup::State {
     /// request has ended comes later.
     template <class F>
     Request begin(const Tensor& x, F&& f) {
-        device::order(compute, all->stream());
-        f(all->comm(), all->stream());
-        return {x, device::record(all->stream()), compute};
+        const Channel& channel = everybody();
+        device::order(compute, channel.stream());
+        f(channel.comm(), channel.stream());
+        return {x, device::record(channel.stream()), compute};
     }
     /// The same between what compute holds now and what comes later.
     template <class F>
@@ -182,9 +194,6 @@ DeviceGroup::DeviceGroup(MPI_Comm comm, device::Stream compute, std::span<const 
     s.compute = compute;
     CHECK_MPI(MPI_Comm_rank(comm, &s.rank));
     CHECK_MPI(MPI_Comm_size(comm, &s.size));
-    std::vector<int> everybody;
-    for (int r = 0; r < s.size; ++r) everybody.push_back(r);
-    s.all = s.connect(everybody, NCCL_CONFIG_INITIALIZER);
     for (const Lane& lane : lanes) {
         for (int from = 0; from < s.size; ++from) {
             const int next = from + lane.step, to = (next + s.size) % s.size;
