@@ -87,7 +87,7 @@ Stopwatch* Communicator::watch() const {
 void Communicator::attach([[maybe_unused]] Context& ctx, [[maybe_unused]] std::span<const Lane> lanes) const {
     if constexpr (has_cuda) {
         if (!state_ || !ctx.on_gpu()) return;
-        state_->device = std::make_unique<DeviceGroup>(state_->handle, ctx.stream(), lanes);
+        state_->device = std::make_unique<NcclTransport>(state_->handle, ctx.stream(), lanes);
     }
 }
 

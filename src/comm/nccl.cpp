@@ -134,7 +134,7 @@ NcclFacts nccl_facts() {
             fmt::format("{}.{}.{}", NCCL_MAJOR, NCCL_MINOR, NCCL_PATCH), version >= first_to_share};
 }
 
-struct DeviceGroup::State {
+struct NcclTransport::State {
     MPI_Comm mpi = MPI_COMM_NULL;
     device::Stream compute = nullptr;
     int rank = 0, size = 1;
@@ -187,7 +187,7 @@ struct DeviceGroup::State {
     }
 };
 
-DeviceGroup::DeviceGroup(MPI_Comm comm, device::Stream compute, std::span<const Lane> lanes)
+NcclTransport::NcclTransport(MPI_Comm comm, device::Stream compute, std::span<const Lane> lanes)
     : state_(std::make_unique<State>()) {
     State& s = *state_;
     s.mpi = comm;
@@ -206,17 +206,17 @@ DeviceGroup::DeviceGroup(MPI_Comm comm, device::Stream compute, std::span<const 
     }
 }
 
-DeviceGroup::~DeviceGroup() = default;
+NcclTransport::~NcclTransport() = default;
 
-void DeviceGroup::all_reduce(Context&, Tensor& x, Reduction reduction) {
+void NcclTransport::all_reduce(Context&, Tensor& x, Reduction reduction) {
     state_->collective([&](ncclComm_t comm, device::Stream stream) {
         CHECK_NCCL(ncclAllReduce(x.raw(), x.raw(), static_cast<size_t>(x.size()), type_of(x.dtype()),
                                  reduction == Reduction::sum ? ncclSum : ncclMax, comm, stream));
     });
 }
 
-Request DeviceGroup::all_gather(Context&, const Tensor& part, Tensor& whole,
-                                std::span<const int64_t> offsets) {
+Request NcclTransport::all_gather(Context&, const Tensor& part, Tensor& whole,
+                                  std::span<const int64_t> offsets) {
     const ncclDataType_t type = type_of(part.dtype());
     const int size = state_->size;
     return state_->begin(part, [&](ncclComm_t comm, device::Stream stream) {
@@ -233,8 +233,8 @@ Request DeviceGroup::all_gather(Context&, const Tensor& part, Tensor& whole,
     });
 }
 
-Request DeviceGroup::reduce_scatter(Context&, const Tensor& whole, Tensor& part,
-                                    std::span<const int64_t> offsets) {
+Request NcclTransport::reduce_scatter(Context&, const Tensor& whole, Tensor& part,
+                                      std::span<const int64_t> offsets) {
     const ncclDataType_t type = type_of(whole.dtype());
     const int size = state_->size;
     return state_->begin(whole, [&](ncclComm_t comm, device::Stream stream) {
@@ -252,7 +252,7 @@ Request DeviceGroup::reduce_scatter(Context&, const Tensor& whole, Tensor& part,
     });
 }
 
-Request DeviceGroup::send(const Tensor& x, int to, int tag) {
+Request NcclTransport::send(const Tensor& x, int to, int tag) {
     const Channel& channel = state_->lane(state_->rank, to, tag);
     device::order(state_->compute, channel.stream());
     CHECK_NCCL(ncclSend(x.raw(), static_cast<size_t>(x.size()), type_of(x.dtype()), 1, channel.comm(),
@@ -260,7 +260,7 @@ Request DeviceGroup::send(const Tensor& x, int to, int tag) {
     return {x, device::record(channel.stream()), state_->compute};
 }
 
-Request DeviceGroup::receive(Tensor& x, int from, int tag) {
+Request NcclTransport::receive(Tensor& x, int from, int tag) {
     const Channel& channel = state_->lane(from, state_->rank, tag);
     device::order(state_->compute, channel.stream());
     CHECK_NCCL(ncclRecv(x.raw(), static_cast<size_t>(x.size()), type_of(x.dtype()), 0, channel.comm(),

@@ -34,11 +34,11 @@ NcclFacts nccl_facts();
 ///
 /// Messages have a communicator and a stream for each pair of ranks and tag: in a pipeline with one forward,
 /// one backward, a send down must not wait for a receive up that is queued behind it.
-class DeviceGroup final : public Transport {
+class NcclTransport final : public Transport {
 public:
     /// Collective; the device is selected. Messages go along `lanes` alone.
-    DeviceGroup(MPI_Comm comm, device::Stream compute, std::span<const Lane> lanes);
-    ~DeviceGroup() override;
+    NcclTransport(MPI_Comm comm, device::Stream compute, std::span<const Lane> lanes);
+    ~NcclTransport() override;
 
     /// Also of i32.
     void all_reduce(Context& ctx, Tensor& x, Reduction reduction) override;
