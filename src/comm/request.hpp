@@ -32,8 +32,9 @@ public:
     ~Request();
 
     void wait();
-    bool test();    ///< whether it has ended; true from then on. Of messages on the host
-    void cancel();  ///< of a receive that nobody sends to
+    bool test();  ///< whether it has ended; true from then on. Of messages on the host
+    /// Cancels a posted receive whose send will never come, and waits for the cancellation.
+    void cancel();
 
     /// Lets waiting count on this watch.
     void time_with(std::shared_ptr<Stopwatch> watch) { watch_ = std::move(watch); }

@@ -28,6 +28,7 @@ constexpr int oldest = ESPALIER_OLDEST_CARD;
 constexpr int oldest = 80;
 #endif
 
+/// Of the process, as the device is.
 std::vector<std::pair<const void*, std::function<void()>>>& watches() {
     static std::vector<std::pair<const void*, std::function<void()>>> all;
     return all;
