@@ -68,7 +68,7 @@ bool passed(const Event& event);
 void wait(const Event& event);
 void order(const Event& earlier, Stream later);
 
-enum class Copy { to_device, to_host, on_device };
+enum class Copy { to_device, to_host };
 /// Asynchronous on the stream: pinned host memory must stay as it is until the copy is done. Pageable memory
 /// is read before this returns, and written too, after all that is on the stream.
 void copy(std::byte* to, const std::byte* from, size_t bytes, Copy direction, Stream stream);

@@ -192,9 +192,8 @@ void order(const Event& earlier, Stream later) {
 }
 
 void copy(std::byte* to, const std::byte* from, size_t bytes, Copy direction, Stream stream) {
-    const cudaMemcpyKind kind = direction == Copy::to_device ? cudaMemcpyHostToDevice
-                                : direction == Copy::to_host ? cudaMemcpyDeviceToHost
-                                                             : cudaMemcpyDeviceToDevice;
+    const cudaMemcpyKind kind =
+        direction == Copy::to_device ? cudaMemcpyHostToDevice : cudaMemcpyDeviceToHost;
     if (bytes > 0) CHECK_CUDA(cudaMemcpyAsync(to, from, bytes, kind, stream));
 }
 
