@@ -10,6 +10,9 @@
 
 namespace espalier::cuda {
 
+using detail::Order;
+using detail::Product;
+
 /// Throws InternalError with the library's name for the error, and the call.
 void check_cublas(cublasStatus_t code, const char* call);
 #define CHECK_CUBLAS(call) ::espalier::cuda::check_cublas((call), #call)

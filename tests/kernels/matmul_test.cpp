@@ -145,7 +145,7 @@ TEST(OneDnnMatmul, TransposesAccumulatesAndAddsABiasAlsoOnTheSecondCall) {
 
     for (const Store store : {Store::overwrite, Store::accumulate, Store::accumulate}) {
         ctx.resource<cpu::OneDnnMatmul>().run(
-            {rows, columns, depth, Order::transposed, Order::transposed, store},
+            {rows, columns, depth, cpu::Order::transposed, cpu::Order::transposed, store},
             tensor_of(ctx, a_transposed, {depth, rows}, DType::f32),
             tensor_of(ctx, b_transposed, {columns, depth}, DType::f32),
             tensor_of(ctx, bias, {columns}, DType::f32), c);
@@ -163,7 +163,7 @@ TEST(OneDnnMatmul, TakesMoreKindsOfProductsThanItKeeps) {
     for (int64_t rows = 1; rows <= most + 2; ++rows) {
         Tensor c = ctx.zeros({rows, 1}, DType::f32);
         ctx.resource<cpu::OneDnnMatmul>().run(
-            {rows, 1, 1, Order::as_stored, Order::as_stored, Store::overwrite},
+            {rows, 1, 1, cpu::Order::as_stored, cpu::Order::as_stored, Store::overwrite},
             tensor_of(ctx, Values(static_cast<size_t>(rows), 2), {rows, 1}, DType::f32), b, {}, c);
         ASSERT_EQ(c.data<float>()[rows - 1], 6) << rows;
     }
