@@ -32,8 +32,8 @@ double square_sample(Context& ctx, DType dtype, int64_t n) {
     const Tensor a = numbers(ctx, {n, n}, dtype), b = numbers(ctx, {n, n}, dtype);
     Tensor c = ctx.empty({n, n}, dtype);
     const auto product = [&] {
-        ctx.resource<cpu::OneDnnMatmul>().run({n, n, n, Order::as_stored, Order::as_stored, Store::overwrite},
-                                              a, b, {}, c);
+        ctx.resource<cpu::OneDnnMatmul>().run(
+            {n, n, n, cpu::Order::as_stored, cpu::Order::as_stored, Store::overwrite}, a, b, {}, c);
     };
     product();
     const auto size = static_cast<double>(n);

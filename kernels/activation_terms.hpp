@@ -5,7 +5,7 @@
 #include "kernels/activation.hpp"
 #include "kernels/host_device.hpp"
 
-namespace espalier {
+namespace espalier::detail {
 
 /// A nonlinearity's value and slope at a point.
 struct Point {
@@ -73,4 +73,4 @@ void with_activation(Activation activation, F&& f) {
     }
 }
 
-}  // namespace espalier
+}  // namespace espalier::detail

@@ -10,7 +10,7 @@ struct AdamWOptions {
     float beta1 = 0.9f;
     float beta2 = 0.95f;
     float eps = 1e-8f;
-    float weight_decay = 0;       ///< times the run's FlatRun::decay
+    float weight_decay = 0;       ///< times the run's FlatRun::weight_decay_factor
     int64_t step = 1;             ///< counts from 1, for the bias correction
     float gradient_scale = 1.0f;  ///< multiplies the gradient first (clipping)
 };

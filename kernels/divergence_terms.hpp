@@ -8,7 +8,7 @@
 #include "kernels/divergence.hpp"
 #include "kernels/host_device.hpp"
 
-namespace espalier {
+namespace espalier::detail {
 
 /// Calls f with the divergence as a constant: f.template operator()<kind>().
 template <class F>
@@ -164,4 +164,4 @@ ESPALIER_HOST_DEVICE double bucket_row_loss(double sum, const BucketProducts& ro
     return sum;
 }
 
-}  // namespace espalier
+}  // namespace espalier::detail

@@ -14,7 +14,7 @@ FlatRuns::FlatRuns(Context& ctx, std::vector<FlatRun> runs) : runs_(std::move(ru
         end_ = std::max(end_, run.begin + run.size);
     }
     if constexpr (has_cuda) {
-        if (ctx.on_gpu()) chunks_ = cuda::chunk_table(ctx, runs_);
+        if (ctx.on_gpu()) on_device_ = cuda::chunk_table(ctx, runs_);
     }
 }
 

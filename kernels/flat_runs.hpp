@@ -11,10 +11,10 @@ namespace espalier {
 struct FlatRun {
     int64_t begin = 0;
     int64_t size = 0;
-    float decay = 1;  ///< factor of AdamW's weight decay
+    float weight_decay_factor = 1;  ///< of these weights, where an update decays them
 };
 
-/// A list of runs, made once: on a device it is a table of chunks there, so that one launch walks them all.
+/// A list of runs, made once; where kernels run on a device it is there, too.
 class FlatRuns {
 public:
     FlatRuns() = default;
@@ -23,13 +23,13 @@ public:
     const std::vector<FlatRun>& runs() const { return runs_; }
     /// The smallest flat buffer that holds them all.
     int64_t end() const { return end_; }
-    /// cuda::chunk_table of them; empty on a CPU.
-    const Tensor& chunks() const { return chunks_; }
+    /// The list as the device's kernels read it; empty on a CPU.
+    const Tensor& on_device() const { return on_device_; }
 
 private:
     std::vector<FlatRun> runs_;
     int64_t end_ = 0;
-    Tensor chunks_;
+    Tensor on_device_;
 };
 
 /// Throws InternalError naming `what` unless x is where the context's kernels run, flat, f32 and holds all

@@ -5,7 +5,7 @@
 
 #include "kernels/matmul.hpp"
 
-namespace espalier {
+namespace espalier::detail {
 
 enum class Order { as_stored, transposed };
 
@@ -18,4 +18,4 @@ struct Product {
     auto operator<=>(const Product&) const = default;
 };
 
-}  // namespace espalier
+}  // namespace espalier::detail

@@ -8,6 +8,8 @@
 namespace espalier::cpu {
 namespace {
 
+using namespace detail;
+
 template <class F, class T>
 void plain(Context& ctx, const Tensor& u, Tensor& y) {
     const int64_t count = y.size();

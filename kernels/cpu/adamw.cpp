@@ -21,7 +21,7 @@ void adamw(Context& ctx, const AdamWOptions& options, const FlatRuns& runs, cons
     visit_float(parameter.dtype(), [&]<class T>(T) {
         T* const p = parameter.data<T>();
         for (const FlatRun& run : runs.runs()) {
-            const float decay = rate * (options.weight_decay * run.decay);
+            const float decay = rate * (options.weight_decay * run.weight_decay_factor);
             const int64_t end = run.begin + run.size;
 #pragma omp parallel for simd num_threads(ctx.threads())
             for (int64_t i = run.begin; i < end; ++i) {

@@ -13,6 +13,8 @@
 namespace espalier::cpu {
 namespace {
 
+using namespace detail;
+
 constexpr float infinity = std::numeric_limits<float>::infinity();
 
 /// One row's distributions over the buckets.

@@ -15,6 +15,8 @@
 namespace espalier::cpu {
 namespace {
 
+using namespace detail;
+
 constexpr float infinity = std::numeric_limits<float>::infinity();
 
 /// Columns that are read twice from the first-level cache and summed in f32 before they join the doubles.

@@ -79,10 +79,10 @@ void clear_unscored(Context& ctx, const Tensor& labels, Tensor& x) {
     }
 }
 
-double square_sum(Context& ctx, const Tensor& x) {
-    const int64_t count = x.size();
+namespace {
+
+double square_sum(Context& ctx, const float* values, int64_t count) {
     std::vector<double> sums(static_cast<size_t>(div_ceil(count, sum_block)));
-    const float* const values = x.data<float>();
 #pragma omp parallel for num_threads(ctx.threads())
     for (int64_t begin = 0; begin < count; begin += sum_block) {
         const int64_t end = std::min(count, begin + sum_block);
@@ -93,6 +93,14 @@ double square_sum(Context& ctx, const Tensor& x) {
     }
     double total = 0;
     for (const double sum : sums) total += sum;
+    return total;
+}
+
+}  // namespace
+
+double square_sum(Context& ctx, const Tensor& x, const FlatRuns& runs) {
+    double total = 0;
+    for (const FlatRun& run : runs.runs()) total += square_sum(ctx, x.data<float>() + run.begin, run.size);
     return total;
 }
 

@@ -11,6 +11,6 @@ void scale(Context& ctx, float factor, Tensor& x);
 void convert(Context& ctx, const Tensor& x, Tensor& out);
 void fill(Context& ctx, float value, Tensor& x);
 void clear_unscored(Context& ctx, const Tensor& labels, Tensor& x);
-double square_sum(Context& ctx, const Tensor& x);
+double square_sum(Context& ctx, const Tensor& x, const FlatRuns& runs);
 
 }  // namespace espalier::cpu

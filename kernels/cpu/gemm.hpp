@@ -5,6 +5,9 @@
 
 namespace espalier::cpu {
 
+using detail::Order;
+using detail::Product;
+
 /// A matrix in memory, whose rows are `stride` apart.
 struct Factor {
     const float* data;

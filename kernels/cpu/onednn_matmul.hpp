@@ -9,6 +9,9 @@
 
 namespace espalier::cpu {
 
+using detail::Order;
+using detail::Product;
+
 class OneDnnMatmul {
 public:
     /// Products of so many kinds are kept compiled, some 85 KB each; the next one begins anew. More than a

@@ -8,6 +8,8 @@
 namespace espalier::cuda {
 namespace {
 
+using namespace detail;
+
 constexpr int threads = 256;
 
 /// Of row i, columns j .. j + N - 1; the gate is the first half of a row of u.

@@ -50,7 +50,7 @@ __device__ void update(int64_t i, const Step& s, float decay, const Buffers<T>& 
 template <class T>
 __global__ void step_chunks(const Chunk* chunks, Step s, Buffers<T> at) {
     const Chunk c = chunks[blockIdx.x];
-    const float decay = s.rate * (s.weight_decay * c.decay);
+    const float decay = s.rate * (s.weight_decay * c.weight_decay_factor);
     const bool wide = aligned(at.gradient + c.begin, at.master + c.begin, at.first_moment + c.begin,
                               at.second_moment + c.begin, at.parameter + c.begin);
     const int packed = wide ? c.size / pack * pack : 0, thread = static_cast<int>(threadIdx.x);
@@ -71,7 +71,7 @@ void adamw(Context& ctx, const AdamWOptions& o, const FlatRuns& runs, const Tens
         const Buffers<T> at{data<float>(gradient), data<float>(master), data<float>(first_moment),
                             data<float>(second_moment), data<T>(parameter)};
         launch(step_chunks<T>, narrow<unsigned>(chunk_count(runs)), threads, 0, ctx.stream(),
-               data<Chunk>(runs.chunks()), step, at);
+               data<Chunk>(runs.on_device()), step, at);
     });
 }
 

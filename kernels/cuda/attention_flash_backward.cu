@@ -119,6 +119,26 @@ struct KeysMemory {
     }
 };
 
+/// p = the probabilities of scores [keys, queries]; `to` gets them rounded, times the slopes of the cap.
+template <int M, int N>
+__device__ void exponentiate(Rows<M, N>& p, float scale, float soft_cap, const float* lse, uint32_t* to) {
+    const auto probability = [&](float score, int j, int e) {
+        return fast_exp2(scale * score - log2_e * lse[column_of(j, e)]);
+    };
+    if (soft_cap == 0) {
+        p.each([&](float& score, int, int j, int e) { score = probability(score, j, e); });
+        return store_rounded(p, to);
+    }
+    const float inverse = 1.0f / soft_cap;
+    Rows<M, N> with_slope;
+    p.each([&](float& score, int r, int j, int e) {
+        const float slope = slope_at(inverse, score);
+        score = probability(score, j, e);
+        with_slope.part[r / 2][j][e] = slope * score;
+    });
+    store_rounded(with_slope, to);
+}
+
 /// d_k = sum over queries of ds q, d_v = sum of p d_o, over every query head that reads this KV head. Half of
 /// the warps make p and sum d_v, the others make d_o v - delta and, when p of the tile has come through
 /// shared memory (rounded to bf16, times the slopes of the cap), sum d_k: each has one product of a tile and
@@ -176,28 +196,11 @@ __global__ __launch_bounds__(threads, 2) void backward_keys(Inputs in, bf16* dqk
         if (i + 1 < tiles) load(i + 1, head, q);
         const bf16* const d_out = shared.d_out_of(i);
         if (of_values && sees) {
-            const float* const lse = shared.lse_of(i);
-            uint32_t* const to = shared.probabilities_of(i);
             p = {};
             multiply_transposed<D>(p, left, shared.queries_of(i));
             const float scale = cap_scores(s, p);
             sight.hide(now, p, [&](int r) { return Span{mine + row_of(r), ends[r]}; });
-            const auto probability = [&](float score, int j, int e) {
-                return fast_exp2(scale * score - log2_e * lse[column_of(j, e)]);
-            };
-            if (s.soft_cap == 0) {
-                p.each([&](float& score, int, int j, int e) { score = probability(score, j, e); });
-                store_rounded(p, to);
-            } else {
-                const float inverse = 1.0f / s.soft_cap;
-                Rows<M, N> with_slope;
-                p.each([&](float& score, int r, int j, int e) {
-                    const float slope = slope_at(inverse, score);
-                    score = probability(score, j, e);
-                    with_slope.part[r / 2][j][e] = slope * score;
-                });
-                store_rounded(with_slope, to);
-            }
+            exponentiate(p, scale, s.soft_cap, shared.lse_of(i), shared.probabilities_of(i));
             multiply<D>(sum, p, d_out);
         }
         if (!of_values && saw) {

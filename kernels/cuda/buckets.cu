@@ -12,6 +12,8 @@
 namespace espalier::cuda {
 namespace {
 
+using namespace detail;
+
 constexpr int bucket_threads = 128;
 
 /// One side's distribution over a row's buckets.

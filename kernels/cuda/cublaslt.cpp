@@ -105,10 +105,10 @@ void CublasLt::run(const Product& p, const Tensor& a, const Tensor& b, const Ten
         const Preference preference([](auto* out) { return cublasLtMatmulPreferenceCreate(out); });
         set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<uint64_t>(workspace_bytes));
         set(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, reductions_of(c.dtype()));
-        set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, key.alignment_a);
-        set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, key.alignment_b);
-        set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, key.alignment_c);
-        set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, key.alignment_c);
+        set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, key.alignment_first);
+        set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, key.alignment_second);
+        set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, key.alignment_result);
+        set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, key.alignment_result);
         cublasLtMatmulHeuristicResult_t best{};
         int count = 0;
         CHECK_CUBLAS(cublasLtMatmulAlgoGetHeuristic(handle_, what.get(), first.get(), second.get(),
@@ -118,6 +118,7 @@ void CublasLt::run(const Product& p, const Tensor& a, const Tensor& b, const Ten
             throw InternalError(fmt::format("cuBLASLt has no algorithm for {} x {} x {} in {}", p.rows,
                                             p.columns, p.depth, to_string(a.dtype())));
         }
+        if (algorithms_.size() == most_algorithms) algorithms_.clear();
         found = algorithms_.emplace(key, best.algo).first;
     }
     const float one = 1.0f, beta = p.store == Store::accumulate ? 1.0f : 0.0f;

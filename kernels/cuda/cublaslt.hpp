@@ -10,12 +10,19 @@
 
 namespace espalier::cuda {
 
+using detail::Order;
+using detail::Product;
+
 /// Throws InternalError with the library's name for the error, and the call.
 void check_cublas(cublasStatus_t code, const char* call);
 #define CHECK_CUBLAS(call) ::espalier::cuda::check_cublas((call), #call)
 
 class CublasLt {
 public:
+    /// Algorithms that are kept; the next one begins anew. More than a step has: samples of all lengths, as
+    /// multiple-choice questions are, would have them grow for ever.
+    static constexpr size_t most_algorithms = 1024;
+
     explicit CublasLt(Context& ctx);
     ~CublasLt();
     CublasLt(const CublasLt&) = delete;
@@ -31,7 +38,7 @@ private:
         Product product;
         DType factors, result;
         bool bias;
-        unsigned alignment_a, alignment_b, alignment_c;
+        unsigned alignment_first, alignment_second, alignment_result;  // as the library takes them: b, a, c
         auto operator<=>(const Key&) const = default;
     };
 

@@ -11,6 +11,8 @@
 namespace espalier::cuda {
 namespace {
 
+using namespace detail;
+
 constexpr int threads = 512;
 constexpr int run = 16;  // entries that a thread reads at once and sums in f32 before they join the double
 

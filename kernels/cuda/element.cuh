@@ -112,6 +112,9 @@ void with_pack(bool wide, F&& f) {
     }
 }
 
+/// Blocks that a grid can have along y and z; along x it can have as many as work ever needs.
+constexpr int64_t most_grid_rows = 65535;
+
 inline unsigned blocks_for(int64_t work, int64_t per_block) {
     return narrow<unsigned>(div_ceil(work, per_block));
 }

@@ -174,7 +174,7 @@ void clear_unscored(Context& ctx, const Tensor& labels, Tensor& x) {
 double square_sum(Context& ctx, const Tensor& x, const FlatRuns& runs) {
     const int64_t count = chunk_count(runs);
     const Tensor sums = ctx.empty({count}, DType::f64), total = ctx.empty({1}, DType::f64);
-    launch(chunk_squares, narrow<unsigned>(count), threads, 0, ctx.stream(), data<Chunk>(runs.chunks()),
+    launch(chunk_squares, narrow<unsigned>(count), threads, 0, ctx.stream(), data<Chunk>(runs.on_device()),
            data<float>(x), data<double>(sums));
     launch(total_of, 1, total_threads, 0, ctx.stream(), count, data<double>(sums), data<double>(total));
     return *ctx.to_host(total).data<double>();

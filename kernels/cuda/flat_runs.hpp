@@ -1,4 +1,5 @@
-// Flat runs on the GPU: the table that kernels/flat_runs.hpp keeps.
+// Flat runs on the GPU: what FlatRuns::on_device is there, a table of chunks, so that one launch walks them
+// all.
 #pragma once
 
 #include "kernels/flat_runs.hpp"
@@ -9,7 +10,7 @@ namespace espalier::cuda {
 struct Chunk {
     int64_t begin;
     int32_t size;
-    float decay;
+    float weight_decay_factor;
 };
 /// Of a chunk, at most: a billion weights are 30 thousand blocks and half a megabyte of table.
 constexpr int64_t chunk_size = 32768;
@@ -17,7 +18,7 @@ constexpr int64_t chunk_size = 32768;
 /// The runs' chunks in their order, on the device: u8, sizeof(Chunk) each. Waits for nothing.
 Tensor chunk_table(Context& ctx, const std::vector<FlatRun>& runs);
 inline int64_t chunk_count(const FlatRuns& runs) {
-    return runs.chunks().size() / static_cast<int64_t>(sizeof(Chunk));
+    return runs.on_device().size() / static_cast<int64_t>(sizeof(Chunk));
 }
 
 }  // namespace espalier::cuda

@@ -44,10 +44,10 @@ void visit_unit(const Copy& c, F&& f) {
 }
 
 void run(Context& ctx, int64_t rows, const Copy& c) {
-    constexpr unsigned most_parts = 65535;
     visit_unit(c, [&]<class Unit>(Unit) {
         constexpr int64_t size = sizeof(Unit);
-        const unsigned parts = std::min(blocks_for(c.columns / size, threads), most_parts);
+        const auto parts =
+            static_cast<unsigned>(std::min(div_ceil<int64_t>(c.columns / size, threads), most_grid_rows));
         launch(copy_rows<Unit>, {narrow<unsigned>(rows), parts}, threads, 0, ctx.stream(),
                reinterpret_cast<const Unit*>(c.from), c.from_width / size, c.index,
                reinterpret_cast<Unit*>(c.to), c.to_width / size, narrow<int>(c.columns / size));

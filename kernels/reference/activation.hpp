@@ -2,10 +2,9 @@
 #pragma once
 
 #include "kernels/activation.hpp"
+#include "kernels/reference/values.hpp"
 
 namespace espalier::reference {
-
-using Values = std::vector<double>;
 
 /// y [rows, n] of u [rows, n or 2 n].
 Values activate(Activation activation, const Values& u, int64_t n);

@@ -2,10 +2,9 @@
 #pragma once
 
 #include "kernels/adamw.hpp"
+#include "kernels/reference/values.hpp"
 
 namespace espalier::reference {
-
-using Values = std::vector<double>;
 
 /// master, first and second moments are updated in place.
 void adamw(const AdamWOptions& options, const Values& gradient, Values& master, Values& first_moment,

@@ -2,10 +2,9 @@
 #pragma once
 
 #include "kernels/divergence.hpp"
+#include "kernels/reference/values.hpp"
 
 namespace espalier::reference {
-
-using Values = std::vector<double>;
 
 /// softmax(z / tau) of one row z [n].
 Values softmax(const double* z, int64_t n, double tau);

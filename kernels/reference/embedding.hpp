@@ -2,10 +2,9 @@
 #pragma once
 
 #include "kernels/embedding.hpp"
+#include "kernels/reference/values.hpp"
 
 namespace espalier::reference {
-
-using Values = std::vector<double>;
 
 /// out [ids.size(), n] of table [vocab, n], which holds ids first_id onwards; 0 for ids it does not hold.
 Values embed(const std::vector<int32_t>& ids, const Values& table, int64_t n, int64_t first_id);

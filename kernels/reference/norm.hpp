@@ -2,10 +2,9 @@
 #pragma once
 
 #include "kernels/norm.hpp"
+#include "kernels/reference/values.hpp"
 
 namespace espalier::reference {
-
-using Values = std::vector<double>;
 
 /// y [rows, n]; bias may be empty.
 Values norm(const Values& x, const Values& weight, const Values& bias, NormOptions options);

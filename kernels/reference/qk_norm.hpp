@@ -2,10 +2,9 @@
 #pragma once
 
 #include "kernels/qk_norm.hpp"
+#include "kernels/reference/values.hpp"
 
 namespace espalier::reference {
-
-using Values = std::vector<double>;
 
 /// y [tokens, all heads * head_dim]
 Values qk_norm(const Values& x, const Values& query_weight, const Values& key_weight, HeadCounts heads,

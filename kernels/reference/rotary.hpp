@@ -1,11 +1,10 @@
 // Rotary embedding, pair by pair.
 #pragma once
 
+#include "kernels/reference/values.hpp"
 #include "kernels/rotary.hpp"
 
 namespace espalier::reference {
-
-using Values = std::vector<double>;
 
 /// The rotated x [positions.size(), width]; cosines, sines [any, half].
 Values rotate(const Values& x, const Values& cosines, const Values& sines,

@@ -1,11 +1,9 @@
 // Capped logits.
 #pragma once
 
-#include <vector>
+#include "kernels/reference/values.hpp"
 
 namespace espalier::reference {
-
-using Values = std::vector<double>;
 
 Values soft_cap(double cap, const Values& z);
 

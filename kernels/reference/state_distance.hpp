@@ -1,13 +1,10 @@
 // Distances of hidden states, in plain loops.
 #pragma once
 
-#include <vector>
-
+#include "kernels/reference/values.hpp"
 #include "kernels/state_distance.hpp"
 
 namespace espalier::reference {
-
-using Values = std::vector<double>;
 
 struct StateDistances {
     Values distances;  ///< [rows]

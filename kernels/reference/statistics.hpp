@@ -1,11 +1,10 @@
 // Statistics of activations, in plain loops.
 #pragma once
 
+#include "kernels/reference/values.hpp"
 #include "kernels/statistics.hpp"
 
 namespace espalier::reference {
-
-using Values = std::vector<double>;
 
 /// [samples, 3, columns.size()] of x [rows, n], as in the contract.
 Values moments(const Values& x, int64_t n, int64_t samples, Range columns);

@@ -1,10 +1,10 @@
 #include "src/comm/communicator.hpp"
 
-#include <exception>
 #include <utility>
 
 #include "src/comm/mpi.hpp"
 #include "src/comm/node_transport.hpp"
+#include "src/comm/unwinding.hpp"
 #include "src/core/has_cuda.hpp"
 
 namespace espalier::comm {
@@ -16,13 +16,14 @@ struct Communicator::State {
     std::unique_ptr<Transport> host;
     std::unique_ptr<Transport> device;  // where attached
     std::shared_ptr<Stopwatch> watch = std::make_shared<Stopwatch>();
+    Unwinding unwinding;
 
     ~State() {
         device.reset();
         host.reset();
         int finalized = 0;
         MPI_Finalized(&finalized);
-        if (!finalized && std::uncaught_exceptions() == 0) MPI_Comm_free(&handle);
+        if (!finalized && !unwinding.under_way()) MPI_Comm_free(&handle);
     }
 
     /// What moves tensors like x.
@@ -86,7 +87,7 @@ Stopwatch* Communicator::watch() const {
 void Communicator::attach([[maybe_unused]] Context& ctx, [[maybe_unused]] std::span<const Lane> lanes) const {
     if constexpr (has_cuda) {
         if (!state_ || !ctx.on_gpu()) return;
-        state_->device = std::make_unique<DeviceGroup>(state_->handle, ctx.stream(), lanes);
+        state_->device = std::make_unique<NcclTransport>(state_->handle, ctx.stream(), lanes);
     }
 }
 

@@ -1,7 +1,6 @@
 #include "src/comm/mpi.hpp"
 
 #include <cstdlib>
-#include <exception>
 
 #include "src/core/error.hpp"
 #include "src/core/has_cuda.hpp"
@@ -64,7 +63,7 @@ Mpi::Mpi(int& argc, char**& argv) {
 Mpi::~Mpi() {
     // While an exception unwinds, other ranks may wait in a collective: abort() ends them, finalize would
     // hang.
-    if (std::uncaught_exceptions() == 0) MPI_Finalize();
+    if (!unwinding_.under_way()) MPI_Finalize();
 }
 
 void Mpi::abort(int exit_code) const {

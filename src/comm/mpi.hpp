@@ -5,6 +5,8 @@
 
 #include <string>
 
+#include "src/comm/unwinding.hpp"
+
 namespace espalier::comm {
 
 /// Throws InternalError with MPI's own words when an MPI call did not succeed.
@@ -27,6 +29,7 @@ public:
     [[noreturn]] void abort(int exit_code) const;
 
 private:
+    Unwinding unwinding_;
     int rank_ = 0;
     int size_ = 1;
 };

@@ -4,9 +4,11 @@
 
 #include <array>
 #include <map>
+#include <numeric>
 #include <utility>
 
 #include "src/comm/mpi.hpp"
+#include "src/comm/unwinding.hpp"
 #include "src/core/error.hpp"
 
 #if defined(NCCL_VERSION_CODE) && NCCL_VERSION_CODE < 21700
@@ -53,7 +55,7 @@ public:
     ~Channel() {
         device::unwatch(this);
         // While an exception unwinds the other ranks are elsewhere, and destroying waits for them.
-        std::uncaught_exceptions() == 0 ? ncclCommDestroy(comm_) : ncclCommAbort(comm_);
+        unwinding_.under_way() ? ncclCommAbort(comm_) : ncclCommDestroy(comm_);
         device::destroy(stream_);
     }
     Channel(const Channel&) = delete;
@@ -72,6 +74,7 @@ private:
 
     device::Stream stream_;
     ncclComm_t comm_ = nullptr;
+    Unwinding unwinding_;
 };
 
 /// A message waits on the device for the other end, and takes from compute as many multiprocessors as it has
@@ -131,11 +134,11 @@ NcclFacts nccl_facts() {
             fmt::format("{}.{}.{}", NCCL_MAJOR, NCCL_MINOR, NCCL_PATCH), version >= first_to_share};
 }
 
-struct DeviceGroup::State {
+struct NcclTransport::State {
     MPI_Comm mpi = MPI_COMM_NULL;
     device::Stream compute = nullptr;
     int rank = 0, size = 1;
-    std::unique_ptr<Channel> all;
+    std::unique_ptr<Channel> all;  // made at first use: many communicators only send messages
     std::map<std::array<int, 3>, std::unique_ptr<Channel>> messages;  // by sender, receiver and tag
 
     /// Collective over all ranks; those outside of members get nothing.
@@ -151,6 +154,16 @@ struct DeviceGroup::State {
         return nullptr;
     }
 
+    /// Collective over all ranks.
+    Channel& everybody() {
+        if (!all) {
+            std::vector<int> members(static_cast<size_t>(size));
+            std::iota(members.begin(), members.end(), 0);
+            all = connect(members, NCCL_CONFIG_INITIALIZER);
+        }
+        return *all;
+    }
+
     Channel& lane(int from, int to, int tag) const {
         const auto found = messages.find({from, to, tag});
         if (found == messages.end())
@@ -162,9 +175,10 @@ struct DeviceGroup::State {
     /// request has ended comes later.
     template <class F>
     Request begin(const Tensor& x, F&& f) {
-        device::order(compute, all->stream());
-        f(all->comm(), all->stream());
-        return {x, device::record(all->stream()), compute};
+        const Channel& channel = everybody();
+        device::order(compute, channel.stream());
+        f(channel.comm(), channel.stream());
+        return {x, device::record(channel.stream()), compute};
     }
     /// The same between what compute holds now and what comes later.
     template <class F>
@@ -173,16 +187,13 @@ struct DeviceGroup::State {
     }
 };
 
-DeviceGroup::DeviceGroup(MPI_Comm comm, device::Stream compute, std::span<const Lane> lanes)
+NcclTransport::NcclTransport(MPI_Comm comm, device::Stream compute, std::span<const Lane> lanes)
     : state_(std::make_unique<State>()) {
     State& s = *state_;
     s.mpi = comm;
     s.compute = compute;
     CHECK_MPI(MPI_Comm_rank(comm, &s.rank));
     CHECK_MPI(MPI_Comm_size(comm, &s.size));
-    std::vector<int> everybody;
-    for (int r = 0; r < s.size; ++r) everybody.push_back(r);
-    s.all = s.connect(everybody, NCCL_CONFIG_INITIALIZER);
     for (const Lane& lane : lanes) {
         for (int from = 0; from < s.size; ++from) {
             const int next = from + lane.step, to = (next + s.size) % s.size;
@@ -195,17 +206,17 @@ DeviceGroup::DeviceGroup(MPI_Comm comm, device::Stream compute, std::span<const 
     }
 }
 
-DeviceGroup::~DeviceGroup() = default;
+NcclTransport::~NcclTransport() = default;
 
-void DeviceGroup::all_reduce(Context&, Tensor& x, Reduction reduction) {
+void NcclTransport::all_reduce(Context&, Tensor& x, Reduction reduction) {
     state_->collective([&](ncclComm_t comm, device::Stream stream) {
         CHECK_NCCL(ncclAllReduce(x.raw(), x.raw(), static_cast<size_t>(x.size()), type_of(x.dtype()),
                                  reduction == Reduction::sum ? ncclSum : ncclMax, comm, stream));
     });
 }
 
-Request DeviceGroup::all_gather(Context&, const Tensor& part, Tensor& whole,
-                                std::span<const int64_t> offsets) {
+Request NcclTransport::all_gather(Context&, const Tensor& part, Tensor& whole,
+                                  std::span<const int64_t> offsets) {
     const ncclDataType_t type = type_of(part.dtype());
     const int size = state_->size;
     return state_->begin(part, [&](ncclComm_t comm, device::Stream stream) {
@@ -222,8 +233,8 @@ Request DeviceGroup::all_gather(Context&, const Tensor& part, Tensor& whole,
     });
 }
 
-Request DeviceGroup::reduce_scatter(Context&, const Tensor& whole, Tensor& part,
-                                    std::span<const int64_t> offsets) {
+Request NcclTransport::reduce_scatter(Context&, const Tensor& whole, Tensor& part,
+                                      std::span<const int64_t> offsets) {
     const ncclDataType_t type = type_of(whole.dtype());
     const int size = state_->size;
     return state_->begin(whole, [&](ncclComm_t comm, device::Stream stream) {
@@ -241,7 +252,7 @@ Request DeviceGroup::reduce_scatter(Context&, const Tensor& whole, Tensor& part,
     });
 }
 
-Request DeviceGroup::send(const Tensor& x, int to, int tag) {
+Request NcclTransport::send(const Tensor& x, int to, int tag) {
     const Channel& channel = state_->lane(state_->rank, to, tag);
     device::order(state_->compute, channel.stream());
     CHECK_NCCL(ncclSend(x.raw(), static_cast<size_t>(x.size()), type_of(x.dtype()), 1, channel.comm(),
@@ -249,7 +260,7 @@ Request DeviceGroup::send(const Tensor& x, int to, int tag) {
     return {x, device::record(channel.stream()), state_->compute};
 }
 
-Request DeviceGroup::receive(Tensor& x, int from, int tag) {
+Request NcclTransport::receive(Tensor& x, int from, int tag) {
     const Channel& channel = state_->lane(from, state_->rank, tag);
     device::order(state_->compute, channel.stream());
     CHECK_NCCL(ncclRecv(x.raw(), static_cast<size_t>(x.size()), type_of(x.dtype()), 0, channel.comm(),

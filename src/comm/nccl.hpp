@@ -28,16 +28,17 @@ struct NcclFacts {
 NcclFacts nccl_facts();
 
 /// The ranks of an MPI communicator with a stream of their own, ordered by events after what is on the
-/// context's stream at the call and before what is put there later; nothing waits on the host. MPI
-/// carries only the ids by which ranks find each other.
+/// context's stream at the call and before what is put there later. Nothing waits on the host but the first
+/// collective, which connects the ranks and so waits for all of them. MPI carries only the ids by which ranks
+/// find each other.
 ///
 /// Messages have a communicator and a stream for each pair of ranks and tag: in a pipeline with one forward,
 /// one backward, a send down must not wait for a receive up that is queued behind it.
-class DeviceGroup final : public Transport {
+class NcclTransport final : public Transport {
 public:
     /// Collective; the device is selected. Messages go along `lanes` alone.
-    DeviceGroup(MPI_Comm comm, device::Stream compute, std::span<const Lane> lanes);
-    ~DeviceGroup() override;
+    NcclTransport(MPI_Comm comm, device::Stream compute, std::span<const Lane> lanes);
+    ~NcclTransport() override;
 
     /// Also of i32.
     void all_reduce(Context& ctx, Tensor& x, Reduction reduction) override;

@@ -11,7 +11,7 @@ namespace espalier::comm {
 
 Request::~Request() {
     // While an exception is on its way the peer may never answer; main ends the job.
-    if (std::uncaught_exceptions() != 0) return;
+    if (unwinding_.under_way()) return;
     try {
         finish();
     } catch (const std::exception&) {  // of the device, whose next call fails as well and says so

@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "src/comm/unwinding.hpp"
 #include "src/core/device.hpp"
 #include "src/core/stopwatch.hpp"
 #include "src/core/tensor.hpp"
@@ -31,8 +32,9 @@ public:
     ~Request();
 
     void wait();
-    bool test();    ///< whether it has ended; true from then on. Of messages on the host
-    void cancel();  ///< of a receive that nobody sends to
+    bool test();  ///< whether it has ended; true from then on. Of messages on the host
+    /// Cancels a posted receive whose send will never come, and waits for the cancellation.
+    void cancel();
 
     /// Lets waiting count on this watch.
     void time_with(std::shared_ptr<Stopwatch> watch) { watch_ = std::move(watch); }
@@ -46,6 +48,7 @@ private:
     device::Event done_;  ///< of this message, whatever its stream was given after it
     device::Stream compute_ = nullptr;
     std::shared_ptr<Stopwatch> watch_;
+    Unwinding unwinding_;
 };
 
 }  // namespace espalier::comm

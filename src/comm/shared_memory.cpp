@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <exception>
 #include <new>
 #include <vector>
 
@@ -125,7 +124,7 @@ SharedMemory::~SharedMemory() {
     int finalized = 0;
     MPI_Finalized(&finalized);
     // While unwinding the other ranks are elsewhere, and freeing a window is collective.
-    if (!finalized && std::uncaught_exceptions() == 0) MPI_Win_free(&window_);
+    if (!finalized && !unwinding_.under_way()) MPI_Win_free(&window_);
 }
 
 std::byte* SharedMemory::slot(int rank) const {

@@ -10,6 +10,7 @@
 #include <functional>
 #include <span>
 
+#include "src/comm/unwinding.hpp"
 #include "src/core/tensor.hpp"
 
 namespace espalier::comm {
@@ -45,6 +46,7 @@ private:
     std::byte* base_ = nullptr;
     size_t stride_ = 0;
     uint64_t epoch_ = 0;
+    Unwinding unwinding_;
 };
 
 }  // namespace espalier::comm

@@ -3,11 +3,11 @@
 #include <sched.h>
 
 #include <algorithm>
-#include <exception>
 #include <thread>
 #include <vector>
 
 #include "src/comm/mpi.hpp"
+#include "src/comm/unwinding.hpp"
 
 namespace espalier::comm {
 namespace {
@@ -65,7 +65,7 @@ public:
         CHECK_MPI(MPI_Comm_size(handle_, &size_));
     }
     ~Node() {
-        if (std::uncaught_exceptions() == 0) MPI_Comm_free(&handle_);
+        if (!unwinding_.under_way()) MPI_Comm_free(&handle_);
     }
     Node(const Node&) = delete;
     Node& operator=(const Node&) = delete;
@@ -83,6 +83,7 @@ public:
 private:
     MPI_Comm handle_ = MPI_COMM_NULL;
     int rank_ = 0, size_ = 1;
+    Unwinding unwinding_;
 };
 
 }  // namespace

@@ -66,8 +66,8 @@ public:
     Tensor empty_on_host(Shape shape, DType dtype);
 
     /// A host tensor on this context's device, and the way back; the tensor itself where it is
-    /// there already. `host` stays as it is until the copy is done, which is after any wait(); its memory is
-    /// kept until then, so that it may be given up at once.
+    /// there already. The caller must not change `host` until the copy is done (any later wait()); the handle
+    /// may be dropped at once.
     Tensor to_device(const Tensor& host);
     Tensor to_host(const Tensor& x);
     /// Sets x from a host tensor of the same shape and dtype, or sets that from x.

@@ -44,17 +44,18 @@ void release(std::byte* memory) noexcept;
 std::byte* allocate_pinned(size_t bytes);
 void release_pinned(std::byte* memory) noexcept;
 
-/// Of the kernels that wait for multiprocessors those on a stream of priority `first` go first.
+/// Pending blocks of `first` streams are scheduled before others (cudaStreamCreateWithPriority).
 enum class Priority { normal, first };
 Stream make_stream(Priority priority = Priority::normal);
 void destroy(Stream stream) noexcept;
 /// Waits until everything put on the stream is done; errors of kernels surface here.
 void wait(Stream stream);
-/// What a host that waits looks at meanwhile, since work on the device that waits for another rank may never
-/// end: `check` throws where it cannot. Until unwatch(); by the thread that waits.
+/// Registers `check`, called repeatedly while the host blocks in wait(), of whatever stream or event; it
+/// throws when a peer has failed, so that a lost rank is an error and not a hang. One list for the process:
+/// the rank's main thread alone registers and waits; until unwatch() with the same owner.
 void watch(const void* owner, std::function<void()> check);
 void unwatch(const void* owner) noexcept;
-/// The same for every stream.
+/// Waits for every stream.
 void wait_for_all();
 /// Work put on `later` from now on starts when what is on `earlier` now is done.
 void order(Stream earlier, Stream later);
@@ -67,7 +68,7 @@ bool passed(const Event& event);
 void wait(const Event& event);
 void order(const Event& earlier, Stream later);
 
-enum class Copy { to_device, to_host, on_device };
+enum class Copy { to_device, to_host };
 /// Asynchronous on the stream: pinned host memory must stay as it is until the copy is done. Pageable memory
 /// is read before this returns, and written too, after all that is on the stream.
 void copy(std::byte* to, const std::byte* from, size_t bytes, Copy direction, Stream stream);

@@ -28,6 +28,7 @@ constexpr int oldest = ESPALIER_OLDEST_CARD;
 constexpr int oldest = 80;
 #endif
 
+/// Of the process, as the device is.
 std::vector<std::pair<const void*, std::function<void()>>>& watches() {
     static std::vector<std::pair<const void*, std::function<void()>>> all;
     return all;
@@ -191,9 +192,8 @@ void order(const Event& earlier, Stream later) {
 }
 
 void copy(std::byte* to, const std::byte* from, size_t bytes, Copy direction, Stream stream) {
-    const cudaMemcpyKind kind = direction == Copy::to_device ? cudaMemcpyHostToDevice
-                                : direction == Copy::to_host ? cudaMemcpyDeviceToHost
-                                                             : cudaMemcpyDeviceToDevice;
+    const cudaMemcpyKind kind =
+        direction == Copy::to_device ? cudaMemcpyHostToDevice : cudaMemcpyDeviceToHost;
     if (bytes > 0) CHECK_CUDA(cudaMemcpyAsync(to, from, bytes, kind, stream));
 }
 

@@ -9,8 +9,8 @@
 
 namespace espalier {
 
-/// Blocks by size, kept for the next tensor of that size. Threads that write files or collect scores give
-/// blocks back while the rank's own takes others.
+/// Blocks by size, kept for the next tensor of that size. Beside the rank's main thread, which takes blocks,
+/// only a thread that writes a checkpoint may drop the last handle of one.
 class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
 public:
     enum class Source { host, pinned, device };

@@ -303,8 +303,15 @@ TEST_F(RigDeathTest, AnIndexOffByOneIsFoundByTheAddressSanitizer) {
 }
 
 TEST_F(Rig, ALaunchThatNoDeviceTakesIsAnError) {
-    EXPECT_THROW(launch(set_first, {1, 70000}, 1, 0, stream_, allocate<float>(1), 0), std::runtime_error);
-    EXPECT_THROW(launch(set_first, 1, 2048, 0, stream_, allocate<float>(1), 0), std::runtime_error);
+    const auto expect_refused = [&](dim3 grid, dim3 block) {
+        EXPECT_THROW(launch(set_first, grid, block, 0, stream_, allocate<float>(1), 0), std::runtime_error);
+    };
+
+    expect_refused(0x80000000U, 1);
+    expect_refused({1, 65536}, 1);
+    expect_refused({1, 1, 65536}, 1);
+    expect_refused(1, 1025);
+    expect_refused(1, {1, 1, 65});
 }
 
 __global__ void sums(const float* values, float* out) {

@@ -73,13 +73,25 @@ TEST_F(DeviceErrors, OutOfDeviceMemoryEndsTheJobOnAllRanks) {
 }
 
 TEST_F(DeviceErrors, ARankThatNcclFailsOnEndsTheOthersThatWaitForIt) {
-    expect_refused(evaluate({"ESPALIER_RIG_DEVICES=2", "ESPALIER_RIG_NCCL_FAILS_ON=1"}, 2),
-                   {"ncclCommInitRank", "NCCL_DEBUG"}, 1);
+    for (const char* split : {"--tp", "--pp"}) {
+        expect_refused(evaluate({"ESPALIER_RIG_DEVICES=2", "ESPALIER_RIG_NCCL_FAILS_ON=1"}, 2,
+                                {"--device", "cuda", split, "2"}),
+                       {"ncclCommInitRank", "NCCL_DEBUG"}, 1);
+    }
+}
+
+TEST_F(DeviceErrors, RanksThatExchangeNoTensorsDoWithoutNccl) {
+    const auto result = evaluate({"ESPALIER_RIG_DEVICES=2", "ESPALIER_RIG_NCCL_FAILS_ON=1"}, 2);
+
+    EXPECT_EQ(result.exit_code, 0) << result.err;
 }
 
 TEST_F(DeviceErrors, AnOperationThatFailsUnderWayEndsWhoWaitsForIt) {
-    expect_refused(evaluate({"ESPALIER_RIG_DEVICES=2", "ESPALIER_RIG_NCCL_BREAKS_ON=1"}, 2),
-                   {"an operation of NCCL failed", "NCCL_DEBUG"}, 1);
+    for (const char* split : {"--tp", "--pp"}) {
+        expect_refused(evaluate({"ESPALIER_RIG_DEVICES=2", "ESPALIER_RIG_NCCL_BREAKS_ON=1"}, 2,
+                                {"--device", "cuda", split, "2"}),
+                       {"an operation of NCCL failed", "NCCL_DEBUG"}, 1);
+    }
 }
 
 TEST_F(DeviceErrors, AJobThatDoesNotComputeRefusesADevice) {

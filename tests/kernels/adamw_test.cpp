@@ -66,7 +66,7 @@ TEST(AdamWRuns, UpdateTheirElementsAloneEachWithItsDecay) {
             return Values(all.begin() + run.begin, all.begin() + run.begin + run.size);
         };
         AdamWOptions options = typical(1);
-        options.weight_decay *= run.decay;
+        options.weight_decay *= run.weight_decay_factor;
         Values pw = part(w), pm(pw.size()), pv(pw.size());
         reference::adamw(options, part(g), pw, pm, pv);
         std::copy(pw.begin(), pw.end(), expected.begin() + run.begin);

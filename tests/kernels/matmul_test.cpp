@@ -1,6 +1,7 @@
 #include "kernels/matmul.hpp"
 
 #include "kernels/cpu/onednn_matmul.hpp"
+#include "kernels/elementwise.hpp"
 #include "kernels/reference/matmul.hpp"
 #include "tests/kernels/op_test.hpp"
 
@@ -144,7 +145,7 @@ TEST(OneDnnMatmul, TransposesAccumulatesAndAddsABiasAlsoOnTheSecondCall) {
 
     for (const Store store : {Store::overwrite, Store::accumulate, Store::accumulate}) {
         ctx.resource<cpu::OneDnnMatmul>().run(
-            {rows, columns, depth, Order::transposed, Order::transposed, store},
+            {rows, columns, depth, cpu::Order::transposed, cpu::Order::transposed, store},
             tensor_of(ctx, a_transposed, {depth, rows}, DType::f32),
             tensor_of(ctx, b_transposed, {columns, depth}, DType::f32),
             tensor_of(ctx, bias, {columns}, DType::f32), c);
@@ -162,7 +163,7 @@ TEST(OneDnnMatmul, TakesMoreKindsOfProductsThanItKeeps) {
     for (int64_t rows = 1; rows <= most + 2; ++rows) {
         Tensor c = ctx.zeros({rows, 1}, DType::f32);
         ctx.resource<cpu::OneDnnMatmul>().run(
-            {rows, 1, 1, Order::as_stored, Order::as_stored, Store::overwrite},
+            {rows, 1, 1, cpu::Order::as_stored, cpu::Order::as_stored, Store::overwrite},
             tensor_of(ctx, Values(static_cast<size_t>(rows), 2), {rows, 1}, DType::f32), b, {}, c);
         ASSERT_EQ(c.data<float>()[rows - 1], 6) << rows;
     }
@@ -180,6 +181,18 @@ TEST(BiasBackward, SumsAlikeForAnyThreadCount) {
 
     EXPECT_TRUE(same_bits(sum(2), alone));
     EXPECT_TRUE(same_bits(sum(5), alone));
+}
+
+TEST(BiasBackward, TakesMoreRowsThanAGridOfTheDeviceHasBlocksFor) {
+    constexpr int64_t rows_of_a_block = 64, most_blocks = 65535;
+    const int64_t rows = rows_of_a_block * (most_blocks + 2) + 1;
+    Context ctx(on_test_device());
+    Tensor ones = ctx.empty({rows, 1}, DType::f32), dbias = ctx.zeros({1}, DType::f32);
+    fill(ctx, 1, ones);
+
+    bias_backward(ctx, ones, dbias);
+
+    EXPECT_EQ(values_of(dbias), Values{static_cast<double>(rows)});
 }
 
 TEST(MatmulChecks, RefuseAFactorFromElsewhere) {
