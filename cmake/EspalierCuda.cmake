@@ -6,7 +6,7 @@
 #         accesses, missing barriers and unwritten memory, and is far too slow for anything but tests
 set(ESPALIER_CUDA AUTO CACHE STRING "CUDA back end: AUTO, ON, OFF, or HOST (on the processor, for tests)")
 set_property(CACHE ESPALIER_CUDA PROPERTY STRINGS AUTO ON OFF HOST)
-set(ESPALIER_CUDA_ARCHITECTURES 90 CACHE STRING "Compute capabilities to compile for: 80 (A100), 90 (H100), 100 (B200)")
+set(ESPALIER_CUDA_ARCHITECTURES "80;90;100" CACHE STRING "Compute capabilities to compile for: 80 (A100), 90 (H100), 100 (B200)")
 if(NOT ESPALIER_CUDA MATCHES "^(AUTO|ON|OFF|HOST)$")
     message(FATAL_ERROR "ESPALIER_CUDA=${ESPALIER_CUDA}: choose AUTO, ON, OFF or HOST")
 endif()

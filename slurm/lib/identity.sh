@@ -1,17 +1,23 @@
 # For sourcing: what a stage is made from, as a hash by which it is known as done or begun.
 # shellcheck shell=bash disable=SC2154
 
+# may_change JOB OPTIONS: those, as a regular expression, that the program lets a run change while it learns: configuration() in
+# jobs/training_options.cpp, for a search settings() in jobs/search.cpp, and without_placement() in jobs/options.cpp for both.
+may_change() {
+    local free='tp|pp|virtual-stages|device|share-device|quiet|log-level|recompute|checkpoint-every|exit-after-minutes'
+    # With --hidden-weight auto each micro-batch has a weight of its own.
+    [[ -n $(option_in "$2" hidden-map) && $(option_in "$2" hidden-weight) =~ ^(auto)?$ ]] || free+='|micro-batch'
+    # A search ranks its candidates at every valid-every.
+    [[ $1 == search ]] || free+='|teacher-tp|teacher-pp|keep|log-every|valid-every|exit-after-steps|resume'
+    case $1 in train | distill) free+='|valid' ;; esac
+    echo "$free"
+}
+
 # What a stage is made from: its options but for layout and limits, its inputs from outside, and its needs' hashes. The
 # run's own place is no part of it: a folder that was moved is as done as before.
 hash_stage() {
     local name=$1 need counted
-    # What the program lets a run change (configuration() in jobs/training_options.cpp).
-    local limits='tp|pp|virtual-stages|teacher-tp|teacher-pp|device|share-device|micro-batch|recompute'
-    limits+='|checkpoint-every|keep|log-every|log-level|valid-every|exit-after-[a-z]+'
-    # settings() in jobs/search.cpp: candidates are ranked at every valid-every.
-    [[ ${stage_job[$name]} != search ]] || limits='tp|pp|virtual-stages|device|micro-batch|recompute|checkpoint-every|log-level|exit-after-minutes'
-    [[ ${stage_job[$name]} != train ]] || limits+='|valid'
-    counted=$(grep -vE "^($limits) = " <<< "${stage_options[$name]}")
+    counted=$(grep -vE "^($(may_change "${stage_job[$name]}" "${stage_options[$name]}")) = " <<< "${stage_options[$name]}")
     {
         echo "${stage_job[$name]}"
         echo "${counted//"$run_folder"/RUN}"
@@ -35,8 +41,8 @@ fingerprint() { # < PATHS of files, folders, or token files without .bin and .id
     xargs -d '\n' tail -q -c 64K <<< "$files"
 }
 
-# The needs that a stage's output depends on. On held-out text a teacher is only measured: what it learned stays, whichever that is.
+# The needs that a stage's output depends on. On held-out text a training is only measured: what it learned stays, whichever that is.
 made_from() {
     local need
-    for need in ${stage_needs[$1]}; do [[ ${stage_job[$1]} == train && $need == tokenize-valid ]] || echo "$need"; done
+    for need in ${stage_needs[$1]}; do [[ $need == tokenize-valid && ${stage_job[$1]} =~ ^(train|distill)$ ]] || echo "$need"; done
 }

@@ -111,5 +111,25 @@ local_pipeline --resume "$world/linked.ini" > run.txt 2>&1 || complain "a run in
 losses() { sed 's/"lr".*//' "$world/runs/$1/student/metrics.jsonl"; }
 cmp <(losses tiny) <(losses linked) || complain "links have other losses than one run"
 
+# What a run may change is the same to the script and to the program, which writes into a checkpoint what may not. Left out: what
+# the pipeline sets itself, and models, which the program knows by what is in them.
+not_compared="help|version|config|dump-config|out|summary|force|threads|teacher|student|teacher-cache"
+compare_what_may_change() { # OPTION...
+    local given=("$@" --teacher "$world/runs/tiny/model.h5" --student "$world/runs/tiny/pruned.h5" --data "$world/runs/tiny/train"
+        --tokens 1024 --seq-len 32 --global-batch 16 --lr-decay-style wsd --split "95,5" --exit-after-steps 1 --out "$folder/compared")
+    rm -rf "$folder/compared"
+    ends_with 3 "$espalier" distill "${given[@]}"
+    "$espalier" inspect "$folder/compared/checkpoints/step-1.h5" --json |
+        python3 -c 'import json, sys; print(*json.load(sys.stdin)["configuration"], sep="\n")' | grep -v sha256 | LC_ALL=C sort > counted.txt
+    "$espalier" distill "${given[@]}" --dump-config | grep ' = ' > given.txt
+    # shellcheck source=slurm/lib/pipeline.sh
+    (source "$project/slurm/lib/pipeline.sh"; may_change distill "$(< given.txt)") > free.txt
+    "$espalier" distill --help | sed -nE 's/^ +--([a-z0-9-]+).*/\1/p' | grep -vxE "$not_compared" | grep -vxE "$(< free.txt)" | LC_ALL=C sort -u > script.txt
+    cmp counted.txt script.txt || complain "$*: script and program count other options: $(diff counted.txt script.txt)"
+}
+compare_what_may_change
+compare_what_may_change --hidden-map 3:2
+compare_what_may_change --hidden-map 3:2 --hidden-weight 2
+
 [[ $failures -eq 0 ]] || exit 1
 echo "all guards hold"

@@ -53,9 +53,13 @@ TEST(Kills, OfRandomRanksAtRandomMomentsDoNotShow) {
                 ASSERT_EQ(result.exit_code, 0) << "seed " << seed << ", draw " << draws << '\n' << result.err;
                 continue;
             }
+            // One that hits a rank on its way out changes nothing.
+            if (result.exit_code == 0) {
+                EXPECT_TRUE(run.finished()) << "seed " << seed << ", draw " << draws << '\n' << result.err;
+                continue;
+            }
             ++killed;
             while_writing += run.writes_checkpoint() ? 1 : 0;
-            EXPECT_NE(result.exit_code, 0) << "seed " << seed << ", draw " << draws;
         }
         ++runs;
 

@@ -22,7 +22,7 @@ declare -A may_include=(
     [src/distill]="src/core src/comm src/data src/model kernels"
     [src/plan]="src/core src/json src/model"
     [src/search]="src/core src/model src/plan"
-    [io]="src/core src/comm src/data src/json"
+    [io]="src/core src/data src/json"
 )
 # Where a library may be seen.
 declare -A seen_in=(

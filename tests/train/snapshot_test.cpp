@@ -1,16 +1,28 @@
 #include "src/train/snapshot.hpp"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <fstream>
 #include <future>
 #include <map>
+#include <string>
+#include <thread>
 
 namespace espalier::train {
 namespace {
 
 constexpr int64_t piece_size = 5;
 constexpr size_t pieces = 7;
+
+/// Whether a thread of this process sleeps.
+bool sleeps(pid_t thread) {
+    std::ifstream in("/proc/self/task/" + std::to_string(thread) + "/stat");
+    std::string line;
+    std::getline(in, line);
+    return line.find(") S ") != std::string::npos;
+}
 
 /// A tensor whose elements are all `value`, in pieces, and what a reader saw of it.
 class SnapshotOfATensor : public testing::Test {
@@ -91,9 +103,18 @@ TEST_F(SnapshotOfATensor, IsThatOfItsMomentWhenTheChangeComesAtAnyPieceOfTheRead
             });
         });
         reached.get_future().wait();
-        auto detached = std::async(std::launch::async, [&] { snapshot.detach(ctx_); });
+        std::promise<pid_t> thread;
+        auto detached = std::async(std::launch::async, [&] {
+            thread.set_value(gettid());
+            snapshot.detach(ctx_);
+        });
+        const pid_t detaching = thread.get_future().get();
+        const auto is_pending = [&] {
+            return detached.wait_for(std::chrono::seconds(0)) == std::future_status::timeout;
+        };
+        while (is_pending() && !sleeps(detaching)) std::this_thread::yield();
 
-        EXPECT_EQ(detached.wait_for(std::chrono::seconds(0)), std::future_status::timeout);
+        EXPECT_TRUE(is_pending());
         released.set_value();
         detached.get();
         set(-1);
