@@ -36,14 +36,14 @@ public:
         old_stop_.emplace(session, o.out);
         student_file_ = std::make_unique<ModelFile>(o.student, session.world().handle());
         check_seq_len(o.seq_len, *student_file_);
-        const auto masks = document_masks(session, o.documents, *student_file_);
+        masks_ = document_masks(session, o.documents, *student_file_);
         steps_ = div_ceil(o.tokens, o.global_batch * o.seq_len);
-        teacher_ = std::make_unique<TeacherSide>(session, o, *student_file_, steps_ * o.global_batch, masks);
+        teacher_ = std::make_unique<TeacherSide>(session, o, *student_file_, steps_ * o.global_batch, masks_);
         if (!states.pairs.empty())
             states = distill::resolved(std::move(states), teacher_->file()->architecture(), o.teacher,
                                        student_file_->architecture(), o.student);
         data_ =
-            std::make_unique<TrainingData>(session, o, masks, student_file_->architecture().vocab, steps_);
+            std::make_unique<TrainingData>(session, o, masks_, student_file_->architecture().vocab, steps_);
         tell_epochs(session.log(), data_->samples());
         tell_validation();
         teacher_->check_samples(data_->samples());
@@ -51,7 +51,7 @@ public:
         step_->load(*student_file_, states);
         checkpoints_ = std::make_unique<Checkpoints>(
             session, o.out, student_file_->architecture(), step_->trained(),
-            configuration(session, *student_file_, teacher_->sha256(), masks,
+            configuration(session, *student_file_, teacher_->sha256(), masks_,
                           data_identity(session.world(), o.data, data::Split(o.split), data_->samples())),
             o.keep);
     }
@@ -221,6 +221,7 @@ private:
     std::optional<OldStop> old_stop_;
     std::optional<io::Temporary> fresh_;  // the folder that this start made, until it is a run's
     std::unique_ptr<ModelFile> student_file_;
+    data::DocumentMasks masks_;
     std::unique_ptr<TrainingData> data_;
     std::unique_ptr<TeacherSide> teacher_;
     std::unique_ptr<TrainingStep> step_;
