@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <filesystem>
 #include <fstream>
 #include <limits>
@@ -73,14 +75,16 @@ void check_summary(const std::string& path, const std::string& job, const nlohma
     io::try_output(path);
 }
 
-/// Whether the file `out` is, or may be, part of what an option names: the file itself, one of a dataset's
-/// two, or one of a folder, of which only a former output may be replaced.
+/// Whether the file `out` is part of what an option names: the file itself, one of a dataset's two, or of a
+/// folder one of those that make up a model there.
 bool is_part_of(const std::string& word, const std::filesystem::path& out) {
     std::error_code unknown;  // whoever reads says what is wrong with the place
     for (const char* ending : {"", ".bin", ".idx"}) {
         if (std::filesystem::equivalent(word + ending, out, unknown)) return true;
     }
-    return std::filesystem::is_directory(word, unknown) && out.extension() != ".h5" &&
+    constexpr std::array endings{".bin", ".gguf", ".json", ".model", ".safetensors"};
+    return std::ranges::find(endings, out.extension()) != endings.end() &&
+           std::filesystem::is_directory(word, unknown) &&
            std::filesystem::equivalent(word, std::filesystem::absolute(out).parent_path(), unknown);
 }
 

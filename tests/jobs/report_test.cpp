@@ -49,6 +49,17 @@ TEST(Report, ShowsARunThatIsStillWritingAndValuesThatAreNotFinite) {
     EXPECT_THAT(world.read("report.html"), HasSubstr("2.5000"));
 }
 
+TEST(Report, MayStandInTheFolderOfItsRunAndBeDrawnAnew) {
+    const TinyWorld world;
+    std::filesystem::create_directory(world.path("run"));
+    world.write("run/metrics.jsonl", "{\"step\":1,\"tokens\":64,\"loss\":2.5}\n");
+    for (int i = 0; i < 2; ++i)
+        EXPECT_EQ(espalier({"report", world.path("run"), "--out", world.path("run/report.html"), "--force",
+                            "--quiet"})
+                      .exit_code,
+                  0);
+}
+
 TEST(Report, EscapesWhatUsersWrote) {
     const TinyWorld world;
     std::filesystem::create_directory(world.path("<b>&run"));
