@@ -26,6 +26,10 @@ inline std::vector<double> metrics(const TinyWorld& world, const std::string& ru
     return out;
 }
 
+inline std::vector<double> losses(const TinyWorld& world, const std::string& run) {
+    return metrics(world, run, "loss");
+}
+
 /// Of an f32 loss on another layout: a divergence is a difference of logarithms near 5, each rounded by 2^-22
 /// or so, and may itself be as small as 1e-2.
 constexpr double layout_rounding = 1e-5;

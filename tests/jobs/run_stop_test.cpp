@@ -8,10 +8,6 @@ namespace {
 
 #ifdef ESPALIER_MISHAPS
 
-std::vector<double> losses(const TinyWorld& world, const std::string& run) {
-    return metrics(world, run, "loss");
-}
-
 TEST(RunStop, StopsBeforeItsNextStepOnASignalWhileItLoads) {
     const TinyWorld world;
     ASSERT_EQ(espalier(distill_arguments(world, "whole")).exit_code, 0);
