@@ -13,6 +13,7 @@ namespace {
 struct Layer {
     const char* name;
     int64_t n, k;
+    bool is_head = false;
 };
 constexpr Layer layers[] = {
     {"qkv", 960, 576},
@@ -24,16 +25,18 @@ constexpr Layer layers[] = {
     {"student_mlp_in", 2048, 384},
     {"student_mlp_out", 384, 1024},
 };
-constexpr Layer heads[] = {{"head", 49152, 576}, {"student_head", 49152, 384}};
+constexpr Layer heads[] = {{"head", 49152, 576, true}, {"student_head", 49152, 384, true}};
 
 enum class Pass { forward, input, weight };
 
 void run(benchmark::State& state, Pass pass, DType dtype, int64_t m, Layer layer) {
     Context ctx = make_context();
-    const auto [name, n, k] = layer;
+    const auto [name, n, k, is_head] = layer;
     const Tensor x = numbers(ctx, {m, k}, dtype), w = numbers(ctx, {n, k}, dtype),
                  dy = numbers(ctx, {m, n}, dtype);
-    Tensor y = ctx.empty({m, n}, dtype), dx = ctx.empty({m, k}, dtype), dw = ctx.zeros({n, k}, DType::f32);
+    // Logits are f32, whatever the dtype of their factors.
+    Tensor y = ctx.empty({m, n}, is_head ? DType::f32 : dtype), dx = ctx.empty({m, k}, dtype),
+           dw = ctx.zeros({n, k}, DType::f32);
     const double flops = 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
     for (auto _ : state) {
         const Rate rate = measure(ctx, dtype, flops, [&] {
@@ -70,7 +73,7 @@ void add_all(DType dtype) {
         for (const int64_t m : {512, 2048}) add(dtype, m, layer);
     }
     for (const Layer& layer : heads) {  // the head runs in blocks of tokens
-        for (const int64_t m : {256, 512}) add(dtype, m, layer);
+        for (const int64_t m : {128, 256, 512}) add(dtype, m, layer);
     }
 }
 

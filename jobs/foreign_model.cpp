@@ -125,7 +125,9 @@ TokenizerFinding examine_tokenizer(const ForeignModel& model) {
 }
 
 model::ForeignTensor ForeignModel::tensor_of(const model::Parameter& p) const {
-    return gguf ? model::gguf_tensor(architecture, p) : model::hugging_face_tensor(architecture, p);
+    if (!gguf) return model::hugging_face_tensor(architecture, p);
+    const bool fused = io::find(*weights, "blk.0.attn_qkv.weight") >= 0;
+    return model::gguf_tensor(architecture, p, fused ? model::QkvTensors::fused : model::QkvTensors::apart);
 }
 
 ForeignModel open_foreign_model(const std::string& path) {

@@ -36,7 +36,7 @@ std::vector<Origin> locate(const ForeignModel& source, const std::vector<Paramet
                          source.path, foreign.name, to_string(info.shape), to_string(foreign.shape));
         // No row is asked for: it throws what reading would, naming tensor, type and the way out.
         if (!info.readable) source.weights->read_rows(static_cast<size_t>(index), 0, 0, {});
-        const int64_t rows_each = foreign.shape[0] / p.shape[0], row = p.size() / foreign.shape[0];
+        const int64_t row = row_elements(foreign.shape), rows_each = p.size() / p.shape[0] / row;
         out.push_back({static_cast<size_t>(index), std::move(foreign), rows_each, row, info.dtype});
     }
     return out;
@@ -62,7 +62,8 @@ void refuse_surplus(const ForeignModel& source, const std::vector<Origin>& origi
 Tensor read_block(Context& ctx, const ForeignModel& source, const Origin& o, const Box& box, DType stored) {
     const int64_t first = box.offset[0], foreign_rows = box.count[0] * o.rows_each;
     Tensor read = ctx.empty({foreign_rows, o.row_elements}, o.dtype);
-    source.weights->read_rows(o.index, first * o.rows_each, foreign_rows, {read.raw(), read.bytes()});
+    source.weights->read_rows(o.index, o.foreign.first_row + first * o.rows_each, foreign_rows,
+                              {read.raw(), read.bytes()});
     if (o.foreign.interleaved_dim > 0) {
         Tensor ordered = ctx.empty(read.shape(), o.dtype);
         const size_t bytes = static_cast<size_t>(o.row_elements) * size_of(o.dtype);

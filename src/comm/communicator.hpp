@@ -16,6 +16,7 @@ namespace espalier::comm {
 /// A tensor that is made beside what this rank goes on with.
 class Arriving {
 public:
+    Arriving() = default;  ///< nothing
     Arriving(Tensor tensor, Request request) : tensor_(std::move(tensor)), request_(std::move(request)) {}
 
     /// The tensor; what is put on the context's stream from now on comes after it.

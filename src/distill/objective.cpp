@@ -140,7 +140,7 @@ Tensor Objective::backward(Context& ctx, const Transformer& student, const Tenso
                            const Teacher& teacher, const Tensor& labels, double token_weight) {
     const Timed timed = ctx.computing();
     Tensor d_hidden = ctx.empty(student_hidden.shape(), student_hidden.dtype());
-    Tensor head_gradient = student.head_gradient();
+    Tensor head_gradient = student.head_gradient(), bias_gradient = student.head_bias_gradient();
     for (const Range part : model::logit_blocks(student.architecture(), ctx.device(), student.tensor().size(),
                                                 student_hidden.dim(0))) {
         const int64_t begin = part.begin, rows = part.size();
@@ -151,6 +151,7 @@ Tensor Objective::backward(Context& ctx, const Transformer& student, const Tenso
         Tensor d_block = d_hidden.rows(begin, rows);
         matmul_backward_input(ctx, d_logits, student.head(), d_block);  // d_hidden =
         matmul_backward_weight(ctx, d_logits, hidden, head_gradient);   // d head +=
+        if (bias_gradient) bias_backward(ctx, d_logits, bias_gradient);
     }
     return d_hidden;
 }

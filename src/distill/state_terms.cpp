@@ -58,6 +58,12 @@ void check_layer(const char* whose, int64_t layer, const model::Architecture& a,
                      source, a.depth(), a.depth() - 1);
 }
 
+/// The MLP of a parallel block reads what attention reads.
+model::StateName in_model(model::StateName state, const model::Architecture& a) {
+    if (state.site == Site::mlp_input && a.parallel_block) state.site = Site::attention_input;
+    return state;
+}
+
 model::StateName norm_after(int64_t layer, const model::Architecture& a) {
     if (layer + 1 == a.depth()) return {Site::final_norm};
     return {Site::attention_input, layer + 1};
@@ -86,8 +92,9 @@ StateTerms resolved(StateTerms terms, const model::Architecture& teacher, const 
     for (auto& pair : terms.pairs) {
         check_layer("teacher", pair.teacher.layer, teacher, teacher_source);
         check_layer("student", pair.student.layer, student, student_source);
-        if (!pair.normed) continue;
-        pair = {norm_after(pair.teacher.layer, teacher), norm_after(pair.student.layer, student)};
+        pair = pair.normed ? StatePair{norm_after(pair.teacher.layer, teacher),
+                                       norm_after(pair.student.layer, student)}
+                           : StatePair{in_model(pair.teacher, teacher), in_model(pair.student, student)};
     }
     for (auto pair = terms.pairs.begin(); pair != terms.pairs.end(); ++pair)
         ESPALIER_REQUIRE(

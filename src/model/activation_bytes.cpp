@@ -5,7 +5,7 @@
 namespace espalier::model {
 
 int64_t ActivationBytes::inputs() const {
-    return 2 * local + 2 * put_out + qkv + heads + before;
+    return (parallel ? 1 : 2) * local + 2 * put_out + qkv + heads + before;
 }
 
 ActivationBytes activation_bytes(const Architecture& a, int64_t layer, TensorPart tensor, TokenCounts tokens,
@@ -13,7 +13,8 @@ ActivationBytes activation_bytes(const Architecture& a, int64_t layer, TensorPar
     const auto size = [&](Axis axis) { return local_range(a, layer, axis, tensor).size(); };
     const int64_t q = size(Axis::query_head), kv = size(Axis::kv_head), ffn = size(Axis::ffn);
     const int64_t row = tokens.all * static_cast<int64_t>(size_of(dtype)), stats = 4 * tokens.local * 2;
-    return {.tp = tensor.size,
+    return {.parallel = a.parallel_block,
+            .tp = tensor.size,
             .all = hidden_bytes(a, tokens.all, dtype),
             .local = hidden_bytes(a, tokens.local, dtype),
             .qkv = row * (q + 2 * kv) * a.head_dim,
@@ -30,8 +31,10 @@ ActivationBytes activation_bytes(const Architecture& a, int64_t layer, TensorPar
 
 int64_t saved_bytes(const ActivationBytes& b, Recompute recompute) {
     if (recompute == Recompute::full) return b.local;
-    const int64_t selective = b.inputs() + 2 * b.stats + b.post_stats + b.lse;
-    return recompute == Recompute::none ? selective + 2 * b.all + b.neurons + b.normed + b.rstd : selective;
+    const int64_t norms = b.parallel ? 1 : 2;
+    const int64_t selective = b.inputs() + norms * b.stats + b.post_stats + b.lse;
+    return recompute == Recompute::none ? selective + norms * b.all + b.neurons + b.normed + b.rstd
+                                        : selective;
 }
 
 // The steps of Layer::forward and Layer::backward, from the top: where one rank has all tokens, gathering and

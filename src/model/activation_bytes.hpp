@@ -13,6 +13,7 @@ struct TokenCounts {
 
 /// Bytes of a layer's activations by kind.
 struct ActivationBytes {
+    bool parallel;            ///< one norm, whose output attention and the MLP read
     int tp;                   ///< ranks; more than one gather and scatter copies
     int64_t all, local;       ///< [T, H] and [Tl, H]
     int64_t qkv, heads;       ///< [T, (q + 2 kv) head_dim], [T, q head_dim]
@@ -22,7 +23,7 @@ struct ActivationBytes {
     int64_t put_out;          ///< where outputs are normed too: [Tl, H], of attention and of the MLP
     int64_t post_stats;       ///< and the statistics of both norms
 
-    /// Of the two norms, of their counterparts after attention and MLP, of attention, of the output
+    /// Of the norms, of their counterparts after attention and MLP, of attention, of the output
     /// projection and of the activation.
     int64_t inputs() const;
 };

@@ -140,6 +140,8 @@ void check(const Architecture& a, const std::string& source) {
     ESPALIER_REQUIRE(a.rotary_base > 0 && a.norm.eps > 0,
                      "{}: rotary base {} and norm epsilon {} must be positive", source, a.rotary_base,
                      a.norm.eps);
+    ESPALIER_REQUIRE(!a.parallel_block || !a.post_norms,
+                     "{}: a block whose MLP stands beside attention has no norms after them", source);
     check_qk_norm(a, source);
     check_scaling(a.rotary_scaling, source);
     check_scales_and_caps(a, source);

@@ -15,12 +15,12 @@
 
 namespace espalier::model {
 
-enum class Family { llama, mistral, nemotron, qwen2, qwen3, gemma, gemma2 };
+enum class Family { llama, mistral, nemotron, qwen2, qwen3, gemma, gemma2, phi };
 /// As model_type in transformers' files.
 inline constexpr std::array family_names{
-    Named{Family::llama, "llama"},  Named{Family::mistral, "mistral"}, Named{Family::nemotron, "nemotron"},
-    Named{Family::qwen2, "qwen2"},  Named{Family::qwen3, "qwen3"},     Named{Family::gemma, "gemma"},
-    Named{Family::gemma2, "gemma2"}};
+    Named{Family::llama, "llama"},   Named{Family::mistral, "mistral"}, Named{Family::nemotron, "nemotron"},
+    Named{Family::qwen2, "qwen2"},   Named{Family::qwen3, "qwen3"},     Named{Family::gemma, "gemma"},
+    Named{Family::gemma2, "gemma2"}, Named{Family::phi, "phi"}};
 std::string_view to_string(Family family);
 
 /// One layer's widths, in which the layers of a pruned model may differ, and how far it sees.
@@ -64,6 +64,8 @@ struct Architecture {
     Activation activation = Activation::swiglu;
     NormOptions norm;
     bool norm_bias = false;
+    /// Attention and MLP read the output of one norm, side by side, and both join the residual stream (Phi).
+    bool parallel_block = false;
     /// What attention and MLP put out is normed too, before it joins the residual stream (Gemma 2).
     bool post_norms = false;
     /// Epsilon of the RMSNorm of each query head and each key head before it is turned; without, there is
@@ -72,6 +74,7 @@ struct Architecture {
     bool qkv_bias = false;
     bool attention_out_bias = false;
     bool mlp_bias = false;
+    bool head_bias = false;
     bool tied = false;  ///< the head is the token embedding
     /// Of embeddings as they enter the residual stream, rounded to the type that they are computed in. A cut
     /// model has its source's, so that what its layers add weighs as much beside them.

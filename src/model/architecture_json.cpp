@@ -64,11 +64,13 @@ Architecture from_own(const JsonField& in) {
     a.norm = {choice(in, "norm", norm_kinds), choice(in, "norm_gain", gains),
               static_cast<float>(in.number("norm_eps"))};
     a.norm_bias = in.flag("norm_bias", false);
+    a.parallel_block = in.flag("parallel_block", false);
     a.post_norms = in.flag("post_norms", false);
     if (in.has("qk_norm_eps")) a.qk_norm_eps = static_cast<float>(in.number("qk_norm_eps"));
     a.qkv_bias = in.flag("qkv_bias", false);
     a.attention_out_bias = in.flag("attention_out_bias", false);
     a.mlp_bias = in.flag("mlp_bias", false);
+    a.head_bias = in.flag("head_bias", false);
     a.tied = in.flag("tied", false);
     a.embedding_scale = in.number("embedding_scale", 1);
     a.query_scalar = in.integer("query_scalar", 0);
@@ -133,7 +135,9 @@ ordered_json to_json(const Architecture& a) {
                                           {"truncate", s.truncate}});
         }
     }
+    if (a.parallel_block) out["parallel_block"] = true;
     if (a.post_norms) out["post_norms"] = true;
+    if (a.head_bias) out["head_bias"] = true;
     if (a.embedding_scale != 1) out["embedding_scale"] = a.embedding_scale;
     if (a.query_scalar > 0) out["query_scalar"] = a.query_scalar;
     if (a.attention_soft_cap > 0) out["attention_soft_cap"] = shortest(a.attention_soft_cap);

@@ -4,7 +4,8 @@
 #include <cmath>
 
 #include "src/core/error.hpp"
-#include "src/model/hugging_face_class.hpp"
+#include "src/core/names.hpp"
+#include "src/model/family.hpp"
 
 namespace espalier::model {
 namespace {
@@ -50,6 +51,14 @@ constexpr Row rows[] = {
     {Weight::final_norm,          "model.norm.weight",               "output_norm.weight", as_gain},
     {Weight::final_norm_bias,     "model.norm.bias",                 "output_norm.bias"},
     {Weight::head,                "lm_head.weight",                  "output.weight"},
+    {Weight::head_bias,           "lm_head.bias",                    "output.bias"},
+};
+/// What transformers' Phi calls otherwise.
+constexpr Named<Weight> phi_names[] = {
+    {Weight::attention_out,      "self_attn.dense.weight"},       {Weight::up,              "mlp.fc1.weight"},
+    {Weight::attention_out_bias, "self_attn.dense.bias"},         {Weight::up_bias,         "mlp.fc1.bias"},
+    {Weight::final_norm,         "model.final_layernorm.weight"}, {Weight::down,            "mlp.fc2.weight"},
+    {Weight::final_norm_bias,    "model.final_layernorm.bias"},   {Weight::down_bias,       "mlp.fc2.bias"},
 };
 // clang-format on
 
@@ -65,8 +74,19 @@ const Row& row_of(const Parameter& p) {
     return *row;
 }
 
-std::string full_name(const Parameter& p, const char* layers, const char* name) {
+std::string full_name(const Parameter& p, const char* layers, const std::string& name) {
     return p.layer < 0 ? name : fmt::format("{}.{}.{}", layers, p.layer, name);
+}
+
+std::string hugging_face_name(const Architecture& a, const Parameter& p) {
+    // Where what attention puts out is normed, that norm has the name which elsewhere is the MLP's.
+    if (a.post_norms && p.weight == Weight::mlp_norm) return "pre_feedforward_layernorm.weight";
+    if (a.family == Family::phi) {
+        const auto* renamed = std::find_if(std::begin(phi_names), std::end(phi_names),
+                                           [&](const auto& n) { return n.value == p.weight; });
+        if (renamed != std::end(phi_names)) return std::string(renamed->name);
+    }
+    return row_of(p).hugging_face;
 }
 
 Shape foreign_shape(const Parameter& p) {
@@ -81,6 +101,16 @@ Shape foreign_shape(const Parameter& p) {
     return shape;
 }
 
+/// A parameter's rows in a tensor of queries, keys and values, in this order; `end` is "weight" or "bias".
+ForeignTensor fused_qkv(const Architecture& a, const Parameter& p, const char* end, int64_t order) {
+    const LayerShape& l = a.layers.at(static_cast<size_t>(p.layer));
+    const int64_t q = l.query_heads * a.head_dim, kv = l.kv_heads * a.head_dim;
+    ForeignTensor out{fmt::format("blk.{}.attn_qkv.{}", p.layer, end), foreign_shape(p)};
+    out.shape[0] = q + 2 * kv;
+    out.first_row = order == 0 ? 0 : q + (order - 1) * kv;
+    return out;
+}
+
 /// The last weight that what a layer adds to the residual stream has been through.
 bool joins_stream(const Architecture& a, Weight weight) {
     if (a.post_norms) return weight == Weight::attention_post_norm || weight == Weight::mlp_post_norm;
@@ -91,11 +121,7 @@ bool joins_stream(const Architecture& a, Weight weight) {
 }  // namespace
 
 ForeignTensor hugging_face_tensor(const Architecture& a, const Parameter& p) {
-    // Where what attention puts out is normed, that norm has the name which elsewhere is the MLP's.
-    const bool renamed = a.post_norms && p.weight == Weight::mlp_norm;
-    ForeignTensor out{
-        full_name(p, "model.layers", renamed ? "pre_feedforward_layernorm.weight" : row_of(p).hugging_face),
-        foreign_shape(p)};
+    ForeignTensor out{full_name(p, "model.layers", hugging_face_name(a, p)), foreign_shape(p)};
     if (is_gemma(a.family) && joins_stream(a, p.weight)) {
         out.factor = std::sqrt(static_cast<double>(a.hidden)) / a.embedding_scale;
         if (a.post_norms && a.norm.gain == Gain::one_plus_weight) out.added = out.factor - 1;
@@ -103,7 +129,13 @@ ForeignTensor hugging_face_tensor(const Architecture& a, const Parameter& p) {
     return out;
 }
 
-ForeignTensor gguf_tensor(const Architecture& a, const Parameter& p) {
+ForeignTensor gguf_tensor(const Architecture& a, const Parameter& p, QkvTensors qkv) {
+    constexpr Weight weights[] = {Weight::query, Weight::key, Weight::value},
+                     biases[] = {Weight::query_bias, Weight::key_bias, Weight::value_bias};
+    for (int64_t i = 0; i < 3 && qkv == QkvTensors::fused; ++i) {
+        if (p.weight == weights[i]) return fused_qkv(a, p, "weight", i);
+        if (p.weight == biases[i]) return fused_qkv(a, p, "bias", i);
+    }
     const Row& row = row_of(p);
     ForeignTensor out{full_name(p, "blk", row.gguf), foreign_shape(p)};
     if (row.stored == rotated && stores_rotary_pairs(a.family)) out.interleaved_dim = a.head_dim;

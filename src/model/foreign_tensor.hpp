@@ -8,7 +8,8 @@ namespace espalier::model {
 /// Where a parameter is found in somebody else's file, and how it is stored there.
 struct ForeignTensor {
     std::string name;
-    Shape shape;  ///< as the file has it: heads and head_dim are one axis
+    Shape shape;            ///< of the file's tensor: heads and head_dim are one axis
+    int64_t first_row = 0;  ///< of the parameter's, where the file's tensor holds others too
     /// d > 0: the d rows of each head are stored as rotary pairs 0, d/2, 1, d/2 + 1, ...
     int64_t interleaved_dim = 0;
     double factor = 1;  ///< the file's values are ours times this,
@@ -20,9 +21,12 @@ struct ForeignTensor {
 /// larger or smaller by as much, which norms take out again.
 ForeignTensor hugging_face_tensor(const Architecture& a, const Parameter& p);
 
+/// How a file stores the queries', keys' and values' weights.
+enum class QkvTensors { apart, fused };
+
 /// In llama.cpp's GGUF. q and k of Llama and Mistral files are stored as rotary pairs; Nemotron's norms as
 /// gains, one more than the weight.
-ForeignTensor gguf_tensor(const Architecture& a, const Parameter& p);
+ForeignTensor gguf_tensor(const Architecture& a, const Parameter& p, QkvTensors qkv);
 
 /// Tensors of a checkpoint that are no parameters and may be passed over.
 bool is_ignored_tensor(const std::string& name);

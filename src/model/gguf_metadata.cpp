@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "src/json/field.hpp"
-#include "src/model/hugging_face_class.hpp"
+#include "src/model/family.hpp"
 #include "src/model/rotary_table.hpp"
 
 namespace espalier::model {
@@ -23,11 +23,12 @@ struct File {
     }
 };
 
-/// llama.cpp's architectures have transformers' names, and Mistral's models are llama.
+/// llama.cpp's architectures have transformers' names, but for Phi; Mistral's models are llama.
 Family family_of(const std::string& arch, const std::string& source) {
     std::string supported;
-    for (const auto& [family, name] : family_names) {
+    for (const auto& [family, model_type] : family_names) {
         if (family == Family::mistral) continue;
+        const std::string_view name = family == Family::phi ? "phi2" : model_type;
         if (arch == name) return family;
         supported += (supported.empty() ? "" : ", ") + std::string(name);
     }
@@ -57,18 +58,15 @@ void read_widths(const File& file, Architecture& a) {
 }
 
 void read_norms(const File& file, Architecture& a) {
-    const bool nemotron = a.family == Family::nemotron;
-    a.norm.kind = nemotron ? NormKind::layer : NormKind::rms;
-    a.norm.gain = nemotron || is_gemma(a.family) ? Gain::one_plus_weight : Gain::weight;
+    const bool layer = a.norm.kind == NormKind::layer;
     a.norm.eps = static_cast<float>(file.in.number(
-        file.key(nemotron ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon")));
-    a.norm_bias = nemotron;
+        file.key(layer ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon")));
     if (file.has_tensor("blk.0.attn_q_norm.weight")) a.qk_norm_eps = a.norm.eps;
 }
 
 /// What no field says.
 void read_tensors(const File& file, Architecture& a) {
-    a.qkv_bias = file.has_tensor("blk.0.attn_q.bias");
+    a.qkv_bias = file.has_tensor("blk.0.attn_q.bias") || file.has_tensor("blk.0.attn_qkv.bias");
     a.attention_out_bias = file.has_tensor("blk.0.attn_output.bias");
     a.mlp_bias = file.has_tensor("blk.0.ffn_up.bias");
     a.tied = !file.has_tensor("output.weight");
@@ -174,11 +172,6 @@ void read_conventions(const JsonField& in, Conventions& out) {
     }
 }
 
-Activation activation_of(Family family) {
-    if (family == Family::nemotron) return Activation::relu2;
-    return is_gemma(family) ? Activation::geglu : Activation::swiglu;
-}
-
 }  // namespace
 
 Architecture from_gguf(const nlohmann::json& metadata, const std::vector<std::string>& tensors,
@@ -186,8 +179,7 @@ Architecture from_gguf(const nlohmann::json& metadata, const std::vector<std::st
     const JsonField in(metadata, source);
     const std::string arch = in.text("general.architecture");
     Architecture a;
-    a.family = family_of(arch, source);
-    a.activation = activation_of(a.family);
+    apply(traits_of(family_of(arch, source)), a);
     const File file{in, arch + ".", tensors};
     ESPALIER_REQUIRE(in.integer(file.key("expert_count"), 0) == 0,
                      "{}: mixtures of experts are not supported ({})", source, file.key("expert_count"));

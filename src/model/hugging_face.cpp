@@ -33,18 +33,12 @@ Activation activation_of(const JsonField& in, const HuggingFaceClass& c) {
     std::string act = in.text("hidden_act", c.activation);
     // The first Gemmas say "gelu" and mean its tanh form; later files have a field of another name.
     if (is_gemma(c.family)) act = in.text("hidden_activation", act == "gelu" ? c.activation : act);
-    if (is_nemotron(c.family)) {
-        if (act == "relu2") return Activation::relu2;
-        if (act == "gelu_new" || act == "gelu_pytorch_tanh") return Activation::gelu;
-        if (act == "silu") return Activation::silu;
-    } else {
-        if (act == "silu" || act == "swish") return Activation::swiglu;
-        if (act == "gelu_new" || act == "gelu_pytorch_tanh") return Activation::geglu;
-    }
-    fail(
-        "{}: \"hidden_act\" \"{}\" is not supported; supported are silu, relu2 (Nemotron), gelu_new, "
-        "gelu_pytorch_tanh",
-        in.place(), act);
+    const bool gated = is_gated(traits_of(c.family).activation);
+    if (act == "gelu_new" || act == "gelu_pytorch_tanh") return gated ? Activation::geglu : Activation::gelu;
+    if (act == "silu" || (gated && act == "swish")) return gated ? Activation::swiglu : Activation::silu;
+    if (act == "relu2" && !gated) return Activation::relu2;
+    fail("{}: \"hidden_act\" \"{}\" is not supported; supported are silu, {}gelu_new, gelu_pytorch_tanh",
+         in.place(), act, gated ? "" : "relu2, ");
 }
 
 constexpr std::array rotary_types{Named{RotaryScaling::Kind::linear, "linear"},
@@ -96,9 +90,9 @@ void read_scaling(const JsonField& in, const JsonField& r, const std::string& ty
 /// The rotary fields, which transformers 5 gathers in rope_parameters and 4 spreads over rope_theta and
 /// rope_scaling. a.max_positions is there already.
 void read_rotary(const JsonField& in, Architecture& a) {
-    const bool nemotron = is_nemotron(a.family);
+    const double usual = traits_of(a.family).rotary_fraction;
     a.rotary_base = in.number("rope_theta", 10000.0);
-    double fraction = nemotron ? 0.5 : 1.0;
+    double fraction = usual;
     for (const char* alias : {"partial_rotary_factor", "rope_percent", "rope_percentage"}) {
         if (in.has(alias)) {
             fraction = in.number(alias);
@@ -117,7 +111,7 @@ void read_rotary(const JsonField& in, Architecture& a) {
                      "{}: \"partial_rotary_factor\" is {}; it must be between 0 and 1", in.place(), fraction);
     // transformers 5.23 turns whole heads in these families, whatever the field says.
     ESPALIER_REQUIRE(
-        nemotron || fraction == 1,
+        usual != 1 || fraction == 1,
         "{}: \"partial_rotary_factor\" is {}, which the {} of transformers does not heed; take it "
         "out of the file if the model was trained without it",
         in.place(), fraction, hugging_face_class(a.family).name);
@@ -195,6 +189,31 @@ void read_gemma(const JsonField& in, Architecture& a) {
     a.final_soft_cap = cap("final_logit_softcapping", 30);
 }
 
+/// "mlp_bias", or "attention_bias", where the class heeds it.
+bool has_biases(const JsonField& in, Biases biases, const char* field) {
+    return biases == Biases::all || (biases == Biases::as_configured && in.flag(field, false));
+}
+
+/// Older Nemotrons name it as Phi does.
+double norm_eps(const JsonField& in, const Architecture& a) {
+    if (a.norm.kind == NormKind::rms) return in.number("rms_norm_eps", 1e-6);
+    const double eps = in.number("layer_norm_eps", 1e-5);
+    return a.family == Family::nemotron ? in.number("norm_eps", eps) : eps;
+}
+
+/// What these classes could be told to do otherwise.
+void require_usual_norms(const JsonField& in, Family family) {
+    if (family == Family::nemotron) {
+        const std::string normalization = in.text("normalization", "layernorm1p");
+        ESPALIER_REQUIRE(normalization == "layernorm1p",
+                         "{}: \"normalization\" \"{}\" is not supported; Nemotron's is layernorm1p",
+                         in.place(), normalization);
+    }
+    ESPALIER_REQUIRE(family != Family::phi || !in.flag("qk_layernorm", false),
+                     "{}: \"qk_layernorm\" is set; Phi models with normed queries and keys are not supported",
+                     in.place());
+}
+
 std::optional<int64_t> first_id(const JsonField& in, const char* field) {
     const auto ids = in.integers(field);
     return ids.empty() ? std::nullopt : std::optional(ids.front());
@@ -205,9 +224,8 @@ std::optional<int64_t> first_id(const JsonField& in, const char* field) {
 Architecture from_hugging_face(const json& config, const std::string& source) {
     const JsonField in(config, source);
     const HuggingFaceClass& c = class_of(in);
-    const bool nemotron = is_nemotron(c.family);
     Architecture a;
-    a.family = c.family;
+    apply(traits_of(c.family), a);
     a.vocab = in.integer("vocab_size");
     a.hidden = in.integer("hidden_size");
     const int64_t depth = in.integer("num_hidden_layers");
@@ -231,20 +249,12 @@ Architecture from_hugging_face(const json& config, const std::string& source) {
         a.head_dim = a.hidden / shape.query_heads;
     }
     a.activation = activation_of(in, c);
-    a.norm.kind = nemotron ? NormKind::layer : NormKind::rms;
-    a.norm.gain = nemotron || is_gemma(c.family) ? Gain::one_plus_weight : Gain::weight;
-    a.norm.eps = static_cast<float>(nemotron ? in.number("norm_eps", in.number("layer_norm_eps", 1e-5))
-                                             : in.number("rms_norm_eps", 1e-6));
-    a.norm_bias = nemotron;
+    a.norm.eps = static_cast<float>(norm_eps(in, a));
+    require_usual_norms(in, c.family);
     if (c.qk_norm) a.qk_norm_eps = a.norm.eps;
-    const std::string normalization = in.text("normalization", "layernorm1p");
-    ESPALIER_REQUIRE(!nemotron || normalization == "layernorm1p",
-                     "{}: \"normalization\" \"{}\" is not supported; Nemotron's is layernorm1p", source,
-                     normalization);
-    a.attention_out_bias =
-        c.attention_bias == AttentionBias::as_configured && in.flag("attention_bias", false);
-    a.qkv_bias = a.attention_out_bias || c.attention_bias == AttentionBias::query_key_value;
-    a.mlp_bias = c.mlp_bias && in.flag("mlp_bias", false);
+    a.attention_out_bias = has_biases(in, c.attention_biases, "attention_bias");
+    a.qkv_bias = a.attention_out_bias || c.attention_biases == Biases::query_key_value;
+    a.mlp_bias = has_biases(in, c.mlp_biases, "mlp_bias");
     a.tied = in.flag("tie_word_embeddings", c.tied);
     a.max_positions = in.integer("max_position_embeddings", c.max_positions);
     read_rotary(in, a);

@@ -7,17 +7,18 @@
 namespace espalier::model {
 namespace {
 
-using enum AttentionBias;
+using enum Biases;
 
 // clang-format off
 constexpr HuggingFaceClass classes[] = {
-    {"LlamaForCausalLM",    "silu",              2048,   0.02,   0,   Family::llama,    as_configured,   WindowField::none,        true,  false, false},
-    {"MistralForCausalLM",  "silu",              131072, 0.02,   0,   Family::mistral,  none,            WindowField::of_model,    false, false, false},
-    {"NemotronForCausalLM", "relu2",             4096,   0.0134, 0,   Family::nemotron, as_configured,   WindowField::none,        true,  false, false},
-    {"Qwen2ForCausalLM",    "silu",              32768,  0.02,   0,   Family::qwen2,    query_key_value, WindowField::of_layers,   false, false, false},
-    {"Qwen3ForCausalLM",    "silu",              32768,  0.02,   128, Family::qwen3,    as_configured,   WindowField::of_layers,   false, true,  false},
-    {"GemmaForCausalLM",    "gelu_pytorch_tanh", 8192,   0.02,   256, Family::gemma,    as_configured,   WindowField::none,        false, false, true},
-    {"Gemma2ForCausalLM",   "gelu_pytorch_tanh", 8192,   0.02,   256, Family::gemma2,   as_configured,   WindowField::alternating, false, false, true},
+    {"LlamaForCausalLM",    "silu",              2048,   0.02,   0,   Family::llama,    as_configured,   as_configured, WindowField::none,        false, false},
+    {"MistralForCausalLM",  "silu",              131072, 0.02,   0,   Family::mistral,  none,            none,          WindowField::of_model,    false, false},
+    {"NemotronForCausalLM", "relu2",             4096,   0.0134, 0,   Family::nemotron, as_configured,   as_configured, WindowField::none,        false, false},
+    {"Qwen2ForCausalLM",    "silu",              32768,  0.02,   0,   Family::qwen2,    query_key_value, none,          WindowField::of_layers,   false, false},
+    {"Qwen3ForCausalLM",    "silu",              32768,  0.02,   128, Family::qwen3,    as_configured,   none,          WindowField::of_layers,   true,  false},
+    {"GemmaForCausalLM",    "gelu_pytorch_tanh", 8192,   0.02,   256, Family::gemma,    as_configured,   none,          WindowField::none,        false, true},
+    {"Gemma2ForCausalLM",   "gelu_pytorch_tanh", 8192,   0.02,   256, Family::gemma2,   as_configured,   none,          WindowField::alternating, false, true},
+    {"PhiForCausalLM",      "gelu_new",          2048,   0.02,   0,   Family::phi,      all,             all,           WindowField::none,        false, false},
 };
 // clang-format on
 

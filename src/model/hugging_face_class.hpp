@@ -5,15 +5,16 @@
 #include <span>
 #include <string>
 
-#include "src/model/architecture.hpp"
+#include "src/model/family.hpp"
 
 namespace espalier::model {
 
-/// Which of the attention's four projections have biases.
-enum class AttentionBias {
+/// Which projections have biases: the four of attention, the MLP's.
+enum class Biases {
     none,
-    query_key_value,  ///< always, and the output projection never
-    as_configured,    ///< all four or none: "attention_bias"
+    all,
+    query_key_value,  ///< these and not the output projection
+    as_configured,    ///< all or none: "attention_bias", "mlp_bias"
 };
 
 /// Where a file says that attention sees a window.
@@ -33,24 +34,13 @@ struct HuggingFaceClass {
     double init_std;
     int64_t head_dim;  ///< 0: hidden / heads
     Family family;
-    AttentionBias attention_bias;
+    Biases attention_biases, mlp_biases;
     WindowField window;
-    bool mlp_bias;  ///< heeds the field
     bool qk_norm;
     bool tied;  ///< where "tie_word_embeddings" is missing
 };
 
 std::span<const HuggingFaceClass> hugging_face_classes();
 const HuggingFaceClass& hugging_face_class(Family family);
-
-/// LayerNorm1P with biases, plain MLPs, partly turned heads; the others have RMSNorm, gates, whole heads.
-inline bool is_nemotron(Family family) {
-    return family == Family::nemotron;
-}
-
-/// RMSNorm whose gain is one plus its weight, gates of GELU, embeddings times sqrt(hidden).
-inline bool is_gemma(Family family) {
-    return family == Family::gemma || family == Family::gemma2;
-}
 
 }  // namespace espalier::model

@@ -44,31 +44,37 @@ void require_expressible(const Architecture& a) {
                      "layers of different widths: no public format holds such a model; cut all layers to the "
                      "same widths to export");
     const HuggingFaceClass& c = hugging_face_class(a.family);
-    const bool nemotron = is_nemotron(a.family);
+    const FamilyTraits& traits = traits_of(a.family);
     const auto require = [&](bool expressible, const char* what) {
         ESPALIER_REQUIRE(expressible, "transformers loads no {} with {}", c.name, what);
     };
-    require(nemotron != is_gated(a.activation), "this activation");
+    require(is_gated(traits.activation) == is_gated(a.activation), "this activation");
     const bool gemma = is_gemma(a.family), gemma2 = a.family == Family::gemma2;
-    require(a.norm.kind == (nemotron ? NormKind::layer : NormKind::rms) && a.norm_bias == nemotron &&
-                a.norm.gain == (nemotron || gemma ? Gain::one_plus_weight : Gain::weight) &&
-                a.post_norms == gemma2,
+    require(a.norm.kind == traits.norm && a.norm_bias == (traits.norm == NormKind::layer) &&
+                a.norm.gain == traits.gain && a.post_norms == gemma2,
             "norms of another kind");
+    require(a.parallel_block == traits.parallel_block,
+            traits.parallel_block ? "an MLP that comes after attention" : "an MLP beside attention");
+    require(a.head_bias == traits.head_bias,
+            traits.head_bias ? "an output projection without bias" : "a bias of the output projection");
     require(gemma || a.embedding_scale == 1, "scaled embeddings");
     require((gemma2 && a.query_scalar > 0) || a.query_scalar == 0 || a.query_scalar == a.head_dim,
             "scores scaled otherwise than by their heads' width");
     require(gemma2 || (a.attention_soft_cap == 0 && a.final_soft_cap == 0), "soft caps");
     require(a.qk_norm_eps == (c.qk_norm ? std::optional(a.norm.eps) : std::nullopt),
             c.qk_norm ? "queries and keys that are not normed as the rest" : "normed queries and keys");
-    require(nemotron || a.rotary_dim == a.head_dim, "heads of which only a part is turned by its position");
-    if (c.attention_bias == AttentionBias::query_key_value) {
+    require(traits.rotary_fraction != 1 || a.rotary_dim == a.head_dim,
+            "heads of which only a part is turned by its position");
+    if (c.attention_biases == Biases::query_key_value) {
         require(a.qkv_bias && !a.attention_out_bias, "other attention biases than before the heads");
     } else {
         require(a.qkv_bias == a.attention_out_bias, "attention biases before the heads or after them alone");
-        require(c.attention_bias != AttentionBias::none || !a.qkv_bias, "biases");
+        require(c.attention_biases != Biases::none || !a.qkv_bias, "biases");
+        require(c.attention_biases != Biases::all || a.qkv_bias, "projections without biases");
     }
-    require(c.mlp_bias || !a.mlp_bias,
-            c.attention_bias == AttentionBias::none ? "biases" : "biases in the MLP");
+    require(c.mlp_biases != Biases::none || !a.mlp_bias,
+            c.attention_biases == Biases::none ? "biases" : "biases in the MLP");
+    require(c.mlp_biases != Biases::all || a.mlp_bias, "projections without biases");
     const int64_t windowed = a.windowed_layers();
     require(a.family == Family::llama || c.window != WindowField::none || windowed == 0, "a sliding window");
     require(windowed == 0 || windowed == a.depth() || c.window == WindowField::of_layers ||
@@ -127,6 +133,11 @@ void add_windows(const Architecture& a, WindowField field, ordered_json& out) {
     out["max_window_layers"] = before;
 }
 
+const char* eps_field(const Architecture& a) {
+    if (a.norm.kind == NormKind::rms) return "rms_norm_eps";
+    return a.family == Family::nemotron ? "norm_eps" : "layer_norm_eps";
+}
+
 void add_gemma(const Architecture& a, ordered_json& out) {
     out["hidden_activation"] = out.at("hidden_act");
     if (a.family != Family::gemma2) return;
@@ -182,16 +193,14 @@ ordered_json to_hugging_face(const Architecture& a, const std::string& dtype) {
                      {"rope_theta", a.rotary_base},
                      {"rope_scaling", s.kind == RotaryScaling::Kind::none ? ordered_json(nullptr) : rope},
                      {"use_cache", true}};
-    if (is_nemotron(family)) {
+    out[eps_field(a)] = shortest(a.norm.eps);
+    if (traits_of(family).rotary_fraction != 1) {
         const double fraction = rotary_fraction(a);
-        out["norm_eps"] = shortest(a.norm.eps);
         out["partial_rotary_factor"] = fraction;
         rope["partial_rotary_factor"] = fraction;
-    } else {
-        out["rms_norm_eps"] = shortest(a.norm.eps);
     }
-    if (c.attention_bias == AttentionBias::as_configured) out["attention_bias"] = a.qkv_bias;
-    if (c.mlp_bias) out["mlp_bias"] = a.mlp_bias;
+    if (c.attention_biases == Biases::as_configured) out["attention_bias"] = a.qkv_bias;
+    if (c.mlp_biases == Biases::as_configured) out["mlp_bias"] = a.mlp_bias;
     add_windows(a, c.window, out);
     if (is_gemma(family)) add_gemma(a, out);
     out["rope_parameters"] = rope;

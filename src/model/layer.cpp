@@ -31,6 +31,7 @@ Layer::Layer(const Architecture& a, int64_t index, TensorPart part, const Parame
     : index_(index),
       hidden_(a.hidden),
       norm_(a.norm),
+      parallel_(a.parallel_block),
       post_norms_(a.post_norms),
       qk_norm_eps_(a.qk_norm_eps),
       activation_(a.activation),
@@ -109,6 +110,14 @@ Layer::TurnedHeads Layer::turn(Context& ctx, const Tensor& projected, Projected 
     return out;
 }
 
+Tensor Layer::normed_input(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                           int64_t tokens, Tensor& stats) const {
+    Tensor out = ctx.empty(x.shape(), x.dtype());
+    stats = ctx.empty({x.dim(0), 2}, DType::f32);
+    norm(ctx, x, weight, bias, norm_, out, stats);
+    return tensor_.all_gather(ctx, out, tokens);
+}
+
 Tensor Layer::normed_output(Context& ctx, const Tensor& put_out, const Tensor& weight, bool keep,
                             Tensor& stats) const {
     if (!post_norms_) return put_out;
@@ -128,17 +137,16 @@ Tensor Layer::normed_output_backward(Context& ctx, const Tensor& d, const Tensor
 
 Tensor Layer::forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, const RotaryTable& rotary,
                       const ForwardExtras& extras) const {
-    const int64_t T = tokens.tokens(), Tl = x.dim(0), H = hidden_, D = shape_.head_dim;
+    const int64_t T = tokens.tokens(), H = hidden_, D = shape_.head_dim;
     const int64_t q = shape_.query_heads * D, kv = shape_.kv_heads * D, up = w_.gate_up.dim(0);
     const DType dtype = x.dtype();
     const Tensor none;
     const bool keeps = extras.saved != nullptr;
 
     // 1  a [Tl, H] = the normed input
-    Tensor a = ctx.empty({Tl, H}, dtype), attention_stats = ctx.empty({Tl, 2}, DType::f32);
-    norm(ctx, x, w_.attention_norm, w_.attention_norm_bias, norm_, a, attention_stats);
     // 2  a [T, H], all tokens
-    a = tensor_.all_gather(ctx, a, T);
+    Tensor attention_stats;
+    const Tensor a = normed_input(ctx, x, w_.attention_norm, w_.attention_norm_bias, T, attention_stats);
     if (extras.observer) extras.observer->norm_output(ctx, {Site::attention_input, index_}, tokens, a);
     // 3  projected [T, q + 2 kv]
     Tensor projected = ctx.empty({T, q + 2 * kv}, dtype);
@@ -163,19 +171,19 @@ Tensor Layer::forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, c
     // 6  partial [T, H], this rank's part of the sum over tensor parallel ranks
     Tensor partial = ctx.empty({T, H}, dtype);
     matmul(ctx, o, w_.attention_out, adds_output_bias() ? w_.attention_out_bias : none, partial);
-    // 7  put_out [Tl, H], the sum
-    const Tensor attention_put_out = tensor_.reduce_scatter(ctx, partial);
-    // 8  h [Tl, H] = x + what attention put out, which may be normed first
-    Tensor attention_post_stats, mlp_post_stats;
-    Tensor h = normed_output(ctx, attention_put_out, w_.attention_post_norm, keeps, attention_post_stats);
-    add(ctx, x, h, h);
+    Tensor attention_put_out, attention_post_stats, mlp_stats, mlp_post_stats, h = x, b = a;
+    if (!parallel_) {
+        // 7  put_out [Tl, H], the sum
+        attention_put_out = tensor_.reduce_scatter(ctx, partial);
+        // 8  h [Tl, H] = x + what attention put out, which may be normed first
+        h = normed_output(ctx, attention_put_out, w_.attention_post_norm, keeps, attention_post_stats);
+        add(ctx, x, h, h);
 
-    // 9  b [Tl, H]
-    Tensor b = ctx.empty({Tl, H}, dtype), mlp_stats = ctx.empty({Tl, 2}, DType::f32);
-    norm(ctx, h, w_.mlp_norm, w_.mlp_norm_bias, norm_, b, mlp_stats);
-    // 10 b [T, H]
-    b = tensor_.all_gather(ctx, b, T);
-    if (extras.observer) extras.observer->norm_output(ctx, {Site::mlp_input, index_}, tokens, b);
+        // 9  b [Tl, H]
+        // 10 b [T, H]
+        b = normed_input(ctx, h, w_.mlp_norm, w_.mlp_norm_bias, T, mlp_stats);
+        if (extras.observer) extras.observer->norm_output(ctx, {Site::mlp_input, index_}, tokens, b);
+    }
     // 11 u [T, 2 ffn] or [T, ffn]
     Tensor u = ctx.empty({T, up}, dtype);
     matmul(ctx, b, w_.gate_up, w_.gate_up_bias, u);
@@ -193,19 +201,20 @@ Tensor Layer::forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, c
                          .lse = lse,
                          .attention_put_out = post_norms_ ? attention_put_out : none,
                          .attention_post_stats = attention_post_stats,
-                         .after_attention = h,
+                         .after_attention = parallel_ ? none : h,
                          .mlp_stats = mlp_stats,
                          .mlp_up = u,
                          .mlp_put_out = none,  // these two below
                          .mlp_post_stats = none,
                          .attention_input = extras.keep_cheap ? a : none,
-                         .mlp_input = extras.keep_cheap ? b : none,
+                         .mlp_input = extras.keep_cheap && !parallel_ ? b : none,
                          .mlp_activated = extras.keep_cheap ? act : none};
     }
     if (!extras.output && !post_norms_) return {};
-    // 13 partial [T, H]
-    partial = ctx.empty({T, H}, dtype);
-    matmul(ctx, act, w_.down, adds_output_bias() ? w_.down_bias : none, partial);
+    // 13 partial [T, H], in a parallel block beside attention's
+    if (!parallel_) partial = ctx.empty({T, H}, dtype);
+    matmul(ctx, act, w_.down, adds_output_bias() ? w_.down_bias : none, partial,
+           parallel_ ? Store::accumulate : Store::overwrite);
     // 14 put_out [Tl, H]
     const Tensor mlp_put_out = tensor_.reduce_scatter(ctx, partial);
     if (keeps && post_norms_) extras.saved->mlp_put_out = mlp_put_out;
@@ -220,9 +229,14 @@ Tensor Layer::forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, c
 
 Tensor Layer::backward(Context& ctx, const Tensor& d_out, const TokenBatch& tokens, const RotaryTable& rotary,
                        const SavedLayer& saved, Injector* injector) {
-    const int64_t T = tokens.tokens(), Tl = d_out.dim(0), H = hidden_, D = shape_.head_dim;
+    const int64_t T = tokens.tokens(), H = hidden_, D = shape_.head_dim;
     const DType dtype = d_out.dtype();
-    Tensor stats = ctx.empty({Tl, 2}, DType::f32);  // of recomputed norms; the saved ones are the same
+    Tensor stats;  // of recomputed norms; the saved ones are the same
+    // In a parallel block `a` serves steps 11 and 3.
+    Tensor a = saved.attention_input;
+    const auto make_a = [&] {
+        if (!a) a = normed_input(ctx, saved.x, w_.attention_norm, w_.attention_norm_bias, T, stats);
+    };
     // The residual stream's gradient stays in d_out's memory from step to step: what is gathered, on one rank
     // the very same tensor, has been used before the norm's gradient is added.
 
@@ -247,32 +261,37 @@ Tensor Layer::backward(Context& ctx, const Tensor& d_out, const TokenBatch& toke
     Tensor du = ctx.empty(saved.mlp_up.shape(), dtype);
     activate_backward(ctx, activation_, d_act, saved.mlp_up, du);
     d_act = {};
-    // 11 d_full = this rank's part of db, which is summed over ranks beside d gate, d up +=, d biases +=
+    // 11 d_in = this rank's part of db, which is summed over ranks beside d gate, d up +=, d biases +=; in a
+    //    parallel block a part of da, which gets the rest in step 3
     Tensor b = saved.mlp_input;
-    if (!b) {
-        b = ctx.empty({Tl, H}, dtype);
-        norm(ctx, saved.after_attention, w_.mlp_norm, w_.mlp_norm_bias, norm_, b, stats);
-        b = tensor_.all_gather(ctx, b, T);
+    if (parallel_) {
+        make_a();
+        b = a;
+    } else if (!b) {
+        b = normed_input(ctx, saved.after_attention, w_.mlp_norm, w_.mlp_norm_bias, T, stats);
     }
-    d_full = ctx.empty({T, H}, dtype);
-    matmul_backward_input(ctx, du, w_.gate_up, d_full);
-    comm::Arriving sum = tensor_.begin_reduce_scatter(ctx, d_full);
+    Tensor d_in = ctx.empty({T, H}, dtype);
+    matmul_backward_input(ctx, du, w_.gate_up, d_in);
+    comm::Arriving sum;
+    if (!parallel_) sum = tensor_.begin_reduce_scatter(ctx, d_in);
     matmul_backward_weight(ctx, du, b, g_.gate_up);
     if (g_.gate_up_bias) bias_backward(ctx, du, g_.gate_up_bias);
     du = {};
-    // 10 db [Tl, H], the sum
-    Tensor db = sum.take();
-    if (injector) injector->norm_output(ctx, {Site::mlp_input, index_}, db);
-    // 9  dh +=, d mlp_norm +=
-    norm_backward(ctx, db, saved.after_attention, w_.mlp_norm, saved.mlp_stats, norm_, dh, g_.mlp_norm,
-                  g_.mlp_norm_bias);
+    if (!parallel_) {
+        // 10 db [Tl, H], the sum
+        Tensor db = sum.take();
+        if (injector) injector->norm_output(ctx, {Site::mlp_input, index_}, db);
+        // 9  dh +=, d mlp_norm +=
+        norm_backward(ctx, db, saved.after_attention, w_.mlp_norm, saved.mlp_stats, norm_, dh, g_.mlp_norm,
+                      g_.mlp_norm_bias);
+    }
 
     // 8  dx = dh, and attention's output gets the same, d attention_post_norm +=
     Tensor dx = dh;
     d_put_out = normed_output_backward(ctx, dh, saved.attention_put_out, w_.attention_post_norm,
                                        saved.attention_post_stats, g_.attention_post_norm);
-    // 7  d_full [T, H]
-    d_full = tensor_.all_gather(ctx, d_put_out, T);
+    // 7  d_full [T, H]; in a parallel block the MLP's
+    if (!parallel_) d_full = tensor_.all_gather(ctx, d_put_out, T);
     d_put_out = {};
     // 6  d attention_out +=, d attention_out_bias +=, d_o =
     matmul_backward_weight(ctx, d_full, saved.attended, g_.attention_out);
@@ -292,17 +311,12 @@ Tensor Layer::backward(Context& ctx, const Tensor& d_out, const TokenBatch& toke
     if (has_qk_norm())
         qk_norm_backward(ctx, saved.projected, w_.query_norm, w_.key_norm, head_counts(), heads.qk_rstd,
                          d_qkv, g_.query_norm, g_.key_norm);
-    // 3  d_full = this rank's part of da, which is summed over ranks beside d query, d key, d value +=, d
-    //    biases +=
-    Tensor a = saved.attention_input;
-    if (!a) {
-        a = ctx.empty({Tl, H}, dtype);
-        norm(ctx, saved.x, w_.attention_norm, w_.attention_norm_bias, norm_, a, stats);
-        a = tensor_.all_gather(ctx, a, T);
-    }
-    d_full = ctx.empty({T, H}, dtype);
-    matmul_backward_input(ctx, d_qkv, w_.qkv, d_full);
-    sum = tensor_.begin_reduce_scatter(ctx, d_full);
+    // 3  d_in = (in a parallel block +=) this rank's part of da, which is summed over ranks beside d query, d
+    //    key, d value +=, d biases +=
+    make_a();
+    if (!parallel_) d_in = ctx.empty({T, H}, dtype);
+    matmul_backward_input(ctx, d_qkv, w_.qkv, d_in, parallel_ ? Store::accumulate : Store::overwrite);
+    sum = tensor_.begin_reduce_scatter(ctx, d_in);
     matmul_backward_weight(ctx, d_qkv, a, g_.qkv);
     if (g_.qkv_bias) bias_backward(ctx, d_qkv, g_.qkv_bias);
     // 2  da [Tl, H], the sum

@@ -1,4 +1,5 @@
-// One transformer block on one rank: forward as numbered steps, backward as their mirror.
+// One transformer block on one rank: forward as numbered steps, backward as their mirror. In a parallel block
+// (Wang and Komatsuzaki 2021) the MLP reads what attention reads: steps 7 to 10 fall away.
 #pragma once
 
 #include <optional>
@@ -26,7 +27,8 @@ struct TokenBatch {
 };
 
 /// What a backward pass needs of a forward pass. The last three are empty where they are to be computed
-/// again; so are `qkv` and `qk_rstd` of a model that norms heads.
+/// again; so are `qkv` and `qk_rstd` of a model that norms heads. Of a parallel block after_attention,
+/// mlp_stats and mlp_input are always empty.
 ///   T tokens, Tl = this rank's part of them (sequence parallelism), H hidden, local head counts and widths
 struct SavedLayer {
     Tensor x;                // [Tl, H]   input
@@ -49,7 +51,7 @@ struct SavedLayer {
 enum class Site {
     residual,         ///< the residual stream after a layer; layer -1: the embedding's output
     attention_input,  ///< the output of the norm before attention
-    mlp_input,        ///< the output of the norm before the MLP
+    mlp_input,        ///< the output of the norm before the MLP; none in a parallel block
     final_norm,       ///< the output of the norm before the head; of no layer
 };
 
@@ -149,6 +151,9 @@ private:
     /// by their positions. In the projection's own memory unless heads are normed and it is kept.
     TurnedHeads turn(Context& ctx, const Tensor& projected, Projected then, const TokenBatch& tokens,
                      const RotaryTable& rotary) const;
+    /// x [Tl, H] normed, and gathered: [T, H].
+    Tensor normed_input(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                        int64_t tokens, Tensor& stats) const;
     /// What attention or the MLP put out [Tl, H], as it joins the residual stream: normed by `weight`, in a
     /// tensor of its own if the other is kept, or as it is where there are no such norms.
     Tensor normed_output(Context& ctx, const Tensor& put_out, const Tensor& weight, bool keep,
@@ -164,6 +169,7 @@ private:
     int64_t index_;
     int64_t hidden_;
     NormOptions norm_;
+    bool parallel_;
     bool post_norms_;
     std::optional<float> qk_norm_eps_;
     Activation activation_;

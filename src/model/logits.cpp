@@ -48,7 +48,7 @@ void cap(Context& ctx, const Transformer& model, Tensor& logits) {
 Tensor logits(Context& ctx, const Transformer& model, const Tensor& hidden) {
     const Tensor head = model.head();
     Tensor out = ctx.empty({hidden.dim(0), head.dim(0)}, DType::f32);
-    matmul(ctx, hidden, head, {}, out);
+    matmul(ctx, hidden, head, model.head_bias(), out);
     cap(ctx, model, out);
     return out;
 }
@@ -139,7 +139,9 @@ Readings read_logits(Context& ctx, const Transformer& model, const Tensor& hidde
         const Range part = split_evenly(ids.size(), parts, i);
         const int64_t first_id = ids.begin + part.begin;
         Tensor z = ctx.empty({rows, part.size()}, DType::f32);
-        matmul(ctx, hidden, model.head().rows(part.begin, part.size()), {}, z);
+        const Tensor bias = model.head_bias();
+        matmul(ctx, hidden, model.head().rows(part.begin, part.size()),
+               bias ? bias.slice(part.begin, {part.size()}) : bias, z);
         cap(ctx, model, z);
         Tensor stats = read.stats.rows(i, 1).view({rows, 2});
         softmax_statistics(ctx, z, 1.0f, stats);

@@ -15,6 +15,7 @@ Held held(const Architecture& a, const Parameter& p, const Placement& placement)
             if (placement.embedding) return Held::owner;
             return placement.head && a.tied ? Held::copy : Held::no;
         case Weight::head:
+        case Weight::head_bias:
             return placement.head ? Held::owner : Held::no;
         default:
             return placement.final_norm ? Held::owner : Held::no;

@@ -19,6 +19,8 @@ struct Row {
 };
 
 constexpr auto always = [](const Architecture&) { return true; };
+constexpr auto mlp_norm = [](const Architecture& a) { return !a.parallel_block; };
+constexpr auto mlp_norm_bias = [](const Architecture& a) { return a.norm_bias && !a.parallel_block; };
 constexpr auto norm_bias = [](const Architecture& a) { return a.norm_bias; };
 constexpr auto qkv_bias = [](const Architecture& a) { return a.qkv_bias; };
 constexpr auto qk_norm = [](const Architecture& a) { return a.qk_norm_eps.has_value(); };
@@ -27,6 +29,7 @@ constexpr auto mlp_bias = [](const Architecture& a) { return a.mlp_bias; };
 constexpr auto gated = [](const Architecture& a) { return is_gated(a.activation); };
 constexpr auto gated_bias = [](const Architecture& a) { return is_gated(a.activation) && a.mlp_bias; };
 constexpr auto post_norms = [](const Architecture& a) { return a.post_norms; };
+constexpr auto head_bias = [](const Architecture& a) { return a.head_bias; };
 constexpr auto untied = [](const Architecture& a) { return !a.tied; };
 
 using enum Axis;
@@ -54,8 +57,8 @@ const std::vector<Row> per_layer = {
     {Weight::attention_out,       "layers.{}.attention_out",       {hidden, query_head, head_dim}, 1, Init::scaled,   yes, always},
     {Weight::attention_out_bias,  "layers.{}.attention_out_bias",  {hidden},                      -1, Init::zeros,    no,  out_bias},
     {Weight::attention_post_norm, "layers.{}.attention_post_norm", {hidden},                      -1, Init::identity, no,  post_norms},
-    {Weight::mlp_norm,            "layers.{}.mlp_norm",            {hidden},                      -1, Init::identity, no,  always},
-    {Weight::mlp_norm_bias,       "layers.{}.mlp_norm_bias",       {hidden},                      -1, Init::zeros,    no,  norm_bias},
+    {Weight::mlp_norm,            "layers.{}.mlp_norm",            {hidden},                      -1, Init::identity, no,  mlp_norm},
+    {Weight::mlp_norm_bias,       "layers.{}.mlp_norm_bias",       {hidden},                      -1, Init::zeros,    no,  mlp_norm_bias},
     {Weight::gate,                "layers.{}.gate",                {ffn, hidden},                  0, Init::normal,   yes, gated},
     {Weight::up,                  "layers.{}.up",                  {ffn, hidden},                  0, Init::normal,   yes, always},
     {Weight::gate_bias,           "layers.{}.gate_bias",           {ffn},                          0, Init::zeros,    no,  gated_bias},
@@ -68,6 +71,7 @@ const std::vector<Row> after_layers = {
     {Weight::final_norm,          "final_norm",                    {hidden},                      -1, Init::identity, no,  always},
     {Weight::final_norm_bias,     "final_norm_bias",               {hidden},                      -1, Init::zeros,    no,  norm_bias},
     {Weight::head,                "head",                          {vocab, hidden},                0, Init::normal,   yes, untied},
+    {Weight::head_bias,           "head_bias",                     {vocab},                        0, Init::zeros,    no,  head_bias},
 };
 // clang-format on
 

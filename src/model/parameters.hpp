@@ -40,7 +40,7 @@ enum class Weight {
     attention_out,
     attention_out_bias,
     attention_post_norm,  ///< of what attention puts out
-    mlp_norm,
+    mlp_norm,             ///< and its bias: of no parallel block, whose MLP reads what attention reads
     mlp_norm_bias,
     gate,
     up,
@@ -52,6 +52,7 @@ enum class Weight {
     final_norm,
     final_norm_bias,
     head,
+    head_bias,
     state_projection,  ///< of no model: what lifts a student's hidden states to a teacher's width
 };
 

@@ -150,6 +150,14 @@ Tensor Transformer::head() const {
     return set_.weight(a_.tied ? Weight::token_embedding : Weight::head);
 }
 
+Tensor Transformer::head_bias() const {
+    return set_.weight(Weight::head_bias);
+}
+
+Tensor Transformer::head_bias_gradient() const {
+    return ParameterSet::view(gradients_, set_.find(Weight::head_bias));
+}
+
 Tensor Transformer::head_gradient() const {
     return ParameterSet::view(gradients_, set_.find(a_.tied ? Weight::token_embedding : Weight::head));
 }

@@ -66,9 +66,12 @@ public:
                     int virtual_stage = 0, Injector* injector = nullptr, const AfterLayer& after = {});
     void embed_backward(Context& ctx, Tensor dx, const TokenBatch& tokens);
 
-    /// The output projection [vocab of this rank, H] and its gradient; last stage.
+    /// The output projection [vocab of this rank, H], its bias [vocab of this rank], empty where there is
+    /// none, and their gradients; last stage.
     Tensor head() const;
+    Tensor head_bias() const;
     Tensor head_gradient() const;
+    Tensor head_bias_gradient() const;
     /// Vocabulary ids of this rank's part of the head.
     Range vocabulary() const { return local_range(a_, -1, Axis::vocab, placement_.tensor); }
 

@@ -34,9 +34,10 @@ struct Compute::Parts {
     double elementwise;  // norms, residuals, activation, rotation, seconds
     double cheap;        // norms and activation alone, seconds
     double collective;   // one gather and one scatter of [tokens, hidden], seconds
+    double collectives;  // of such pairs: one in a parallel block
     Seconds output;      // of all these, what makes the layer's output: a product, a scatter, a residual sum
 
-    Seconds sum() const { return {products + attention + softmax + elementwise, 2 * collective}; }
+    Seconds sum() const { return {products + attention + softmax + elementwise, collectives * collective}; }
 };
 
 model::LayerShape local_shape(const model::Architecture& a, int64_t index, int64_t tp) {
@@ -81,14 +82,16 @@ Compute::Parts Compute::parts(const model::Architecture& a, int64_t index) const
             traffic(probability_bytes(element_) * tokens_ * real(step_.seq_len) * real(local.query_heads));
     // Normed heads are read and written, and where that is done again, turned again.
     const double normed = a.qk_norm_eps ? element_ * tokens_ * 2 * (q + kv) : 0;
-    const double norms = element_ * 2 * 2 * h, activation = element_ * tokens_ * (gates + 1) * ffn;
+    const double inputs = a.parallel_block ? 1 : 2;  // normed, and gathered
+    const double norms = element_ * inputs * 2 * h, activation = element_ * tokens_ * (gates + 1) * ffn;
     p.cheap = traffic(local_tokens_ * norms + activation + 2 * normed);
     // Norms read and write, two residual sums read two and write one.
     const double residual_stream =
-        element_ * ((a.post_norms ? 4 : 2) * 2 + 2 * 3) * h + 2 * step_.practice.dropout_bytes * h;
+        element_ * ((a.post_norms ? 4 : inputs) * 2 + 2 * 3) * h + 2 * step_.practice.dropout_bytes * h;
     p.elementwise = traffic(local_tokens_ * residual_stream +
                             element_ * tokens_ * ((gates + 1) * ffn + 2 * (q + kv)) + normed);
     p.collective = all_reduce_seconds(tensor_, layout_.tp, element_ * tokens_ * h);
+    p.collectives = inputs;
     p.output = {matmul(tokens_, h, ffn) + traffic(local_tokens_ * element_ * 3 * h), p.collective / 2};
     return p;
 }
@@ -116,7 +119,7 @@ Passes Compute::layer(const model::Architecture& a, int64_t index) const {
     // for 2).
     out.backward = bounded_by_launches(
         {2 * p.products + (fused ? 2.5 : 2) * p.attention + 2 * p.softmax + 2 * p.elementwise,
-         2 * p.collective},
+         p.collectives * p.collective},
         launches_backward);
     if (layout_.recompute == model::Recompute::full) out.backward += full_again(p);
     if (layout_.recompute == model::Recompute::selective) out.backward += selective_again(p);
@@ -131,9 +134,9 @@ Seconds Compute::full_again(const Parts& p) const {
 }
 
 Seconds Compute::selective_again(const Parts& p) const {
-    // Two gathers of norms' outputs are what one all-reduce takes.
+    // Two gathers of norms' outputs are what one gather and one scatter take.
     if (step_.practice.selective == Practice::Selective::norms_and_activations)
-        return {p.cheap, p.collective};
+        return {p.cheap, p.collectives / 2 * p.collective};
     // Fused attention computes its inside again by nature, which its backward pass counts.
     if (step_.practice.attention == Practice::Attention::fused) return {};
     return {p.attention + p.softmax, 0};

@@ -241,7 +241,10 @@ std::vector<std::string> config_seeds() {
         R"("layer_types":["sliding_attention","sliding_attention"],"max_position_embeddings":128})",
         R"({"architectures":["Qwen3ForCausalLM"],"model_type":"qwen3","vocab_size":96,"hidden_size":24,)"
         R"("num_hidden_layers":1,"num_attention_heads":4,"num_key_value_heads":2,"intermediate_size":40,)"
-        R"("head_dim":16,"rms_norm_eps":1e-6,"attention_bias":false,"use_sliding_window":false})"};
+        R"("head_dim":16,"rms_norm_eps":1e-6,"attention_bias":false,"use_sliding_window":false})",
+        R"({"architectures":["PhiForCausalLM"],"model_type":"phi","vocab_size":96,"hidden_size":24,)"
+        R"("num_hidden_layers":1,"num_attention_heads":4,"intermediate_size":40,"hidden_act":"gelu_new",)"
+        R"("layer_norm_eps":1e-5,"partial_rotary_factor":0.4,"qk_layernorm":false,"rope_theta":10000.0})"};
 }
 
 void read_config(const std::string& bytes) {

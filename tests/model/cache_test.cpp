@@ -38,7 +38,7 @@ void expect_cached_equals_whole(const Architecture& a) {
 
 TEST(Cache, GivesWhatTheWholeSequenceDoes) {
     for (const auto& a : {test::tiny_llama(), test::tiny_nemotron(true), test::tiny_qwen2(),
-                          test::tiny_qwen3(), test::tiny_gemma2()})
+                          test::tiny_qwen3(), test::tiny_gemma2(), test::tiny_phi()})
         expect_cached_equals_whole(a);
 }
 

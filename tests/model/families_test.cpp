@@ -14,6 +14,7 @@ namespace {
 using nlohmann::json;
 using test::gemma2_config;
 using test::llama_config;
+using test::phi_config;
 using test::qwen2_config;
 using test::windows;
 using testing::AllOf;
@@ -125,6 +126,46 @@ TEST(Families, AGemma2HasWhatItsClassTakesForGranted) {
     EXPECT_THAT(windows(config), ElementsAre(0, 0, 4096));
     config["use_bidirectional_attention"] = true;
     EXPECT_THAT([&] { from_hugging_face(config, "c.json"); }, ThrowsMessage<UserError>(HasSubstr("causal")));
+}
+
+TEST(Families, APhiHasOneNormABlockAndBiasesEverywhere) {
+    json config = phi_config();
+
+    const Architecture a = from_hugging_face(config, "c.json");
+
+    EXPECT_TRUE(a.parallel_block && a.head_bias && a.qkv_bias && a.attention_out_bias && a.mlp_bias);
+    EXPECT_FALSE(a.tied);
+    EXPECT_EQ(a.activation, Activation::gelu);
+    EXPECT_TRUE(a.norm_bias);
+    EXPECT_EQ(a.norm, (NormOptions{NormKind::layer, Gain::weight, 1e-5f}));
+    EXPECT_EQ(a.head_dim, 16);
+    EXPECT_EQ(a.rotary_dim, 8);
+    config["partial_rotary_factor"] = 0.4;  // of phi-2: 6.4 of 16
+    config["layer_norm_eps"] = 1e-6;
+    EXPECT_EQ(from_hugging_face(config, "c.json").rotary_dim, 6);
+    EXPECT_EQ(from_hugging_face(config, "c.json").norm.eps, 1e-6f);
+    config["qk_layernorm"] = true;
+    EXPECT_THAT([&] { from_hugging_face(config, "c.json"); },
+                ThrowsMessage<UserError>(AllOf(HasSubstr("c.json"), HasSubstr("qk_layernorm"))));
+}
+
+TEST(Families, APhisTensorsHaveTheirNames) {
+    const Architecture a = from_hugging_face(phi_config(), "c.json");
+    std::vector<std::string> names;
+    for (const Parameter& p : parameters(a)) {
+        if (p.layer <= 0) names.push_back(hugging_face_tensor(a, p).name);
+    }
+
+    const std::string layer = "model.layers.0.", attention = layer + "self_attn.";
+    EXPECT_THAT(
+        names,
+        ElementsAre("model.embed_tokens.weight", layer + "input_layernorm.weight",
+                    layer + "input_layernorm.bias", attention + "q_proj.weight", attention + "k_proj.weight",
+                    attention + "v_proj.weight", attention + "q_proj.bias", attention + "k_proj.bias",
+                    attention + "v_proj.bias", attention + "dense.weight", attention + "dense.bias",
+                    layer + "mlp.fc1.weight", layer + "mlp.fc1.bias", layer + "mlp.fc2.weight",
+                    layer + "mlp.fc2.bias", "model.final_layernorm.weight", "model.final_layernorm.bias",
+                    "lm_head.weight", "lm_head.bias"));
 }
 
 TEST(Families, AGemmasGeluIsTheTanhForm) {

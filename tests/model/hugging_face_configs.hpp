@@ -30,6 +30,13 @@ inline nlohmann::json gemma2_config() {
     return config;
 }
 
+inline nlohmann::json phi_config() {
+    nlohmann::json config = llama_config();
+    config["architectures"] = {"PhiForCausalLM"};
+    config.erase("rms_norm_eps");
+    return config;
+}
+
 /// Of each layer, as it was read; 0 where a token sees all before it.
 inline std::vector<int64_t> windows(const nlohmann::json& config) {
     std::vector<int64_t> out;

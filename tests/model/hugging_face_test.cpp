@@ -97,8 +97,9 @@ TEST(HuggingFace, WhatIsUnsupportedIsNamed) {
 }
 
 TEST(HuggingFace, ConfigsSurviveTheRoundTrip) {
-    for (Architecture a : {test::tiny_llama(), test::tiny_nemotron(true), test::tiny_qwen2(),
-                           test::tiny_qwen3(), test::tiny_qwen3(true), test::tiny_gemma2()}) {
+    for (Architecture a :
+         {test::tiny_llama(), test::tiny_nemotron(true), test::tiny_qwen2(), test::tiny_qwen3(),
+          test::tiny_qwen3(true), test::tiny_gemma2(), test::tiny_phi()}) {
         a.layers.assign(a.layers.size(), a.layers[0]);
         if (is_gemma(a.family)) {
             a.hidden = 27;

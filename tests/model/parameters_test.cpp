@@ -42,7 +42,7 @@ TEST(Parameters, QueryHeadsThatShareAKvHeadAcrossRanksBothHaveIt) {
 
 TEST(Parameters, OwnedBoxesCoverEveryWeightOnceAndLieInTheLocalOnes) {
     for (const Architecture& a : {test::tiny_llama(), test::tiny_qwen2(), test::tiny_qwen3(true),
-                                  test::tiny_nemotron(true), test::tiny_gemma2()}) {
+                                  test::tiny_nemotron(true), test::tiny_gemma2(), test::tiny_phi()}) {
         for (const int ranks : {1, 2, 3, 4, 5, 6}) {
             for (const auto& p : parameters(a)) {
                 const size_t axis = p.split < 0 ? 0 : static_cast<size_t>(p.split);

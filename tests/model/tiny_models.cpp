@@ -65,6 +65,15 @@ model::Architecture tiny_gemma2() {
     return a;
 }
 
+model::Architecture tiny_phi() {
+    model::Architecture a = tiny_nemotron(true);
+    a.family = model::Family::phi;
+    a.activation = Activation::gelu;
+    a.norm.gain = Gain::weight;
+    a.parallel_block = a.head_bias = true;
+    return a;
+}
+
 namespace {
 
 double value_at(const model::Parameter& p, uint64_t seed, int64_t index, Gain gain) {

@@ -18,6 +18,9 @@ model::Architecture tiny_nemotron(bool biases = false);
 /// that is scaled, capped scores and logits, a window in every other layer.
 model::Architecture tiny_gemma2();
 
+/// One LayerNorm a block, for attention and MLP side by side, half rotary, biases everywhere, the head too.
+model::Architecture tiny_phi();
+
 /// Weights that are a function of name, global index and seed alone, the same on any layout; norms near
 /// identity, biases away from zero.
 void randomise(model::Transformer& model, uint64_t seed);

@@ -56,10 +56,17 @@ plan::Step gemma2_step() {
     return step;
 }
 
+plan::Step parallel_step() {
+    auto step = small_step();
+    step.model.parallel_block = true;
+    return step;
+}
+
 TEST(Espalier, LayersHoldThePlannedBytes) {
     auto normed_heads = gated_step();
     normed_heads.model.qk_norm_eps = 1e-6f;
-    for (const auto& step : {gated_step(), normed_heads, gemma2_step()}) expect_planned_bytes(step);
+    for (const auto& step : {gated_step(), normed_heads, gemma2_step(), parallel_step()})
+        expect_planned_bytes(step);
 }
 
 TEST(Espalier, LastStagesHoldThePlannedBytes) {

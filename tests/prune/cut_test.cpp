@@ -72,7 +72,7 @@ struct Axis {
     bool vocab = false;
 };
 
-constexpr std::array family_names{"Llama", "Nemotron", "Qwen2", "Qwen3", "Gemma2"};
+constexpr std::array family_names{"Llama", "Nemotron", "Qwen2", "Qwen3", "Gemma2", "Phi"};
 
 std::string name_of(const testing::TestParamInfo<std::tuple<Axis, int>>& info) {
     return std::string(std::get<0>(info.param).name) + family_names[std::get<1>(info.param)];
@@ -80,10 +80,10 @@ std::string name_of(const testing::TestParamInfo<std::tuple<Axis, int>>& info) {
 
 /// All with 8 dims, 6 query heads in 2 groups, so that one target fits each.
 Architecture family(int which) {
-    Architecture a = std::array{test::tiny_llama(), test::tiny_nemotron(true), test::tiny_qwen2(),
-                                test::tiny_qwen3(true), test::tiny_gemma2()}[which];
+    Architecture a = std::array{test::tiny_llama(),     test::tiny_nemotron(true), test::tiny_qwen2(),
+                                test::tiny_qwen3(true), test::tiny_gemma2(),       test::tiny_phi()}[which];
     a.head_dim = 8;
-    a.rotary_dim = which == 1 ? 4 : 8;
+    a.rotary_dim = a.norm.kind == NormKind::layer ? 4 : 8;
     for (auto& l : a.layers) l = {6, 2, 17, l.window};
     a.layers.resize(4, a.layers.front());
     a.tied = a.tied || which == 1;

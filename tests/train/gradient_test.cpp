@@ -109,6 +109,10 @@ TEST(Gradient, OfAGemma2IsTheSlopeOfItsLoss) {
     expect_slopes(test::tiny_gemma2());
 }
 
+TEST(Gradient, OfAPhiIsTheSlopeOfItsLoss) {
+    expect_slopes(test::tiny_phi());
+}
+
 /// kl + ce + alpha * (distances of hidden states), with a teacher that is wider and deeper.
 struct OneDistilledBatch {
     OneDistilledBatch(const model::Architecture& a, const char* map, const char* distance)

@@ -184,8 +184,13 @@ TEST_F(Layouts, Gemma2GivesTheSerialStep) {
     expect_serial_results(test::tiny_gemma2());
 }
 
+TEST_F(Layouts, PhiGivesTheSerialStep) {
+    expect_serial_results(test::tiny_phi());
+}
+
 TEST_F(Layouts, WhatIsComputedAgainIsTheSame) {
-    for (const auto& a : {test::tiny_nemotron(true), test::tiny_qwen3(), test::tiny_gemma2()}) {
+    for (const auto& a :
+         {test::tiny_nemotron(true), test::tiny_qwen3(), test::tiny_gemma2(), test::tiny_phi()}) {
         const Result alone = serial(a);
         for (const auto recompute : {model::Recompute::none, model::Recompute::full}) {
             SCOPED_TRACE(testing::Message()

@@ -73,8 +73,8 @@ int64_t bytes(const model::SavedLayer& s) {
 }
 
 TEST(Memory, OfALayerIsWhatAForwardPassLeaves) {
-    for (const auto& a :
-         {test::tiny_llama(), test::tiny_nemotron(), test::tiny_qwen3(), test::tiny_gemma2()}) {
+    for (const auto& a : {test::tiny_llama(), test::tiny_nemotron(), test::tiny_qwen3(), test::tiny_gemma2(),
+                          test::tiny_phi()}) {
         for (const auto recompute : {Recompute::none, Recompute::selective, Recompute::full}) {
             Context ctx({Device::cpu, 1});
             model::Transformer model(ctx, a, comm::Topology{}, DType::f32, model::Gradients::none);

@@ -12,7 +12,8 @@ import gguf
 import torch
 from safetensors.torch import load_file
 from transformers import (Gemma2Config, Gemma2ForCausalLM, GemmaConfig, GemmaForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig,
-                          MistralForCausalLM, NemotronConfig, NemotronForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM)
+                          MistralForCausalLM, NemotronConfig, NemotronForCausalLM, PhiConfig, PhiForCausalLM, Qwen2Config, Qwen2ForCausalLM,
+                          Qwen3Config, Qwen3ForCausalLM)
 from transformers.utils import logging
 
 logging.set_verbosity_error()
@@ -26,6 +27,8 @@ llama = dict(vocab_size=211, hidden_size=48, intermediate_size=80, num_hidden_la
 llama3 = dict(rope_type="llama3", rope_theta=5e5, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=32)
 nemotron = dict(vocab_size=197, hidden_size=40, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
                 head_dim=16, norm_eps=1e-5, max_position_embeddings=256)
+phi = dict(vocab_size=197, hidden_size=40, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
+           head_dim=16, max_position_embeddings=256, attn_implementation="eager")
 # Caps that bend scores and logits of models as small as these.
 gemma2 = dict(**llama, pad_token_id=None, sliding_window=13, attn_logit_softcapping=2.0, final_logit_softcapping=3.0, attn_implementation="eager")
 cases = {
@@ -61,11 +64,13 @@ cases = {
     "nemotron": NemotronForCausalLM(NemotronConfig(**nemotron, attn_implementation="eager")),
     "nemotron, tied": NemotronForCausalLM(NemotronConfig(**nemotron, tie_word_embeddings=True, attn_implementation="eager")),
     "nemotron, biases": NemotronForCausalLM(NemotronConfig(**nemotron, attention_bias=True, mlp_bias=True, attn_implementation="eager")),
+    "phi": PhiForCausalLM(PhiConfig(**phi)),
+    "phi, tied, rotary of 0.4 of a head": PhiForCausalLM(PhiConfig(**phi, tie_word_embeddings=True, partial_rotary_factor=0.4)),
     "nemotron, whole rotary": NemotronForCausalLM(NemotronConfig(**nemotron, partial_rotary_factor=1.0, attn_implementation="eager")),
 }
 
 
-in_gguf = {"llama", "gemma", "gemma2, scores scaled by the heads' width", "qwen2", "qwen2, tied, 9 heads on 51 channels", "qwen3", "qwen3, tied, biases, an epsilon that counts"}
+in_gguf = {"llama", "gemma", "gemma2, scores scaled by the heads' width", "qwen2", "qwen2, tied, 9 heads on 51 channels", "qwen3", "qwen3, tied, biases, an epsilon that counts", "phi"}
 assert in_gguf <= set(cases)
 
 
@@ -85,7 +90,8 @@ def as_rotary_pairs(weight, heads):
 
 def write_gguf(model, path):
     config = model.config
-    writer = gguf.GGUFWriter(path, config.model_type)
+    architecture = "phi2" if config.model_type == "phi" else config.model_type
+    writer = gguf.GGUFWriter(path, architecture)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
     writer.add_block_count(config.num_hidden_layers)
@@ -94,13 +100,17 @@ def write_gguf(model, path):
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_key_length(config.head_dim)
     writer.add_value_length(config.head_dim)
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    if architecture == "phi2":
+        writer.add_layer_norm_eps(config.layer_norm_eps)
+        writer.add_rope_dimension_count(int(config.head_dim * config.rope_parameters["partial_rotary_factor"]))
+    else:
+        writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
     if config.model_type == "gemma2":
         writer.add_sliding_window(config.sliding_window)
         writer.add_attn_logit_softcapping(config.attn_logit_softcapping)
         writer.add_final_logit_softcapping(config.final_logit_softcapping)
-    arch = next(a for a, name in gguf.MODEL_ARCH_NAMES.items() if name == config.model_type)
+    arch = next(a for a, name in gguf.MODEL_ARCH_NAMES.items() if name == architecture)
     names = gguf.get_tensor_name_map(arch, config.num_hidden_layers)
     for name, weight in model.named_parameters():
         weight = weight.detach()

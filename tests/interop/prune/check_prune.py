@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (AutoModelForCausalLM, AutoTokenizer, Gemma2Config, Gemma2ForCausalLM, GemmaConfig, GemmaForCausalLM, LlamaConfig,
-                          LlamaForCausalLM, NemotronConfig, NemotronForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM)
+                          LlamaForCausalLM, NemotronConfig, NemotronForCausalLM, PhiConfig, PhiForCausalLM, Qwen2Config, Qwen2ForCausalLM,
+                          Qwen3Config, Qwen3ForCausalLM)
 from transformers.utils import logging
 
 logging.set_verbosity_error()
@@ -89,6 +90,7 @@ with tempfile.TemporaryDirectory() as folder:
              "gemma": GemmaForCausalLM(GemmaConfig(**common, vocab_size=size)),
              "gemma2": Gemma2ForCausalLM(Gemma2Config(**common, vocab_size=size, sliding_window=20, query_pre_attn_scalar=24,
                                                       attn_logit_softcapping=2.0, final_logit_softcapping=3.0)),
+             "phi": PhiForCausalLM(PhiConfig(**common, vocab_size=size, partial_rotary_factor=0.5)),
              "nemotron": NemotronForCausalLM(NemotronConfig(**common, vocab_size=size + 6, partial_rotary_factor=0.5))}
     for name, model in cases.items():
         hf = path(name)
