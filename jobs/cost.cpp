@@ -1,8 +1,8 @@
 // cost: what a family of models costs, trained from scratch and pruned and distilled.
+#include "jobs/files/json_file.hpp"
 #include "jobs/job.hpp"
-#include "jobs/json_file.hpp"
-#include "jobs/session.hpp"
-#include "jobs/standard_output.hpp"
+#include "jobs/session/session.hpp"
+#include "jobs/session/standard_output.hpp"
 #include "src/core/error.hpp"
 #include "src/plan/family.hpp"
 #include "src/plan/system.hpp"

@@ -1,6 +1,6 @@
 // distill: train a student after a teacher.
 #include "jobs/job.hpp"
-#include "jobs/training.hpp"
+#include "jobs/training/training.hpp"
 
 namespace espalier::jobs {
 

@@ -14,9 +14,9 @@
 #include <thread>
 #include <vector>
 
-#include "jobs/ending.hpp"
 #include "jobs/job.hpp"
-#include "jobs/standard_output.hpp"
+#include "jobs/session/ending.hpp"
+#include "jobs/session/standard_output.hpp"
 #include "src/core/error.hpp"
 #include "src/core/log.hpp"
 

@@ -1,12 +1,12 @@
 // evaluate: loss and perplexity over a token file, accuracy over multiple-choice requests.
 #include <cmath>
 
-#include "jobs/documents.hpp"
+#include "jobs/data/documents.hpp"
+#include "jobs/data/requests.hpp"
+#include "jobs/data/tokens.hpp"
+#include "jobs/files/model_file.hpp"
 #include "jobs/job.hpp"
-#include "jobs/model_file.hpp"
-#include "jobs/progress.hpp"
-#include "jobs/requests.hpp"
-#include "jobs/tokens.hpp"
+#include "jobs/session/progress.hpp"
 #include "src/core/error.hpp"
 #include "src/evaluate/perplexity.hpp"
 

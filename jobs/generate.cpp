@@ -1,8 +1,8 @@
 // generate: continue a prompt.
+#include "jobs/files/json_file.hpp"
+#include "jobs/files/model_file.hpp"
+#include "jobs/files/tokenizer_files.hpp"
 #include "jobs/job.hpp"
-#include "jobs/json_file.hpp"
-#include "jobs/model_file.hpp"
-#include "jobs/tokenizer_files.hpp"
 #include "src/core/error.hpp"
 #include "src/core/exact.hpp"
 #include "src/evaluate/generation.hpp"

@@ -3,11 +3,11 @@
 #include <filesystem>
 
 #include "io/publish.hpp"
-#include "jobs/foreign_model.hpp"
+#include "jobs/files/foreign_model.hpp"
+#include "jobs/files/model_file.hpp"
 #include "jobs/job.hpp"
-#include "jobs/model_file.hpp"
-#include "jobs/output_lock.hpp"
-#include "jobs/progress.hpp"
+#include "jobs/session/output_lock.hpp"
+#include "jobs/session/progress.hpp"
 #include "kernels/elementwise.hpp"
 #include "src/core/error.hpp"
 

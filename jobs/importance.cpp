@@ -3,13 +3,13 @@
 #include <sstream>
 
 #include "io/publish.hpp"
-#include "jobs/depth_task.hpp"
+#include "jobs/data/tokens.hpp"
+#include "jobs/files/model_file.hpp"
 #include "jobs/job.hpp"
-#include "jobs/model_file.hpp"
-#include "jobs/output_lock.hpp"
-#include "jobs/scores_file.hpp"
-#include "jobs/scoring.hpp"
-#include "jobs/tokens.hpp"
+#include "jobs/pruning/depth_task.hpp"
+#include "jobs/pruning/scores_file.hpp"
+#include "jobs/pruning/scoring.hpp"
+#include "jobs/session/output_lock.hpp"
 #include "src/core/error.hpp"
 
 namespace espalier::jobs {

@@ -2,12 +2,12 @@
 #include <cmath>
 
 #include "io/publish.hpp"
-#include "jobs/foreign_model.hpp"
+#include "jobs/files/foreign_model.hpp"
+#include "jobs/files/json_file.hpp"
+#include "jobs/files/model_file.hpp"
 #include "jobs/job.hpp"
-#include "jobs/json_file.hpp"
-#include "jobs/model_file.hpp"
-#include "jobs/output_lock.hpp"
-#include "jobs/progress.hpp"
+#include "jobs/session/output_lock.hpp"
+#include "jobs/session/progress.hpp"
 #include "kernels/elementwise.hpp"
 #include "src/core/error.hpp"
 #include "src/core/random.hpp"

@@ -4,10 +4,10 @@
 
 #include "io/indexed_dataset.hpp"
 #include "io/tensor_file.hpp"
-#include "jobs/foreign_model.hpp"
+#include "jobs/files/foreign_model.hpp"
+#include "jobs/files/model_file.hpp"
 #include "jobs/job.hpp"
-#include "jobs/model_file.hpp"
-#include "jobs/standard_output.hpp"
+#include "jobs/session/standard_output.hpp"
 #include "src/core/error.hpp"
 
 namespace espalier::jobs {

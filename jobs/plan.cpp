@@ -1,13 +1,13 @@
 // plan: how long a training or distillation step would take on a cluster, for every way to lay it out on the
 // GPUs.
 #include "io/publish.hpp"
-#include "jobs/calibrate.hpp"
+#include "jobs/files/json_file.hpp"
+#include "jobs/files/model_file.hpp"
 #include "jobs/job.hpp"
-#include "jobs/json_file.hpp"
-#include "jobs/model_file.hpp"
-#include "jobs/output_lock.hpp"
-#include "jobs/plan_table.hpp"
-#include "jobs/standard_output.hpp"
+#include "jobs/plan/calibrate.hpp"
+#include "jobs/plan/table.hpp"
+#include "jobs/session/output_lock.hpp"
+#include "jobs/session/standard_output.hpp"
 #include "src/core/error.hpp"
 
 namespace espalier::jobs {

@@ -3,12 +3,12 @@
 
 #include "io/publish.hpp"
 #include "io/temporary.hpp"
-#include "jobs/check_cut.hpp"
+#include "jobs/data/tokens.hpp"
 #include "jobs/job.hpp"
-#include "jobs/output_lock.hpp"
-#include "jobs/prune_options.hpp"
-#include "jobs/scores_file.hpp"
-#include "jobs/tokens.hpp"
+#include "jobs/pruning/check_cut.hpp"
+#include "jobs/pruning/options.hpp"
+#include "jobs/pruning/scores_file.hpp"
+#include "jobs/session/output_lock.hpp"
 #include "src/core/error.hpp"
 
 namespace espalier::jobs {

@@ -1,9 +1,9 @@
 // report: one HTML page from the folders of training runs.
 #include "io/publish.hpp"
 #include "jobs/job.hpp"
-#include "jobs/output_lock.hpp"
 #include "jobs/report/page.hpp"
-#include "jobs/session.hpp"
+#include "jobs/session/output_lock.hpp"
+#include "jobs/session/session.hpp"
 
 namespace espalier::jobs {
 

@@ -2,11 +2,11 @@
 #include <cmath>
 
 #include "io/publish.hpp"
+#include "jobs/data/requests.hpp"
+#include "jobs/files/model_file.hpp"
 #include "jobs/job.hpp"
-#include "jobs/model_file.hpp"
-#include "jobs/output_lock.hpp"
-#include "jobs/progress.hpp"
-#include "jobs/requests.hpp"
+#include "jobs/session/output_lock.hpp"
+#include "jobs/session/progress.hpp"
 #include "src/core/error.hpp"
 
 namespace espalier::jobs {

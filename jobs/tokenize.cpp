@@ -8,11 +8,11 @@
 
 #include "io/indexed_dataset.hpp"
 #include "io/publish.hpp"
+#include "jobs/files/json_file.hpp"
+#include "jobs/files/tokenizer_files.hpp"
 #include "jobs/job.hpp"
-#include "jobs/json_file.hpp"
-#include "jobs/output_lock.hpp"
-#include "jobs/progress.hpp"
-#include "jobs/tokenizer_files.hpp"
+#include "jobs/session/output_lock.hpp"
+#include "jobs/session/progress.hpp"
 #include "src/core/error.hpp"
 #include "src/core/exact.hpp"
 

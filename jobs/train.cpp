@@ -1,6 +1,6 @@
 // train: next-token training (teacher correction, scratch baselines).
 #include "jobs/job.hpp"
-#include "jobs/training.hpp"
+#include "jobs/training/training.hpp"
 
 namespace espalier::jobs {
 

@@ -43,7 +43,7 @@ read_ini() {
     done < "$1"
 }
 
-# Takes a comment off `line`, as jobs/config_file.cpp does: in a value not inside quotes, which begin and end words.
+# Takes a comment off `line`, as jobs/session/config_file.cpp does: in a value not inside quotes, which begin and end words.
 cut_comment() {
     local rest word='("([^"\\]|\\.)*"[^[:space:]]*|[^[:space:]"#][^[:space:]]*)'
     local words="^[[:space:]]*($word([[:space:]]+$word)*)?"

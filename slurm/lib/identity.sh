@@ -2,7 +2,7 @@
 # shellcheck shell=bash disable=SC2154
 
 # may_change JOB OPTIONS: those, as a regular expression, that the program lets a run change while it learns: configuration() in
-# jobs/training_options.cpp, for a search settings() in jobs/search.cpp, and without_placement() in jobs/options.cpp for both.
+# jobs/training/options.cpp, for a search settings() in jobs/search.cpp, and without_placement() in jobs/session/options.cpp for both.
 may_change() {
     local free='tp|pp|virtual-stages|device|share-device|quiet|log-level|recompute|checkpoint-every|exit-after-minutes'
     # With --hidden-weight auto each micro-batch has a weight of its own.

@@ -1,5 +1,5 @@
 // Checkpoints of a state that moves on while they are written. Run on 1 and 2 ranks, which are replicas.
-#include "jobs/checkpoint.hpp"
+#include "jobs/training/checkpoint.hpp"
 
 #include <gtest/gtest.h>
 

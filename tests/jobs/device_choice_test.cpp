@@ -3,7 +3,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "jobs/device.hpp"
+#include "jobs/session/device.hpp"
 #include "tests/support/temporary_folder.hpp"
 
 namespace espalier::jobs {

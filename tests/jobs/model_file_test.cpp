@@ -1,5 +1,5 @@
 // A model file that fails on one rank alone.
-#include "jobs/model_file.hpp"
+#include "jobs/files/model_file.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // Options of a job from a file, and the file that says what they are.
-#include "jobs/options.hpp"
+#include "jobs/session/options.hpp"
 
 #include <gmock/gmock.h>
 

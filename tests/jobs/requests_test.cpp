@@ -1,5 +1,5 @@
 // Accuracies of multiple-choice questions.
-#include "jobs/requests.hpp"
+#include "jobs/data/requests.hpp"
 
 #include <gtest/gtest.h>
 

@@ -4,7 +4,10 @@
 set -euo pipefail
 cd "${1:-.}"
 
-# Who may include whom, besides itself. What is not listed is free (jobs, tests, benchmarks).
+# What the folders of jobs bring together.
+below_jobs="src/core src/comm src/json src/data src/tokenizer src/model src/evaluate src/prune src/train src/distill"
+below_jobs+=" src/plan src/search kernels io jobs/job.hpp"
+# Who may include whom, besides itself. A folder of src or jobs that is not here is refused; jobs itself is free.
 declare -A may_include=(
     [src/core]=""
     [kernels]="src/core kernels/cpu kernels/cuda"
@@ -23,13 +26,22 @@ declare -A may_include=(
     [src/plan]="src/core src/json src/model"
     [src/search]="src/core src/model src/plan"
     [io]="src/core src/data src/json"
+    [jobs/job.hpp]="src/comm io"
+    [jobs/session]="src/core src/comm kernels kernels/cuda io jobs/job.hpp"
+    [jobs/files]="$below_jobs jobs/session"
+    [jobs/data]="$below_jobs jobs/session jobs/files"
+    [jobs/pruning]="$below_jobs jobs/session jobs/files jobs/data"
+    [jobs/training]="$below_jobs jobs/session jobs/files jobs/data"
+    [jobs/search]="$below_jobs jobs/session jobs/files jobs/data jobs/training"
+    [jobs/plan]="$below_jobs jobs/session"
+    [jobs/report]="src/core io"
 )
-# Where a library may be seen.
+# Where a library may be seen; a folder stands for those in it.
 declare -A seen_in=(
-    [mpi.h]="src/comm io jobs"
+    [mpi.h]="src/comm io"
     [hdf5.h]="io"
     [nlohmann/]="src/json io src/model src/tokenizer src/plan jobs"
-    [boost/program_options]="jobs"
+    [boost/program_options]="jobs/session"
     [oneapi/]="kernels/cpu"
     [dnnl]="kernels/cpu"
     [cuda_]="src/core kernels/cuda"
@@ -40,8 +52,10 @@ declare -A seen_in=(
 
 # Sets `part` to the part of the map that a path belongs to.
 find_part() {
-    if [[ $1 =~ ^(kernels/(cpu|cuda|reference)|src/[^/]+)/ ]]; then
+    if [[ $1 =~ ^(kernels/(cpu|cuda|reference)|(src|jobs)/[^/]+)/ ]]; then
         part=${BASH_REMATCH[1]}
+    elif [[ $1 == jobs/job.hpp ]]; then
+        part=$1
     else
         part=${1%%/*}
     fi
@@ -60,6 +74,9 @@ while IFS=: read -r file line text; do
     find_part "$file" && from=$part
     [[ $text =~ $include_form ]] || continue
     quote=${BASH_REMATCH[1]} target=${BASH_REMATCH[2]}
+    if [[ $from == */* && ! -v may_include[$from] && $file != "$previous" ]]; then
+        report "$file:$line: nothing says what $from may include: its line in tests/style/includes.sh is missing"
+    fi
     if [[ $quote == '"' ]]; then
         find_part "$target" && to=$part
         if [[ -v may_include[$from] && $to != "$from" && " ${may_include[$from]} " != *" $to "* ]]; then
@@ -67,7 +84,8 @@ while IFS=: read -r file line text; do
         fi
     fi
     for library in "${!seen_in[@]}"; do
-        if [[ $target == "$library"* && " ${seen_in[$library]} " != *" $from "* ]]; then
+        if [[ $target == "$library"* && " ${seen_in[$library]} " != *" $from "* &&
+            " ${seen_in[$library]} " != *" ${from%%/*} "* ]]; then
             report "$file:$line: $library may be included in ${seen_in[$library]}, not in $from ($target)"
         fi
     done

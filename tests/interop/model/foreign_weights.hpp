@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "jobs/foreign_model.hpp"
+#include "jobs/files/foreign_model.hpp"
 #include "kernels/elementwise.hpp"
 #include "src/model/transformer.hpp"
 

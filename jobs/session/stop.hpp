@@ -1,0 +1,31 @@
+// Why a run ends before its last step, agreed upon by all ranks.
+#pragma once
+
+#include <string>
+
+#include "jobs/session/session.hpp"
+
+namespace espalier::jobs {
+
+struct StopLimits {
+    double minutes = 0;  ///< 0: none
+    int64_t step = 0;    ///< the last one; 0: none. Who goes on from it is past it
+    std::string file;    ///< its existence stops the run
+};
+
+/// While one lives, SIGTERM and SIGUSR1 ask for a stop instead of ending the process. A job that runs others
+/// has one around theirs: what is asked for in one of them holds for the rest.
+class StopRequests {
+public:
+    StopRequests();
+    ~StopRequests();
+    StopRequests(const StopRequests&) = delete;
+    StopRequests& operator=(const StopRequests&) = delete;
+
+    /// Whether somebody has asked this rank to stop: a signal, or, of rank 0, the limits' file.
+    bool asked(const Session& session, const StopLimits& limits) const;
+    /// This rank's vote after a step; any rank's vote counts once it is reduced over all.
+    bool wanted(const Session& session, const StopLimits& limits, int64_t step) const;
+};
+
+}  // namespace espalier::jobs

@@ -1,0 +1,190 @@
+#include "jobs/training/run_log.hpp"
+
+#include <fmt/chrono.h>
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <utility>
+#include <vector>
+
+#include "io/publish.hpp"
+#include "src/core/error.hpp"
+
+namespace espalier::jobs {
+namespace {
+
+/// The whole lines of steps 1 .. last; what is none, as a line that a killed run left half, is dropped.
+std::string lines_up_to(const std::string& path, int64_t last) {
+    std::ifstream in(path);
+    ESPALIER_REQUIRE(in || !std::filesystem::exists(path), "{}: cannot be read", path);
+    std::string out;
+    for (std::string line; std::getline(in, line);) {
+        const auto object = nlohmann::json::parse(line, nullptr, false);
+        if (!object.is_object() || !object.contains("step") || !object["step"].is_number_integer() ||
+            object["step"].get<int64_t>() > last)
+            continue;
+        out += line + "\n";
+    }
+    ESPALIER_REQUIRE(!in.bad(), "{}: cannot be read to its end", path);
+    return out;
+}
+
+/// Whether the progress bar is drawn where lines would appear. Standard output alone does not tell: Open MPI
+/// gives each rank a terminal for it, whatever mpirun's own is.
+bool bar_takes_their_place() {
+    return isatty(STDERR_FILENO) == 1 && isatty(STDOUT_FILENO) == 1;
+}
+
+}  // namespace
+
+RunLog::RunLog(const Session& session, const std::string& rundir, int64_t resumed_step, int64_t skipped,
+               int64_t steps, int64_t log_every, int64_t tokens_each)
+    : log_(session.log()),
+      skipped_before_(skipped),
+      log_every_(log_every),
+      tokens_each_(tokens_each),
+      first_step_(resumed_step),
+      ranks_(session.world().size()),
+      lines_(session.talks() && !bar_takes_their_place()) {
+    const auto facts = session.facts();
+    if (!session.root()) return;
+    io::write_file(rundir + "/facts.json", facts.dump(1) + "\n");
+    const std::string path = rundir + "/metrics.jsonl";
+    io::write_file(path, lines_up_to(path, resumed_step));
+    events_ = std::make_unique<io::EventFile>(rundir, resumed_step + 1);
+    metrics_ = std::fopen(path.c_str(), "a");
+    ESPALIER_REQUIRE(metrics_, "{}: cannot be written", path);
+    progress_ = std::make_unique<Progress>(
+        session, session.job(), static_cast<double>((steps - resumed_step) * tokens_each), "tokens");
+}
+
+RunLog::~RunLog() {
+    if (metrics_) std::fclose(metrics_);
+}
+
+void RunLog::flush() {
+    if (!metrics_) return;
+    ESPALIER_REQUIRE(std::fflush(metrics_) == 0 && fsync(fileno(metrics_)) == 0,
+                     "metrics.jsonl cannot be written to the disk: {}", std::strerror(errno));
+    events_->flush();
+}
+
+void RunLog::write_events(const StepReport& r) {
+    std::vector<io::Scalar> scalars{{"loss", r.loss},
+                                    {"lr", r.learning_rate},
+                                    {"grad_norm", r.grad_norm},
+                                    {"tokens_per_second", r.tokens_per_second},
+                                    {"model_flops_per_second", r.flops_per_second}};
+    if (r.kd_loss) scalars.push_back({"kd_loss", *r.kd_loss});
+    if (r.lm_loss) scalars.push_back({"lm_loss", *r.lm_loss});
+    if (r.hidden_loss) scalars.push_back({"hidden_loss", *r.hidden_loss});
+    if (r.alpha) scalars.push_back({"alpha", *r.alpha});
+    if (r.valid_loss) scalars.push_back({"valid_loss", *r.valid_loss});
+    if (r.teacher_loss) scalars.push_back({"teacher_loss", *r.teacher_loss});
+    scalars.push_back({"skipped_steps", static_cast<double>(r.skipped)});
+    if (r.memory_bytes) scalars.push_back({"memory_bytes", static_cast<double>(*r.memory_bytes)});
+    events_->write(r.step, scalars);
+}
+
+void RunLog::step(const StepReport& r) {
+    if (!metrics_) return;
+    nlohmann::ordered_json line{{"step", r.step}, {"tokens", r.tokens}, {"loss", r.loss}};
+    if (r.kd_loss) line["kd_loss"] = *r.kd_loss;
+    if (r.lm_loss) line["lm_loss"] = *r.lm_loss;
+    if (r.hidden_loss) line["hidden_loss"] = *r.hidden_loss;
+    if (r.alpha) line["alpha"] = *r.alpha;
+    if (r.valid_loss) line["valid_loss"] = *r.valid_loss;
+    if (r.teacher_loss) line["teacher_loss"] = *r.teacher_loss;
+    line["lr"] = r.learning_rate;
+    line["grad_norm"] = r.grad_norm;
+    line["seconds"] = r.seconds;
+    line["tokens_per_second"] = r.tokens_per_second;
+    line["model_flops_per_second"] = r.flops_per_second;
+    line["skipped_steps"] = r.skipped;
+    if (r.memory_bytes) line["memory_bytes"] = *r.memory_bytes;
+    const std::string text = line.dump() + "\n";
+    ESPALIER_REQUIRE(
+        std::fwrite(text.data(), 1, text.size(), metrics_) == text.size() && std::fflush(metrics_) == 0,
+        "metrics.jsonl cannot be written; is the disk full?");
+    write_events(r);
+    count(r);
+    if (lines_ && (r.step % log_every_ == 0 || r.step == r.steps)) {
+        log_.info("{}", megatron_line(interval(r), ranks_));
+        sums_ = {};
+        lines_steps_ = 0;
+    }
+    progress_->show(static_cast<double>((r.step - first_step_) * tokens_each_),
+                    fmt::format("step {}/{} loss {:.4f}", r.step, r.steps, r.loss));
+}
+
+namespace {
+
+void add(std::optional<double>& sum, const std::optional<double>& value) {
+    if (value) sum = sum.value_or(0) + *value;
+}
+
+void divide(std::optional<double>& sum, double by) {
+    if (sum) *sum /= by;
+}
+
+}  // namespace
+
+void RunLog::count(const StepReport& r) {
+    ++lines_steps_;
+    sums_.seconds += r.seconds;
+    sums_.flops_per_second += r.flops_per_second * r.seconds;
+    const int64_t skipped = r.skipped - std::exchange(skipped_before_, r.skipped);
+    sums_.skipped += skipped;
+    if (skipped > 0) return;  // its losses need not be numbers
+    add(sums_.lm_loss, r.lm_loss);
+    add(sums_.kd_loss, r.kd_loss);
+    add(sums_.teacher_loss, r.teacher_loss);
+    add(sums_.hidden_loss, r.hidden_loss);
+    add(sums_.alpha, r.alpha);
+}
+
+StepReport RunLog::interval(const StepReport& last) const {
+    StepReport out = last;
+    const auto steps = static_cast<double>(lines_steps_);
+    out.seconds = sums_.seconds / steps;
+    out.flops_per_second = sums_.flops_per_second / sums_.seconds;
+    out.lm_loss = sums_.lm_loss;
+    out.kd_loss = sums_.kd_loss;
+    out.teacher_loss = sums_.teacher_loss;
+    out.hidden_loss = sums_.hidden_loss;
+    out.alpha = sums_.alpha;
+    for (auto* sum : {&out.lm_loss, &out.kd_loss, &out.teacher_loss, &out.hidden_loss, &out.alpha})
+        divide(*sum, steps - static_cast<double>(sums_.skipped));
+    out.skipped = sums_.skipped;
+    return out;
+}
+
+std::string megatron_line(const StepReport& r, int ranks) {
+    const auto now = std::chrono::system_clock::now();
+    const auto micros =
+        std::chrono::duration_cast<std::chrono::microseconds>(now.time_since_epoch()).count() % 1000000;
+    std::string out = fmt::format(
+        " [{:%Y-%m-%d %H:%M:%S}.{:06}] iteration {:8}/{:8} | consumed samples: {:12} | elapsed time per "
+        "iteration (ms): {:.1f} |",
+        fmt::localtime(std::chrono::system_clock::to_time_t(now)), micros, r.step, r.steps,
+        r.consumed_samples, 1000 * r.seconds);
+    out += fmt::format(
+        " throughput per GPU (TFLOP/s/GPU): {:.1f} | learning rate: {:.6E} | global batch size: {:5} |",
+        r.flops_per_second / 1e12 / ranks, r.learning_rate, r.global_batch);
+    if (r.lm_loss) out += fmt::format(" lm loss: {:.6E} |", *r.lm_loss);
+    if (r.kd_loss) out += fmt::format(" kd loss: {:.6E} |", *r.kd_loss);
+    if (r.teacher_loss) out += fmt::format(" teacher loss: {:.6E} |", *r.teacher_loss);
+    if (r.hidden_loss) out += fmt::format(" hidden loss: {:.6E} |", *r.hidden_loss);
+    if (r.alpha) out += fmt::format(" alpha: {:.6E} |", *r.alpha);
+    out += fmt::format(
+        " loss scale: 1.0 | grad norm: {:.3f} | number of skipped iterations: {:3} | number of nan "
+        "iterations: {:3} |",
+        r.grad_norm, r.skipped, r.skipped);
+    return out;
+}
+
+}  // namespace espalier::jobs
