@@ -1,7 +1,7 @@
 // The options of search: what to enumerate, and how to rank it.
 #pragma once
 
-#include "jobs/training/training.hpp"
+#include "jobs/training/options.hpp"
 #include "src/search/enumerate.hpp"
 
 namespace espalier::jobs {

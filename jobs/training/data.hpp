@@ -2,7 +2,7 @@
 #pragma once
 
 #include "jobs/data/tokens.hpp"
-#include "jobs/training/training.hpp"
+#include "jobs/training/options.hpp"
 
 namespace espalier::jobs {
 

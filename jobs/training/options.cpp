@@ -1,4 +1,4 @@
-#include "jobs/training/training.hpp"
+#include "jobs/training/options.hpp"
 
 #include <cmath>
 #include <utility>

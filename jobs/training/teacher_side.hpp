@@ -5,8 +5,8 @@
 #include <deque>
 
 #include "jobs/training/checkpoint.hpp"
+#include "jobs/training/options.hpp"
 #include "jobs/training/teacher_cache_file.hpp"
-#include "jobs/training/training.hpp"
 #include "src/distill/objective.hpp"
 #include "src/distill/state_terms.hpp"
 #include "src/train/memory.hpp"
