@@ -1,4 +1,4 @@
-// What all models of a family have in common, whoever's file they come from.
+// What all models of a family have in common, whatever file they come from.
 #pragma once
 
 #include "src/model/architecture.hpp"

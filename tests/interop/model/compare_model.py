@@ -70,7 +70,7 @@ cases = {
 }
 
 
-in_gguf = {"llama", "gemma", "gemma2, scores scaled by the heads' width", "qwen2", "qwen2, tied, 9 heads on 51 channels", "qwen3", "qwen3, tied, biases, an epsilon that counts", "phi"}
+in_gguf = {"llama", "gemma", "gemma2, scores scaled by the heads' width", "qwen2", "qwen2, tied, 9 heads on 51 channels", "qwen3", "qwen3, tied, biases, an epsilon that counts", "phi", "phi, tied, rotary of 0.4 of a head"}
 assert in_gguf <= set(cases)
 
 
@@ -86,6 +86,13 @@ def randomise(model, seed):
 def as_rotary_pairs(weight, heads):
     """Rows of each head as llama.cpp wants a Llama's queries and keys: 0, d/2, 1, d/2 + 1, ..."""
     return weight.reshape(heads, 2, weight.shape[0] // heads // 2, *weight.shape[1:]).transpose(1, 2).reshape(weight.shape)
+
+
+def fuse(weights):
+    """Queries, keys and values of a layer as one tensor, as Phi's first files have them."""
+    for query in [name for name in weights if ".q_proj." in name]:
+        parts = [weights.pop(query.replace("q_proj", f"{x}_proj")) for x in "qkv"]
+        weights[query.replace("self_attn.q_proj", "mixer.Wqkv").replace("model.layers", "transformer.h")] = torch.cat(parts)
 
 
 def write_gguf(model, path):
@@ -112,8 +119,10 @@ def write_gguf(model, path):
         writer.add_final_logit_softcapping(config.final_logit_softcapping)
     arch = next(a for a, name in gguf.MODEL_ARCH_NAMES.items() if name == architecture)
     names = gguf.get_tensor_name_map(arch, config.num_hidden_layers)
-    for name, weight in model.named_parameters():
-        weight = weight.detach()
+    weights = {name: p.detach() for name, p in model.named_parameters()}
+    if architecture == "phi2" and config.tie_word_embeddings:
+        fuse(weights)
+    for name, weight in weights.items():
         if config.model_type == "llama" and ".q_proj." in name:
             weight = as_rotary_pairs(weight, config.num_attention_heads)
         if config.model_type == "llama" and ".k_proj." in name:
@@ -134,7 +143,7 @@ def run(model, tokens, dtype, source):
         json.dump(tokens.tolist(), open(os.path.join(folder, "tokens.json"), "w"))
         out = os.path.join(folder, "out")
         os.mkdir(out)
-        loss = float(subprocess.run([dump_model, path, os.path.join(folder, "tokens.json"), out, dtype], check=True, capture_output=True, text=True).stdout)
+        loss = float(subprocess.run([dump_model, path, os.path.join(folder, "tokens.json"), out, dtype], check=True, stdout=subprocess.PIPE, text=True).stdout)
         return loss, load_file(os.path.join(out, "model.safetensors"))
 
 

@@ -30,7 +30,8 @@ inline void load(Context& ctx, const jobs::ForeignModel& source, model::Transfor
         Tensor view = model::ParameterSet::view(model.parameters().flat(), &e);
         for (float& v : foreign.added != 0 ? read.span<float>() : std::span<float>())
             v -= static_cast<float>(foreign.added);
-        convert(ctx, in_our_order(ctx, read, foreign).view(view.shape()), view);
+        const int64_t first = foreign.first_row * row_elements(info.shape);
+        convert(ctx, in_our_order(ctx, read, foreign).slice(first, view.shape()), view);
     }
 }
 
