@@ -5,6 +5,8 @@
 
 #include <array>
 #include <cctype>
+#include <utility>
+#include <vector>
 
 #include "src/core/error.hpp"
 
@@ -23,19 +25,128 @@ struct FreeMatchData {
     void operator()(pcre2_match_data* data) const noexcept { pcre2_match_data_free(data); }
 };
 
-// What follows a backslash, rewritten. \s alone is not the same: PCRE2 counts U+180E as space.
-std::string escape_for_pcre2(char letter, std::string_view pattern) {
-    constexpr std::string_view shared = "pPdDrntfaexAz0";
-    if (letter == 's') return R"(\p{White_Space})";
-    if (letter == 'S') return R"(\P{White_Space})";
-    const bool same =
-        !std::isalnum(static_cast<unsigned char>(letter)) || shared.find(letter) != std::string_view::npos;
-    ESPALIER_REQUIRE(same,
-                     "pattern '{}': \\{} is not supported; supported: \\s \\S \\d \\D \\p{{...}} \\P{{...}} "
-                     "and characters",
-                     pattern, letter);
-    return {'\\', letter};
-}
+/// A pattern on its way from Oniguruma, in the syntax of Ruby that tokenizers uses, to PCRE2.
+class Translation {
+public:
+    explicit Translation(std::string_view pattern) : pattern_(pattern) {}
+
+    std::string result() {
+        while (at_ < pattern_.size()) step();
+        return std::move(out_);
+    }
+
+private:
+    char peek(size_t ahead) const { return at_ + ahead < pattern_.size() ? pattern_[at_ + ahead] : '\0'; }
+    void copy(size_t count) {
+        out_ += pattern_.substr(at_, count);
+        at_ += count;
+    }
+
+    void step() {
+        const char c = pattern_[at_];
+        if (c == '\\') {
+            begin_atom();
+            return escape();
+        }
+        if (in_class_) return inside_class(c);
+        if (c == '{') return braces();
+        if (c == '(') return open_group();
+        if (c == ')' && !groups_.empty()) {
+            atom_ = groups_.back();
+            groups_.pop_back();
+        } else if (c != '*' && c != '+' && c != '?') {
+            begin_atom();
+        }
+        in_class_ = c == '[';
+        copy(1);
+    }
+
+    /// What a quantifier that comes next would repeat.
+    void begin_atom() {
+        if (!in_class_) atom_ = out_.size();
+    }
+
+    /// \s alone is not the same: PCRE2 counts U+180E as space.
+    void escape() {
+        constexpr std::string_view shared = "pPdDrntfaexAz0";
+        ESPALIER_REQUIRE(at_ + 1 < pattern_.size(), "pattern '{}' ends in a backslash", pattern_);
+        const char letter = peek(1);
+        if (letter == 's' || letter == 'S') {
+            out_ += letter == 's' ? R"(\p{White_Space})" : R"(\P{White_Space})";
+            at_ += 2;
+            return;
+        }
+        const bool same = !std::isalnum(static_cast<unsigned char>(letter)) ||
+                          shared.find(letter) != std::string_view::npos;
+        ESPALIER_REQUIRE(
+            same,
+            "pattern '{}': \\{} is not supported; supported: \\s \\S \\d \\D \\p{{...}} \\P{{...}} "
+            "and characters",
+            pattern_, letter);
+        copy(2);
+        const size_t end = pattern_.find('}', at_);
+        const bool named = (letter == 'p' || letter == 'P' || letter == 'x') && peek(0) == '{';
+        if (named && end != std::string_view::npos) copy(end + 1 - at_);
+    }
+
+    void inside_class(char c) {
+        // Oniguruma has classes in classes, and their intersections.
+        ESPALIER_REQUIRE(
+            c != '[' && !(c == '&' && peek(1) == '&'),
+            "pattern '{}': '{}' inside [...] is not supported; write it with a backslash where it "
+            "means itself",
+            pattern_, c);
+        in_class_ = c != ']';
+        copy(1);
+    }
+
+    void open_group() {
+        ESPALIER_REQUIRE(peek(1) != '*', "pattern '{}': (* is not supported", pattern_);
+        groups_.push_back(out_.size());
+        copy(1);
+        if (peek(0) == '?') options();
+    }
+
+    /// (?imx-imx) and (?imx-imx:...): Ruby's m has . match line breaks, which is PCRE2's s.
+    void options() {
+        const size_t end = pattern_.find_first_not_of("imsx-", at_ + 1);
+        if (end == at_ + 1 || end == std::string_view::npos || (pattern_[end] != ')' && pattern_[end] != ':'))
+            return;  // no options: a group of another kind
+        for (const char option : pattern_.substr(at_, end - at_)) {
+            ESPALIER_REQUIRE(option != 's', "pattern '{}': the option (?s) is not supported; (?m) is",
+                             pattern_);
+            out_ += option == 'm' ? 's' : option;
+        }
+        at_ = end;
+    }
+
+    /// {n}, {n,}, {n,m}, and {,m} from 0 on, which PCRE2 would take for text. What follows them with + is
+    /// repeated once more, where PCRE2 would not go back into it; so is {n} with ?.
+    void braces() {
+        const size_t end = pattern_.find('}', at_);
+        const std::string_view inside =
+            end == std::string_view::npos ? "" : pattern_.substr(at_ + 1, end - at_ - 1);
+        const size_t comma = inside.find(',');
+        const bool counts = inside.find_first_not_of("0123456789,") == std::string_view::npos &&
+                            inside.rfind(',') == comma && inside.size() > (comma == 0 ? 1 : 0);
+        if (!counts) {
+            begin_atom();
+            return copy(1);
+        }
+        out_ += comma == 0 ? fmt::format("{{0{}}}", inside) : fmt::format("{{{}}}", inside);
+        at_ = end + 1;
+        if (peek(0) != '+' && !(peek(0) == '?' && comma == std::string_view::npos)) return;
+        out_.insert(atom_, "(?:");
+        out_ += ')';
+    }
+
+    std::string_view pattern_;
+    size_t at_ = 0;
+    std::string out_;
+    size_t atom_ = 0;  ///< where the last thing that can be repeated begins in out_
+    std::vector<size_t> groups_;
+    bool in_class_ = false;
+};
 
 }  // namespace
 
@@ -44,29 +155,7 @@ void Regex::FreeCode::operator()(pcre2_real_code_8* code) const noexcept {
 }
 
 std::string for_pcre2(std::string_view pattern) {
-    std::string result;
-    bool in_class = false;
-    for (size_t i = 0; i < pattern.size(); ++i) {
-        const char c = pattern[i];
-        const char next = i + 1 < pattern.size() ? pattern[i + 1] : '\0';
-        if (c == '\\') {
-            ESPALIER_REQUIRE(i + 1 < pattern.size(), "pattern '{}' ends in a backslash", pattern);
-            result += escape_for_pcre2(next, pattern);
-            ++i;
-            continue;
-        }
-        // Oniguruma has classes in classes, and their intersections.
-        ESPALIER_REQUIRE(
-            !in_class || (c != '[' && !(c == '&' && next == '&')),
-            "pattern '{}': '{}' inside [...] is not supported; write it with a backslash where it "
-            "means itself",
-            pattern, c);
-        ESPALIER_REQUIRE(in_class || c != '(' || next != '*', "pattern '{}': (* is not supported", pattern);
-        if (c == '[') in_class = true;
-        if (c == ']') in_class = false;
-        result += c;
-    }
-    return result;
+    return Translation(pattern).result();
 }
 
 std::string literal_pattern(std::string_view text) {

@@ -93,6 +93,19 @@ TEST(Splits, DoWithAMatchWhatTheirBehaviourSays) {
     EXPECT_EQ(split_by("1*", "Isolated", "a11b"), (Words{"a", "11", "b"}));
 }
 
+/// Oniguruma's ways, which other libraries read otherwise.
+TEST(Splits, ReadQuantifiersAndOptionsAsRubyDoes) {
+    EXPECT_EQ(split_by("1{1,3}+2", "Isolated", "1111112"), (Words{"1111112"}));  // (1{1,3})+, gives back
+    EXPECT_EQ(split_by("(?:a|b){2}+", "Isolated", "ababa"), (Words{"abab", "a"}));
+    EXPECT_EQ(split_by("\\p{L}{2,}+", "Isolated", "1abc1"), (Words{"1", "abc", "1"}));
+    EXPECT_EQ(split_by("x{2}?", "Removed", "xxxy"), (Words{"x", "y"}));  // (x{2})?
+    EXPECT_EQ(split_by("ba{,2}", "Isolated", "baaa"), (Words{"baa", "a"}));
+    EXPECT_EQ(split_by("b{,}", "Isolated", "ab{,}"), (Words{"a", "b{,}"}));  // no quantifier
+    EXPECT_EQ(split_by("(?m)a.b", "Isolated", "a\nb"), (Words{"a\nb"}));
+    EXPECT_EQ(split_by("[{,2}]+", "Isolated", "a{2b"), (Words{"a", "{2", "b"}));
+    EXPECT_THROW(split_by("(?s).", "Isolated", "a"), UserError);
+}
+
 TEST(Splits, FollowOneAnother) {
     const auto two = in_sequence({split("1+"), split("b"), byte_level(false, false)});
 
