@@ -54,29 +54,31 @@ void check_removed(const Session& session, const std::string& folder) {
 
 }  // namespace
 
-void check_run_folder(const Session& session, const std::string& folder, bool resumes) {
-    if (!fs::exists(folder)) return io::check_output(folder, io::Existing::keep);
-    ESPALIER_REQUIRE(fs::is_directory(folder), "{}: exists and is not a folder", folder);
-    ESPALIER_REQUIRE(is_run(folder) || is_unused(folder),
-                     "{}: holds files that are no run's; choose another --out, or an empty folder", folder);
-    if (session.common().force) return check_removed(session, folder);
-    const auto has = [&](const char* name) { return fs::exists(folder + "/" + name); };
+RunLock::RunLock(const Session& session, const std::string& folder, OldRun old)
+    : session_(session), folder_(folder), path_(folder + "/lock"), old_(old) {
+    check_folder();
+    if (fs::exists(path_)) take();
+}
+
+void RunLock::check_folder() const {
+    if (!fs::exists(folder_)) return io::check_output(folder_, io::Existing::keep);
+    ESPALIER_REQUIRE(fs::is_directory(folder_), "{}: exists and is not a folder", folder_);
+    ESPALIER_REQUIRE(is_run(folder_) || is_unused(folder_),
+                     "{}: holds files that are no run's; choose another --out, or an empty folder", folder_);
+    if (session_.common().force) return check_removed(session_, folder_);
+    const auto has = [&](const char* name) { return fs::exists(folder_ + "/" + name); };
     ESPALIER_REQUIRE(
         !has("model.h5"),
         "{}: this run is finished (model.h5 is there); choose another --out, or --force to start over",
-        folder);
-    ESPALIER_REQUIRE(resumes || !(has("checkpoints") || has("metrics.jsonl")),
-                     "{}: holds a run already; --resume auto goes on with it, --force starts over", folder);
-}
-
-RunLock::RunLock(const Session& session, const std::string& folder)
-    : session_(session), folder_(folder), path_(folder + "/lock") {
-    if (fs::exists(path_)) take();
+        folder_);
+    ESPALIER_REQUIRE(old_ == OldRun::goes_on || !(has("checkpoints") || has("metrics.jsonl")),
+                     "{}: holds a run already; --resume auto goes on with it, --force starts over", folder_);
 }
 
 void RunLock::take() {
     if (!session_.root() || held_) return;
     held_.emplace(take_lock(path_, folder_ + ": another run is at work in it"));
+    check_folder();
     sign_lock(session_, *held_, path_, folder_);
 }
 

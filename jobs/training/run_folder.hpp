@@ -11,24 +11,28 @@
 
 namespace espalier::jobs {
 
-/// Throws UserError where the folder holds a finished run, a run that this start does not go on with
-/// (`resumes` says whether it would), or files that are no run's; --force takes any folder of a run
-/// whose files are not read.
-void check_run_folder(const Session& session, const std::string& folder, bool resumes);
+/// What a start does with the run that it finds in its folder.
+enum class OldRun { goes_on, is_refused };
 
 /// Keeps other starts out of RUNDIR while this one is at work in it: rank 0 holds a lock on RUNDIR/lock, a
 /// file that says who that is. The file stays, the lock ends with its holder's process, however that ends.
 class RunLock {
 public:
-    /// Takes the lock of a run that is there already, since what comes before take() may last. Throws
-    /// UserError, on rank 0, where another process has it.
-    RunLock(const Session& session, const std::string& folder);
-    /// Takes it where the constructor did not. The folder is there.
+    /// Throws UserError where the folder holds a finished run, a run that this start does not go on with, or
+    /// files that are no run's; --force takes any folder of a run whose files are not read. Takes the lock of
+    /// a run that is there already, since what comes before take() may last. Throws UserError, on rank 0,
+    /// where another process has it.
+    RunLock(const Session& session, const std::string& folder, OldRun old);
+    /// Takes it where the constructor did not, and looks again: whoever had it may have ended the run. The
+    /// folder is there.
     void take();
 
 private:
+    void check_folder() const;
+
     const Session& session_;
     const std::string folder_, path_;
+    const OldRun old_;
     std::optional<io::Descriptor> held_;
 };
 

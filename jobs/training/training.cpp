@@ -31,8 +31,7 @@ public:
         check_divergence(o, loss);
         auto states = state_terms(o, loss);
         check_weights(o, loss, states);
-        check_run_folder(session, o.out, o.resume == "auto");
-        lock_.emplace(session, o.out);
+        lock_.emplace(session, o.out, o.resume == "auto" ? OldRun::goes_on : OldRun::is_refused);
         old_stop_.emplace(session, o.out);
         student_file_ = std::make_unique<ModelFile>(o.student, session.world().handle());
         check_seq_len(o.seq_len, *student_file_);
