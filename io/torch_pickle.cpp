@@ -117,6 +117,7 @@ private:
     void reduce();
     void check_protocol();
     Value rebuild(Global global, const std::vector<Id>& arguments);
+    void expect_no_metadata(Id id);
 
     std::string_view take(size_t bytes) {
         if (bytes > in_.size() - at_) error("it is truncated");
@@ -283,6 +284,13 @@ void Machine::reduce() {
     push(rebuild(global, get<Tuple>(arguments, "a tuple of arguments").items));
 }
 
+/// A tensor's metadata may say that its values are negated ("neg"), or conjugate.
+void Machine::expect_no_metadata(Id id) {
+    if (std::holds_alternative<None>(values_[id])) return;
+    if (!get<Dict>(id, "a tensor's metadata").items.empty())
+        error("a tensor with metadata, as of a negated view; save it after .clone()");
+}
+
 Value Machine::rebuild(Global global, const std::vector<Id>& arguments) {
     switch (global) {
         case Global::ordered_dict:
@@ -292,6 +300,7 @@ Value Machine::rebuild(Global global, const std::vector<Id>& arguments) {
                                       // or not
             if (arguments.size() != 6 && arguments.size() != 7)
                 error("_rebuild_tensor_v2 with {} arguments", arguments.size());
+            if (arguments.size() == 7) expect_no_metadata(arguments[6]);
             get<Storage>(arguments[0], "a storage");
             return TensorValue{arguments[0], get<int64_t>(arguments[1], "an offset"), arguments[2],
                                arguments[3]};

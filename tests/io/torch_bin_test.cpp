@@ -164,6 +164,19 @@ TEST(TorchPickle, MalformedProgramsAreRefused) {
         contains(error_of([] { io::unpickle_tensors("\x80\x04}.", "file"); }), "protocol 4, expected 2"));
 }
 
+TEST(TorchPickle, TensorsOfWhichMoreIsSaidThanTheirValuesAreRefused) {
+    auto tensor = matrix();
+    const auto message = [&](const std::string& metadata) {
+        tensor.metadata = metadata;
+        return error_of([&] { io::unpickle_tensors(pickle_bytes({tensor}), "file"); });
+    };
+
+    EXPECT_EQ(message("}"), "");
+    EXPECT_EQ(message("N"), "");
+    EXPECT_TRUE(contains(message("}X" + raw<uint32_t>(3) + "neg\x88s"), "negated view"));
+    EXPECT_TRUE(contains(message("K\x01"), "a tensor's metadata"));
+}
+
 TEST(TorchPickle, TensorNamesOccurOnce) {
     const auto message = error_of([] { io::unpickle_tensors(pickle_bytes({matrix(), matrix()}), "file"); });
 

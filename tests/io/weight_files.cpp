@@ -56,7 +56,8 @@ std::string pickle_tensor(const TorchTensor& t) {
                                 pickle_text(t.storage) + pickle_text("cpu") +
                                 pickle_number(t.storage_elements) + "tQ";
     const std::string tensor = "ctorch._utils\n_rebuild_tensor_v2\n(" + storage + pickle_number(t.offset) +
-                               pickle_tuple(t.shape) + pickle_tuple(t.strides) + "\x89" + ordered_dict + "tR";
+                               pickle_tuple(t.shape) + pickle_tuple(t.strides) + "\x89" + ordered_dict +
+                               t.metadata + "tR";
     return t.parameter ? "ctorch._utils\n_rebuild_parameter\n" + tensor + "\x88" + ordered_dict + "\x87R"
                        : tensor;
 }

@@ -63,6 +63,7 @@ struct TorchTensor {
     std::vector<uint32_t> shape;
     std::vector<uint32_t> strides;
     bool parameter = false;
+    std::string metadata = {};  ///< in pickle's opcodes; empty: none
 };
 /// An OrderedDict of tensors in protocol 2, with a _metadata attribute, as torch.save(model.state_dict()) has
 /// it.
