@@ -38,6 +38,26 @@ std::string escaped(const std::string& text) {
     return out;
 }
 
+/// What messages quote of files may be anything: control characters would steer the terminal, lines of others
+/// would look like ours, whose second and further ones are indented, and megabytes would hide the rest.
+std::string legible(std::string_view message) {
+    constexpr size_t most_bytes = 4000;
+    std::string out;
+    for (size_t i = 0; i < std::min(message.size(), most_bytes); ++i) {
+        const char c = message[i];
+        const bool ours = c == '\n' && message.substr(i + 1, 2) == "  ";
+        const auto code = static_cast<unsigned char>(c);
+        if (ours || (code >= ' ' && code != 0x7f)) {
+            out += c;
+        } else {
+            out += c == '\n' ? "\\n" : fmt::format("\\x{:02x}", code);
+        }
+    }
+    if (message.size() > most_bytes)
+        out += fmt::format(" ... and {} bytes more", message.size() - most_bytes);
+    return out;
+}
+
 }  // namespace
 
 LogLevel log_level_from_string(const std::string& text) {
@@ -68,10 +88,10 @@ void Log::write(LogLevel level, std::string_view line) const {
         case LogLevel::info:
             return out_->log(spdlog::level::info, line);
         case LogLevel::warning:
-            if (root_) err_->log(spdlog::level::warn, fmt::format("warning: {}", line));
+            if (root_) err_->log(spdlog::level::warn, fmt::format("warning: {}", legible(line)));
             return;
         default:
-            return err_->log(spdlog_level(level), line);
+            return err_->log(spdlog_level(level), legible(line));
     }
 }
 

@@ -39,7 +39,9 @@ struct LogOptions {
 ///   debug    standard error   every rank  "espalier distill [rank 3]: ..." (rank 0 without a number)
 ///   error    standard error   every rank  "espalier distill [rank 3]: ..."
 ///
-/// What is to be warned of is known to rank 0, or to all. Quiet::yes leaves warnings and errors.
+/// On standard error control characters are shown as \x1b, line breaks as \n unless two spaces follow, and no
+/// more than 4000 bytes. What is to be warned of is known to rank 0, or to all. Quiet::yes leaves warnings
+/// and errors.
 class Log {
 public:
     explicit Log(const LogOptions& options);

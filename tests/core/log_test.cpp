@@ -57,6 +57,19 @@ TEST(Log, WhenQuietTellsWarningsAndErrorsAlone) {
     EXPECT_EQ(told.err, "espalier: warning: 100 %\nespalier: error\n");
 }
 
+TEST(Log, ShowsWhatFilesSayWithoutDoingIt) {
+    CaptureStderr();
+    const Log log({"espalier"});
+
+    log.error("{}: no tensor \"{}\"\n  look at it", "a\nb", "\x1b[31m\u00e9\x7f");
+    log.warning("{}", std::string(5000, 'x'));
+
+    EXPECT_EQ(GetCapturedStderr(),
+              "espalier: a\\nb: no tensor \"\\x1b[31m\u00e9\\x7f\"\n  look at it\n"
+              "espalier: warning: " +
+                  std::string(4000, 'x') + " ... and 1000 bytes more\n");
+}
+
 TEST(Log, ALevelThatDoesNotExistIsRefused) {
     EXPECT_EQ(log_level_from_string("warning"), LogLevel::warning);
     EXPECT_THROW(log_level_from_string("loud"), UserError);
