@@ -120,6 +120,8 @@ void add_windows(const Architecture& a, WindowField field, ordered_json& out) {
     if (field == WindowField::none) return;
     const int64_t window = window_of(a);
     out["sliding_window"] = window > 0 ? ordered_json(window) : ordered_json(nullptr);
+    // transformers 5.23 asks a Gemma 2 for its window even where no layer has one.
+    if (field == WindowField::alternating && window == 0) out["sliding_window"] = a.max_positions;
     if (field == WindowField::of_model) return;
     int64_t before = 0;  // the first that has one
     ordered_json types = ordered_json::array();

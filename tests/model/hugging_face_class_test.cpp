@@ -51,6 +51,17 @@ TEST(HuggingFaceClass, AGemma2LoadsWhereItsWidthIsAMultipleOfItsHeads) {
     EXPECT_EQ(loadable_family(a), Family::gemma2);
 }
 
+TEST(HuggingFaceClass, AGemma2WithoutWindowsNamesOneThatHoldsAll) {
+    Architecture a = test::tiny_gemma2();
+    a.layers.assign(3, a.layers[1]);
+    a.hidden = 27;
+
+    const json config = to_hugging_face(a, "float32");
+
+    EXPECT_EQ(config.at("sliding_window"), a.max_positions);
+    EXPECT_THAT(windows(config), ElementsAre(0, 0, 0));
+}
+
 TEST(HuggingFaceClass, WhatItsClassesCannotSayIsRefusedAndAWindowMakesALlamaAMistral) {
     const Architecture llama = loadable_llama();
     Architecture a = llama;
