@@ -1,6 +1,7 @@
 #include "io/hdf5.hpp"
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstdlib>
 
@@ -32,6 +33,8 @@ herr_t keep_innermost(unsigned, const H5E_error2_t* error, void* out) {
     return 1;  // upward: the first is the innermost
 }
 
+std::atomic<bool> broken = false;
+
 // HDF5 prints every failure to stderr by itself, also those that are caught and explained.
 void silence() {
     static const bool done = H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr) >= 0;
@@ -61,6 +64,15 @@ Datatype bf16_type() {
 }
 
 }  // namespace
+
+bool keeps_a_broken_file() {
+    return broken;
+}
+
+herr_t closed(herr_t result) {
+    if (result < 0) broken = true;
+    return result;
+}
 
 void throw_error(const char* call) {
     Cause cause;

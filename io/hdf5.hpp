@@ -39,6 +39,12 @@ T checked(T result, const char* call) {
 
 #define CHECK_HDF5(call) ::espalier::io::hdf5::checked((call), #call)
 
+/// Whether a file could not be closed. HDF5 keeps it, and crashes over it when the process ends in the usual
+/// way: leave without exit handlers.
+bool keeps_a_broken_file();
+/// What a closing function gave, which is noted.
+herr_t closed(herr_t result);
+
 /// One identifier of HDF5 and the function that closes it.
 template <herr_t (*Close)(hid_t)>
 class Handle {
@@ -58,12 +64,12 @@ public:
     operator hid_t() const { return id_; }
     /// Closes now and throws if that fails, which for a file means that it is not whole.
     void close() {
-        if (id_ >= 0) CHECK_HDF5(Close(std::exchange(id_, -1)));
+        if (id_ >= 0) checked(closed(Close(std::exchange(id_, -1))), "close");
     }
 
 private:
     void reset() noexcept {
-        if (id_ >= 0) Close(id_);
+        if (id_ >= 0) closed(Close(id_));
         id_ = -1;
     }
     hid_t id_ = -1;

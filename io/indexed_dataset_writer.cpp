@@ -115,6 +115,7 @@ void IndexedDatasetWriter::finish() {
     for (int64_t document = 0; document <= std::ssize(s.lengths); ++document) index.put(document);
     index.flush();
 
+    const auto together = hold_off_removal();
     // An old index must never be seen over new tokens.
     ::unlink((s.prefix + ".idx").c_str());
     s.tokens_file.publish_as(s.prefix + ".bin");

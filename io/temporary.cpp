@@ -12,7 +12,8 @@ namespace espalier::io {
 namespace {
 
 // Who ends the process knows no object of it.
-std::mutex mutex;  // also held while one is removed or takes its name: what comes next may want the name
+std::recursive_mutex
+    mutex;  // also held while one is removed or takes its name: what comes next may want the name
 std::vector<const Temporary*> living;
 
 }  // namespace
@@ -47,11 +48,18 @@ void Temporary::publish_over(const std::string& to) {
 
 void Temporary::remove() const {
     std::error_code ignored;
-    if (inside_ == Inside::goes) {
-        std::filesystem::remove_all(path_, ignored);
-    } else {
+    if (inside_ == Inside::stays) {
         std::filesystem::remove(path_, ignored);
+        return;
     }
+    // Where a signal ends the process, others go on making files in the folder until it is gone.
+    constexpr int most_tries = 1000;
+    for (int i = 0; i < most_tries && std::filesystem::exists(path_, ignored); ++i)
+        std::filesystem::remove_all(path_, ignored);
+}
+
+std::unique_lock<std::recursive_mutex> hold_off_removal() {
+    return std::unique_lock(mutex);
 }
 
 void remove_temporaries() {

@@ -1,6 +1,7 @@
 // What is on the disk only while something is made.
 #pragma once
 
+#include <mutex>
 #include <string>
 
 namespace espalier::io {
@@ -32,6 +33,9 @@ private:
     Inside inside_;
     bool kept_ = false;
 };
+
+/// While it is held, a signal does not end the process: what is published together is there together.
+[[nodiscard]] std::unique_lock<std::recursive_mutex> hold_off_removal();
 
 /// Removes all there are, the youngest first. For the last moment of a process: no Temporary begins or ends
 /// from then on, who tries waits for the end.

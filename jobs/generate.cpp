@@ -3,6 +3,7 @@
 #include "jobs/files/model_file.hpp"
 #include "jobs/files/tokenizer_files.hpp"
 #include "jobs/job.hpp"
+#include "jobs/session/standard_output.hpp"
 #include "src/core/error.hpp"
 #include "src/core/exact.hpp"
 #include "src/evaluate/generation.hpp"
@@ -109,6 +110,7 @@ int generate(const std::vector<std::string>& arguments, comm::Mpi&) {
             session.log().warning("{}: its {} positions ended {} of {} continuations before --max-tokens {}",
                                   file.path(), file.architecture().max_positions, cut_short, texts.size(),
                                   o.generation.max_tokens);
+        if (session.root()) finish_printing();
         session.results["generated"] = texts;
         session.results["tokens_per_second"] = tokens / (session.seconds() - begin);
         return exit_code::done;

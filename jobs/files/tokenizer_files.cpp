@@ -13,6 +13,7 @@
 #include "src/json/field.hpp"
 #include "src/json/parse.hpp"
 #include "src/tokenizer/folder_files.hpp"
+#include "src/tokenizer/unicode.hpp"
 
 namespace espalier::jobs {
 namespace {
@@ -113,9 +114,9 @@ TokenizerFinding examine_tokenizer(const std::map<std::string, std::string>& fil
             return found == files.end() ? std::nullopt : std::optional(found->second);
         });
         if (!opened) return {"there is neither tokenizer.json nor tokenizer.model", ""};
-        return {"", opened->note};
+        return {"", tokenizer::replace_invalid(opened->note)};
     } catch (const UserError& e) {
-        return {e.what(), ""};
+        return {tokenizer::replace_invalid(e.what()), ""};  // it may quote the file
     }
 }
 

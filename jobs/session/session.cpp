@@ -256,7 +256,7 @@ void Session::finish() {
         "--summary {}: the job itself made a file of this name, which is kept; the summary is not "
         "written, choose another name for it",
         common_.summary);
-    io::write_file(common_.summary, out.dump(1) + "\n");
+    io::write_file(common_.summary, out.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 
 int run_job(const std::string& job, const std::vector<std::string>& arguments,

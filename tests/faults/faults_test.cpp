@@ -74,6 +74,21 @@ TEST(Faults, AFullDiskIsTheUsersErrorAndLeavesNothing) {
                    "run");
 }
 
+TEST(Faults, ADiskTooSmallForAFilesMetadataIsTheUsersError) {
+    const TinyWorld world;
+    const auto disk = TinyDisk::mount(8 << 10);
+    if (!disk) GTEST_SKIP() << "no right to mount a small tmpfs here";
+    for (const int ranks : {1, 2}) {
+        const auto result = espalier(
+            {"init", "--arch", world.path("arch.json"), "--out", (*disk / "m.h5").string(), "--quiet"},
+            ranks);
+
+        EXPECT_EQ(result.exit_code, 2) << result.err;
+        EXPECT_NE(result.err.find("m.h5"), std::string::npos) << result.err;
+        EXPECT_TRUE(disk->is_empty());
+    }
+}
+
 /// The program, where no file may have more than 16 KiB.
 ProcessResult espalier_limited(const std::vector<std::string>& words) {
     rlimit before{};
