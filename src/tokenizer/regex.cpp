@@ -25,6 +25,11 @@ struct FreeMatchData {
     void operator()(pcre2_match_data* data) const noexcept { pcre2_match_data_free(data); }
 };
 
+/// In UTF-8.
+bool continues_character(char byte) {
+    return (static_cast<unsigned char>(byte) & 0xC0) == 0x80;
+}
+
 /// A pattern on its way from Oniguruma, in the syntax of Ruby that tokenizers uses, to PCRE2.
 class Translation {
 public:
@@ -54,7 +59,7 @@ private:
         if (c == ')' && !groups_.empty()) {
             atom_ = groups_.back();
             groups_.pop_back();
-        } else if (c != '*' && c != '+' && c != '?') {
+        } else if (c != '*' && c != '+' && c != '?' && !continues_character(c)) {
             begin_atom();
         }
         in_class_ = c == '[';
@@ -85,7 +90,7 @@ private:
             pattern_, letter);
         copy(2);
         const size_t end = pattern_.find('}', at_);
-        const bool named = (letter == 'p' || letter == 'P' || letter == 'x') && peek(0) == '{';
+        const bool named = (letter == 'p' || letter == 'P') && peek(0) == '{';
         if (named && end != std::string_view::npos) copy(end + 1 - at_);
     }
 
@@ -203,7 +208,7 @@ void Regex::find_all(std::string_view text, const std::function<void(size_t, siz
                          pattern_);
         if (begin == end && begin == last) {
             do ++from;
-            while (from < text.size() && (static_cast<unsigned char>(text[from]) & 0xC0) == 0x80);
+            while (from < text.size() && continues_character(text[from]));
             continue;
         }
         found(begin, end);

@@ -98,6 +98,7 @@ TEST(Splits, ReadQuantifiersAndOptionsAsRubyDoes) {
     EXPECT_EQ(split_by("1{1,3}+2", "Isolated", "1111112"), (Words{"1111112"}));  // (1{1,3})+, gives back
     EXPECT_EQ(split_by("(?:a|b){2}+", "Isolated", "ababa"), (Words{"abab", "a"}));
     EXPECT_EQ(split_by("\\p{L}{2,}+", "Isolated", "1abc1"), (Words{"1", "abc", "1"}));
+    EXPECT_EQ(split_by("\u00e9{2}+", "Removed", "a\u00e9\u00e9\u00e9\u00e9"), (Words{"a"}));
     EXPECT_EQ(split_by("x{2}?", "Removed", "xxxy"), (Words{"x", "y"}));  // (x{2})?
     EXPECT_EQ(split_by("ba{,2}", "Isolated", "baaa"), (Words{"baa", "a"}));
     EXPECT_EQ(split_by("b{,}", "Isolated", "ab{,}"), (Words{"a", "b{,}"}));  // no quantifier
