@@ -42,8 +42,11 @@ std::string escaped(const std::string& text) {
 /// would look like ours, whose second and further ones are indented, and megabytes would hide the rest.
 std::string legible(std::string_view message) {
     constexpr size_t most_bytes = 4000;
+    size_t end = std::min(message.size(), most_bytes);
+    while (end > 0 && end < message.size() && (static_cast<unsigned char>(message[end]) & 0xC0) == 0x80)
+        --end;  // not within a character
     std::string out;
-    for (size_t i = 0; i < std::min(message.size(), most_bytes); ++i) {
+    for (size_t i = 0; i < end; ++i) {
         const char c = message[i];
         const bool ours = c == '\n' && message.substr(i + 1, 2) == "  ";
         const auto code = static_cast<unsigned char>(c);
@@ -53,8 +56,7 @@ std::string legible(std::string_view message) {
             out += c == '\n' ? "\\n" : fmt::format("\\x{:02x}", code);
         }
     }
-    if (message.size() > most_bytes)
-        out += fmt::format(" ... and {} bytes more", message.size() - most_bytes);
+    if (end < message.size()) out += fmt::format(" ... and {} bytes more", message.size() - end);
     return out;
 }
 
