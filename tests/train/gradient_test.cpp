@@ -195,6 +195,11 @@ TEST(Gradient, OfANemotronWithHiddenStatesIsTheSlopeOfItsLoss) {
                               "mse");
 }
 
+/// Whose MLP reads what attention reads.
+TEST(Gradient, OfAPhiWithHiddenStatesIsTheSlopeOfItsLoss) {
+    expect_slopes_with_states(test::tiny_phi(), "embedding,3:2,block:2:1,mlp:1:1,attention:0:0", "cosine");
+}
+
 TEST(Gradient, AddsUpOverMicroBatches) {
     OneBatch s(test::tiny_llama());
     s.backward();
