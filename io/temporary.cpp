@@ -12,8 +12,8 @@ namespace espalier::io {
 namespace {
 
 // Who ends the process knows no object of it.
-std::recursive_mutex
-    mutex;  // also held while one is removed or takes its name: what comes next may want the name
+// Also held while one is removed or takes its name: what comes next may want the name.
+std::recursive_mutex mutex;
 std::vector<const Temporary*> living;
 
 }  // namespace
