@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "kernels/cpu/amx_matmul.hpp"
 #include "kernels/cpu/gemm.hpp"
 #include "kernels/cpu/isa.hpp"
 #include "kernels/cpu/onednn_matmul.hpp"
@@ -122,13 +123,19 @@ bool goes_native(DType dtype, const Product& p) {
     return p.b_order == Order::transposed && has(Isa::avx512);
 }
 
+void run_native(Context& ctx, const Product& p, const Tensor& a, const Tensor& b, const Tensor& bias,
+                Tensor& c) {
+    if (a.dtype() == DType::bf16 && suits_amx(p)) return amx_matmul(ctx, p, a, b, bias, c);
+    ctx.resource<OneDnnMatmul>().run(p, a, b, bias, c);
+}
+
 }  // namespace
 
 void matmul(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias, Tensor& y, Store store) {
     const auto [m, k] = x.dims<2>();
     const int64_t n = w.dim(0);
     const Product product{m, n, k, Order::as_stored, Order::transposed, store};
-    if (goes_native(x.dtype(), product)) return ctx.resource<OneDnnMatmul>().run(product, x, w, bias, y);
+    if (goes_native(x.dtype(), product)) return run_native(ctx, product, x, w, bias, y);
 
     const Floats left = floats(ctx, x);
     const int64_t step = block_of(x.dtype(), n);
@@ -144,7 +151,7 @@ void matmul_backward_input(Context& ctx, const Tensor& dy, const Tensor& w, Tens
     const auto [m, n] = dy.dims<2>();
     const int64_t k = w.dim(1);
     const Product product{m, k, n, Order::as_stored, Order::as_stored, store};
-    if (goes_native(dy.dtype(), product)) return ctx.resource<OneDnnMatmul>().run(product, dy, w, {}, dx);
+    if (goes_native(dy.dtype(), product)) return run_native(ctx, product, dy, w, {}, dx);
 
     Sum sum(ctx, dx, {0, k}, {}, store);
     const int64_t step = block_of(dy.dtype(), n);
@@ -162,7 +169,7 @@ void matmul_backward_weight(Context& ctx, const Tensor& dy, const Tensor& x, Ten
     const auto [m, n] = dy.dims<2>();
     const int64_t k = x.dim(1);
     const Product product{n, k, m, Order::transposed, Order::as_stored, Store::accumulate};
-    if (goes_native(dy.dtype(), product)) return ctx.resource<OneDnnMatmul>().run(product, dy, x, {}, dw);
+    if (goes_native(dy.dtype(), product)) return run_native(ctx, product, dy, x, {}, dw);
 
     const Floats right = floats(ctx, x);
     const int64_t step = block_of(dy.dtype(), n);

@@ -1,5 +1,8 @@
 #include "kernels/matmul.hpp"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include "kernels/cpu/onednn_matmul.hpp"
 #include "kernels/elementwise.hpp"
 #include "kernels/reference/matmul.hpp"
@@ -14,11 +17,19 @@ struct MatmulCase {
     int64_t m, n, k;
 };
 constexpr std::array matmul_cases{
-    MatmulCase{"one_element", 1, 1, 1},       MatmulCase{"by_hand", 2, 3, 4},
-    MatmulCase{"odd", 67, 131, 257},          MatmulCase{"one_token", 1, 576, 192},
+    MatmulCase{"one_element", 1, 1, 1},
+    MatmulCase{"by_hand", 2, 3, 4},
+    MatmulCase{"odd", 67, 131, 257},
+    MatmulCase{"one_token", 1, 576, 192},
     MatmulCase{"beyond_a_block", 3, 8195, 5},  // more features than bf16 is converted in at once
     MatmulCase{"many_tiles", 5, 17003, 3},     // cut into tiles that the threads share
-    MatmulCase{"no_tokens", 0, 64, 48},       MatmulCase{"no_outputs", 7, 0, 48},
+    // More of each than a block of AMX tiles has; widths of whole tiles are read where they lie.
+    MatmulCase{"deep", 70, 610, 1090},
+    MatmulCase{"many_tokens", 1100, 40, 33},
+    MatmulCase{"deep_gradient", 65, 1090, 610},
+    MatmulCase{"whole_tiles", 96, 64, 1056},
+    MatmulCase{"no_tokens", 0, 64, 48},
+    MatmulCase{"no_outputs", 7, 0, 48},
     MatmulCase{"no_inputs", 7, 64, 0},
 };
 
@@ -168,6 +179,46 @@ TEST(OneDnnMatmul, TakesMoreKindsOfProductsThanItKeeps) {
         ASSERT_EQ(c.data<float>()[rows - 1], 6) << rows;
     }
 }
+
+/// Zeros whose last byte is the last that may be read: behind it lies memory that nobody may touch. Loads of
+/// tiles are nothing that a sanitizer sees.
+Tensor at_the_end_of_memory(Shape shape, DType dtype) {
+    const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+    const size_t bytes = static_cast<size_t>(element_count(shape)) * size_of(dtype),
+                 pages = div_ceil(bytes, page) * page;
+    void* const begin = mmap(nullptr, pages + page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    EXPECT_NE(begin, MAP_FAILED);
+    EXPECT_EQ(mprotect(begin, pages, PROT_READ | PROT_WRITE), 0);
+    auto* const data = static_cast<std::byte*>(begin) + (pages - bytes);
+    const std::shared_ptr<std::byte> memory(data, [=](std::byte*) { munmap(begin, pages + page); });
+    return {memory, std::move(shape), dtype};
+}
+
+class MatmulBounds : public testing::TestWithParam<MatmulCase> {};
+
+TEST_P(MatmulBounds, TouchNothingBehindTheirTensors) {
+    Context ctx({Device::cpu, 2});
+    const auto [name, m, n, k] = GetParam();
+    const auto bf16 = [](Shape shape) { return at_the_end_of_memory(std::move(shape), DType::bf16); };
+    const Tensor x = bf16({m, k}), w = bf16({n, k}), dy = bf16({m, n}), bias = bf16({n});
+    for (const DType result : {DType::bf16, DType::f32}) {
+        Tensor y = at_the_end_of_memory({m, n}, result), dx = at_the_end_of_memory({m, k}, result);
+
+        matmul(ctx, x, w, bias, y, Store::accumulate);
+        matmul_backward_input(ctx, dy, w, dx, Store::accumulate);
+
+        EXPECT_EQ(values_of(y), Values(static_cast<size_t>(m * n), 0));
+    }
+    Tensor dw = at_the_end_of_memory({n, k}, DType::f32);
+    matmul_backward_weight(ctx, dy, x, dw);
+    EXPECT_EQ(values_of(dw), Values(static_cast<size_t>(n * k), 0));
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, MatmulBounds,
+                         testing::Values(MatmulCase{"edges_everywhere", 67, 131, 257},
+                                         MatmulCase{"whole_depths", 72, 96, 64},
+                                         MatmulCase{"whole_tiles", 64, 64, 64}),
+                         [](const auto& tested) { return tested.param.name; });
 
 TEST(BiasBackward, SumsAlikeForAnyThreadCount) {
     const auto sum = [&](int threads) {

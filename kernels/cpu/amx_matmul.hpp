@@ -1,0 +1,20 @@
+// Matrix products of bf16 in AMX tiles, from operands that lie in memory as models and activations do.
+#pragma once
+
+#include "kernels/product.hpp"
+
+namespace espalier::cpu {
+
+using detail::Order;
+using detail::Product;
+
+/// Whether amx_matmul is there and faster than oneDNN: the processor has tiles, and no side of the product is
+/// less than one.
+bool suits_amx(const Product& product);
+
+/// c = or += a b + bias [columns], as the product says; bias may be empty. a, b, bias bf16, c bf16 or f32; no
+/// size is 0. Sums in f32, in an order that depends on the depth alone.
+void amx_matmul(Context& ctx, const Product& product, const Tensor& a, const Tensor& b, const Tensor& bias,
+                Tensor& c);
+
+}  // namespace espalier::cpu
