@@ -68,4 +68,8 @@ bool has_native_matmul(const Context& ctx, DType dtype) {
     return cpu::has_native_matmul(dtype);
 }
 
+bool multiplies_faster_than_memory(Device device, DType dtype) {
+    return device == Device::cpu && cpu::has_tiles(dtype);
+}
+
 }  // namespace espalier

@@ -29,4 +29,9 @@ void bias_backward(Context& ctx, const Tensor& dy, Tensor& dbias);
 /// to f32 block by block, with the same rounding of inputs and result.
 bool has_native_matmul(const Context& ctx, DType dtype);
 
+/// Whether a device multiplies in `dtype` so fast (in AMX tiles) that reading and writing what a product is
+/// made of takes longer: then a result that is needed again is cheaper computed again than kept outside the
+/// caches.
+bool multiplies_faster_than_memory(Device device, DType dtype);
+
 }  // namespace espalier

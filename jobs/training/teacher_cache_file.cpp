@@ -142,7 +142,9 @@ void TeacherCacheWriter::write(Context& ctx, const comm::Communicator& tensor, i
         writer_.write("log_p_steps", {{first_token, first_id}, {rows, width}}, codes);
         return;
     }
-    const auto top = distill::top_tokens(ctx, tensor, logits, first_id, key_.top_k, tau);
+    model::LogitParts whole([&](Context&, Range) { return logits; }, {first_id, first_id + width}, 1,
+                            model::HeadBlocks::Storage::kept);
+    const auto top = distill::top_tokens(ctx, tensor, whole, rows, key_.top_k, tau);
     if (tensor.rank() != 0) return;  // all have the same
     const Tensor values = ctx.to_host(top.top_values), tail = ctx.to_host(top.tail),
                  log_p = ctx.empty_on_host(values.shape(), DType::f32),
@@ -237,12 +239,17 @@ distill::TeacherBlock TeacherCache::read(Context& ctx, int64_t first_token, int6
     const Box box{{first_token, vocabulary.begin}, {rows, vocabulary.size()}};
     Tensor codes = ctx.empty_on_host(box.count, DType::bf16);
     reader_.read("log_p_steps", box, codes);
-    const Tensor log_p = ctx.empty_on_host(box.count, DType::f32);
-    const bfloat16* const code = codes.data<bfloat16>();
-    float* const z = log_p.data<float>();
-#pragma omp parallel for num_threads(ctx.threads())
-    for (int64_t i = 0; i < log_p.size(); ++i) z[i] = decoded(code[i].bits);
-    out.logits = ctx.to_device(log_p);
+    out.logits = [codes](Context& c, Range columns) {
+        const int64_t width = codes.dim(1), count = columns.size();
+        const Tensor log_p = c.empty_on_host({codes.dim(0), count}, DType::f32);
+#pragma omp parallel for num_threads(c.threads())
+        for (int64_t i = 0; i < codes.dim(0); ++i) {
+            const bfloat16* const code = codes.data<bfloat16>() + i * width + columns.begin;
+            float* const z = log_p.data<float>() + i * count;
+            for (int64_t j = 0; j < count; ++j) z[j] = decoded(code[j].bits);
+        }
+        return c.to_device(log_p);
+    };
     return out;
 }
 

@@ -211,4 +211,8 @@ bool has_native_matmul(DType dtype) {
     return dtype == DType::bf16 && has(Isa::avx512_bf16);
 }
 
+bool has_tiles(DType dtype) {
+    return dtype == DType::bf16 && has(Isa::amx_bf16);
+}
+
 }  // namespace espalier::cpu

@@ -10,5 +10,6 @@ void matmul_backward_input(Context& ctx, const Tensor& dy, const Tensor& w, Tens
 void matmul_backward_weight(Context& ctx, const Tensor& dy, const Tensor& x, Tensor& dw);
 void bias_backward(Context& ctx, const Tensor& dy, Tensor& dbias);
 bool has_native_matmul(DType dtype);
+bool has_tiles(DType dtype);
 
 }  // namespace espalier::cpu

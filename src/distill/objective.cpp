@@ -26,26 +26,61 @@ LossSums& LossSums::operator+=(const LossSums& other) {
     return *this;
 }
 
-/// Logits of a block of tokens and what their gradient needs; V = vocabulary of this rank.
+/// A block of tokens: its logits, a part of this rank's vocabulary at a time, and what is known of its rows.
 struct Objective::Block {
-    Sides sides;      // [rows, V] f32, [rows]  at the temperature; without a divergence logits alone
-    Tensor lse_1;     // [rows]  the student's at 1
-    Tensor sums;      // [rows, divergence_sum_count]
-    Buckets buckets;  // of the top K tokens, in place of all of sides but the student's logits, and of sums
-    Tensor slopes;    // [rows, K + 1]  theirs
+    model::LogitParts student, teacher;  // the teacher's only for a divergence over the whole vocabulary
+    int64_t rows = 0;
+    Tensor lse_1, at_label;  // [rows]  the student's at temperature 1
+    Tensor lse_s, lse_t;     // [rows]  at the temperature
+    Tensor sums;             // [rows, divergence_sum_count]  over all ranks
+    Tensor divergence;       // [rows]
+    Buckets buckets;         // of the top K tokens; their slopes [rows, K + 1]
+    Tensor slopes;
+
+    /// Where a part of the statistics goes.
+    Tensor of_part(const Tensor& stats, int64_t part) const { return stats.rows(part, 1).view({rows, 2}); }
+    Tensor statistics(Context& ctx) const { return ctx.empty({student.count(), rows, 2}, DType::f32); }
 };
 
-Objective::Block Objective::measure(Context& ctx, const Transformer& student, const Tensor& student_hidden,
-                                    const Tensor& labels, TeacherBlock teacher) {
+namespace {
+
+/// Whether the gradient is made of nothing but both log-probabilities; the loss is summed up beside it then.
+bool is_local(const LossTerms& terms) {
+    return terms.top_k == 0 && terms.divergence == Divergence::kl;
+}
+
+bool is_whole(const LossTerms& terms) {
+    return terms.divergence && terms.top_k == 0;
+}
+
+void add_sums(Context& ctx, Divergence kind, const Sides& sides, float tau, Tensor& sums) {
+    Tensor part = ctx.empty(sums.shape(), DType::f32);
+    divergence_sums(ctx, kind, sides, tau, part);
+    accumulate(ctx, part, sums);
+}
+
+/// Of sums over all parts.
+Tensor loss_of(Context& ctx, const comm::Communicator& tensor, Divergence kind, Tensor& sums) {
+    tensor.all_reduce(ctx, sums);
+    Tensor loss = ctx.empty({sums.dim(0)}, DType::f32);
+    divergence_loss(ctx, kind, sums, loss);
+    return loss;
+}
+
+}  // namespace
+
+model::HeadBlocks Objective::blocks_of(Context& ctx, const Transformer& student, int64_t tokens) {
+    if (blocks_) return *blocks_;
     const auto& tensor = student.tensor();
-    Block block;
-    block.sides.student = model::logits(ctx, student, student_hidden);
-    const Tensor& logits = block.sides.student;
-    block.lse_1 = model::log_sum_exp(ctx, tensor, logits, 1.0f);
-    measured_.push_back(
-        {block.lse_1, model::labelled_logits(ctx, tensor, logits, labels, student.vocabulary().begin), labels,
-         terms_.divergence ? compare(ctx, student, std::move(teacher), block) : Tensor()});
-    return block;
+    if (!storage_) {
+        storage_ = model::head_storage(ctx.device(), student.dtype());
+        Tensor again = ctx.empty({1}, DType::f32);
+        fill(ctx, *storage_ == model::HeadBlocks::Storage::computed_again ? 1.0f : 0.0f, again);
+        tensor.all_reduce(ctx, again);
+        if (ctx.to_host(again).data<float>()[0] < static_cast<float>(tensor.size()))
+            storage_ = model::HeadBlocks::Storage::kept;
+    }
+    return model::head_blocks(student.architecture(), ctx.device(), tensor.size(), tokens, *storage_);
 }
 
 const LossSums& Objective::sums(Context& ctx) {
@@ -71,87 +106,156 @@ void Objective::reset() {
     measured_.clear();
 }
 
-Tensor Objective::compare(Context& ctx, const Transformer& student, TeacherBlock teacher,
-                          Block& block) const {
-    if (terms_.top_k > 0) return compare_buckets(ctx, student, std::move(teacher), block);
-    Sides& sides = block.sides;
-    const int64_t rows = sides.student.dim(0);
+void Objective::read_logits(Context& ctx, const Transformer& student, const Tensor& labels,
+                            TeacherBlock teacher, Block& block) const {
     const auto tau = static_cast<float>(terms_.temperature);
     const auto& tensor = student.tensor();
-    sides.teacher = teacher.logits;
-    sides.lse_s = tau == 1.0f ? block.lse_1 : model::log_sum_exp(ctx, tensor, sides.student, tau);
-    sides.lse_t = model::log_sum_exp(ctx, tensor, sides.teacher, tau);
-    block.sums = ctx.empty({rows, divergence_sum_count}, DType::f32);
-    divergence_sums(ctx, *terms_.divergence, sides, tau, block.sums);
-    tensor.all_reduce(ctx, block.sums);
-    Tensor loss = ctx.empty({rows}, DType::f32);
-    divergence_loss(ctx, *terms_.divergence, block.sums, loss);
-    return loss;
-}
+    const int64_t rows = block.rows;
+    const bool whole = is_whole(terms_), at_tau = whole && tau != 1.0f;
+    Tensor at_1 = block.statistics(ctx), of_student = at_tau ? block.statistics(ctx) : Tensor(),
+           of_teacher = whole ? block.statistics(ctx) : Tensor(), labelled = ctx.empty({rows}, DType::f32);
+    block.at_label = ctx.zeros({rows}, DType::f32);
+    for (int64_t p = 0; p < block.student.count(); ++p) {
+        const Tensor z = block.student.get(ctx, p);
+        Tensor stats = block.of_part(at_1, p);
+        softmax_statistics(ctx, z, 1.0f, stats);
+        label_logits(ctx, z, labels, block.student.first_id(p), labelled);
+        accumulate(ctx, labelled, block.at_label);
+        if (at_tau) {
+            stats = block.of_part(of_student, p);
+            softmax_statistics(ctx, z, tau, stats);
+        }
+        if (whole) {
+            stats = block.of_part(of_teacher, p);
+            softmax_statistics(ctx, block.teacher.get(ctx, p), tau, stats);
+        }
+    }
+    tensor.all_reduce(ctx, block.at_label);
+    block.lse_1 = model::join_statistics(ctx, tensor, at_1);
+    block.lse_s = at_tau ? model::join_statistics(ctx, tensor, of_student) : block.lse_1;
+    if (whole) block.lse_t = model::join_statistics(ctx, tensor, of_teacher);
+    if (terms_.top_k == 0 || !terms_.divergence) return;
 
-Tensor Objective::compare_buckets(Context& ctx, const Transformer& student, TeacherBlock teacher,
-                                  Block& block) const {
-    const Tensor& logits = block.sides.student;
-    const int64_t rows = logits.dim(0), k = terms_.top_k, first_id = student.vocabulary().begin,
-                  vocab = student.architecture().vocab;
-    const auto tau = static_cast<float>(terms_.temperature);
-    const auto& tensor = student.tensor();
+    const int64_t k = terms_.top_k, vocab = student.architecture().vocab;
     ESPALIER_REQUIRE(k < vocab, "--top-k {}: the student has {} tokens; choose fewer, or 0 for all of them",
                      k, vocab);
-    if (teacher.logits) teacher = top_tokens(ctx, tensor, teacher.logits, first_id, k, tau);
-    Tensor picked = ctx.empty({rows, k}, DType::f32);
-    pick_logits(ctx, logits, teacher.top_ids, first_id, picked);
-    tensor.all_reduce(ctx, picked);
-    block.buckets = {teacher.top_ids, teacher.top_values, picked, teacher.tail,
-                     model::tail_log_sum_exp(ctx, tensor, logits, teacher.top_ids, first_id, tau)};
+    if (teacher.logits) teacher = top_tokens(ctx, tensor, block.teacher, rows, k, tau);
+    block.buckets = {teacher.top_ids, teacher.top_values, {}, teacher.tail, {}};
+}
+
+void Objective::compare(Context& ctx, const Transformer& student, Block& block) const {
+    if (terms_.top_k > 0) return compare_buckets(ctx, student, block);
+    const auto tau = static_cast<float>(terms_.temperature);
+    block.sums = ctx.zeros({block.rows, divergence_sum_count}, DType::f32);
+    for (int64_t p = 0; p < block.student.count(); ++p) {
+        add_sums(ctx, *terms_.divergence,
+                 {block.teacher.get(ctx, p), block.student.get(ctx, p), block.lse_t, block.lse_s}, tau,
+                 block.sums);
+    }
+    block.divergence = loss_of(ctx, student.tensor(), *terms_.divergence, block.sums);
+}
+
+void Objective::compare_buckets(Context& ctx, const Transformer& student, Block& block) const {
+    const int64_t rows = block.rows, k = terms_.top_k;
+    const auto tau = static_cast<float>(terms_.temperature);
+    const auto& tensor = student.tensor();
+    Buckets& buckets = block.buckets;
+    Tensor tails = block.statistics(ctx), picked = ctx.empty({rows, k}, DType::f32);
+    buckets.student = ctx.zeros({rows, k}, DType::f32);
+    for (int64_t p = 0; p < block.student.count(); ++p) {
+        const Tensor z = block.student.get(ctx, p);
+        const int64_t first_id = block.student.first_id(p);
+        pick_logits(ctx, z, buckets.ids, first_id, picked);
+        accumulate(ctx, picked, buckets.student);
+        Tensor tail = block.of_part(tails, p);
+        tail_statistics(ctx, z, buckets.ids, first_id, tau, tail);
+    }
+    tensor.all_reduce(ctx, buckets.student);
+    buckets.tail_s = model::join_statistics(ctx, tensor, tails);
     block.slopes = ctx.empty({rows, k + 1}, DType::f32);
-    Tensor loss = ctx.empty({rows}, DType::f32);
-    bucket_divergence(ctx, *terms_.divergence, block.buckets, tau, loss, block.slopes);
-    return loss;
+    block.divergence = ctx.empty({rows}, DType::f32);
+    bucket_divergence(ctx, *terms_.divergence, buckets, tau, block.divergence, block.slopes);
 }
 
 /// Of the student's logits before their cap, if they have one; else in place where their dtype is that of the
 /// products.
-Tensor Objective::gradient(Context& ctx, const Transformer& student, Block& block, const Tensor& labels,
-                           double token_weight) const {
+Tensor Objective::d_logits(Context& ctx, const Transformer& student, const LossInputs& in,
+                           const Block& block) const {
     const LossWeights weights{.divergence = terms_.divergence,
                               .tau = static_cast<float>(terms_.temperature),
                               .divergence_weight = static_cast<float>(terms_.divergence_weight),
                               .label_weight = static_cast<float>(terms_.label_weight)};
-    Tensor row_weights = ctx.empty({labels.dim(0)}, DType::f32);
+    const Tensor& logits = in.sides.student;
+    const float cap = student.architecture().final_soft_cap;
+    Tensor out =
+        student.dtype() == DType::f32 && cap == 0 ? logits : ctx.empty(logits.shape(), student.dtype());
+    if (block.slopes) {
+        bucket_logit_gradient(ctx, weights, in, block.buckets, block.slopes, out);
+    } else {
+        logit_gradient(ctx, weights, in, out);
+    }
+    if (cap > 0) soft_cap_backward(ctx, cap, logits, out);
+    return out;
+}
+
+void Objective::add_gradients(Context& ctx, const Transformer& student, const Tensor& hidden,
+                              const Tensor& labels, double token_weight, Block& block,
+                              Tensor& d_hidden) const {
+    const int64_t parts = block.student.count();
+    const auto tau = static_cast<float>(terms_.temperature);
+    Tensor row_weights = ctx.empty({block.rows}, DType::f32);
     fill(ctx, static_cast<float>(token_weight), row_weights);
     clear_unscored(ctx, labels, row_weights);
-    const Tensor& logits = block.sides.student;
-    const float cap = student.architecture().final_soft_cap;
-    Tensor d_logits =
-        student.dtype() == DType::f32 && cap == 0 ? logits : ctx.empty(logits.shape(), student.dtype());
-    const LossInputs in{block.sides, block.sums,  block.lse_1,
-                        labels,      row_weights, student.vocabulary().begin};
-    if (block.slopes) {
-        bucket_logit_gradient(ctx, weights, in, block.buckets, block.slopes, d_logits);
-    } else {
-        logit_gradient(ctx, weights, in, d_logits);
+    const bool direct = parts == 1 || d_hidden.dtype() == DType::f32;
+    Tensor sum = direct ? d_hidden : ctx.empty(d_hidden.shape(), DType::f32);
+    Tensor head_gradient = student.head_gradient(), bias_gradient = student.head_bias_gradient();
+    if (is_local(terms_)) block.sums = ctx.zeros({block.rows, divergence_sum_count}, DType::f32);
+    for (int64_t p = 0; p < parts; ++p) {
+        const Range columns = block.student.columns(p);
+        LossInputs in{{{}, block.student.take(ctx, p), block.lse_t, block.lse_s},
+                      block.sums,
+                      block.lse_1,
+                      labels,
+                      row_weights,
+                      block.student.first_id(p)};
+        if (is_whole(terms_)) in.sides.teacher = block.teacher.take(ctx, p);
+        if (is_local(terms_)) add_sums(ctx, *terms_.divergence, in.sides, tau, block.sums);
+        const Tensor d_part = d_logits(ctx, student, in, block);
+        matmul_backward_input(ctx, d_part, student.head().rows(columns.begin, columns.size()), sum,
+                              p == 0 ? Store::overwrite : Store::accumulate);
+        Tensor d_head = head_gradient.rows(columns.begin, columns.size());
+        matmul_backward_weight(ctx, d_part, hidden, d_head);
+        if (bias_gradient) {
+            Tensor d_bias = bias_gradient.slice(columns.begin, {columns.size()});
+            bias_backward(ctx, d_part, d_bias);
+        }
     }
-    if (cap > 0) soft_cap_backward(ctx, cap, logits, d_logits);
-    return d_logits;
+    if (!direct) convert(ctx, sum, d_hidden);
+    if (is_local(terms_)) block.divergence = loss_of(ctx, student.tensor(), *terms_.divergence, block.sums);
 }
 
 Tensor Objective::backward(Context& ctx, const Transformer& student, const Tensor& student_hidden,
                            const Teacher& teacher, const Tensor& labels, double token_weight) {
     const Timed timed = ctx.computing();
     Tensor d_hidden = ctx.empty(student_hidden.shape(), student_hidden.dtype());
-    Tensor head_gradient = student.head_gradient(), bias_gradient = student.head_bias_gradient();
-    for (const Range part : model::logit_blocks(student.architecture(), ctx.device(), student.tensor().size(),
-                                                student_hidden.dim(0))) {
+    const auto blocks = blocks_of(ctx, student, student_hidden.dim(0));
+    const auto parts_of = [&](const model::LogitParts::Source& source) {
+        return model::LogitParts(source, student.vocabulary(), blocks.parts, blocks.storage);
+    };
+    for (const Range part : blocks.tokens) {
         const int64_t begin = part.begin, rows = part.size();
         const Tensor hidden = student_hidden.rows(begin, rows), label = labels.rows(begin, rows);
-        Block block = measure(ctx, student, hidden, label,
-                              terms_.divergence ? teacher(ctx, begin, rows) : TeacherBlock{});
-        const Tensor d_logits = gradient(ctx, student, block, label, token_weight);
+        TeacherBlock of_teacher = terms_.divergence ? teacher(ctx, begin, rows) : TeacherBlock{};
+        Block block;
+        block.rows = rows;
+        block.student =
+            parts_of([&](Context& c, Range columns) { return model::logits(c, student, hidden, columns); });
+        if (of_teacher.logits) block.teacher = parts_of(of_teacher.logits);
+        read_logits(ctx, student, label, std::move(of_teacher), block);
+        if (terms_.divergence && !is_local(terms_)) compare(ctx, student, block);
         Tensor d_block = d_hidden.rows(begin, rows);
-        matmul_backward_input(ctx, d_logits, student.head(), d_block);  // d_hidden =
-        matmul_backward_weight(ctx, d_logits, hidden, head_gradient);   // d head +=
-        if (bias_gradient) bias_backward(ctx, d_logits, bias_gradient);
+        add_gradients(ctx, student, hidden, label, token_weight, block, d_block);
+        measured_.push_back({block.lse_1, block.at_label, label, block.divergence});
     }
     return d_hidden;
 }

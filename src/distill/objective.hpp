@@ -1,5 +1,5 @@
-// The head of a training step: output projection, softmax, loss and their gradients, a block of tokens at a
-// time, so that the logits of a micro-batch never exist as a whole.
+// The head of a training step: output projection, softmax, loss and their gradients, a block of tokens and a
+// part of the vocabulary at a time, so that the logits of a micro-batch never exist as a whole.
 #pragma once
 
 #include "src/distill/loss_terms.hpp"
@@ -20,7 +20,9 @@ struct LossSums {
 
 class Objective {
 public:
-    explicit Objective(LossTerms terms) : terms_(terms) {}
+    /// blocks: for tests, how to go through a micro-batch; else as suits the processors.
+    explicit Objective(LossTerms terms, std::optional<model::HeadBlocks> blocks = {})
+        : terms_(terms), blocks_(std::move(blocks)) {}
     const LossTerms& terms() const { return terms_; }
 
     /// Adds the loss of one micro-batch to sums() (the same on all tensor parallel ranks) and token_weight
@@ -39,14 +41,18 @@ public:
 
 private:
     struct Block;
-    Block measure(Context& ctx, const model::Transformer& student, const Tensor& student_hidden,
-                  const Tensor& labels, TeacherBlock teacher);
-    /// The divergence of each row, over the whole vocabulary or over the top K tokens and a tail.
-    Tensor compare(Context& ctx, const model::Transformer& student, TeacherBlock teacher, Block& block) const;
-    Tensor compare_buckets(Context& ctx, const model::Transformer& student, TeacherBlock teacher,
-                           Block& block) const;
-    Tensor gradient(Context& ctx, const model::Transformer& student, Block& block, const Tensor& labels,
-                    double token_weight) const;
+    model::HeadBlocks blocks_of(Context& ctx, const model::Transformer& student, int64_t tokens);
+    /// First pass over the logits: log-sum-exps, logits of the labels, the most likely tokens.
+    void read_logits(Context& ctx, const model::Transformer& student, const Tensor& labels,
+                     TeacherBlock teacher, Block& block) const;
+    /// Second pass, where a gradient needs to know of the whole row more than that.
+    void compare(Context& ctx, const model::Transformer& student, Block& block) const;
+    void compare_buckets(Context& ctx, const model::Transformer& student, Block& block) const;
+    /// Last pass: d_hidden =, the head's gradient +=.
+    void add_gradients(Context& ctx, const model::Transformer& student, const Tensor& hidden,
+                       const Tensor& labels, double token_weight, Block& block, Tensor& d_hidden) const;
+    Tensor d_logits(Context& ctx, const model::Transformer& student, const LossInputs& in,
+                    const Block& block) const;
 
     /// What a block of tokens adds to the sums, where it was computed.
     struct Measured {
@@ -55,6 +61,8 @@ private:
     };
 
     LossTerms terms_;
+    std::optional<model::HeadBlocks> blocks_;
+    std::optional<model::HeadBlocks::Storage> storage_;  // that all ranks of the tensor group agreed on
     LossSums sums_;
     std::vector<Measured> measured_;  // not yet in sums_
 };

@@ -1,25 +1,39 @@
 #include "src/distill/teacher.hpp"
 
+#include "kernels/divergence.hpp"
 #include "kernels/top_k.hpp"
 #include "src/model/logits.hpp"
 
 namespace espalier::distill {
 
 Teacher live_teacher(const model::Transformer& model, Tensor hidden) {
-    return [&model, hidden = std::move(hidden)](Context& ctx, int64_t begin, int64_t rows) {
-        return TeacherBlock{model::logits(ctx, model, hidden.rows(begin, rows)), {}, {}, {}};
+    return [&model, hidden = std::move(hidden)](Context&, int64_t begin, int64_t rows) {
+        TeacherBlock block;
+        block.logits = [&model, some = hidden.rows(begin, rows)](Context& ctx, Range columns) {
+            return model::logits(ctx, model, some, columns);
+        };
+        return block;
     };
 }
 
-TeacherBlock top_tokens(Context& ctx, const comm::Communicator& tensor, const Tensor& logits,
-                        int64_t first_id, int64_t k, float tau) {
-    const Shape shape{logits.dim(0), k};
-    Tensor mine_values = ctx.empty(shape, DType::f32), mine_ids = ctx.empty(shape, DType::i32);
-    row_top_k(ctx, logits, first_id, mine_values, mine_ids);
-    TeacherBlock out{{}, ctx.empty(shape, DType::f32), ctx.empty(shape, DType::i32), {}};
-    merge_top_k(ctx, tensor.gather_equal(ctx, mine_values), tensor.gather_equal(ctx, mine_ids),
+TeacherBlock top_tokens(Context& ctx, const comm::Communicator& tensor, model::LogitParts& logits,
+                        int64_t rows, int64_t k, float tau) {
+    const int64_t parts = logits.count();
+    Tensor values = ctx.empty({parts, rows, k}, DType::f32), ids = ctx.empty({parts, rows, k}, DType::i32);
+    for (int64_t p = 0; p < parts; ++p) {
+        Tensor part_values = values.rows(p, 1).view({rows, k}), part_ids = ids.rows(p, 1).view({rows, k});
+        row_top_k(ctx, logits.get(ctx, p), logits.first_id(p), part_values, part_ids);
+    }
+    TeacherBlock out{{}, ctx.empty({rows, k}, DType::f32), ctx.empty({rows, k}, DType::i32), {}};
+    const Shape all{tensor.size() * parts, rows, k};
+    merge_top_k(ctx, tensor.gather_equal(ctx, values).view(all), tensor.gather_equal(ctx, ids).view(all),
                 out.top_values, out.top_ids);
-    out.tail = model::tail_log_sum_exp(ctx, tensor, logits, out.top_ids, first_id, tau);
+    Tensor stats = ctx.empty({parts, rows, 2}, DType::f32);
+    for (int64_t p = 0; p < parts; ++p) {
+        Tensor part = stats.rows(p, 1).view({rows, 2});
+        tail_statistics(ctx, logits.take(ctx, p), out.top_ids, logits.first_id(p), tau, part);
+    }
+    out.tail = model::join_statistics(ctx, tensor, stats);
     return out;
 }
 

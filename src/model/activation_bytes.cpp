@@ -1,6 +1,6 @@
 #include "src/model/activation_bytes.hpp"
 
-#include "src/model/logits.hpp"
+#include "src/model/logit_parts.hpp"
 
 namespace espalier::model {
 
@@ -66,10 +66,15 @@ int64_t head_state_bytes(const Architecture& a, TokenCounts tokens, DType dtype)
 
 int64_t logit_bytes(const Architecture& a, Device device, TensorPart tensor, int64_t tokens, DType dtype,
                     int models) {
-    const int64_t rows = logit_blocks(a, device, tensor.size, tokens).front().size(),
-                  vocab = local_range(a, -1, Axis::vocab, tensor).size();
-    const bool in_place = dtype == DType::f32 && a.final_soft_cap == 0;
-    return rows * vocab * (4 * models + (in_place ? 0 : static_cast<int64_t>(size_of(dtype))));
+    const auto storage = head_storage(device, dtype);
+    const auto blocks = head_blocks(a, device, tensor.size, tokens, storage);
+    const int64_t rows = blocks.tokens.front().size(), vocab = local_range(a, -1, Axis::vocab, tensor).size(),
+                  columns = div_ceil(vocab, blocks.parts),
+                  at_once = storage == HeadBlocks::Storage::kept ? vocab : columns;
+    const bool in_place = dtype == DType::f32 && a.final_soft_cap == 0,
+               summed_apart = dtype != DType::f32 && blocks.parts > 1;
+    return rows * (4 * models * at_once + (in_place ? 0 : static_cast<int64_t>(size_of(dtype)) * columns) +
+                   (summed_apart ? 4 * a.hidden : 0));
 }
 
 }  // namespace espalier::model

@@ -6,6 +6,7 @@
 #include "kernels/elementwise.hpp"
 #include "kernels/matmul.hpp"
 #include "kernels/soft_cap.hpp"
+#include "src/model/logit_parts.hpp"
 
 namespace espalier::model {
 
@@ -13,27 +14,29 @@ namespace {
 
 /// What logits may take at a time.
 struct Budget {
-    int64_t bytes, most_rows;
+    int64_t block_bytes;  ///< over the whole vocabulary
+    int64_t part_bytes;   ///< over a part of it
+    int64_t most_rows;
 };
 
 Budget budget_of(Device device) {
-    return device == Device::cuda ? Budget{int64_t{1} << 30, 8192} : Budget{int64_t{32} << 20, 2048};
+    constexpr int64_t mib = 1 << 20;
+    return device == Device::cuda ? Budget{1024 * mib, 1024 * mib, 8192} : Budget{32 * mib, 8 * mib, 2048};
 }
 
-/// [0, total) in parts of nearly equal size, of at most `most`.
-std::vector<Range> parts_of(int64_t total, int64_t most) {
+}  // namespace
+
+std::vector<Range> split_into(int64_t total, int64_t most) {
     const int64_t count = div_ceil(total, most);
     std::vector<Range> parts;
     for (int64_t i = 0; i < count; ++i) parts.push_back(split_evenly(total, count, i));
     return parts;
 }
 
-}  // namespace
-
 std::vector<Range> logit_blocks(const Architecture& a, Device device, int tp, int64_t tokens) {
     const Budget budget = budget_of(device);
     const int64_t row_bytes = 4 * div_ceil<int64_t>(a.vocab, tp);
-    return parts_of(tokens, std::clamp<int64_t>(budget.bytes / row_bytes, 128, budget.most_rows));
+    return split_into(tokens, std::clamp<int64_t>(budget.block_bytes / row_bytes, 128, budget.most_rows));
 }
 
 namespace {
@@ -46,43 +49,22 @@ void cap(Context& ctx, const Transformer& model, Tensor& logits) {
 }  // namespace
 
 Tensor logits(Context& ctx, const Transformer& model, const Tensor& hidden) {
-    const Tensor head = model.head();
-    Tensor out = ctx.empty({hidden.dim(0), head.dim(0)}, DType::f32);
-    matmul(ctx, hidden, head, model.head_bias(), out);
+    return logits(ctx, model, hidden, {0, model.head().dim(0)});
+}
+
+Tensor logits(Context& ctx, const Transformer& model, const Tensor& hidden, Range columns) {
+    const Tensor bias = model.head_bias();
+    Tensor out = ctx.empty({hidden.dim(0), columns.size()}, DType::f32);
+    matmul(ctx, hidden, model.head().rows(columns.begin, columns.size()),
+           bias ? bias.slice(columns.begin, {columns.size()}) : bias, out);
     cap(ctx, model, out);
     return out;
 }
 
-namespace {
-
-/// Of each rank's [rows, 2]: lse [rows].
-Tensor joined(Context& ctx, const comm::Communicator& tensor, const Tensor& stats) {
-    Tensor lse = ctx.empty({stats.dim(0)}, DType::f32);
-    softmax_combine(ctx, tensor.gather_equal(ctx, stats), lse);
-    return lse;
-}
-
-}  // namespace
-
 Tensor log_sum_exp(Context& ctx, const comm::Communicator& tensor, const Tensor& logits, float tau) {
     Tensor stats = ctx.empty({logits.dim(0), 2}, DType::f32);
     softmax_statistics(ctx, logits, tau, stats);
-    return joined(ctx, tensor, stats);
-}
-
-Tensor tail_log_sum_exp(Context& ctx, const comm::Communicator& tensor, const Tensor& logits,
-                        const Tensor& ids, int64_t first_id, float tau) {
-    Tensor stats = ctx.empty({logits.dim(0), 2}, DType::f32);
-    tail_statistics(ctx, logits, ids, first_id, tau, stats);
-    return joined(ctx, tensor, stats);
-}
-
-Tensor labelled_logits(Context& ctx, const comm::Communicator& tensor, const Tensor& logits,
-                       const Tensor& labels, int64_t first_id) {
-    Tensor out = ctx.empty({logits.dim(0)}, DType::f32);
-    label_logits(ctx, logits, labels, first_id, out);
-    tensor.all_reduce(ctx, out);
-    return out;
+    return join_statistics(ctx, tensor, stats.view({1, stats.dim(0), 2}));
 }
 
 namespace {
@@ -128,7 +110,7 @@ Readings read_logits(Context& ctx, const Transformer& model, const Tensor& hidde
                      bool wants_best) {
     const int64_t rows = hidden.dim(0),
                   most = div_ceil<int64_t>(model.architecture().vocab, model.tensor().size()),
-                  columns = std::max<int64_t>(budget_of(ctx.device()).bytes / (4 * rows), 1),
+                  columns = std::max<int64_t>(budget_of(ctx.device()).part_bytes / (4 * rows), 1),
                   parts = div_ceil(most, columns);  // on every rank of the tensor group
     const Range ids = model.vocabulary();
     Readings read{ctx.empty({parts, rows, 2}, DType::f32),
@@ -138,11 +120,7 @@ Readings read_logits(Context& ctx, const Transformer& model, const Tensor& hidde
     for (int64_t i = 0; i < parts; ++i) {
         const Range part = split_evenly(ids.size(), parts, i);
         const int64_t first_id = ids.begin + part.begin;
-        Tensor z = ctx.empty({rows, part.size()}, DType::f32);
-        const Tensor bias = model.head_bias();
-        matmul(ctx, hidden, model.head().rows(part.begin, part.size()),
-               bias ? bias.slice(part.begin, {part.size()}) : bias, z);
-        cap(ctx, model, z);
+        const Tensor z = logits(ctx, model, hidden, part);
         Tensor stats = read.stats.rows(i, 1).view({rows, 2});
         softmax_statistics(ctx, z, 1.0f, stats);
         label_logits(ctx, z, labels, first_id, labelled);
@@ -178,12 +156,11 @@ std::vector<double> token_losses(Context& ctx, const Transformer& model, const T
     const auto& tensor = model.tensor();
     std::vector<double> losses;
     losses.reserve(static_cast<size_t>(hidden.dim(0)));
-    for (const Range block : parts_of(hidden.dim(0), budget_of(ctx.device()).most_rows)) {
+    for (const Range block : split_into(hidden.dim(0), budget_of(ctx.device()).most_rows)) {
         const Tensor label = labels.rows(block.begin, block.size());
         Readings read =
             read_logits(ctx, model, hidden.rows(block.begin, block.size()), label, best != nullptr);
-        Tensor lse = ctx.empty({block.size()}, DType::f32);
-        softmax_combine(ctx, gather_parts(ctx, tensor, read.stats), lse);
+        const Tensor lse = join_statistics(ctx, tensor, read.stats);
         tensor.all_reduce(ctx, read.at_label);
         append_losses(ctx.to_host(lse), ctx.to_host(read.at_label), ctx.to_host(label), losses);
         if (best) {

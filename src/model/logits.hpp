@@ -12,20 +12,16 @@ namespace espalier::model {
 /// as long as the products of some 400 tokens.
 std::vector<Range> logit_blocks(const Architecture& a, Device device, int tp, int64_t tokens);
 
+/// [0, total) in parts of nearly equal size, of at most `most`.
+std::vector<Range> split_into(int64_t total, int64_t most);
+
 /// logits [rows, vocab of this rank] f32 of hidden [rows, H], capped where the model caps them.
 Tensor logits(Context& ctx, const Transformer& model, const Tensor& hidden);
+/// The same of some columns of this rank's vocabulary.
+Tensor logits(Context& ctx, const Transformer& model, const Tensor& hidden, Range columns);
 
 /// lse [rows] f32 = log sum exp(logits / tau) over the whole vocabulary.
 Tensor log_sum_exp(Context& ctx, const comm::Communicator& tensor, const Tensor& logits, float tau);
-
-/// The same over the tokens that are not among ids [rows, K] i32, -inf where there are none; first_id: of
-/// this rank's part of the vocabulary.
-Tensor tail_log_sum_exp(Context& ctx, const comm::Communicator& tensor, const Tensor& logits,
-                        const Tensor& ids, int64_t first_id, float tau);
-
-/// labelled [rows] f32 = the logit of each row's label, from whichever rank has it; 0 for labels < 0.
-Tensor labelled_logits(Context& ctx, const comm::Communicator& tensor, const Tensor& logits,
-                       const Tensor& labels, int64_t first_id);
 
 /// best [rows] = the vocabulary id with the largest logit, the lowest on a tie; -1 where none is a number.
 std::vector<int64_t> argmax(Context& ctx, const comm::Communicator& tensor, const Tensor& logits,
@@ -33,7 +29,7 @@ std::vector<int64_t> argmax(Context& ctx, const comm::Communicator& tensor, cons
 
 /// -log p(label) of each row of hidden [T, H], in double; 0 where the label is negative. All ranks of the
 /// tensor group get the same. `best`, where given, becomes each row's most likely id. Logits exist for up to
-/// 2048 tokens (8192 on a GPU) and as much of the vocabulary as makes 32 MiB (1 GiB): a product of 170 tokens
+/// 2048 tokens (8192 on a GPU) and as much of the vocabulary as makes 8 MiB (1 GiB): a product of 170 tokens
 /// with a head of 49152 x 576 runs at 0.8 of the rate of one of 2048 tokens with 4096 rows of it.
 std::vector<double> token_losses(Context& ctx, const Transformer& model, const Tensor& hidden,
                                  const Tensor& labels, std::vector<int64_t>* best = nullptr);

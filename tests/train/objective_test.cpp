@@ -121,6 +121,43 @@ TEST_P(Objectives, OfBlocksOfTokensAreThoseOfTheirTokens) {
                                rounding()));
 }
 
+TEST_P(Objectives, OfPartsOfTheVocabularyAreThoseOfTheWhole) {
+    using Storage = model::HeadBlocks::Storage;
+    constexpr int64_t tokens = 23;
+    for (const int64_t top_k : {0, 5}) {
+        const auto terms = distill::parse_loss_terms(GetParam(), 1.5, top_k);
+        Heads whole(*ctx, split, tokens);
+        distill::Objective of_whole(terms);
+        const Values expected = backward(whole, of_whole, {0, tokens});
+        for (const auto storage : {Storage::kept, Storage::computed_again}) {
+            SCOPED_TRACE(testing::Message()
+                         << "top_k " << top_k << (storage == Storage::kept ? ", kept" : ", computed again"));
+            Heads parts(*ctx, split, tokens);
+            distill::Objective of_parts(terms, model::HeadBlocks{{{0, 11}, {11, 23}}, 3, storage});
+
+            const Values got = backward(parts, of_parts, {0, tokens});
+
+            expect_same_sums(of_parts.sums(*ctx), of_whole.sums(*ctx));
+            EXPECT_TRUE(test::near_all(got, expected, rounding()));
+            EXPECT_TRUE(test::near_all(parts.student.head_gradient(),
+                                       test::values_of(whole.student.head_gradient()), rounding()));
+        }
+    }
+}
+
+TEST(HeadBlocks, OfLogitsThatAreComputedAgainTakeASmallPartOfAllLogits) {
+    const auto blocks = model::head_blocks(test::tiny_llama(), Device::cpu, 1, 700,
+                                           model::HeadBlocks::Storage::computed_again);
+    EXPECT_EQ(blocks.tokens, (std::vector<Range>{{0, 350}, {350, 700}}));
+
+    model::Architecture large = test::tiny_llama();
+    large.vocab = 256'000;
+    const auto of_large =
+        model::head_blocks(large, Device::cpu, 1, 4096, model::HeadBlocks::Storage::computed_again);
+    EXPECT_LE(of_large.tokens.front().size() * div_ceil(large.vocab, of_large.parts),
+              4096 * large.vocab / 1024);
+}
+
 const auto name_of = [](const auto& loss) {
     std::string name = loss.param;
     for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) != 0 ? c : '_';
