@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/cpu/wide.hpp"
+
 namespace espalier::cpu {
 namespace {
 
@@ -23,7 +25,8 @@ struct Moments {
 /// Joins a run of `rows` rows, `stride` apart, to the moments of the `seen` rows before it (Chan, Golub and
 /// LeVeque 1983).
 template <int64_t rows, class T>
-void add_run(const T* x, int64_t stride, int64_t width, int64_t seen, const Moments& moments) {
+[[gnu::always_inline]] inline void add_run(const T* x, int64_t stride, int64_t width, int64_t seen,
+                                           const Moments& moments) {
     constexpr double count = rows;
     const double weight = count / (static_cast<double>(seen) + count);
     const double weight_of_both = static_cast<double>(seen) * weight;
@@ -53,10 +56,12 @@ template <class T>
 void sample_moments(const T* x, int64_t seq, int64_t stride, int64_t width, double* out, int64_t out_stride) {
     const Moments moments{out, out + out_stride, out + 2 * out_stride};
     for (double* row : {moments.magnitude, moments.mean, moments.squares}) std::fill_n(row, width, 0.0);
-    int64_t row = 0;
-    for (; row + rows_per_run <= seq; row += rows_per_run)
-        add_run<rows_per_run>(x + row * stride, stride, width, row, moments);
-    for (; row < seq; ++row) add_run<1>(x + row * stride, stride, width, row, moments);
+    wide([&]() ESPALIER_WIDE {
+        int64_t row = 0;
+        for (; row + rows_per_run <= seq; row += rows_per_run)
+            add_run<rows_per_run>(x + row * stride, stride, width, row, moments);
+        for (; row < seq; ++row) add_run<1>(x + row * stride, stride, width, row, moments);
+    });
 }
 
 int64_t tile_width(int64_t samples, int64_t columns, int64_t threads) {
