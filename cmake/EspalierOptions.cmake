@@ -9,7 +9,7 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
     set(baseline x86-64-v3)
 endif()
 set(ESPALIER_CPU_BASELINE "${baseline}" CACHE STRING
-    "-march of the whole program, empty: the compiler's own; wider units are chosen at run time by oneDNN")
+    "-march of the whole program, empty: the compiler's own; wider units are chosen at run time (kernels/cpu/isa.hpp, oneDNN)")
 
 set(CMAKE_CXX_STANDARD 20)
 set(CMAKE_CXX_STANDARD_REQUIRED ON)

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "kernels/cpu/amx_panels.hpp"
-#include "kernels/cpu/block_product_x86.hpp"
 #include "kernels/cpu/isa.hpp"
 #include "src/core/exact.hpp"
 
@@ -50,18 +49,18 @@ struct Blocks {
 struct Workspace {
     bfloat16* a;    ///< [rows, depth] of a block, as tiles
     bfloat16* b;    ///< [depth, side], as tiles
-    float* staged;  ///< two times [side, side]
+    float* staged;  ///< [side, side]
     float* sums;    ///< [rows, columns]
 
     static int64_t bytes(const Blocks& blocks) {
-        return 2 * (blocks.rows + side) * blocks.depth + 4 * 2 * side * side +
+        return 2 * (blocks.rows + side) * blocks.depth + 4 * side * side +
                (blocks.sums_wait ? 4 * blocks.rows * blocks.columns : 0);
     }
     Workspace(std::byte* memory, const Blocks& blocks) {
         a = reinterpret_cast<bfloat16*>(memory);
         b = a + blocks.rows * blocks.depth;
         staged = reinterpret_cast<float*>(b + side * blocks.depth);
-        sums = staged + 2 * side * side;
+        sums = staged + side * side;
     }
 };
 
@@ -204,19 +203,16 @@ public:
     }
 
 private:
-    bool a_transposed() const { return product_.a_order == Order::transposed; }
-    bool b_transposed() const { return product_.b_order == Order::transposed; }
-
     StoredRows a_at(int64_t row, int64_t k) const {
-        return a_transposed() ? a_.from(k, row) : a_.from(row, k);
+        return product_.a_order == Order::transposed ? a_.from(k, row) : a_.from(row, k);
     }
     StoredRows b_at(int64_t k, int64_t column) const {
-        return b_transposed() ? b_.from(column, k) : b_.from(k, column);
+        return product_.b_order == Order::transposed ? b_.from(column, k) : b_.from(k, column);
     }
 
     /// A block, of one part of the depth.
     ESPALIER_TILES void multiply(Range rows, Range columns, Range depth) {
-        const bool in_place = !a_transposed() && depth.size() % side == 0;
+        const bool in_place = product_.a_order == Order::as_stored && depth.size() % side == 0;
         const int64_t whole = in_place ? rows.size() / side * side : 0;  // rows that are read where they lie
         pack_a({rows.begin + whole, rows.end}, depth);
         for (int64_t j = columns.begin; j < columns.end; j += side) {
@@ -228,7 +224,7 @@ private:
                 const int64_t packed = i - rows.begin - whole;
                 multiply_tiles(packed < 0 ? in_place_at(i, depth.begin) : packed_at(packed, depth),
                                block_at(i, side, rows), panel, depth,
-                               space_.sums + (i - rows.begin) * blocks_.columns + (j - columns.begin));
+                               waiting_at(i - rows.begin, j - columns.begin));
             }
         }
     }
@@ -238,9 +234,9 @@ private:
         bfloat16* to = space_.a;
         for (int64_t i = rows.begin; i < rows.end; i += side, to += lower) {
             for (int64_t k = depth.begin; k < depth.end; k += tile_depth, to += tile_size) {
-                const int64_t high = rows.end - i, deep = depth.end - k;
-                pack_left(a_at(i, k), a_transposed(), high, deep, to);
-                pack_left(a_at(i + tile_rows, k), a_transposed(), high - tile_rows, deep, to + lower);
+                const int64_t high = rows.end - i, deep = depth.end - k, second = std::min(high, tile_rows);
+                pack_left(a_at(i, k), product_.a_order, high, deep, to);
+                pack_left(a_at(i + second, k), product_.a_order, high - second, deep, to + lower);
             }
         }
     }
@@ -249,18 +245,21 @@ private:
         const int64_t right = side / 2 * padded(depth.size());
         bfloat16* to = space_.b;
         for (int64_t k = depth.begin; k < depth.end; k += tile_depth, to += tile_size) {
-            const int64_t deep = depth.end - k, wide = columns.size();
-            pack_right(b_at(k, columns.begin), b_transposed(), deep, wide, to);
-            pack_right(b_at(k, columns.begin + tile_rows), b_transposed(), deep, wide - tile_rows,
-                       to + right);
+            const int64_t deep = depth.end - k, wide = columns.size(), second = std::min(wide, tile_rows);
+            pack_right(b_at(k, columns.begin), product_.b_order, deep, wide, to);
+            pack_right(b_at(k, columns.begin + second), product_.b_order, deep, wide - second, to + right);
         }
+    }
+
+    float* waiting_at(int64_t row, int64_t column) const {
+        return blocks_.sums_wait ? space_.sums + row * blocks_.columns + column : nullptr;
     }
 
     Ahead b_ahead(Range columns, Range depth) const {
         if (columns.size() <= 0) return {};
         const StoredRows at = b_at(depth.begin, columns.begin);
-        return b_transposed() ? Ahead(at, columns.size(), depth.size())
-                              : Ahead(at, depth.size(), columns.size());
+        return product_.b_order == Order::transposed ? Ahead(at, columns.size(), depth.size())
+                                                     : Ahead(at, depth.size(), columns.size());
     }
 
     LeftTiles in_place_at(int64_t row, int64_t k) const {
@@ -286,27 +285,18 @@ private:
         const Result<C> to = result_at(rows, columns, depth);
         float* const in_c = whole_in_f32(to, rows, columns);
         if (in_c && to.store == Store::accumulate) {
-            take_tiles(in_c, c_.stride);
+            if (static_cast<void*>(finished_.to.data) == in_c) finished_.put_all();  // of less depth
+            take_sums(in_c, c_.stride);
         } else if (blocks_.sums_wait && depth.begin > 0) {
-            take_tiles(waiting, blocks_.columns);
+            take_sums(waiting, blocks_.columns);
         } else {
-            _tile_zero(0);
-            _tile_zero(1);
-            _tile_zero(2);
-            _tile_zero(3);
+            zero_sums();
         }
         const bfloat16* b = space_.b;
         const int64_t steps = padded(depth.size()) / tile_depth, right = steps * tile_size,
                       rows_a_step = div_ceil(side, steps);
         for (int64_t k = 0, row = 0; k < steps; ++k) {
-            _tile_loadd(4, a.upper, a.row_bytes);
-            _tile_loadd(6, b, tile_depth * 2);
-            _tile_dpbf16ps(0, 4, 6);
-            _tile_loadd(7, b + right, tile_depth * 2);
-            _tile_dpbf16ps(1, 4, 7);
-            _tile_loadd(5, a.lower, a.row_bytes);
-            _tile_dpbf16ps(2, 5, 6);
-            _tile_dpbf16ps(3, 5, 7);
+            add_tile_products(a.upper, a.lower, a.row_bytes, b, b + right);
             a.upper += a.step;
             a.lower += a.step;
             b += tile_size;
@@ -317,12 +307,10 @@ private:
             }
         }
         finished_.put_all();
-        if (in_c) return put_tiles(in_c, c_.stride);
-        if (blocks_.sums_wait && depth.end < product_.depth) return put_tiles(waiting, blocks_.columns);
-        float* const staged = space_.staged + staged_ * side * side;
-        staged_ ^= 1;
-        put_tiles(staged, side);
-        finished_ = {staged, to, rows.size(), 0, low_bits(columns.size())};
+        if (in_c) return put_sums(in_c, c_.stride);
+        if (blocks_.sums_wait && depth.end < product_.depth) return put_sums(waiting, blocks_.columns);
+        put_sums(space_.staged, side);
+        finished_ = {space_.staged, to, rows.size(), 0, low_bits(columns.size())};
     }
 
     /// Where tiles can be added to c as they are; else none.
@@ -333,27 +321,12 @@ private:
         return nullptr;
     }
 
-    ESPALIER_TILES_INLINE void take_tiles(const float* sums, int64_t stride) {
-        _tile_loadd(0, sums, stride * 4);
-        _tile_loadd(1, sums + tile_rows, stride * 4);
-        _tile_loadd(2, sums + tile_rows * stride, stride * 4);
-        _tile_loadd(3, sums + tile_rows * stride + tile_rows, stride * 4);
-    }
-
-    ESPALIER_TILES_INLINE void put_tiles(float* sums, int64_t stride) {
-        _tile_stored(0, sums, stride * 4);
-        _tile_stored(1, sums + tile_rows, stride * 4);
-        _tile_stored(2, sums + tile_rows * stride, stride * 4);
-        _tile_stored(3, sums + tile_rows * stride + tile_rows, stride * 4);
-    }
-
     const Product product_;
     const Blocks blocks_;
     const Workspace space_;
     const StoredRows a_, b_;
     const Result<C> c_;
     Finished<C> finished_;
-    int64_t staged_ = 0;
     Ahead next_;
     int64_t fetched_ = 0;
 };
@@ -376,13 +349,12 @@ void amx_matmul(Context& ctx, const Product& product, const Tensor& a, const Ten
                                product.store};
 #pragma omp parallel for num_threads(ctx.threads()) schedule(static, 1)
         for (int64_t i = 0; i < parts; ++i) {
-            begin_amx();
+            const TileState tiles;
             Worker<C>(product, blocks,
                       Workspace(reinterpret_cast<std::byte*>(memory.data<float>() + i * space), blocks), left,
                       right, result)
                 .run(part_of(product.rows, grid.down, i / grid.across),
                      part_of(product.columns, grid.across, i % grid.across));
-            end_amx();
         }
     });
 }

@@ -3,23 +3,12 @@
 
 #ifdef __x86_64__
 
-#include <immintrin.h>
-
 #include <algorithm>
-#include <cstdint>
 
-#include "src/core/bfloat16.hpp"
-
-/// For functions that run where has(Isa::amx_bf16) only.
-#define ESPALIER_TILES [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,amx-tile,amx-bf16")]]
-#define ESPALIER_TILES_INLINE ESPALIER_TILES [[gnu::always_inline]] inline
+#include "kernels/cpu/amx_tiles.hpp"
+#include "kernels/product.hpp"
 
 namespace espalier::cpu {
-
-/// A tile: 16 rows of 16 pairs of bf16, or of 16 f32.
-constexpr int64_t tile_rows = 16;
-constexpr int64_t tile_depth = 32;
-constexpr int64_t tile_size = tile_rows * tile_depth;
 
 /// A matrix of bf16 in memory: row i begins at data + i * stride.
 struct StoredRows {
@@ -91,20 +80,21 @@ ESPALIER_TILES_INLINE void pair_tile(StoredRows in, int64_t rows, int64_t column
     }
 }
 
-/// One tile of the left factor, [16 rows, 32 of depth], from [rows, depth] or, transposed, [depth, rows].
-ESPALIER_TILES_INLINE void pack_left(StoredRows in, bool transposed, int64_t rows, int64_t depth,
+/// One tile of the left factor, [16 rows, 32 of depth], from at most as many rows of [rows, depth] or,
+/// transposed, of [depth, rows]. `in` is not touched where rows <= 0.
+ESPALIER_TILES_INLINE void pack_left(StoredRows in, detail::Order order, int64_t rows, int64_t depth,
                                      bfloat16* out) {
-    if (!transposed) return copy_tile(in, rows, depth, out);
+    if (order == detail::Order::as_stored) return copy_tile(in, rows, depth, out);
     alignas(64) bfloat16 pairs[tile_size];
     pair_tile(in, depth, rows, pairs);
     transpose_pairs({pairs, tile_depth}, out);
 }
 
-/// One tile of the right factor, [16 pairs of depth, 16 columns, 2], from [depth, columns] or, transposed,
-/// [columns, depth].
-ESPALIER_TILES_INLINE void pack_right(StoredRows in, bool transposed, int64_t depth, int64_t columns,
+/// One tile of the right factor, [16 pairs of depth, 16 columns, 2], from at most as many columns of [depth,
+/// columns] or, transposed, of [columns, depth]. `in` is not touched where columns <= 0.
+ESPALIER_TILES_INLINE void pack_right(StoredRows in, detail::Order order, int64_t depth, int64_t columns,
                                       bfloat16* out) {
-    if (!transposed) return pair_tile(in, depth, columns, out);
+    if (order == detail::Order::as_stored) return pair_tile(in, depth, columns, out);
     if (depth >= tile_depth && columns >= tile_rows) return transpose_pairs(in, out);
     alignas(64) bfloat16 rows[tile_size];
     copy_tile(in, columns, depth, rows);

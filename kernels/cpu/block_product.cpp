@@ -109,25 +109,11 @@ typename BlockProduct<T>::Multiply choose() {
     return multiply_portable<T>;
 }
 
-template <class T>
-bool takes_tiles() {
-    return std::is_same_v<T, bfloat16> && has(Isa::amx_bf16);
-}
-
 }  // namespace
 
 template <class T>
 BlockProduct<T>::BlockProduct() : multiply_(choose<T>()) {
-#ifdef __x86_64__
-    if (takes_tiles<T>()) begin_amx();
-#endif
-}
-
-template <class T>
-BlockProduct<T>::~BlockProduct() {
-#ifdef __x86_64__
-    if (takes_tiles<T>()) end_amx();
-#endif
+    if (std::is_same_v<T, bfloat16> && has(Isa::amx_bf16)) tiles_.emplace();
 }
 
 template class BlockProduct<float>;

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
+#include "kernels/cpu/amx_tiles.hpp"
 #include "kernels/matmul.hpp"
 
 namespace espalier::cpu {
@@ -38,15 +40,12 @@ struct BlockShape {
     int64_t rows, columns, depth;
 };
 
-/// One thread's multiplier. T: float or bfloat16, of which subnormals may count as 0. Nothing else that the
-/// thread does while it exists may use AMX tiles; oneDNN does.
+/// One thread's multiplier. T: float or bfloat16, of which subnormals may count as 0. While it exists the
+/// thread must not multiply matrices otherwise (TileState).
 template <class T>
 class BlockProduct {
 public:
     BlockProduct();
-    ~BlockProduct();
-    BlockProduct(const BlockProduct&) = delete;
-    BlockProduct& operator=(const BlockProduct&) = delete;
 
     /// c [rows, columns] = or += a b; rows of c are c_stride apart.
     void operator()(Store store, const BlockShape& shape, BlockRows<T> a, BlockPanels<T> b, float* c,
@@ -58,6 +57,7 @@ public:
 
 private:
     Multiply multiply_;
+    std::optional<TileState> tiles_;  // where it multiplies in them
 };
 
 }  // namespace espalier::cpu

@@ -13,8 +13,4 @@ void multiply_avx512_bf16(Store, const BlockShape&, BlockRows<bfloat16>, BlockPa
 void multiply_amx(Store, const BlockShape&, BlockRows<bfloat16>, BlockPanels<bfloat16>, float* c,
                   int64_t c_stride);
 
-/// Gives this thread's tiles their shapes, and gives them up.
-void begin_amx();
-void end_amx();
-
 }  // namespace espalier::cpu

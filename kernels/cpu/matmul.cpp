@@ -12,8 +12,9 @@
 // f32 goes to dnnl_sgemm, which needs no compiled state; with AVX-512 forward products go to oneDNN's
 // primitives: sgemm is slow to pack a transposed factor there (Zen 4, parts of the best rate: 512 x 1536 by
 // 576 0.75 against 0.98, SmolLM2's others 0.92 against 0.97; with AVX2, and in gradients, the two are alike).
-// bf16 goes to the primitives where the processor has it; elsewhere it is converted to f32, `block` rows of
-// the weight at a time, so that no f32 copy of a whole vocabulary is ever made.
+// bf16 goes to AMX tiles (amx_matmul.hpp) or to the primitives where the processor has it; elsewhere it is
+// converted to f32, `block` rows of the weight at a time, so that no f32 copy of a whole vocabulary is ever
+// made.
 
 namespace espalier::cpu {
 namespace {
@@ -116,7 +117,7 @@ private:
     Store store_;  // of the next product
 };
 
-/// Whether oneDNN's primitives take this product; they do not define products without terms.
+/// Whether run_native takes this product; oneDNN does not define products without terms.
 bool goes_native(DType dtype, const Product& p) {
     if (p.rows == 0 || p.columns == 0 || p.depth == 0) return false;
     if (dtype == DType::bf16) return has_native_matmul(dtype);

@@ -28,6 +28,7 @@ constexpr std::array matmul_cases{
     MatmulCase{"many_tokens", 1100, 40, 33},
     MatmulCase{"deep_gradient", 65, 1090, 610},
     MatmulCase{"whole_tiles", 96, 64, 1056},
+    MatmulCase{"one_tile_of_sums", 32, 32, 1056},
     MatmulCase{"no_tokens", 0, 64, 48},
     MatmulCase{"no_outputs", 7, 0, 48},
     MatmulCase{"no_inputs", 7, 64, 0},
