@@ -182,9 +182,10 @@ void tail_statistics(Context& ctx, const Tensor& logits, const Tensor& ids, int6
     }
 }
 
-void softmax_combine(Context&, const Tensor& all, Tensor& lse) {
+void softmax_combine(Context& ctx, const Tensor& all, Tensor& lse) {
     const int64_t parts = all.dim(0), rows = all.dim(1);
     const float* const stats = all.data<float>();
+#pragma omp parallel for num_threads(ctx.threads())
     for (int64_t i = 0; i < rows; ++i) {
         double max = -std::numeric_limits<double>::infinity(), sum = 0;
         for (int64_t part = 0; part < parts; ++part) {

@@ -70,15 +70,19 @@ void row_top_k(Context& ctx, const Tensor& logits, int64_t first_id, Tensor& val
     }
 }
 
-void merge_top_k(Context&, const Tensor& all_values, const Tensor& all_ids, Tensor& values, Tensor& ids) {
+void merge_top_k(Context& ctx, const Tensor& all_values, const Tensor& all_ids, Tensor& values, Tensor& ids) {
     const int64_t parts = all_values.dim(0), rows = all_values.dim(1), k = all_values.dim(2);
-    Best best(k);
-    for (int64_t i = 0; i < rows; ++i) {
-        for (int64_t part = 0; part < parts; ++part) {
-            for (int64_t j = (part * rows + i) * k; j < (part * rows + i + 1) * k; ++j)
-                best.offer({all_values.data<float>()[j], all_ids.data<int32_t>()[j]});
+#pragma omp parallel num_threads(ctx.threads())
+    {
+        Best best(k);
+#pragma omp for
+        for (int64_t i = 0; i < rows; ++i) {
+            for (int64_t part = 0; part < parts; ++part) {
+                for (int64_t j = (part * rows + i) * k; j < (part * rows + i + 1) * k; ++j)
+                    best.offer({all_values.data<float>()[j], all_ids.data<int32_t>()[j]});
+            }
+            best.write(values.data<float>() + i * k, ids.data<int32_t>() + i * k);
         }
-        best.write(values.data<float>() + i * k, ids.data<int32_t>() + i * k);
     }
 }
 

@@ -34,8 +34,8 @@ struct Objective::Block {
     Tensor lse_s, lse_t;     // [rows]  at the temperature
     Tensor sums;             // [rows, divergence_sum_count]  over all ranks
     Tensor divergence;       // [rows]
-    Buckets buckets;         // of the top K tokens; their slopes [rows, K + 1]
-    Tensor slopes;
+    Buckets buckets;         // of the top K tokens
+    Tensor slopes;           // [rows, K + 1]  theirs
 
     /// Where a part of the statistics goes.
     Tensor of_part(const Tensor& stats, int64_t part) const { return stats.rows(part, 1).view({rows, 2}); }
@@ -110,36 +110,23 @@ void Objective::read_logits(Context& ctx, const Transformer& student, const Tens
                             TeacherBlock teacher, Block& block) const {
     const auto tau = static_cast<float>(terms_.temperature);
     const auto& tensor = student.tensor();
-    const int64_t rows = block.rows;
     const bool whole = is_whole(terms_), at_tau = whole && tau != 1.0f;
-    Tensor at_1 = block.statistics(ctx), of_student = at_tau ? block.statistics(ctx) : Tensor(),
-           of_teacher = whole ? block.statistics(ctx) : Tensor(), labelled = ctx.empty({rows}, DType::f32);
-    block.at_label = ctx.zeros({rows}, DType::f32);
-    for (int64_t p = 0; p < block.student.count(); ++p) {
-        const Tensor z = block.student.get(ctx, p);
-        Tensor stats = block.of_part(at_1, p);
-        softmax_statistics(ctx, z, 1.0f, stats);
-        label_logits(ctx, z, labels, block.student.first_id(p), labelled);
-        accumulate(ctx, labelled, block.at_label);
-        if (at_tau) {
-            stats = block.of_part(of_student, p);
-            softmax_statistics(ctx, z, tau, stats);
-        }
-        if (whole) {
-            stats = block.of_part(of_teacher, p);
-            softmax_statistics(ctx, block.teacher.get(ctx, p), tau, stats);
-        }
-    }
-    tensor.all_reduce(ctx, block.at_label);
-    block.lse_1 = model::join_statistics(ctx, tensor, at_1);
+    Tensor of_student = at_tau ? block.statistics(ctx) : Tensor(),
+           of_teacher = whole ? block.statistics(ctx) : Tensor();
+    const auto read = [&](const Tensor& z, Tensor& stats, int64_t part) {
+        Tensor of_part = block.of_part(stats, part);
+        softmax_statistics(ctx, z, tau, of_part);
+    };
+    const auto at_1 = model::read_labels(ctx, tensor, block.student, labels, [&](int64_t p, const Tensor& z) {
+        if (at_tau) read(z, of_student, p);
+        if (whole) read(block.teacher.get(ctx, p), of_teacher, p);
+    });
+    block.lse_1 = at_1.lse;
+    block.at_label = at_1.at_label;
     block.lse_s = at_tau ? model::join_statistics(ctx, tensor, of_student) : block.lse_1;
     if (whole) block.lse_t = model::join_statistics(ctx, tensor, of_teacher);
-    if (terms_.top_k == 0 || !terms_.divergence) return;
-
-    const int64_t k = terms_.top_k, vocab = student.architecture().vocab;
-    ESPALIER_REQUIRE(k < vocab, "--top-k {}: the student has {} tokens; choose fewer, or 0 for all of them",
-                     k, vocab);
-    if (teacher.logits) teacher = top_tokens(ctx, tensor, block.teacher, rows, k, tau);
+    if (!terms_.divergence || whole) return;
+    if (teacher.logits) teacher = top_tokens(ctx, tensor, block.teacher, block.rows, terms_.top_k, tau);
     block.buckets = {teacher.top_ids, teacher.top_values, {}, teacher.tail, {}};
 }
 
@@ -237,6 +224,9 @@ void Objective::add_gradients(Context& ctx, const Transformer& student, const Te
 Tensor Objective::backward(Context& ctx, const Transformer& student, const Tensor& student_hidden,
                            const Teacher& teacher, const Tensor& labels, double token_weight) {
     const Timed timed = ctx.computing();
+    const int64_t k = terms_.divergence ? terms_.top_k : 0, vocab = student.architecture().vocab;
+    ESPALIER_REQUIRE(k < vocab, "--top-k {}: the student has {} tokens; choose fewer, or 0 for all of them",
+                     k, vocab);
     Tensor d_hidden = ctx.empty(student_hidden.shape(), student_hidden.dtype());
     const auto blocks = blocks_of(ctx, student, student_hidden.dim(0));
     const auto parts_of = [&](const model::LogitParts::Source& source) {

@@ -25,8 +25,8 @@ public:
         : terms_(terms), blocks_(std::move(blocks)) {}
     const LossTerms& terms() const { return terms_; }
 
-    /// Adds the loss of one micro-batch to sums() (the same on all tensor parallel ranks) and token_weight
-    /// times its gradient to the student's head gradient (+=).
+    /// Collective over the student's tensor group. Adds the loss of one micro-batch to sums() (the same on
+    /// all tensor parallel ranks) and token_weight times its gradient to the student's head gradient (+=).
     ///   student_hidden [T, H of the student]
     ///   teacher        empty without a divergence
     ///   labels [T] i32, < 0: the token does not count; all tensors on ctx's device
@@ -37,6 +37,7 @@ public:
 
     /// Waits for what the device still has to compute of them; backward() does not.
     const LossSums& sums(Context& ctx);
+    /// Forgets the sums, those of passes that sums() has not waited for included.
     void reset();
 
 private:

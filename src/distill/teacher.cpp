@@ -18,15 +18,29 @@ Teacher live_teacher(const model::Transformer& model, Tensor hidden) {
 
 TeacherBlock top_tokens(Context& ctx, const comm::Communicator& tensor, model::LogitParts& logits,
                         int64_t rows, int64_t k, float tau) {
+    // The best so far beside the best of the next part, in two tables that take turns.
+    struct Table {
+        Tensor values, ids;
+        Tensor values_at(int64_t slot) const {
+            return values.rows(slot, 1).view({values.dim(1), values.dim(2)});
+        }
+        Tensor ids_at(int64_t slot) const { return ids.rows(slot, 1).view({ids.dim(1), ids.dim(2)}); }
+    };
     const int64_t parts = logits.count();
-    Tensor values = ctx.empty({parts, rows, k}, DType::f32), ids = ctx.empty({parts, rows, k}, DType::i32);
+    const auto table = [&] {
+        return Table{ctx.empty({2, rows, k}, DType::f32), ctx.empty({2, rows, k}, DType::i32)};
+    };
+    Table now = table(), next = parts > 1 ? table() : Table{};
     for (int64_t p = 0; p < parts; ++p) {
-        Tensor part_values = values.rows(p, 1).view({rows, k}), part_ids = ids.rows(p, 1).view({rows, k});
-        row_top_k(ctx, logits.get(ctx, p), logits.first_id(p), part_values, part_ids);
+        Tensor values = now.values_at(p == 0 ? 0 : 1), ids = now.ids_at(p == 0 ? 0 : 1);
+        row_top_k(ctx, logits.get(ctx, p), logits.first_id(p), values, ids);
+        if (p == 0) continue;
+        Tensor best_values = next.values_at(0), best_ids = next.ids_at(0);
+        merge_top_k(ctx, now.values, now.ids, best_values, best_ids);
+        std::swap(now, next);
     }
     TeacherBlock out{{}, ctx.empty({rows, k}, DType::f32), ctx.empty({rows, k}, DType::i32), {}};
-    const Shape all{tensor.size() * parts, rows, k};
-    merge_top_k(ctx, tensor.gather_equal(ctx, values).view(all), tensor.gather_equal(ctx, ids).view(all),
+    merge_top_k(ctx, tensor.gather_equal(ctx, now.values_at(0)), tensor.gather_equal(ctx, now.ids_at(0)),
                 out.top_values, out.top_ids);
     Tensor stats = ctx.empty({parts, rows, 2}, DType::f32);
     for (int64_t p = 0; p < parts; ++p) {

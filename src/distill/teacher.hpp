@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "src/model/logit_parts.hpp"
+#include "src/model/transformer.hpp"
 
 namespace espalier::distill {
 

@@ -1,6 +1,6 @@
 #include "src/model/activation_bytes.hpp"
 
-#include "src/model/logit_parts.hpp"
+#include "src/model/head_blocks.hpp"
 
 namespace espalier::model {
 

@@ -42,7 +42,9 @@ int64_t hidden_bytes(const Architecture& a, int64_t tokens, DType dtype);
 /// What the last stage has of a micro-batch's hidden states: before the final norm, after it, and the
 /// gradient.
 int64_t head_state_bytes(const Architecture& a, TokenCounts tokens, DType dtype);
-/// A block's logits, of `models` models, and their gradient where it does not take the logits' place.
+/// What the head of a step holds beside its inputs on this processor (head_storage): logits of `models`
+/// models, the gradient of one where it does not take their place, and that of the hidden states while it is
+/// summed in f32.
 int64_t logit_bytes(const Architecture& a, Device device, TensorPart tensor, int64_t tokens, DType dtype,
                     int models);
 

@@ -1,42 +1,15 @@
 #include "src/model/logit_parts.hpp"
 
-#include <algorithm>
-
 #include "kernels/divergence.hpp"
-#include "kernels/matmul.hpp"
-#include "src/model/logits.hpp"
+#include "kernels/elementwise.hpp"
 
 namespace espalier::model {
-namespace {
-
-using Storage = HeadBlocks::Storage;
-
-// Of logits that are computed again. Twice as many ids at a time take as long, half as many tokens 5 to 10 %
-// longer: the head's gradient is read and written for each block.
-constexpr int64_t most_tokens = 512;
-constexpr int64_t least_columns = 1024;           ///< of a part, for which a product is worth its call
-constexpr int64_t part_bytes = int64_t{2} << 20;  ///< of one model; a second-level cache
-
-}  // namespace
-
-Storage head_storage(Device device, DType dtype) {
-    return multiplies_faster_than_memory(device, dtype) ? Storage::computed_again : Storage::kept;
-}
-
-HeadBlocks head_blocks(const Architecture& a, Device device, int tp, int64_t tokens, Storage storage) {
-    if (storage == Storage::kept) return {logit_blocks(a, device, tp, tokens), 1, storage};
-    HeadBlocks out{split_into(tokens, most_tokens), 1, storage};
-    if (out.tokens.empty()) return out;
-    const int64_t columns = std::max(part_bytes / (4 * out.tokens.front().size()), least_columns);
-    out.parts = div_ceil(div_ceil<int64_t>(a.vocab, tp), columns);
-    return out;
-}
 
 Tensor LogitParts::get(Context& ctx, int64_t part) {
     Tensor& kept = kept_.at(static_cast<size_t>(part));
     if (kept) return kept;
     Tensor logits = source_(ctx, columns(part));
-    if (storage_ == Storage::kept) kept = logits;
+    if (storage_ == HeadBlocks::Storage::kept) kept = logits;
     return logits;
 }
 
@@ -44,6 +17,23 @@ Tensor LogitParts::take(Context& ctx, int64_t part) {
     Tensor logits = get(ctx, part);
     kept_.at(static_cast<size_t>(part)) = {};
     return logits;
+}
+
+LabelReadings read_labels(Context& ctx, const comm::Communicator& tensor, LogitParts& logits,
+                          const Tensor& labels, const ReadPart& read) {
+    const int64_t rows = labels.dim(0), parts = logits.count();
+    Tensor stats = ctx.empty({parts, rows, 2}, DType::f32), labelled = ctx.empty({rows}, DType::f32),
+           at_label = ctx.zeros({rows}, DType::f32);
+    for (int64_t p = 0; p < parts; ++p) {
+        const Tensor z = logits.get(ctx, p);
+        Tensor of_part = stats.rows(p, 1).view({rows, 2});
+        softmax_statistics(ctx, z, 1.0f, of_part);
+        label_logits(ctx, z, labels, logits.first_id(p), labelled);
+        accumulate(ctx, labelled, at_label);
+        if (read) read(p, z);
+    }
+    tensor.all_reduce(ctx, at_label);
+    return {join_statistics(ctx, tensor, stats), at_label};
 }
 
 Tensor join_statistics(Context& ctx, const comm::Communicator& tensor, const Tensor& stats) {

@@ -5,31 +5,14 @@
 #include <functional>
 #include <vector>
 
-#include "src/model/transformer.hpp"
+#include "src/comm/communicator.hpp"
+#include "src/core/context.hpp"
+#include "src/model/head_blocks.hpp"
 
 namespace espalier::model {
 
-/// How the head of a training step goes through a micro-batch; the same on all ranks of a tensor group that
-/// agree on `storage`.
-struct HeadBlocks {
-    /// What becomes of a part's logits between the pass that reads their statistics and the one that makes
-    /// their gradient.
-    enum class Storage { kept, computed_again };
-
-    std::vector<Range> tokens;  ///< blocks of them, of nearly equal size
-    int64_t parts = 1;          ///< of each rank's vocabulary
-    Storage storage = Storage::kept;
-};
-
-/// What suits this processor or device: where it multiplies faster than it reads what it multiplies (AMX
-/// tiles), products are cheaper done again in a cache than their results kept in memory.
-HeadBlocks::Storage head_storage(Device device, DType dtype);
-
-/// Kept: blocks as logit_blocks gives them, on a CPU in parts that a cache holds. Computed again: blocks of
-/// up to 512 tokens, whose logits exist for 1024 ids or more.
-HeadBlocks head_blocks(const Architecture& a, Device device, int tp, int64_t tokens,
-                       HeadBlocks::Storage storage);
-
+/// A rank's logits, [rows, its vocabulary], part by part. Where they are computed again, every look at a part
+/// computes it.
 class LogitParts {
 public:
     /// logits [rows, columns.size()] f32 of some columns of this rank's vocabulary; may be called again.
@@ -51,7 +34,7 @@ public:
 
     /// [rows, columns(part).size()] f32; the same memory again where they are kept.
     Tensor get(Context& ctx, int64_t part);
-    /// For the last time.
+    /// For the last time: the memory is the caller's to overwrite.
     Tensor take(Context& ctx, int64_t part);
 
 private:
@@ -60,6 +43,18 @@ private:
     HeadBlocks::Storage storage_ = HeadBlocks::Storage::kept;
     std::vector<Tensor> kept_;
 };
+
+/// Called with each part's logits.
+using ReadPart = std::function<void(int64_t part, const Tensor& logits)>;
+
+/// What a loss reads off logits in one look at each part, over all ranks; collective over the tensor group.
+struct LabelReadings {
+    Tensor lse;       ///< [rows] f32 = log sum exp(logits)
+    Tensor at_label;  ///< [rows] f32 = the label's logit; 0 for labels < 0
+};
+/// labels [rows] i32. `read` sees each part too.
+LabelReadings read_labels(Context& ctx, const comm::Communicator& tensor, LogitParts& logits,
+                          const Tensor& labels, const ReadPart& read = {});
 
 /// lse [rows] f32 of each part's statistics (softmax_statistics), [parts, rows, 2], over all ranks.
 Tensor join_statistics(Context& ctx, const comm::Communicator& tensor, const Tensor& stats);

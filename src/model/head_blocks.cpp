@@ -1,0 +1,69 @@
+#include "src/model/head_blocks.hpp"
+
+#include <algorithm>
+
+#include "kernels/matmul.hpp"
+
+namespace espalier::model {
+namespace {
+
+using Storage = HeadBlocks::Storage;
+
+/// What logits may take at a time.
+struct Budget {
+    int64_t block_bytes;  ///< over a rank's whole vocabulary
+    int64_t part_bytes;   ///< over a part of it
+    int64_t most_rows;
+};
+
+Budget budget_of(Device device) {
+    constexpr int64_t mib = 1 << 20;
+    return device == Device::cuda ? Budget{1024 * mib, 1024 * mib, 8192} : Budget{32 * mib, 8 * mib, 2048};
+}
+
+constexpr int64_t least_rows = 128;
+
+// Of logits that are computed again. Twice as many ids at a time take as long, half as many tokens 5 to 10 %
+// longer: the head's gradient is read and written for each block.
+constexpr int64_t most_rows_again = 512;
+constexpr int64_t least_columns = 1024;           ///< of a part, for which a product is worth its call
+constexpr int64_t part_bytes = int64_t{2} << 20;  ///< of one model; a second-level cache
+
+}  // namespace
+
+std::vector<Range> split_into(int64_t total, int64_t most) {
+    const int64_t count = div_ceil(total, most);
+    std::vector<Range> parts;
+    for (int64_t i = 0; i < count; ++i) parts.push_back(split_evenly(total, count, i));
+    return parts;
+}
+
+std::vector<Range> logit_blocks(const Architecture& a, Device device, int tp, int64_t tokens) {
+    const Budget budget = budget_of(device);
+    const int64_t row_bytes = 4 * div_ceil<int64_t>(a.vocab, tp);
+    return split_into(tokens, std::clamp(budget.block_bytes / row_bytes, least_rows, budget.most_rows));
+}
+
+std::vector<Range> loss_blocks(Device device, int64_t tokens) {
+    return split_into(tokens, budget_of(device).most_rows);
+}
+
+int64_t loss_parts(const Architecture& a, Device device, int tp, int64_t rows) {
+    const int64_t columns = std::max<int64_t>(budget_of(device).part_bytes / (4 * rows), 1);
+    return div_ceil(div_ceil<int64_t>(a.vocab, tp), columns);
+}
+
+Storage head_storage(Device device, DType dtype) {
+    return multiplies_faster_than_memory(device, dtype) ? Storage::computed_again : Storage::kept;
+}
+
+HeadBlocks head_blocks(const Architecture& a, Device device, int tp, int64_t tokens, Storage storage) {
+    if (storage == Storage::kept) return {logit_blocks(a, device, tp, tokens), 1, storage};
+    HeadBlocks out{split_into(tokens, most_rows_again), 1, storage};
+    if (out.tokens.empty()) return out;
+    const int64_t columns = std::max(part_bytes / (4 * out.tokens.front().size()), least_columns);
+    out.parts = div_ceil(div_ceil<int64_t>(a.vocab, tp), columns);
+    return out;
+}
+
+}  // namespace espalier::model

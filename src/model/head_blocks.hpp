@@ -1,0 +1,47 @@
+// How much of a micro-batch's logits exists at a time.
+#pragma once
+
+#include <vector>
+
+#include "src/core/exact.hpp"
+#include "src/model/architecture.hpp"
+
+namespace espalier::model {
+
+/// [0, total) in parts of nearly equal size, of at most `most`.
+std::vector<Range> split_into(int64_t total, int64_t most);
+
+/// Blocks of tokens of nearly equal size over a rank's whole vocabulary, the same on all ranks: at most 32
+/// MiB of f32 and 2048 tokens, but not less than 128, below which packing the head costs more than it saves.
+/// On a GPU 1 GiB and 8192: for each block the head is read, and its gradient read and written in f32, which
+/// takes an H100 as long as the products of some 400 tokens.
+std::vector<Range> logit_blocks(const Architecture& a, Device device, int tp, int64_t tokens);
+
+/// Where nothing waits for the whole vocabulary: blocks of tokens of up to 2048 (8192 on a GPU), and in how
+/// many parts of their vocabulary all ranks take them, so that logits take 8 MiB (1 GiB): a product of 170
+/// tokens with a head of 49152 x 576 runs at 0.8 of the rate of one of 2048 tokens with 4096 rows of it.
+std::vector<Range> loss_blocks(Device device, int64_t tokens);
+int64_t loss_parts(const Architecture& a, Device device, int tp, int64_t rows);
+
+/// How the head of a training step goes through a micro-batch; the same on all ranks of a tensor group that
+/// agree on `storage`.
+struct HeadBlocks {
+    /// What becomes of a part's logits between the pass that reads their statistics and the one that makes
+    /// their gradient.
+    enum class Storage { kept, computed_again };
+
+    std::vector<Range> tokens;  ///< blocks of them, of nearly equal size
+    int64_t parts = 1;          ///< of each rank's vocabulary
+    Storage storage = Storage::kept;
+};
+
+/// What suits this processor or device: where it multiplies faster than it reads what it multiplies (AMX
+/// tiles), products are cheaper done again in a cache than their results kept in memory.
+HeadBlocks::Storage head_storage(Device device, DType dtype);
+
+/// Kept: blocks of tokens as logit_blocks gives them, over the whole vocabulary at once. Computed again:
+/// blocks of up to 512 tokens, in parts of 1024 ids or more that a cache holds.
+HeadBlocks head_blocks(const Architecture& a, Device device, int tp, int64_t tokens,
+                       HeadBlocks::Storage storage);
+
+}  // namespace espalier::model
