@@ -62,8 +62,7 @@ Work forward(const Setup& s, model::Transformer& model, Scoring scoring) {
         model::Outbox outbox;
         for (const auto& b : state->batches) {
             if (scoring == Scoring::yes) {
-                prune::scoring_pass(s.ctx, model, s.topology, b.tokens, b.labels, {}, state->scorer,
-                                    state->sums, outbox);
+                prune::scoring_pass(s.ctx, model, s.topology, b.tokens, b.labels, {}, state->scorer, outbox);
             } else if (const Tensor hidden =
                            model::forward_pipeline(s.ctx, model, s.topology, b.tokens, outbox)) {
                 model::token_losses(s.ctx, model, hidden, b.labels);

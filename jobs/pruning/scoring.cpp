@@ -35,7 +35,7 @@ prune::ScoreSums score_samples(Session& session, model::Transformer& model, cons
         const auto batch = breakdown.io(
             [&] { return read_micro_batch(session.context(), data.samples, data.masks, first, count); });
         prune::scoring_pass(session.context(), model, topology, batch.tokens, batch.labels, options.pass,
-                            scorer, sums, outbox);
+                            scorer, outbox);
         progress.show(static_cast<double>((first + count - mine.begin) * c.seq_len * topology.layout.dp));
     }
     scorer.collect(session.context());

@@ -337,6 +337,17 @@ bool is_finite(Context& ctx, const Tensor& x) {
 
 }  // namespace
 
+void read_master(Session& session, ModelFile& file, const model::Transformer& model,
+                 train::Optimizer& optimizer) {
+    const auto all = model::parameters(model.architecture());
+    if (model.dtype() == DType::f32 || std::none_of(all.begin(), all.end(), [&](const auto& p) {
+            return file.stored_dtype(p) == DType::f32;
+        }))
+        return;
+    read_share(session.context(), file.reader(), "parameters/", model.parameters(),
+               {optimizer.master(), optimizer.shards().mine()});
+}
+
 void expect_finite(Session& session, const std::string& path, const model::Transformer& model,
                    train::Optimizer& optimizer) {
     if (are_finite(session, model, optimizer)) return;

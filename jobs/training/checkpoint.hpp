@@ -98,6 +98,9 @@ private:
     CheckpointTimes times_;
 };
 
+/// Collective. The master's weights as `file` has them, where the model's own are rounded.
+void read_master(Session& session, ModelFile& file, const model::Transformer& model,
+                 train::Optimizer& optimizer);
 /// Collective. Throws UserError where weights that were just read from `path` are not finite, naming the
 /// first tensor.
 void expect_finite(Session& session, const std::string& path, const model::Transformer& model,

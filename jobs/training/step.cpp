@@ -35,6 +35,7 @@ void TrainingStep::load(ModelFile& student, const distill::StateTerms& states) {
                                                   model::recompute_from_string(o_.recompute, "--recompute"),
                                                   states_ ? &states_->loss() : nullptr);
     optimizer_ = std::make_unique<train::Optimizer>(ctx_, *student_, optimizer_options(o_), topology_.data);
+    read_master(session_, student, *student_, *optimizer_);
     expect_finite(session_, o_.student, *student_, *optimizer_);
     reducer_ = std::make_unique<train::GradientReducer>(*student_, topology_, optimizer_->shards());
     ctx_.trim();  // of what reading took

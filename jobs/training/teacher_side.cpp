@@ -108,7 +108,9 @@ void TeacherSide::load(const distill::LossTerms& terms, const distill::StateTerm
     model_ = load_transformer(session_, *file_,
                               o_.correct_teacher ? model::Gradients::keep : model::Gradients::none,
                               virtual_stages);
-    if (o_.correct_teacher) correction_ = std::make_unique<Correction>(session_, o_, *model_, routes(states));
+    if (!o_.correct_teacher) return;
+    correction_ = std::make_unique<Correction>(session_, o_, *model_, routes(states));
+    read_master(session_, *file_, *model_, correction_->optimizer);
 }
 
 void TeacherSide::check_layout(int tp, int pp, int virtual_stages) const {
@@ -163,7 +165,8 @@ void TeacherSide::load_elsewhere(int tp, int pp, const distill::StateTerms& stat
     };
     const auto body = model::partition(a, {tp, own_->tensor.rank()}, {pp, own_->stage(), 1});
     model_ = make(model::without_head(body), own_->tensor);
-    head_ = make(model::head_alone({student.layout.tp, student.tensor.rank()}, student.last_stage()),
+    head_ = make(model::head_alone({student.layout.tp, student.tensor.rank()},
+                                   student.last_stage() ? model::Head::here : model::Head::elsewhere),
                  student.tensor);
     read_parameters(*file_, {{model_.get(), own_->data.rank() == 0}, {head_.get(), student.data.rank() == 0}},
                     session_.context());

@@ -87,11 +87,12 @@ ncclConfig_t for_messages() {
 
 /// The first message of a communicator connects its ends, and keeps the host of each until the other has one,
 /// too. Later ones do not, so that ranks may put theirs in any order.
-void connect_ends(const Channel& channel, bool sends) {
+enum class End { sends, receives };
+void connect_ends(const Channel& channel, End mine) {
     constexpr size_t bytes = 16;
     const auto free = [](std::byte* memory) { device::release(memory); };
     const std::unique_ptr<std::byte, decltype(free)> memory(device::allocate(bytes), free);
-    if (sends) {
+    if (mine == End::sends) {
         device::set_bytes(memory.get(), 0, bytes, channel.stream());
         CHECK_NCCL(ncclSend(memory.get(), bytes, ncclUint8, 1, channel.comm(), channel.stream()));
     } else {
@@ -200,7 +201,7 @@ NcclTransport::NcclTransport(MPI_Comm comm, device::Stream compute, std::span<co
             if (to != next && !lane.ring) continue;
             auto channel = s.connect({from, to}, for_messages());
             if (!channel) continue;
-            connect_ends(*channel, s.rank == from);
+            connect_ends(*channel, s.rank == from ? End::sends : End::receives);
             s.messages[{from, to, lane.tag}] = std::move(channel);
         }
     }

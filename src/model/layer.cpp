@@ -96,11 +96,11 @@ int64_t Layer::attention_scratch(Context& ctx, DType dtype, int64_t batch, int64
     return espalier::attention_scratch(ctx, dtype, attention_shape(batch, seq));
 }
 
-Layer::TurnedHeads Layer::turn(Context& ctx, const Tensor& projected, Projected then,
-                               const TokenBatch& tokens, const RotaryTable& rotary) const {
+Layer::TurnedHeads Layer::turn(Context& ctx, const Tensor& projected, Before then, const TokenBatch& tokens,
+                               const RotaryTable& rotary) const {
     TurnedHeads out{projected, {}};
     if (has_qk_norm()) {
-        if (then == Projected::keep) out.qkv = ctx.empty(projected.shape(), projected.dtype());
+        if (then == Before::keep) out.qkv = ctx.empty(projected.shape(), projected.dtype());
         out.qk_rstd = ctx.empty({projected.dim(0), head_counts().normed()}, DType::f32);
         qk_norm(ctx, projected, w_.query_norm, w_.key_norm, head_counts(), *qk_norm_eps_, out.qkv,
                 out.qk_rstd);
@@ -118,10 +118,10 @@ Tensor Layer::normed_input(Context& ctx, const Tensor& x, const Tensor& weight, 
     return tensor_.all_gather(ctx, out, tokens);
 }
 
-Tensor Layer::normed_output(Context& ctx, const Tensor& put_out, const Tensor& weight, bool keep,
+Tensor Layer::normed_output(Context& ctx, const Tensor& put_out, const Tensor& weight, Before then,
                             Tensor& stats) const {
     if (!post_norms_) return put_out;
-    Tensor out = keep ? ctx.empty(put_out.shape(), put_out.dtype()) : put_out;
+    Tensor out = then == Before::keep ? ctx.empty(put_out.shape(), put_out.dtype()) : put_out;
     stats = ctx.empty({put_out.dim(0), 2}, DType::f32);
     norm(ctx, put_out, weight, {}, norm_, out, stats);
     return out;
@@ -142,6 +142,7 @@ Tensor Layer::forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, c
     const DType dtype = x.dtype();
     const Tensor none;
     const bool keeps = extras.saved != nullptr;
+    const Before then = keeps ? Before::keep : Before::overwrite;
 
     // 1  a [Tl, H] = the normed input
     // 2  a [T, H], all tokens
@@ -152,8 +153,7 @@ Tensor Layer::forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, c
     Tensor projected = ctx.empty({T, q + 2 * kv}, dtype);
     matmul(ctx, a, w_.qkv, w_.qkv_bias, projected);
     // 4  qkv [T, q + 2 kv], queries and keys normed and turned by their positions
-    auto [qkv, qk_rstd] =
-        turn(ctx, projected, keeps ? Projected::keep : Projected::overwrite, tokens, rotary);
+    auto [qkv, qk_rstd] = turn(ctx, projected, then, tokens, rotary);
     if (!keeps || !has_qk_norm()) projected = {};
     if (extras.observer) extras.observer->rotated_qkv(ctx, index_, tokens, qkv);
     // 5  o [T, q]
@@ -176,7 +176,7 @@ Tensor Layer::forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, c
         // 7  put_out [Tl, H], the sum
         attention_put_out = tensor_.reduce_scatter(ctx, partial);
         // 8  h [Tl, H] = x + what attention put out, which may be normed first
-        h = normed_output(ctx, attention_put_out, w_.attention_post_norm, keeps, attention_post_stats);
+        h = normed_output(ctx, attention_put_out, w_.attention_post_norm, then, attention_post_stats);
         add(ctx, x, h, h);
 
         // 9  b [Tl, H]
@@ -219,7 +219,7 @@ Tensor Layer::forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, c
     const Tensor mlp_put_out = tensor_.reduce_scatter(ctx, partial);
     if (keeps && post_norms_) extras.saved->mlp_put_out = mlp_put_out;
     // 15 out [Tl, H] = h + what the MLP put out
-    Tensor out = normed_output(ctx, mlp_put_out, w_.mlp_post_norm, keeps, mlp_post_stats);
+    Tensor out = normed_output(ctx, mlp_put_out, w_.mlp_post_norm, then, mlp_post_stats);
     if (keeps) extras.saved->mlp_post_stats = mlp_post_stats;
     if (!extras.output) return {};
     add(ctx, h, out, out);
@@ -300,7 +300,7 @@ Tensor Layer::backward(Context& ctx, const Tensor& d_out, const TokenBatch& toke
     matmul_backward_input(ctx, d_full, w_.attention_out, d_o);
     // 5  d_qkv =
     TurnedHeads heads{saved.qkv, saved.qk_rstd};
-    if (!heads.qkv) heads = turn(ctx, saved.projected, Projected::keep, tokens, rotary);
+    if (!heads.qkv) heads = turn(ctx, saved.projected, Before::keep, tokens, rotary);
     Tensor d_qkv = ctx.empty(heads.qkv.shape(), dtype);
     attention_backward(ctx, d_o, heads.qkv, tokens.starts, saved.attended, saved.lse,
                        attention_shape(tokens.batch, tokens.seq), d_qkv);

@@ -146,17 +146,18 @@ private:
         Tensor qkv;      // [T, (q + 2 kv) head_dim]
         Tensor qk_rstd;  // [T, q + kv], empty where heads are not normed
     };
-    enum class Projected { keep, overwrite };
+    /// What becomes of an intermediate result that the next is made of.
+    enum class Before { keep, overwrite };
     /// Queries and keys as attention takes them: normed head by head, where the model does that, and turned
     /// by their positions. In the projection's own memory unless heads are normed and it is kept.
-    TurnedHeads turn(Context& ctx, const Tensor& projected, Projected then, const TokenBatch& tokens,
+    TurnedHeads turn(Context& ctx, const Tensor& projected, Before then, const TokenBatch& tokens,
                      const RotaryTable& rotary) const;
     /// x [Tl, H] normed, and gathered: [T, H].
     Tensor normed_input(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias,
                         int64_t tokens, Tensor& stats) const;
     /// What attention or the MLP put out [Tl, H], as it joins the residual stream: normed by `weight`, in a
     /// tensor of its own if the other is kept, or as it is where there are no such norms.
-    Tensor normed_output(Context& ctx, const Tensor& put_out, const Tensor& weight, bool keep,
+    Tensor normed_output(Context& ctx, const Tensor& put_out, const Tensor& weight, Before then,
                          Tensor& stats) const;
     /// From the gradient of what joined to that of what was put out; d_weight +=.
     Tensor normed_output_backward(Context& ctx, const Tensor& d, const Tensor& put_out, const Tensor& weight,

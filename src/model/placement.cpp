@@ -82,8 +82,8 @@ Placement without_head(Placement placement) {
     return placement;
 }
 
-Placement head_alone(TensorPart tensor, bool here) {
-    return {.tensor = tensor, .embedding = false, .final_norm = false, .head = here};
+Placement head_alone(TensorPart tensor, Head head) {
+    return {.tensor = tensor, .embedding = false, .final_norm = false, .head = head == Head::here};
 }
 
 void check_layout(const Architecture& a, int tp, int pp, int virtual_stages, const std::string& source,

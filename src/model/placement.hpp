@@ -52,7 +52,8 @@ Placement partition(const Architecture& a, TensorPart tensor, const PipelineShap
 /// The part of `placement` without the head, and the head alone: for a teacher whose head lives with the
 /// student's.
 Placement without_head(Placement placement);
-Placement head_alone(TensorPart tensor, bool here);
+enum class Head { here, elsewhere };
+Placement head_alone(TensorPart tensor, Head head);
 
 /// The run of layers of each of `stages` stages. Of equally even shares, the one with more layers in the
 /// earlier stages.

@@ -106,10 +106,6 @@ Seconds Compute::forward(const Parts& p) const {
     return bounded_by_launches(p.sum(), launches_forward);
 }
 
-Seconds Compute::forward_layer(const model::Architecture& a, int64_t index) const {
-    return forward(parts(a, index));
-}
-
 Passes Compute::layer(const model::Architecture& a, int64_t index) const {
     const Parts p = parts(a, index);
     const bool fused = step_.practice.attention == Practice::Attention::fused;

@@ -43,8 +43,6 @@ public:
 
     /// Layer `index` of the model: both passes.
     Passes layer(const model::Architecture& a, int64_t index) const;
-    /// A layer of the teacher: forward only.
-    Seconds forward_layer(const model::Architecture& a, int64_t index) const;
     /// Final norm, logits, loss and their gradients: of the student, and of the teacher where there is one.
     Passes head() const;
 

@@ -44,6 +44,7 @@ struct ScoreSums {
 class Scorer : public model::Observer {
 public:
     Scorer(const model::Transformer& model, NeuronSite site, ScoreSums& sums);
+    ScoreSums& sums() { return sums_; }
 
     void norm_output(Context& ctx, model::StateName norm, const model::TokenBatch& tokens,
                      const Tensor& full) override;

@@ -38,7 +38,8 @@ public:
         return {};
     }
 
-    void add_cosines(const PassOptions& options, ScoreSums& sums, Scorer& scorer) {
+    void add_cosines(const PassOptions& options, Scorer& scorer) {
+        ScoreSums& sums = scorer.sums();
         const Timed timed = ctx_.computing();
         const auto compare = [&](const Tensor& in, const Tensor& out, double& sum) {
             Tensor cosines = ctx_.empty({in.dim(0)}, DType::f64);
@@ -122,10 +123,11 @@ private:
 
 void scoring_pass(Context& ctx, model::Transformer& model, const comm::Topology& topology,
                   const model::TokenBatch& tokens, const Tensor& labels, const PassOptions& options,
-                  Scorer& scorer, ScoreSums& sums, model::Outbox& outbox) {
+                  Scorer& scorer, model::Outbox& outbox) {
+    ScoreSums& sums = scorer.sums();
     Pass pass(ctx, model, topology, tokens, labels, outbox);
     const Tensor hidden = pass.forward(&scorer, std::max<int64_t>(0, options.block - 1));
-    pass.add_cosines(options, sums, scorer);
+    pass.add_cosines(options, scorer);
     scorer.begin_collect(ctx);  // adds the batch before, while a device works on this one
     if (hidden) sums.loss += pass.loss(hidden);
     if (options.loss_without) pass.add_losses_without(1, sums.loss_without);

@@ -18,11 +18,11 @@ struct PassOptions {
     bool loss_without_blocks = false;  ///< the loss with each contiguous block of `block` layers left out
 };
 
-/// Collective over one replica. Adds to `sums`, which are the scorer's, what this rank saw; a part of that
-/// only with the next pass, or with scorer.collect(ctx) after the last. labels [T] i32.
+/// Collective over one replica. Adds to the scorer's sums what this rank saw; a part of that only with the
+/// next pass, or with scorer.collect(ctx) after the last. labels [T] i32.
 void scoring_pass(Context& ctx, model::Transformer& model, const comm::Topology& topology,
                   const model::TokenBatch& tokens, const Tensor& labels, const PassOptions& options,
-                  Scorer& scorer, ScoreSums& sums, model::Outbox& outbox);
+                  Scorer& scorer, model::Outbox& outbox);
 
 /// Called on the last stage with the final hidden states [T, H] of a variant of the model.
 using EmitVariant = std::function<void(int64_t variant, const Tensor& hidden)>;

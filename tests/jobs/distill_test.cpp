@@ -302,6 +302,41 @@ TEST_F(Distill, OptionsOfADivergenceAreRefusedWithoutOne) {
     }
 }
 
+TEST_F(Distill, ARunInBf16LearnsFromTheWeightsThatTheFileHas) {
+    const auto sha256 = [&](const std::string& file) {
+        return io::TensorFileReader(world.path(file), MPI_COMM_SELF, "").content_sha256();
+    };
+    for (const int ranks : {1, 4}) {
+        const Words layout = ranks == 1 ? Words{} : Words{"--tp", "2"};
+        Words words{"train",
+                    "--model",
+                    world.path("model.h5"),
+                    "--data",
+                    world.path("tokens"),
+                    "--out",
+                    world.path(fmt::format("r{}", ranks)),
+                    "--tokens",
+                    "128",
+                    "--seq-len",
+                    "16",
+                    "--global-batch",
+                    "4",
+                    "--lr",
+                    "1e-30",
+                    "--min-lr",
+                    "0",
+                    "--dtype",
+                    "bf16",
+                    "--quiet"};
+        words.insert(words.end(), layout.begin(), layout.end());
+
+        const auto result = espalier(words, ranks);
+
+        ASSERT_EQ(result.exit_code, 0) << result.err;
+        EXPECT_EQ(sha256(fmt::format("r{}/model.h5", ranks)), sha256("model.h5"));
+    }
+}
+
 TEST_F(Distill, ACorrectedTeacherLearnsAsAloneAndComesBackAfterAStop) {
     const Words corrected{"--correct-teacher", "--teacher-lr", "1e-2"};
     ASSERT_EQ(run_with_teacher("whole", corrected).exit_code, 0);

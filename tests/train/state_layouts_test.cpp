@@ -68,7 +68,9 @@ struct Teacher {
         whole = std::make_unique<model::Transformer>(ctx, a, model::without_head(place), own.tensor,
                                                      DType::f32, model::Gradients::none);
         head = std::make_unique<model::Transformer>(
-            ctx, a, model::head_alone({student.layout.tp, student.tensor.rank()}, student.last_stage()),
+            ctx, a,
+            model::head_alone({student.layout.tp, student.tensor.rank()},
+                              student.last_stage() ? model::Head::here : model::Head::elsewhere),
             student.tensor, DType::f32, model::Gradients::none);
         test::randomise(*whole, 2);
         test::randomise(*head, 2);
