@@ -6,6 +6,7 @@
 #include "jobs/session/standard_output.hpp"
 #include "src/core/error.hpp"
 #include "src/core/exact.hpp"
+#include "src/core/random.hpp"
 #include "src/evaluate/generation.hpp"
 
 namespace espalier::jobs {
@@ -83,7 +84,7 @@ int generate(const std::vector<std::string>& arguments, comm::Mpi&) {
         ModelFile file(o.model, session.world().handle());
         const auto tokenizer = open_tokenizer(o.tokenizer.empty() ? o.model : o.tokenizer, session.log());
         const auto model = load_transformer(session, file, model::Gradients::none);
-        o.generation.seed = static_cast<uint64_t>(session.common().seed);
+        const uint64_t seed = mix64(static_cast<uint64_t>(session.common().seed));
         if (tokenizer.eos()) o.generation.stop.push_back(*tokenizer.eos());
         for (const int64_t id : ends_of_text(file)) {
             if (id >= 0 && id < file.architecture().vocab) o.generation.stop.push_back(narrow<int32_t>(id));
@@ -94,6 +95,7 @@ int generate(const std::vector<std::string>& arguments, comm::Mpi&) {
         const double begin = session.seconds();
         int64_t cut_short = 0;
         for (const auto& [prompt, ids] : prompts(o, tokenizer, file)) {
+            o.generation.seed = mix64(seed + texts.size());  // each request draws numbers of its own
             const auto fresh = evaluate::generate(session.context(), *model, session.topology(), ids,
                                                   o.generation, [](int32_t) {});
             tokens += static_cast<double>(fresh.size());

@@ -38,7 +38,8 @@ prune::PassOptions pass_options(const ImportanceOptions& o, const model::Archite
         out.loss_without_blocks =
             out.loss_without_blocks || kind == "block-ppl" || (kind == "ppl" && o.depth_block > 0);
     }
-    ESPALIER_REQUIRE(o.depth_block == 0 || out.influence || out.loss_without || out.loss_without_blocks,
+    ESPALIER_REQUIRE(o.depth_block == 0 || out.influence || out.loss_without || out.loss_without_blocks ||
+                         !o.depth_task.empty(),
                      "--depth-block {}: --depth {} measures no layers; leave one of them out", o.depth_block,
                      o.depth);
     ESPALIER_REQUIRE(o.depth_block >= 0 && o.depth_block <= a.depth(),

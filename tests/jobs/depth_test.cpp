@@ -100,6 +100,8 @@ TEST_F(Depth, ContiguousByLossDropsTheBlockWhoseCutHasTheLowestLossOnEveryLayout
 TEST_F(Depth, TaskAccuracyWithoutLayersIsThatOfTheCutModel) {
     const json whole = importance("i.h5", {"--depth-task", world_.path("questions.jsonl")});
     importance("split.h5", {"--depth-task", world_.path("questions.jsonl"), "--pp", "2", "--tp", "2"}, 4);
+    importance("alone.h5",
+               {"--depth", "none", "--depth-block", "2", "--depth-task", world_.path("questions.jsonl")});
     const double accuracy = run({"evaluate", "--model", world_.path("model.h5"), "--requests",
                                  world_.path("questions.jsonl"), "--dtype", "f32"})
                                 .at("accuracy");

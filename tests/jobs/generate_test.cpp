@@ -69,6 +69,23 @@ TEST_F(Generate, ExportsTheEndsOfTextThatWereImported) {
     EXPECT_EQ(json::parse(world_.read("again/config.json")).at("eos_token_id"), json({265, 7}));
 }
 
+TEST_F(Generate, DrawsOtherNumbersForEachRequestAndTheSameForEachSeed) {
+    continuation();
+    world_.write("requests.jsonl", "{\"prompt\": \"then\"}\n{\"prompt\": \"then\"}\n");
+    const auto sampled = [&](const char* seed) {
+        done({"generate", "--model", world_.path("m.h5"), "--requests", world_.path("requests.jsonl"),
+              "--temperature", "1", "--seed", seed, "--max-tokens", "8", "--dtype", "f32", "--quiet",
+              "--summary", world_.path("s.json"), "--force"});
+        return json::parse(world_.read("s.json")).at("generated");
+    };
+
+    const json texts = sampled("1");
+
+    EXPECT_NE(texts.at(0).at("ids"), texts.at(1).at("ids"));
+    EXPECT_EQ(sampled("1"), texts);
+    EXPECT_NE(sampled("2"), texts);
+}
+
 TEST_F(Generate, LooksAtAllRequestsBeforeTheFirstAndSaysWherePositionsEnded) {
     continuation();
     const auto ask = [&](const std::string& lines, const Words& more) {
