@@ -65,9 +65,9 @@ void publish(const std::string& from, const std::string& to) {
 }
 
 void publish_over(const std::string& from, const std::string& to) {
-    if (!std::filesystem::exists(to)) return publish(from, to);
-    sync(from);
     std::error_code ignored;
+    if (!std::filesystem::exists(to, ignored)) return publish(from, to);
+    sync(from);
     if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) == 0) {
         sync(folder_of(to));
         std::filesystem::remove_all(from, ignored);
@@ -106,8 +106,8 @@ void make_folder(const std::string& path) {
     const std::string parent = folder_of(path);
     if (!std::filesystem::exists(parent, error)) make_folder(parent);
     std::filesystem::create_directory(path, error);
-    ESPALIER_REQUIRE(!error && std::filesystem::is_directory(path), "cannot make the folder {}: {}", path,
-                     error ? error.message() : "a file has that name");
+    ESPALIER_REQUIRE(!error && std::filesystem::is_directory(path, error), "cannot make the folder {}: {}",
+                     path, error ? error.message() : "a file has that name");
     sync(parent);
 }
 
@@ -135,7 +135,8 @@ void check_output(const std::string& path, Existing existing, Output kind) {
                      path);
     ESPALIER_REQUIRE(S_ISREG(status.st_mode) || S_ISDIR(status.st_mode) || S_ISLNK(status.st_mode),
                      "{}: is a device or a pipe, which --force does not replace; choose another --out", path);
-    ESPALIER_REQUIRE((kind == Output::folder) == std::filesystem::is_directory(path),
+    std::error_code error;
+    ESPALIER_REQUIRE((kind == Output::folder) == std::filesystem::is_directory(path, error),
                      "{}: is {}; choose another --out", path,
                      kind == Output::folder ? "no folder" : "a folder");
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/vocabulary_part.hpp"
 #include "src/core/exact.hpp"
 
 namespace espalier::cpu {
@@ -17,9 +18,9 @@ void embed(Context& ctx, const Tensor& ids, const Tensor& table, int64_t first_i
     const size_t row_bytes = static_cast<size_t>(table.dim(1)) * size_of(table.dtype());
 #pragma omp parallel for num_threads(ctx.threads())
     for (int64_t i = 0; i < tokens; ++i) {
-        const int64_t row = ids.data<int32_t>()[i] - first_id;
+        const int64_t row = column_of(ids.data<int32_t>()[i], first_id, vocab);
         std::byte* const to = out.raw() + static_cast<size_t>(i) * row_bytes;
-        if (row >= 0 && row < vocab) {
+        if (row >= 0) {
             std::memcpy(to, table.raw() + static_cast<size_t>(row) * row_bytes, row_bytes);
         } else {
             std::memset(to, 0, row_bytes);
@@ -38,8 +39,8 @@ void embed_backward(Context& ctx, const Tensor& dout, const Tensor& ids, int64_t
             const int64_t begin = owned.begin * cache_line_floats;
             const int64_t end = std::min(n, owned.end * cache_line_floats);
             for (int64_t i = 0; i < tokens; ++i) {
-                const int64_t row = ids.data<int32_t>()[i] - first_id;
-                if (row < 0 || row >= vocab) continue;
+                const int64_t row = column_of(ids.data<int32_t>()[i], first_id, vocab);
+                if (row < 0) continue;
                 const T* const d = dout.data<T>() + i * n;
                 float* const sum = dtable.data<float>() + row * n;
 #pragma omp simd

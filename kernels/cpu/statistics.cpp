@@ -46,8 +46,8 @@ template <int64_t rows, class T>
         const double apart = double{first} + offset - moments.mean[j];
         moments.magnitude[j] += count * double{std::fabs(first)} + double{magnitude};
         moments.mean[j] += apart * weight;
-        moments.squares[j] +=
-            std::max(0.0, double{square} - offset * double{plain}) + apart * apart * weight_of_both;
+        const double within = double{square} - offset * double{plain};
+        moments.squares[j] += (within < 0 ? 0.0 : within) + apart * apart * weight_of_both;
     }
 }
 

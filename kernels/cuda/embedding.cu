@@ -6,6 +6,7 @@
 
 #include "kernels/cuda/element.cuh"
 #include "kernels/cuda/reduce.cuh"
+#include "kernels/vocabulary_part.hpp"
 
 namespace espalier::cuda {
 namespace {
@@ -16,11 +17,10 @@ constexpr int columns = 4;  // of a thread where rows are added up, `threads` ap
 template <int N, class T>
 __global__ void look_up(const int32_t* ids, const T* table, int64_t vocab, int64_t n, int64_t first_id,
                         T* out) {
-    const int64_t row = ids[blockIdx.x] - first_id;
-    const bool here = row >= 0 && row < vocab;
+    const int64_t row = column_of(ids[blockIdx.x], first_id, vocab);
     for (int64_t j = threadIdx.x * N; j < n; j += threads * N) {
         float values[N] = {};
-        if (here) load<N>(table + row * n + j, values);
+        if (row >= 0) load<N>(table + row * n + j, values);
         store<N>(out + blockIdx.x * n + j, values);
     }
 }
@@ -30,8 +30,8 @@ __global__ void add_rows(const T* dout, const int32_t* ids, int64_t tokens, int6
                          int64_t first_id, float* dtable) {
     const int64_t me = blockIdx.x;
     const int32_t id = ids[me];
-    const int64_t row = id - first_id;
-    if (row < 0 || row >= vocab) return;
+    const int64_t row = column_of(id, first_id, vocab);
+    if (row < 0) return;
     int earlier = 0;
     for (int64_t i = threadIdx.x; i < me; i += threads) earlier |= ids[i] == id;
     if (reduce_block<Max, threads>(earlier) != 0) return;

@@ -72,7 +72,8 @@ __global__ void column_moments(const T* x, int64_t seq, int64_t n, int64_t first
         double* const out = moments + int64_t{blockIdx.y} * 3 * columns + column + c;
         out[0] = count * fabs(double{shift[c]}) + sums[c].absolute;
         out[columns] = double{shift[c]} + mean_difference;
-        out[2 * columns] = fmax(0.0, sums[c].square - count * mean_difference * mean_difference);
+        const double about_mean = sums[c].square - count * mean_difference * mean_difference;
+        out[2 * columns] = about_mean < 0 ? 0.0 : about_mean;  // NaN stays
     }
 }
 

@@ -50,7 +50,10 @@ std::string legible(std::string_view message) {
         const char c = message[i];
         const bool ours = c == '\n' && message.substr(i + 1, 2) == "  ";
         const auto code = static_cast<unsigned char>(c);
-        if (ours || (code >= ' ' && code != 0x7f)) {
+        if (code == 0xC2 && i + 1 < end && static_cast<unsigned char>(message[i + 1]) < 0xA0) {
+            // U+0080 to U+009F, of which terminals take some for commands too.
+            out += fmt::format("\\xc2\\x{:02x}", static_cast<unsigned char>(message[++i]));
+        } else if (ours || (code >= ' ' && code != 0x7f)) {
             out += c;
         } else {
             out += c == '\n' ? "\\n" : fmt::format("\\x{:02x}", code);

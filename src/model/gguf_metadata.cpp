@@ -89,10 +89,10 @@ void read_rope_factors(const File& file, const std::vector<float>& factors, Arch
         Architecture scaled = a;
         scaled.rotary_scaling = {RotaryScaling::Kind::llama3, largest, 1, 4, original};
         const auto frequencies = rotary_frequencies(scaled);
-        double worst = 0;
+        bool fits = true;  // NaN does not
         for (size_t i = 0; i < base.size(); ++i)
-            worst = std::max(worst, std::abs(base[i] / frequencies[i] / static_cast<double>(factors[i]) - 1));
-        if (worst < 1e-3) {
+            fits = fits && std::abs(base[i] / frequencies[i] / double{factors[i]} - 1) < 1e-3;
+        if (fits) {
             a.rotary_scaling = scaled.rotary_scaling;
             return;
         }

@@ -83,39 +83,33 @@ VocabularyCut::VocabularyCut(std::string_view tokenizer_json) {
     const Definition definition = parse_definition(tokenizer_json);
     const MergeTable merges = merge_table(definition);
     required_ = always_kept(definition);
-    const auto place = [&](int32_t id) {
-        const auto at = static_cast<size_t>(id);
-        if (parts_.size() <= at) {
-            parts_.resize(at + 1);
-            names_.resize(at + 1);
-        }
-        return at;
-    };
     for (const auto& [token, id] : definition.vocabulary) {
-        names_[place(id)] = token;
+        names_[id] = token;
         auto ids = symbol_ids(definition, token);
         if (!ids) continue;
         std::vector<int32_t> made = *ids;
         merges.apply(*ids, &made);
         if (*ids == std::vector<int32_t>{id}) {
-            auto& parts = parts_[static_cast<size_t>(id)];
+            auto& parts = parts_[id];
             parts.assign(made.begin(), made.end());
             std::sort(parts.begin(), parts.end());  // "abab" is made of "ab" twice
             parts.erase(std::unique(parts.begin(), parts.end()), parts.end());
         } else if (definition.ignore_merges) {
-            parts_[static_cast<size_t>(id)] = {id};  // found as a whole piece
+            parts_[id] = {id};  // found as a whole piece
         }
     }
-    for (const AddedToken& added : definition.added_tokens) names_[place(added.id)] = added.content;
+    for (const AddedToken& added : definition.added_tokens) names_[added.id] = added.content;
 }
 
 const std::vector<int64_t>& VocabularyCut::parts(int64_t id) const {
     static const std::vector<int64_t> none;
-    return id < std::ssize(parts_) ? parts_[static_cast<size_t>(id)] : none;
+    const auto found = parts_.find(id);
+    return found == parts_.end() ? none : found->second;
 }
 
 std::string VocabularyCut::name(int64_t id) const {
-    return id < std::ssize(names_) ? names_[static_cast<size_t>(id)] : "";
+    const auto found = names_.find(id);
+    return found == names_.end() ? "" : found->second;
 }
 
 std::vector<int64_t> VocabularyCut::most_frequent(const std::vector<double>& frequencies, int64_t count,

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 namespace espalier::tokenizer {
@@ -38,8 +39,10 @@ private:
     std::string name(int64_t id) const;
 
     std::vector<int64_t> required_;
-    std::vector<std::vector<int64_t>> parts_;  ///< [id] the tokens on the way to it, and it; empty: none lead
-    std::vector<std::string> names_;           ///< [id]
+    // By id: a damaged file may name any.
+    std::unordered_map<int64_t, std::vector<int64_t>>
+        parts_;  ///< tokens on the way to it, and it, if any lead
+    std::unordered_map<int64_t, std::string> names_;
 };
 
 }  // namespace espalier::tokenizer

@@ -20,6 +20,7 @@ uint64_t take_varint(std::string_view& from) {
     uint64_t value = 0;
     for (unsigned shift = 0; shift < 64; shift += 7) {
         const auto byte = static_cast<unsigned char>(take(from, 1).front());
+        if (shift == 63 && byte > 1) break;
         value |= uint64_t{byte & 0x7fU} << shift;
         if (byte < 0x80) return value;
     }
