@@ -42,6 +42,24 @@ unrecorded_jobs() {
     done | sort -n
 }
 
+# Stages of this run that its file has no longer, with jobs in the queue all the same: they would overwrite what others make.
+# Those that were submitted last come first.
+former_stages() {
+    local job name
+    for job in $(printf '%s\n' "${!queue_comment[@]}" | sort -rn); do
+        name=${queue_comment[$job]#"$run_folder/stages/"}
+        [[ ! $name =~ ^[a-z-]+$ || -n ${stage_job[$name]:-} ]] || echo "$name"
+    done | awk '!said[$0]++'
+}
+
+# recall_stage NAME: such a one, as it was submitted
+recall_stage() {
+    local folder
+    folder=$(stage_folder_of "$1")
+    stage_job[$1]=$(sed -n 's/^job=//p' "$folder/stage.env" 2> /dev/null) || true
+    stage_options[$1]=$(cat "$folder/job.ini" 2> /dev/null) || true
+}
+
 # record_jobs NAME: from now on they are jobs like others.
 record_jobs() {
     local job folder

@@ -312,7 +312,7 @@ step_options() { sed -n "/^\[$2\]/,/^\[/{/^\[/!p}" <<< "${stage_options[$1]}"; }
 stops_at_checkpoint() {
     case ${stage_job[$1]} in
         train | distill | candidate) ;;
-        search) [[ -z ${ini[search.array]:-} ]] ;;
+        search) [[ -n $(option_of "$1" retrain-tokens) ]] ;; # else its candidates are an array
         *) return 1 ;;
     esac
 }

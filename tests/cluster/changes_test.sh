@@ -49,6 +49,31 @@ test_another_search() {
     says "cannot be read"
 }
 
+# A search that becomes a shape: its stages are in the file no longer, but in the queue.
+test_stages_that_the_file_lost() {
+    new_search lost
+    local candidates choose
+    candidates=$(job_of candidates) choose=$(job_of choose)
+    queue_is "${candidates}_[1-2%2] PENDING:Resources" "${candidates}_0 RUNNING:None" "$choose PENDING:Dependency" "990 PENDING:Priority"
+    echo "990 $FAKE_SLURM/other/stages/candidates" >> comments
+    edit '/^array/d; /^retrain-tokens/d; s/^\[search\]/[prune]\nhidden = 4/'
+    refuses "choose: job $choose is in the queue, but no stage of $ini any more; first: slurm/pipeline cancel $ini" pipeline --resume "$ini"
+    ends_with 0 pipeline cancel "$ini"
+    called "scancel $choose"
+    called "scancel ${candidates}_[1-2]"
+    called "scancel --signal=USR1 ${candidates}_0"
+    not_called '^scancel.* 990'
+    ends_with 0 pipeline --resume "$ini"
+    run_to_end prune
+    ends_with 3 start choose "$choose"
+    [[ ! -L run/pruned.h5 ]] || complain "a former search's choice replaced the new cut"
+    # Also those that nobody wrote down.
+    rm -r run/stages/choose
+    refuses "choose: job $choose is in the queue" pipeline --resume "$ini"
+    ends_with 0 pipeline cancel "$ini"
+    grep -qx "$choose" run/stages/choose/cancelled || complain "a job that nobody wrote down is not noted as cancelled"
+}
+
 test_what_may_change() {
     new_run may_change
     ends_with 0 pipeline "$ini"
