@@ -1,6 +1,9 @@
 # For sourcing: what is asked of Slurm's controller, which answers late or not at all when it is busy.
 # shellcheck shell=bash disable=SC2034,SC2154
 
+# Variables by which users make squeue and scancel show or end a part of their jobs only.
+unset "${!SQUEUE_@}" "${!SCANCEL_@}" SLURM_CLUSTERS
+
 # ask COMMAND...: up to three times, with pauses. Prints what the command said that ended well.
 ask() {
     local pause said

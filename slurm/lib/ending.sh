@@ -65,11 +65,12 @@ note_scancel() {
     [[ $1 != COMPLETING:None || -n ${SLURM_ARRAY_TASK_ID:-} || ! -e $home_folder/stage.env || -e $home_folder/links ]] || touch "$home_folder/scancelled"
 }
 
-# STATE:REASON as the controller sees the job; one that scancel or a preemption ended is COMPLETING:None.
+# STATE:REASON as the controller sees the job; one that scancel or a preemption ended is COMPLETING:None. Where the controller says
+# nothing of it, it runs: so does this.
 job_state() {
     local states
-    states=$(ask squeue --noheader --jobs="$batch_id" --format=%T:%r 2> /dev/null) || states=RUNNING:None
-    head -n 1 <<< "$states"
+    states=$(ask squeue --noheader --jobs="$batch_id" --format=%T:%r 2> /dev/null) || true
+    head -n 1 <<< "${states:-RUNNING:None}"
 }
 
 # has_ended STATE: other than by its time limit

@@ -20,6 +20,25 @@ test_a_silent_controller() {
     [[ $(calls_of sbatch) -eq $submitted ]] || complain "a queue that could not be read was taken for an empty one"
 }
 
+# What users set for their own looks at the queue.
+test_a_part_of_the_queue() {
+    new_run part
+    ends_with 0 pipeline "$ini"
+    SQUEUE_STATES=SUSPENDED ends_with 0 pipeline --resume "$ini"
+    says "distill: job $(job_of distill) is in the queue"
+    [[ $(calls_of sbatch) -eq 6 ]] || complain "jobs that squeue was told to hide were submitted again"
+    run_to_end importance prune
+    queue_is "103 COMPLETING:None"
+    echo 3 > codes
+    SQUEUE_STATES=SUSPENDED ends_with 3 start distill 103
+    says "ended by request"
+    # A queue that says nothing of a job that runs has not ended it.
+    queue_is ""
+    echo 3 > codes
+    ends_with 3 start distill 103
+    called "scontrol requeue 103"
+}
+
 test_what_to_say_next() {
     new_run next
     refuses "statsu: a FILE.ini comes with at most one command, status or cancel" pipeline statsu "$ini"
