@@ -48,6 +48,14 @@ own_sbatch_options="\
 --wrap|the jobs are the scripts of slurm/; leave it out
 --wait --parsable --quiet -W -Q|the launcher reads the job's number when sbatch ends; leave it out"
 
+# sbatch heeds a variable for most of its options, above the scripts' own lines. Whom a job is accounted to and where it runs is left to
+# them where nothing else says it; the rest would change what is submitted.
+kept_for_sbatch="SBATCH_ACCOUNT SBATCH_PARTITION SBATCH_QOS SBATCH_CONSTRAINT SBATCH_RESERVATION"
+forget_sbatch_variables() {
+    local name
+    for name in "${!SBATCH_@}" SLURM_CLUSTERS; do [[ " $kept_for_sbatch " == *" $name "* ]] || unset "$name"; done
+}
+
 # check_sbatch_options WHERE OPTION...: sbatch takes long ones by their beginning, too.
 check_sbatch_options() {
     local where=$1 option taken instead
@@ -60,6 +68,24 @@ check_sbatch_options() {
             esac
         done
     done <<< "$own_sbatch_options"
+}
+
+# request_gpus COUNT: in `request`, for each node. A cluster's own --gres stays; 0 is for nodes without GPUs, nothing leaves all to it.
+request_gpus() {
+    if [[ -z $1 ]]; then
+        return 0
+    elif [[ $1 -eq 0 ]]; then
+        drop_options '--(gres=gpu|gpu).*'
+    elif [[ " ${request[*]} " != *" --gres=gpu"* ]]; then
+        request+=("--gpus-per-node=$1")
+    fi
+}
+
+# drop_options PATTERN: from `request`
+drop_options() {
+    local option kept=()
+    for option in "${request[@]}"; do [[ $option =~ ^$1$ ]] || kept+=("$option"); done
+    request=("${kept[@]}")
 }
 
 # Of a program: the benchmark that is built beside it.

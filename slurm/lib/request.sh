@@ -1,6 +1,8 @@
 # For sourcing: what sbatch is asked for, from [resources] and the cluster's file.
 # shellcheck shell=bash disable=SC2154
 
+forget_sbatch_variables
+
 # resource_or STAGE KEY DEFAULT
 resource_or() { local value; value=$(resource "$1" "$2"); echo "${value:-$3}"; }
 
@@ -43,22 +45,14 @@ size_of_request() {
 # Where a number comes from that [resources] does not name.
 origin_of() { [[ -n $(resource "$1" "$2") || -z $cluster_file ]] || echo " of $cluster_file"; }
 
-# A cluster's own --gres stays, unless [resources] has another number; 0 is for nodes without GPUs.
+# As the cluster's file says it, where [resources] has no other number.
 ask_for_gpus() {
-    if [[ $gpus -eq 0 ]]; then
-        drop_options '--(gres=gpu|gpu).*'
-    elif [[ " ${request[*]} " != *" --gres=gpu"* ]]; then
-        request+=("--gpus-per-node=$gpus")
-    elif [[ -n $(resource "$1" gpus-per-node) ]]; then
+    if [[ $gpus -gt 0 && " ${request[*]} " == *" --gres=gpu"* && -n $(resource "$1" gpus-per-node) ]]; then
         drop_options '--gres=gpu.*'
         request+=("--gres=gpu:$gpus")
+    else
+        request_gpus "$(resource_or "$1" gpus-per-node "$gpus_per_node")"
     fi
-}
-
-drop_options() {
-    local option kept=()
-    for option in "${request[@]}"; do [[ $option =~ ^$1$ ]] || kept+=("$option"); done
-    request=("${kept[@]}")
 }
 
 # What sbatch has a word for and [resources] has none: lines of options.

@@ -22,6 +22,7 @@ mkdir programs
 cat > programs/sbatch << 'END'
 #!/usr/bin/env bash
 echo "$*" >> sbatch.log
+env | grep ^SBATCH_ > heeded || true
 [[ -e steps ]] || { echo "sbatch: error: invalid account" >&2; exit 1; }
 config=${!#}
 [[ $config == *.ini ]] || exit 0
@@ -35,7 +36,7 @@ case $folder in
         ;;
     */system-*) echo "{}" > "$folder/system.json" ;;
 esac
-echo 7
+echo "7;other"
 END
 # The planner: half a second for every step.
 cat > programs/espalier << 'END'
@@ -77,6 +78,7 @@ check "ranks, cores and GPUs are the cluster's" says "--gpus-per-node=2" first
 check "the cluster's options come first, then the user's" says "--partition=gpus --account=cluster --gpus-per-node=2 --account=mine" first
 check "a run of eight minutes is told to stop after six" says "--signal=USR1@120" first
 tail -n 1 sbatch.log > last
+check "the last job waits for numbers, not for the clusters that follow them" says "--dependency=afterany:7:7:7:7 " last
 check "the last job waits for the others with the same options" says "--account=mine --wrap=true" last
 check "threads are what srun gives" says_not threads out/distill-strong-2/job.ini
 check "the weak series grows with the nodes" says "global-batch = 6" out/distill-weak-3/job.ini
@@ -90,6 +92,15 @@ check "and in the table" says "unaccounted_seconds" out/scaling.csv
 check "with its number, after those of the parts" test "$(sed -n '2s/.*,0.1,0,0,0.86,0,0,/left /p' out/scaling.csv)" = "left 0.04"
 check "and in the figure" says "not accounted for" out/scaling.svg
 check "four in a hundred are no matter" says_not warning said
+cp mine.env gpus.env
+printf '%s\n' gpus_per_node=0 'sbatch_options+=(--gres=gpu:2)' >> mine.env
+SBATCH_ARRAY_INX=0-3 SBATCH_QOS=debug scaling --nodes 2 --out other || true
+tail -n 1 sbatch.log > last
+check "no GPUs is none, of the cluster's options either" says_not gpu: last
+check "no GPUs is none" says_not gpus-per-node last
+check "of sbatch's variables those count that say where" says SBATCH_QOS=debug heeded
+check "and no others" says_not SBATCH_ARRAY_INX heeded
+mv gpus.env mine.env
 rm sbatch.log
 check "finished runs are not submitted again" scaling --nodes 2,3
 check "finished runs are not submitted again" test ! -e sbatch.log

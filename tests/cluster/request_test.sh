@@ -54,6 +54,17 @@ test_options_of_sbatch() {
 # shellcheck disable=SC2016 # the inner shell expands it
 own_options_are() { bash -c 'source "$0/common.sh"; source "$0/cluster.sh"; check_sbatch_options here "$@"' "$project/slurm/lib" "$@"; }
 
+# What a user's environment tells sbatch: where a job runs, not which job it is.
+test_variables_of_sbatch() {
+    new_run variables
+    export SBATCH_ARRAY_INX=0-3 SBATCH_WAIT=1 SBATCH_TIMELIMIT=1 SBATCH_EXPORT=NONE SBATCH_CLUSTERS=other SLURM_CLUSTERS=other
+    for launcher in "$project/slurm/pipeline" "$project/slurm/preflight"; do
+        SBATCH_PARTITION=debug SBATCH_ACCOUNT=ours ends_with 0 "$launcher" "$ini"
+        [[ $(LC_ALL=C sort environment | xargs) == "SBATCH_ACCOUNT=ours SBATCH_PARTITION=debug" ]] || complain "$launcher: sbatch heeds $(xargs < environment)"
+    done
+    unset "${!SBATCH_@}" SLURM_CLUSTERS
+}
+
 # What sbatch prints is a job's number, or it ends there.
 test_answers_of_sbatch() {
     new_run answers
