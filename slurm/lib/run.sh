@@ -5,7 +5,7 @@
 #   jobs          ids of its Slurm jobs              cancelled    those of them that somebody ended
 #   ended         the exit code of its last job      links        there where no job of it may queue itself again
 #   scancelled    there where scancel ended its last job
-#   attempts      a line for each start that died: how far the run was, and the exit code
+#   attempts      a line for each start that died or stopped: how far the run was, and the exit code
 # shellcheck shell=bash disable=SC2154
 
 # load_stage FOLDER: job, output, hash, espalier, cluster of stage.env; needs: hash and folder of each stage that it is made from
@@ -79,19 +79,21 @@ finish_stage() {
 
 # What an exit code of the job means to a launcher. Prints one word:
 #   done   again (work is left, or the job died and may go on)   give-up
-# Three deaths in a row at the same checkpoint are enough. What the launcher was told to end died no death of its own.
+# Three deaths or stops in a row at the same checkpoint are enough: the fourth start would get no further. What somebody told to end
+# or to stop did not do so by itself.
 judge() {
-    local code=$1 at attempts=$2 run=${3:-} deaths
+    local code=$1 at attempts=$2 run=${3:-} starts
     case $code in
         0) echo "done" ;;
-        3) echo again ;;
         2) echo give-up ;;
         *)
-            if told_to_end; then echo again; return; fi
+            if told_to_end || { [[ $code -eq 3 ]] && { unwanted || asked_to_stop; }; }; then echo again; return; fi
             at=$(progress_mark "$run")
             echo "$at $code" >> "$attempts"
-            deaths=$(awk -v at="$at" '$1 == at { n++; next } { n = 0 } END { print n + 0 }' "$attempts")
-            if [[ $deaths -lt 3 ]]; then echo again; else echo give-up; fi
+            starts=$(awk -v at="$at" '$1 == at { n++; next } { n = 0 } END { print n + 0 }' "$attempts")
+            if [[ $starts -lt 3 ]]; then echo again; return; fi
+            [[ $code -ne 3 ]] || say "stopped three times at $at without a step; raise time, or lower signal"
+            echo give-up
             ;;
     esac
 }

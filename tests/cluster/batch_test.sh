@@ -113,10 +113,11 @@ test_deaths() {
     run_to_end importance prune
     queue_is "103 RUNNING:None"
     # The nodes are away now and then; between those times they were there.
-    local several=SLURM_JOB_NUM_NODES=2
-    for _ in 1 2 3; do
+    local several=SLURM_JOB_NUM_NODES=2 step
+    for step in 1 2 3; do
         echo 1 > fails.srun
         ends_with 3 start distill 103 "$several"
+        learned "$step"
         echo 3 > codes
         ends_with 3 start distill 103 "$several"
     done
@@ -141,6 +142,40 @@ test_deaths() {
     ends_with 0 pipeline --resume "$ini"
     ends_with 0 start evaluate-teacher "$(job_of evaluate-teacher)" SLURM_GPUS_ON_NODE=4
     not_called '^espalier evaluate .*--device'
+}
+
+# learned STEP: so far the distillation came
+learned() { mkdir -p run/student && echo "step-$1" > run/student/latest; }
+
+# Whose time is up before a step is done gets no further next time; a checkpoint between the starts is all it takes.
+test_stops_without_a_step() {
+    new_run stops
+    ends_with 0 pipeline "$ini"
+    run_to_end importance prune
+    queue_is "103 RUNNING:None"
+    local step
+    for step in 8 16 24 32; do
+        learned "$step"
+        echo 3 > codes
+        ends_with 3 start distill 103
+    done
+    # Whom others told to stop did not do so by itself.
+    queue_is "103 COMPLETING:Preempted"
+    for _ in 1 2 3; do
+        echo 3 > codes
+        ends_with 3 start distill 103
+    done
+    queue_is "103 COMPLETING:TimeLimit"
+    echo 3 > codes
+    ends_with 3 start distill 103
+    : > calls
+    echo 3 > codes
+    ends_with 1 start distill 103
+    says "stopped three times at step-32 without a step; raise time, or lower signal"
+    not_called '^scontrol requeue'
+    queue_is ""
+    ends_with 0 pipeline status "$ini"
+    grep -q '^distill  *failed (1)' said.txt || complain "status: $(grep '^distill' said.txt)"
 }
 
 test_a_time_limit() {
@@ -170,6 +205,7 @@ test_a_time_limit() {
     ends_with 0 pipeline status "$ini"
     grep -q '^distill  *cancelled ' said.txt || complain "status does not know what scancel ended: $(grep '^distill' said.txt)"
     # A lost node looks like that, and then Slurm starts the job again.
+    learned 8
     echo 3 > codes
     ends_with 3 start distill 103
     says "queued again"
