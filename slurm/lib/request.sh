@@ -64,7 +64,8 @@ add_own_options() {
 
 add_keys() {
     local key value
-    for key in time partition account qos constraint; do
+    request+=("--time=$(limit_of "$1")")
+    for key in partition account qos constraint; do
         value=$(resource "$1" "$key")
         [[ -z $value ]] || request+=("--$key=$value")
     done
@@ -97,15 +98,22 @@ requeues() {
     [[ $(resource_or "$1" requeue yes) == yes && $(links_of "$1") -eq 1 ]]
 }
 
+# Where [resources] says nothing, the script's own line.
+limit_of() {
+    local own
+    own=$(sed -n 's/^#SBATCH.* --time=\([^ ]*\).*/\1/p' "$slurm_folder/${stage_job[$1]}.sbatch")
+    resource_or "$1" time "$own"
+}
+
 # How many seconds before the time limit the ranks are told to stop: 300, or a quarter of a short limit.
 warning_of() {
     local limit value
-    limit=$(seconds_of "$(resource "$1" time)") value=$(resource "$1" signal)
+    limit=$(seconds_of "$(limit_of "$1")") value=$(resource "$1" signal)
     if [[ -z $value ]]; then
         value=300
-        [[ -z $limit || $limit -ge 1200 ]] || value=$((limit / 4))
+        [[ $limit -ge 1200 ]] || value=$((limit / 4))
     fi
-    [[ -z $limit || $value -lt $limit ]] || refuse "$1: signal = $value s is not shorter than its time limit of $limit s: the ranks would be told to stop at once"
+    [[ $value -lt $limit ]] || refuse "$1: signal = $value s is not shorter than its time limit of $limit s: the ranks would be told to stop at once"
     echo "$value"
 }
 

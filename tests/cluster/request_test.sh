@@ -54,6 +54,17 @@ test_options_of_sbatch() {
 # shellcheck disable=SC2016 # the inner shell expands it
 own_options_are() { bash -c 'source "$0/common.sh"; source "$0/cluster.sh"; check_sbatch_options here "$@"' "$project/slurm/lib" "$@"; }
 
+# Where [resources] names no limit, a stage's script does, which the warning has to fit into.
+test_limits_of_the_scripts() {
+    new_run limits
+    edit '/^time = 60/d'
+    ends_with 0 pipeline "$ini"
+    grep -q '^sbatch .*--time=12:00:00 --signal=USR1@300 .*/distill.sbatch' calls || complain "distill: $(grep distill.sbatch calls)"
+    grep -q '^sbatch .*--time=.*/prune.sbatch' calls || complain "prune: $(grep prune.sbatch calls)"
+    echo 'signal = 43200' >> "$ini"
+    refuses "distill: signal = 43200 s is not shorter than its time limit of 43200 s" pipeline --resume "$ini"
+}
+
 # What a user's environment tells sbatch: where a job runs, not which job it is.
 test_variables_of_sbatch() {
     new_run variables
