@@ -76,13 +76,13 @@ run_batch() {
 
 # Without a pipeline: the run's folder, which knows how far it is, is named by the file.
 run_alone() {
-    local run code=0
-    run=$(sed -n 's/^ *out *= *//p' "$config" | tail -n 1 | sed 's/^"\(.*\)"$/\1/')
+    local run code=0 attempts=$config.attempts.$batch_id # another submission starts anew, a requeue does not
+    run=$(setting_of "$job" "$config" out)
     [[ $job != search ]] || run=$(run_of search "$run")
     stop_file=${run:+$run/stop}
     launch_job "$job" "$config" || code=$?
-    case $(judge "$code" "$config.attempts" "$run") in
-        done) rm -f "$config.attempts" ;;
+    case $(judge "$code" "$attempts" "$run") in
+        done) rm -f "$attempts" ;;
         again) return 3 ;;
         *) [[ $code -ne 0 && $code -ne 3 ]] || code=1; return "$code" ;;
     esac
@@ -121,7 +121,7 @@ prepare_environment() {
 
 # Nodes that cannot be reached are another start's luck, three times at most.
 reach_nodes() {
-    local code=0 attempts=$config.unreached${SLURM_ARRAY_TASK_ID:+.$SLURM_ARRAY_TASK_ID}
+    local code=0 attempts=$config.unreached.$batch_id
     check_shared "$stage_folder" || code=$?
     if [[ $code -eq 0 ]]; then
         rm -f "$attempts"

@@ -56,6 +56,22 @@ cut_comment() {
     fi
 }
 
+# setting_of JOB FILE KEY: the last value that the program takes from a job's file: before the first section, or in [JOB]
+setting_of() {
+    local line where=$2 ours=yes value=""
+    while IFS= read -r line || [[ -n $line ]]; do
+        if [[ $line =~ ^[[:space:]]*\[[[:space:]]*([a-z-]+)[[:space:]]*\] ]]; then
+            if [[ ${BASH_REMATCH[1]} == "$1" ]]; then ours=yes; else ours=no; fi
+        elif [[ $ours == yes && $line =~ ^[[:space:]]*$3[[:space:]]*= ]]; then
+            cut_comment
+            [[ $line =~ =[[:space:]]*(.*[^[:space:]])?[[:space:]]*$ ]]
+            value=${BASH_REMATCH[1]}
+        fi
+    done < "$2"
+    if [[ $value == \"*\" ]]; then value=${value:1:-1} value=${value//\\\"/\"} value=${value//\\\\/\\}; fi
+    echo "$value"
+}
+
 has_section() { [[ " ${ini_sections[*]} " == *" $1 "* ]]; }
 
 # check_keys SECTION KEY...: refuses others.

@@ -103,10 +103,10 @@ device_option() {
     [[ ${SLURM_GPUS_ON_NODE:-0} -gt 0 ]] || return 0
     case $1 in
         importance | search | train | distill | evaluate | teacher-cache | score) ;;
-        plan) grep -qE '^ *calibrate *= *(true|yes|on|1)' "$2" || return 0 ;;
+        plan) [[ $(setting_of plan "$2" calibrate) =~ ^(true|yes|on|1)$ ]] || return 0 ;;
         *) return 0 ;;
     esac
-    grep -qE '^ *device *= *(cpu|cuda)' "$2" || echo --device=cuda
+    [[ $(setting_of "$1" "$2" device) =~ ^(cpu|cuda)$ ]] || echo --device=cuda
 }
 
 # launch_job JOB CONFIG: the program, by the launcher's own launch COMMAND... Where a rank fails, srun and mpirun may end with a

@@ -28,6 +28,43 @@ test_a_single_job() {
     done
 }
 
+# A file may have the settings of several jobs, and comments.
+test_a_file_of_several_jobs() {
+    new_run several
+    printf '%s\n' "out = $FAKE_SLURM/nowhere" '[distill]' "out = \"$FAKE_SLURM/a #1\" # the student's" '[evaluate] # of it' 'device = cpu # for now' \
+        '[plan]' 'calibrate = true' '[prune]' "out = $FAKE_SLURM/cut.h5" > several.ini
+    local job=(env "ESPALIER=$folder/bin/espalier" SLURM_JOB_ID=7 SLURM_GPUS_ON_NODE=4)
+    mkdir "a #1"
+    touch "a #1/stop"
+    echo 3 > codes
+    ends_with 3 "${job[@]}" "$project/slurm/distill.sbatch" "$FAKE_SLURM/several.ini"
+    says "ended by request"
+    called "espalier distill --config $FAKE_SLURM/several.ini --device=cuda --threads 1"
+    printf '%s\n' '[plan]' 'calibrate = false' '[score]' 'calibrate = true' > plan.ini
+    ends_with 0 "${job[@]}" "$project/slurm/plan.sbatch" "$FAKE_SLURM/plan.ini"
+    not_called '^espalier plan .*--device'
+    ends_with 0 "${job[@]}" "$project/slurm/evaluate.sbatch" "$FAKE_SLURM/several.ini"
+    not_called '^espalier evaluate .*--device'
+}
+
+# Three deaths are those of one submission, whichever starts again.
+test_another_submission() {
+    new_run again
+    printf '%s\n' '[distill]' "out = $FAKE_SLURM/student" > again.ini
+    local code id
+    for id in 7 8; do
+        queue_is "$id RUNNING:None"
+        for code in 3 3 1; do
+            echo 1 > codes
+            ends_with "$code" env "ESPALIER=$folder/bin/espalier" "SLURM_JOB_ID=$id" "$project/slurm/distill.sbatch" "$FAKE_SLURM/again.ini"
+        done
+        echo 3 > fails.srun
+        for code in 3 3 1; do
+            ends_with "$code" env "ESPALIER=$folder/bin/espalier" "SLURM_JOB_ID=$id" SLURM_JOB_NUM_NODES=2 "$project/slurm/distill.sbatch" "$FAKE_SLURM/again.ini"
+        done
+    done
+}
+
 # More ranks and cores than a node has, which Slurm without TaskPlugin hands out, and more ranks than GPUs.
 test_a_node_that_is_too_small() {
     new_run small
