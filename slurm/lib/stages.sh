@@ -274,8 +274,12 @@ list_shape_stages() {
     fi
     [[ -n ${ini[search.retrain-tokens]:-} ]] || refuse "[search]: retrain-tokens is missing: how long each candidate learns before it is ranked"
     if [[ -z $array ]]; then
-        { options_of search; echo "model = $model"; echo "importance = $run/importance.h5"; echo "$train"; echo "out = $list"; } |
-            add_stage search search search "$need_model importance $tokens" "$list"
+        {
+            options_of search
+            echo "model = $model"; echo "importance = $run/importance.h5"; echo "$train"
+            [[ -z $valid || -n ${ini[search.valid]:-} ]] || echo "valid = $valid"
+            echo "out = $list"
+        } | add_stage search search search "$need_model importance $tokens $held" "$list"
         { options_of prune; echo "model = $model"; echo "importance = $run/importance.h5"; echo "candidates = $list"; echo "candidate = 0"; echo "out = $student"; } |
             add_stage prune prune prune search "$student"
         return

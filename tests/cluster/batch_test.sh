@@ -39,6 +39,7 @@ test_a_search() {
     edit 's/^\[prune\]/[search]\nretrain-tokens = 64/; /^hidden/d'
     ends_with 0 pipeline "$ini"
     grep -q '^sbatch .*--signal=USR1@300 .*/search.sbatch' calls || complain "its time limit is not announced"
+    is_measured_on search "$FAKE_SLURM/tokens/valid"
     ! grep -q '^force' run/stages/search/job.ini || complain "each start would forget what was measured"
     run_to_end importance
     queue_is "102 RUNNING:None"
@@ -79,6 +80,17 @@ test_a_search() {
     rm run/stages/search/done
     ends_with 0 start search "$(job_of search)"
     [[ $(calls_of 'espalier search') -eq 12 ]] || complain "a search that was done ran again"
+    # Candidates are ranked by held-out text, once that is there, or by text of the search's own.
+    new_run search_by_text
+    touch text
+    edit 's/^\[prune\]/[tokenize]\nvalid = text\n[search]\nretrain-tokens = 64/; /^hidden/d; /^valid = tokens/d'
+    ends_with 0 pipeline "$ini"
+    says "search: job 103, afterok:102:101"
+    is_measured_on search "$run/valid"
+    edit 's|^retrain-tokens|valid = own\n&|'
+    queue_is ""
+    ends_with 0 pipeline --resume "$ini"
+    is_measured_on search "$FAKE_SLURM/own"
 }
 
 test_a_corrected_teacher() {
