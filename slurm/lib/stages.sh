@@ -10,7 +10,7 @@ declare -gA stage_job stage_needs stage_output stage_options stage_hash stage_se
 resource_keys="nodes ranks-per-node cpus-per-rank gpus-per-node time partition account qos constraint sbatch signal links at-once requeue"
 
 # load_pipeline FILE [without-inputs]: checks it and fills the table. Relative paths count from the file's folder. Without
-# inputs, what they were may be gone: stages keep the hashes that they were written with.
+# inputs, what they were may be gone, and the program too: stages keep the hashes that they were written with.
 load_pipeline() {
     inputs=${2:-required}
     [[ -r ${1:-} && ! -d $1 ]] || refuse "${1:-the pipeline\'s file} cannot be read, or is a folder"
@@ -21,6 +21,7 @@ load_pipeline() {
     run_folder=$(path_of "${ini[pipeline.out]}")
     [[ ! -e $run_folder || -d $run_folder ]] || refuse "$pipeline_file: [pipeline] out: $run_folder is no folder"
     find_program
+    [[ $inputs != required ]] || check_program
     local name cluster=${ini[pipeline.cluster]:-}
     [[ $cluster != *.env ]] || cluster=$(path_of "$cluster")
     load_cluster "$cluster"
@@ -40,8 +41,10 @@ find_program() {
         [[ $espalier != */* ]] || espalier=$(realpath -m "$espalier")
     fi
     local program=$espalier
-    espalier=$(command -v "$program") || refuse "the program $program is not there; scripts/build makes it, or name it by ESPALIER or [pipeline] espalier"
+    espalier=$(command -v "$program") || espalier=$program
 }
+
+check_program() { [[ -n $(command -v "$espalier") ]] || refuse "the program $espalier is not there; scripts/build makes it, or name it by ESPALIER or [pipeline] espalier"; }
 
 missing_input() {
     [[ $inputs != required ]] || refuse "$1"

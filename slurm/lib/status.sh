@@ -48,13 +48,14 @@ progress_of() {
             run=$(dirname "${stage_output[$name]}")
             line=$(tail -n 1 "$run/metrics.jsonl" 2> /dev/null) || true
             awk -v line="$line" -v tokens="$(option_of "$name" tokens)" -v batch="$(option_of "$name" global-batch)" -v sample="$(option_of "$name" seq-len)" '
+                function loss() { return line ~ /"loss":null/ ? "not a number" : sprintf("%.4g", value("loss")) }
                 function value(key) { return match(line, "\"" key "\":[-+.0-9e]+") ? substr(line, RSTART + length(key) + 3, RLENGTH - length(key) - 3) + 0 : 0 }
                 BEGIN {
                     step_tokens = batch * sample
                     steps = step_tokens > 0 ? int((tokens + step_tokens - 1) / step_tokens) : 0; step = value("step"); rate = value("tokens_per_second")
                     left = "-"
                     if (rate > 0) { eta = (steps - step) * step_tokens / rate; left = sprintf("%d:%02d:%02d", int(eta / 3600), int(eta / 60) % 60, int(eta) % 60) }
-                    printf("step %d/%d, loss %.4g|%.0f tokens/s|%s\n", step, steps, value("loss"), rate, left)
+                    printf("step %d/%d, loss %s|%.0f tokens/s|%s\n", step, steps, loss(), rate, left)
                 }'
             ;;
         candidate)
@@ -91,7 +92,7 @@ result_of() {
     for key in loss parameters tokens; do
         value=$(json_value "$summary" "$key")
         [[ -n $value ]] || continue
-        [[ $value =~ ^[0-9]+$ ]] || value=$(number %.4g "$value")
+        if [[ $value == null ]]; then value="not a number"; elif [[ ! $value =~ ^[0-9]+$ ]]; then value=$(number %.4g "$value"); fi
         text="$key $value"
         break
     done

@@ -201,12 +201,20 @@ test_status() {
     grep -q '^importance .*loss 5.614 ' said.txt || complain "a loss is not rounded: $(grep '^importance' said.txt)"
     printf '{\n "loss": null,\n "tokens": 12345678\n}\n' > run/stages/importance/summary.json
     ends_with 0 pipeline status "$ini"
-    grep -q '^importance .*loss null ' said.txt || complain "a loss that is none is shown as one: $(grep '^importance' said.txt)"
-    # It needs none of the inputs, which may be gone by now.
+    grep -q '^importance .*loss not a number ' said.txt || complain "a loss that is none is shown as one: $(grep '^importance' said.txt)"
+    mkdir run/student
+    echo '{"step":5,"loss":null,"tokens_per_second":1000}' > run/student/metrics.jsonl
+    ends_with 0 pipeline status "$ini"
+    grep -q '^distill .*step 5/32, loss not a number ' said.txt || complain "a loss that is none is shown as one: $(grep '^distill' said.txt)"
+    # It needs none of the inputs, which may be gone by now, nor the program.
     rm model.h5
+    edit "s|^espalier = .*|espalier = gone/espalier|"
     ends_with 0 pipeline status "$ini"
     is_shown importance "done"
     ends_with 0 pipeline cancel "$ini"
+    refuses "the program $FAKE_SLURM/gone/espalier is not there" "$project/slurm/preflight" "$ini"
+    touch model.h5
+    refuses "the program $FAKE_SLURM/gone/espalier is not there" pipeline --resume "$ini"
 }
 is_shown() { grep -qE "^$1 +${2//[()]/.}( |\$)" said.txt || complain "$1 is not $2: $(grep "^$1 " said.txt)"; }
 
