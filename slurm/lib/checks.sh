@@ -53,6 +53,7 @@ check_values() {
         value=${ini[$key]} where="$pipeline_file: [${key%.*}] ${key##*.}"
         [[ $value != *$'\n'* || ${key##*.} =~ ^($path_list_keys|sbatch)$ || $key =~ ^(data|tokenize)\.(train|valid)$ ]] ||
             refuse "$where is there twice, as ${value//$'\n'/ and }; it takes one value"
+        [[ $key != resources.* || $value != *[\"\']* ]] || refuse "$where = $value: no shell takes off the quotes before sbatch has it; write it without"
         case $key in
             resources.*sbatch) check_own_options "$where" "$value"; continue ;;
             pipeline.* | resources.*) ;;

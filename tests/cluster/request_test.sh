@@ -179,6 +179,9 @@ test_values() {
     refuses_value "at-once = x" "at-once = x: a number from 1 on"
     refuses_value "gpus-per-node = all" "gpus-per-node = all: a number"
     refuses_value "requeue = maybe" "requeue = maybe: yes or no"
+    refuses_value 'constraint = "a100&big"' "[resources] constraint = \"a100&big\": no shell takes off the quotes"
+    refuses_value "sbatch = --mem=64G --reservation='ours'" "[resources] sbatch = --mem=64G --reservation='ours': no shell takes off the quotes"
+    refuses_value '[resources.distill]\nqos = "debug"' "[resources.distill] qos = \"debug\": no shell"
     refuses_value "time = 30" "time is there twice, as 60 and 30"
     refuses_value "sbatch = --mem=1G\nsbatch = --mem=2G\nlinks = 0" "links = 0"
     for limit in 0 0-00:00 INFINITE unlimited; do
