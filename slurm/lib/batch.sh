@@ -113,10 +113,18 @@ prepare_environment() {
     if [[ $gpus -gt 0 && -n $ranks && $ranks -gt $gpus ]]; then
         refuse "$ranks ranks share $gpus GPUs on each node; ask for one rank per GPU (ranks-per-node = $gpus)"
     fi
-    # Many a module's script reads variables that nobody set.
-    set +u
-    if declare -F load_modules > /dev/null; then load_modules; fi
-    set -u
+    load_environment
+}
+
+# Many a module's script reads variables that nobody set, and what module says of a failure names no file. What fails in a command's
+# substitution is that command's to judge.
+load_environment() {
+    declare -F load_modules > /dev/null || return 0
+    set +u -E
+    trap '[[ $BASH_SUBSHELL -gt 0 ]] || refuse "$cluster_file: load_modules() failed; put its lines right (module avail), and try them on a compute node"' ERR
+    load_modules
+    trap - ERR
+    set -u +E
 }
 
 # Nodes that cannot be reached are another start's luck, three times at most.

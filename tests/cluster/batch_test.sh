@@ -307,6 +307,16 @@ test_other_environments() {
     echo 2 > rank_code
     ends_with 2 start importance 101 SLURM_EXPORT_ENV=NONE
     says "modules:"
+    # One that is not there says which file names it.
+    printf '%s\n' 'load_modules() {' '    name=$(false; echo gcc)' '    if false; then :; fi' '    echo "$name" loaded' '    ls no/such/module' '    echo more' '}' > site.env
+    refuses "$FAKE_SLURM/site.env: load_modules() failed" start importance 101
+    says "gcc loaded"
+    says_nothing_of more
+    [[ $(< run/stages/importance/ended) == 2 ]] || complain "it ended with $(< run/stages/importance/ended)"
+    printf '%s\n' 'load_modules() { false || true; }' > site.env
+    rm rank_code
+    echo 1 > codes
+    ends_with 3 start importance 101
 }
 
 test_a_file_system_that_is_late() {
