@@ -81,6 +81,15 @@ check_libraries() {
     [[ $gpus -eq 0 ]] || check_driver
 }
 
+# Where a batch script runs.
+check_python() {
+    if [[ -s $folder/python.txt ]]; then
+        report ok "$(< "$folder/python.txt") on the first node"
+    else
+        report wrong "python3 does not run on the first node" "a search's job array needs it; load it in load_modules() of the cluster's file"
+    fi
+}
+
 check_hdf5() {
     local built found
     built=$(library hdf5 built) found=$(library hdf5 found)

@@ -1,7 +1,10 @@
 # For sourcing: candidates of a search as a job array. Each is cut, retrained and evaluated; the best by loss goes on.
 # shellcheck shell=bash disable=SC2154
 
-count_candidates() { python3 -c 'import json, sys; print(len(json.load(open(sys.argv[1]))["candidates"]))' "$1"; }
+count_candidates() {
+    python3 --version > /dev/null 2>&1 || { say "python3 does not run on $(hostname), which counts the candidates; load it in load_modules() of the cluster's file"; return 1; }
+    python3 -c 'import json, sys; print(len(json.load(open(sys.argv[1]))["candidates"]))' "$1"
+}
 
 # run_candidate FOLDER K: the three steps of candidate K, each a stage of its own in FOLDER/K, as FOLDER/<step>.ini and
 # <step>.env (with @K@ for the number) say.

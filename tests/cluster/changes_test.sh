@@ -44,6 +44,11 @@ test_another_search() {
     ends_with 0 element 2 "$(job_of candidates)"
     [[ $(< run/stages/candidates/done) != $(sed -n 's/^hash=//p' run/stages/candidates/stage.env) ]] || complain "candidates of a former search end the new one"
     refuses "candidates is not done" start choose "$(job_of choose)"
+    mkdir without
+    printf '#!/bin/sh\nexit 127\n' > without/python3
+    chmod +x without/python3
+    PATH=$FAKE_SLURM/without:$PATH ends_with 1 element 0 "$(job_of candidates)"
+    says "python3 does not run on $(hostname)"
     rm run/candidates.json
     ends_with 1 element 0 "$(job_of candidates)"
     says "cannot be read"

@@ -32,6 +32,11 @@ test_preflight() {
     ! grep '^srun ' calls | grep -vE -- '--mpi=list|--cpus-per-task=1 ' || complain "srun is not told of a rank's cores"
     edit '/^gpus-per-node/d'
     ends_with 0 preflight
+    says "ok     $(python3 --version) on the first node"
+    mkdir without
+    printf '#!/bin/sh\nexit 127\n' > without/python3
+    chmod +x without/python3
+    PATH=$FAKE_SLURM/without:$PATH refuses "python3 does not run on the first node" preflight
     # A probe that fails, the second here, leaves the rest to be looked at.
     echo 2 > fails.srun
     refuses "no rank started" preflight
