@@ -88,12 +88,10 @@ run_alone() {
     esac
 }
 
-# All elements done: the array is. Each looks after its own end, so the last one sees them all.
+# Each element looks after its own end, so the last one sees them all, unless the file system keeps it from the last two. Then the
+# choice looks once more.
 candidate_finished() {
-    local k count
-    count=$(candidates_to_rank)
-    for ((k = 0; k < count; ++k)); do candidate_done "$k" || return 0; done
-    finish_stage
+    if candidates_are_done; then finish_stage; fi
 }
 
 prepare_environment() {

@@ -137,6 +137,7 @@ run_stage() {
         return 0
     fi
     if unwanted; then return 3; fi
+    [[ $job != choose ]] || complete_array
     check_needs || return
     run=$(run_of "$job" "$output") stop_file=${run:+$run/stop}
     if [[ $(cat "$stage_folder/started" 2> /dev/null) != "$hash" ]]; then

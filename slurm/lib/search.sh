@@ -37,6 +37,18 @@ candidates_to_rank() {
     echo $((count < array ? count : array))
 }
 
+candidates_are_done() {
+    local k count
+    count=$(candidates_to_rank) || return
+    for ((k = 0; k < count; ++k)); do candidate_done "$k" || return; done
+}
+
+# complete_array: for the stage of the choice, which is loaded
+complete_array() {
+    [[ -e $candidate_folder/done && $(< "$candidate_folder/done") == "$candidate_hash" ]] || ! candidates_are_done ||
+        echo "$candidate_hash" | publish "$candidate_folder/done"
+}
+
 # The best candidate's cut becomes the model to distil.
 choose_candidate() {
     local k count best="" least="" loss

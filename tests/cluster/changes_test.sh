@@ -30,6 +30,11 @@ test_another_search() {
     rank 1 2.25
     for k in 0 1 2; do ends_with 0 element "$k" "90$k"; done
     [[ -e run/stages/candidates/done ]] || complain "the array is not done with its last element"
+    # Where the last two did not see each other's end, the choice does.
+    rm run/stages/candidates/done
+    mv run/stages/candidates/1/evaluate/done held-back
+    refuses "candidates is not done" start choose "$(job_of choose)"
+    mv held-back run/stages/candidates/1/evaluate/done
     run_to_end choose
     [[ $(readlink run/pruned.h5) == */1/pruned.h5 ]] || complain "the wrong candidate: $(readlink run/pruned.h5)"
     queue_is ""
