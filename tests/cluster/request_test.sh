@@ -136,6 +136,26 @@ test_where_a_cluster_is() {
     grep -q '/where/a run/stages/importance/job.ini$' heard.txt || complain "a dry run's command: $(head -n 1 said.txt)"
 }
 
+# And what one without Slurm prints: the commands that would run, of an array's candidates their steps.
+test_a_dry_run_without_slurm() {
+    new_run local_dry
+    edit 's/^\[prune\]/[search]\narray = 2\nretrain-tokens = 64/; /^hidden/d; s/^out = run/out = a run/'
+    ends_with 0 "$project/scripts/pipeline" --dry-run --ranks 2 "$ini"
+    says "mpirun -n 2 --oversubscribe --bind-to none $folder/bin/espalier importance"
+    local stages="$FAKE_SLURM/a run/stages" step
+    printf '%s\n' '#!/bin/sh' 'shift 5' 'exec "$@"' > mpirun
+    chmod +x mpirun
+    PATH=$FAKE_SLURM:$PATH bash said.txt > ran.txt 2>&1 || true # there are no stages yet
+    sed -n 's/^espalier //p' calls > commands.txt
+    for step in search "prune candidates/1/prune" "distill candidates/0/distill" "evaluate candidates/1/evaluate" distill; do
+        grep -qxF -- "${step% *} --config $stages/${step#* }/job.ini" commands.txt || complain "$step would not run: $(cat commands.txt)"
+    done
+    ! grep -E '^(choose|candidate) ' commands.txt || complain "jobs that do not exist"
+    says "# choose: "
+    ends_with 0 "$project/scripts/pipeline" --dry-run --ranks 1 "$ini"
+    says_nothing_of mpirun
+}
+
 test_options() {
     new_run options
     edit 's/^seq-len = 8/&\nthreads = 3/'
