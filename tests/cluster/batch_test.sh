@@ -292,6 +292,7 @@ test_a_controller_that_is_away() {
     : > calls
     ends_with 0 env SLURM_JOB_ID=101 "ESPALIER_SLURM=$project/slurm" ./slurm_script run/stages/importance/job.ini
     not_called '^scontrol'
+    refuses "slurm/lib is not found; export ESPALIER_SLURM=<checkout>/slurm" env SLURM_JOB_ID=101 ./slurm_script run/stages/importance/job.ini
     echo "$project/slurm/importance.sbatch" > script
     echo 2 > fails.scontrol
     ends_with 0 env SLURM_JOB_ID=101 ./slurm_script run/stages/importance/job.ini

@@ -42,6 +42,9 @@ done
 for path in "$project"/slurm/*.sbatch; do
     grep -q -- '--open-mode=append' "$path" || complain "$path: a requeued job would truncate its log"
     refuses "not inside a Slurm job" "$path" "$world/tiny.ini"
+    # Where they find slurm/lib they cannot share.
+    cmp <(sed -n '/^home=/,$p' "$path") <(sed -n '/^home=/,$p' "$project/slurm/distill.sbatch" | sed "s/^batch_main distill/batch_main $(basename "$path" .sbatch)/") ||
+        complain "$path finds slurm/lib in another way than distill.sbatch"
 done
 # What differs between ranks must not be expanded by the batch shell.
 if grep -nE '\$\{?SLURM_(PROCID|LOCALID)' "$project"/slurm/*.sbatch "$project"/slurm/lib/{batch,run,search}.sh; then complain "a rank's variable in a batch script"; fi
