@@ -61,5 +61,5 @@ choose_candidate() {
     done
     [[ -n $best ]] || { say "$candidates: the search found no candidate; widen [search]"; return 2; }
     say "candidate $best is the best of $count: loss $least"
-    ln -sfn "$candidate_folder/$best/pruned.h5" "$output"
+    ln -sfnr "$candidate_folder/$best/pruned.h5" "$output"
 }

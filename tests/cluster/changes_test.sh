@@ -37,6 +37,9 @@ test_another_search() {
     mv held-back run/stages/candidates/1/evaluate/done
     run_to_end choose
     [[ $(readlink run/pruned.h5) == */1/pruned.h5 ]] || complain "the wrong candidate: $(readlink run/pruned.h5)"
+    mv run elsewhere
+    [[ -e elsewhere/pruned.h5 ]] || complain "a folder that was moved has lost its cut: $(readlink elsewhere/pruned.h5)"
+    mv elsewhere run
     queue_is ""
     edit 's/^array = 3/array = 3\nhidden = 4,8/'
     refuses "was begun with other settings" pipeline --resume "$ini"
