@@ -110,7 +110,7 @@ device_option() {
 }
 
 # launch_job JOB CONFIG: the program, by the launcher's own launch COMMAND... Where a rank fails, srun and mpirun may end with a
-# code of theirs; the program leaves its own in a file.
+# code of theirs; of bad input the program leaves word in a file.
 launch_job() {
     local code=0 left=$2.exit-code device
     rm -f "$left"
@@ -118,7 +118,7 @@ launch_job() {
     ESPALIER_EXIT_CODE_FILE=$left launch "$espalier" "$1" --config "$2" ${device:+"$device"} || code=$?
     case $code in
         0 | 2 | 3) ;;
-        *) if grep -qxE '[123]' "$left" 2> /dev/null; then code=$(< "$left"); fi ;;
+        *) if grep -qx 2 "$left" 2> /dev/null; then code=2; fi ;;
     esac
     return "$code"
 }
