@@ -13,7 +13,7 @@ state_of() {
             PENDING:*) echo "queued (${state#*:})" ;;
             *) echo "${state%%:*}" | tr '[:upper:]' '[:lower:]' ;;
         esac
-    elif [[ -e $folder/running && -d /proc/$(< "$folder/running") ]]; then
+    elif [[ -e $folder/running ]] && is_locked "$(< "$folder/running")"; then
         echo running
     elif [[ -e $folder/scancelled ]] || { [[ -e $folder/cancelled ]] && was_cancelled "$folder" "$(tail -n 1 "$folder/jobs")"; }; then
         echo cancelled

@@ -206,6 +206,17 @@ test_status() {
     echo '{"step":5,"loss":null,"tokens_per_second":1000}' > run/student/metrics.jsonl
     ends_with 0 pipeline status "$ini"
     grep -q '^distill .*step 5/32, loss not a number ' said.txt || complain "a loss that is none is shown as one: $(grep '^distill' said.txt)"
+    # Without Slurm, whoever runs a stage holds the run's lock, on whichever host; a number of a process says nothing.
+    echo $$ > run/stages/export/running
+    ends_with 0 "$project/scripts/pipeline" status "$ini"
+    is_shown export ended
+    exec 9> run/.lock
+    flock 9
+    echo 99999999 > run/stages/export/running
+    ends_with 0 "$project/scripts/pipeline" status "$ini"
+    is_shown export running
+    exec 9>&-
+    rm run/stages/export/running
     # It needs none of the inputs, which may be gone by now, nor the program.
     rm model.h5
     edit "s|^espalier = .*|espalier = gone/espalier|"
