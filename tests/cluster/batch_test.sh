@@ -7,7 +7,7 @@ source "$(dirname "$0")/controller_world.sh"
 
 test_an_array() {
     new_search array
-    local array
+    local array code
     array=$(job_of candidates)
     # The last element has the array's own id, for which squeue lists all of them.
     queue_is "${array}_[1-2%2] PENDING:Resources" "${array}_0 RUNNING:None"
@@ -21,6 +21,17 @@ test_an_array() {
     # One that is told between its steps begins no other.
     ends_with 3 element 0 "$array"
     says "not queued again"
+    # Who submits it again has put right what its elements died of.
+    for code in 1 3; do
+        queue_is ""
+        ends_with 0 pipeline --resume "$ini"
+        array=$(job_of candidates)
+        queue_is "${array}_1 RUNNING:None"
+        printf '%s\n' 1 1 1 > codes
+        [[ $code -eq 3 ]] || for _ in 1 2; do ends_with 3 element 1 "$array"; done
+        ends_with "$code" element 1 "$array"
+    done
+    : > codes
     # Where jobs may not queue themselves, nobody says that they did.
     queue_is ""
     printf '%s\n' '[resources.candidates]' 'requeue = no' >> "$ini"
