@@ -70,7 +70,8 @@ check_sbatch_options() {
     done <<< "$own_sbatch_options"
 }
 
-# request_gpus COUNT: in `request`, for each node. A cluster's own --gres stays; 0 is for nodes without GPUs, nothing leaves all to it.
+# request_gpus [COUNT]: in `request`, for each node. A cluster's own --gres stays; 0 is for nodes without GPUs. Where nobody says how many,
+# the cluster's options may.
 request_gpus() {
     if [[ -z $1 ]]; then
         return 0

@@ -31,6 +31,9 @@ test_requests() {
     grep -q '^distill=.*--output=.*/half%%/stages' said.txt || complain "a folder's % is sbatch's: $(grep '^distill' said.txt)"
     ! grep '^distill=' said.txt | grep -q gpu:4 || complain "two requests for GPUs"
     grep -q '^evaluate_student=.*--nodes=3' said.txt || complain "a stage's name is no section of resources"
+    echo 'sbatch_options=(--gres=gpu:4)' > site.env
+    ends_with 0 pipeline --dry-run "$ini"
+    grep -q '^importance=.*--gres=gpu:4' said.txt || complain "a cluster's GPUs were dropped: $(grep '^importance' said.txt)"
     edit '/^sbatch = /d; s/^time = 60/&\nrequeue = no/'
     refuses "distill: with requeue = no nothing goes on" pipeline "$ini"
     [[ $(calls_of sbatch) -eq 0 ]] || complain "stages were submitted before one was refused"
