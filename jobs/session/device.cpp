@@ -152,8 +152,8 @@ bool has_nvidia_driver(const std::string& machine) {
            std::filesystem::exists(machine + "/dev/nvidia0");
 }
 
-std::string why_no_gpu(const CommonOptions& common, const std::string& job, bool built, bool driver) {
-    if (built || !driver || common.device != "auto" || !computes(job)) return {};
+std::string why_no_gpu(const CommonOptions& common, const std::string& job, GpuSupport support) {
+    if (support.back_end || !support.driver || common.device != "auto" || !computes(job)) return {};
     return "runs on the CPU: this build has no CUDA back end; build with ESPALIER_CUDA=ON for the GPUs that "
            "are "
            "here, or say --device cpu";

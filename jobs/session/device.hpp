@@ -22,9 +22,14 @@ ContextOptions place_rank(const CommonOptions& common, const std::string& job, i
 /// Whether NVIDIA's driver is there, on the machine whose root folder this is.
 bool has_nvidia_driver(const std::string& machine = "");
 
-/// What there is to warn of before a job computes on the CPU of a machine with that driver: a program built
-/// without the CUDA back end (`built`), where nobody asked for the CPU. Empty: nothing.
-std::string why_no_gpu(const CommonOptions& common, const std::string& job, bool built, bool driver);
+/// What a GPU takes to be used.
+struct GpuSupport {
+    bool back_end;  ///< built into the program
+    bool driver;    ///< on this machine
+};
+/// What there is to warn of before a job computes on the CPU: a driver that a program without the back end
+/// leaves alone, where nobody asked for the CPU. Empty: nothing.
+std::string why_no_gpu(const CommonOptions& common, const std::string& job, GpuSupport support);
 
 /// "NVIDIA H100 80GB HBM3"; empty on a CPU.
 std::string device_name(const ContextOptions& options);

@@ -185,7 +185,7 @@ Session::Session(std::string job, const Options& options, const CommonOptions& c
     const int threads = common.threads > 0 ? common.threads : cores;
     const ContextOptions place = place_rank(common, job_, threads, world(), log_);
     device_name_ = device_name(place);
-    warn_once(log_, why_no_gpu(common, job_, has_cuda, has_nvidia_driver()));
+    warn_once(log_, why_no_gpu(common, job_, {.back_end = has_cuda, .driver = has_nvidia_driver()}));
     context_ = std::make_unique<Context>(place);
     comm::attach(topology_, *context_, kind.traffic, virtual_stages);
     if (virtual_stages != common.virtual_stages && root() && kind.computes == Computes::yes)

@@ -93,7 +93,7 @@ void OldStop::remove() const {
     if (when_ && fs::last_write_time(path_, gone) == *when_ && !gone) fs::remove(path_);
 }
 
-void open_run_folder(const Session& session, const std::string& folder, RunLock& lock, bool over,
+void open_run_folder(const Session& session, const std::string& folder, RunLock& lock, RunStart start,
                      std::optional<io::Temporary>& fresh) {
     if (session.root()) {
         const bool is_new = !fs::exists(folder);
@@ -101,7 +101,7 @@ void open_run_folder(const Session& session, const std::string& folder, RunLock&
         lock.take();
         if (is_new) fresh.emplace(folder, io::Inside::goes);  // not before it is ours
         for (const char* name : things_of_a_run) {
-            if (over) fs::remove_all(folder + "/" + name);
+            if (start == RunStart::over) fs::remove_all(folder + "/" + name);
         }
         remove_unfinished_checkpoints(folder);
     }

@@ -48,10 +48,12 @@ private:
     std::optional<std::filesystem::file_time_type> when_;
 };
 
-/// Collective. Makes the folder and takes its lock; removes what an earlier start left unfinished, and where
-/// this one starts `over`, all of its run.
+/// Whether a run goes on where an earlier start came to, or what that left is removed first.
+enum class RunStart { goes_on, over };
+
+/// Collective. Makes the folder and takes its lock; removes what an earlier start left unfinished.
 /// `fresh` becomes the folder where it was not there, on rank 0.
-void open_run_folder(const Session& session, const std::string& folder, RunLock& lock, bool over,
+void open_run_folder(const Session& session, const std::string& folder, RunLock& lock, RunStart start,
                      std::optional<io::Temporary>& fresh);
 
 /// Writes config.ini, once this start is certain to go on: the options are those of what is there already.

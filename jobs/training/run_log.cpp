@@ -41,25 +41,24 @@ bool bar_takes_their_place() {
 
 }  // namespace
 
-RunLog::RunLog(const Session& session, const std::string& rundir, int64_t resumed_step, int64_t skipped,
-               int64_t steps, int64_t log_every, int64_t tokens_each)
+RunLog::RunLog(const Session& session, const std::string& rundir, const RunLogOptions& o)
     : log_(session.log()),
-      skipped_before_(skipped),
-      log_every_(log_every),
-      tokens_each_(tokens_each),
-      first_step_(resumed_step),
+      skipped_before_(o.skipped),
+      log_every_(o.log_every),
+      tokens_each_(o.tokens_each),
+      first_step_(o.resumed_step),
       ranks_(session.world().size()),
       lines_(session.talks() && !bar_takes_their_place()) {
     const auto facts = session.facts();
     if (!session.root()) return;
     io::write_file(rundir + "/facts.json", facts.dump(1) + "\n");
     const std::string path = rundir + "/metrics.jsonl";
-    io::write_file(path, lines_up_to(path, resumed_step));
-    events_ = std::make_unique<io::EventFile>(rundir, resumed_step + 1);
+    io::write_file(path, lines_up_to(path, o.resumed_step));
+    events_ = std::make_unique<io::EventFile>(rundir, o.resumed_step + 1);
     metrics_ = std::fopen(path.c_str(), "a");
     ESPALIER_REQUIRE(metrics_, "{}: cannot be written", path);
     progress_ = std::make_unique<Progress>(
-        session, session.job(), static_cast<double>((steps - resumed_step) * tokens_each), "tokens");
+        session, session.job(), static_cast<double>((o.steps - o.resumed_step) * o.tokens_each), "tokens");
 }
 
 RunLog::~RunLog() {

@@ -24,13 +24,20 @@ struct StepReport {
     std::optional<int64_t> memory_bytes;       ///< the most that a rank held so far, with each log line
 };
 
+struct RunLogOptions {
+    int64_t steps;         ///< of the whole run
+    int64_t resumed_step;  ///< that it goes on after; 0: from the beginning
+    int64_t skipped;       ///< steps until then
+    int64_t log_every;
+    int64_t tokens_each;  ///< of a step
+};
+
 /// Rank 0 tells; on other ranks nothing happens after the constructor.
 class RunLog {
 public:
-    /// Collective. Keeps the lines of RUNDIR/metrics.jsonl up to `resumed_step`, `skipped` steps among them,
+    /// Collective. Keeps the lines of RUNDIR/metrics.jsonl up to resumed_step, `skipped` steps among them,
     /// and appends from there; begins an event file; writes facts.json, which says what this start runs on.
-    RunLog(const Session& session, const std::string& rundir, int64_t resumed_step, int64_t skipped,
-           int64_t steps, int64_t log_every, int64_t tokens_each);
+    RunLog(const Session& session, const std::string& rundir, const RunLogOptions& options);
     ~RunLog();
 
     void step(const StepReport& report);

@@ -104,7 +104,7 @@ TrainingStep::Update TrainingStep::update(int64_t step, Checkpoints& checkpoints
     breakdown.io([&] { checkpoints.detach(); });
     const double rate = train::learning_rate(schedule(o_, steps_), step);
     if (!std::isfinite(norm) || !std::isfinite(teacher_norm)) {
-        skip(step, std::isfinite(norm));
+        skip(step, std::isfinite(norm) ? "teacher's" : "student's");
         return {rate, norm};
     }
     const double clip = train::clipping(norm, o_.clip_grad);
@@ -116,11 +116,11 @@ TrainingStep::Update TrainingStep::update(int64_t step, Checkpoints& checkpoints
     return {rate, norm};
 }
 
-void TrainingStep::skip(int64_t step, bool of_teacher) {
+void TrainingStep::skip(int64_t step, std::string_view whose_gradient) {
     ++skipped.all;
     ++skipped.in_a_row;
     session_.log().warning("step {}: the {} gradient is not finite; the step is skipped", step,
-                           of_teacher ? "teacher's" : "student's");
+                           whose_gradient);
     if (skipped.in_a_row < most_skips_in_a_row) return;
     finish();  // a search goes on: nothing may arrive in memory that is freed
     throw DivergedRun(

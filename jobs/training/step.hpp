@@ -70,7 +70,7 @@ private:
                          double token_weight);
     void passes(int64_t step, std::span<const train::MicroBatch> now, Breakdown& breakdown);
     Update update(int64_t step, Checkpoints& checkpoints, Breakdown& breakdown);
-    void skip(int64_t step, bool of_teacher);
+    void skip(int64_t step, std::string_view whose_gradient);
     Shared share(int64_t step, bool stop_wanted, Checkpoints& checkpoints);
     StepReport report(int64_t step, const Update& update, const Shared& shared, double seconds) const;
 

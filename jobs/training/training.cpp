@@ -69,8 +69,12 @@ public:
         reserve_models();
         MemoryReport memory(session_, predict_memory(session_, o_, step_->student(), step_->optimizer(),
                                                      *teacher_, step_->states(), *checkpoints_));
-        RunLog log(session_, o_.out, step, step_->skipped.all, steps_, o_.log_every,
-                   o_.global_batch * o_.seq_len);
+        RunLog log(session_, o_.out,
+                   {.steps = steps_,
+                    .resumed_step = step,
+                    .skipped = step_->skipped.all,
+                    .log_every = o_.log_every,
+                    .tokens_each = o_.global_batch * o_.seq_len});
         breakdown_.emplace(ctx_, teacher_->grids());
         keep_folder();
         const int64_t first = step;
@@ -136,9 +140,10 @@ private:
 
     /// Makes the folder, goes on from a checkpoint where there is one; returns the steps done.
     int64_t start() {
-        const bool over = session_.common().force || o_.resume == "never";
-        open_run_folder(session_, o_.out, *lock_, over, fresh_);
-        const auto state = over ? std::nullopt : checkpoints_->read();
+        const auto start =
+            session_.common().force || o_.resume == "never" ? RunStart::over : RunStart::goes_on;
+        open_run_folder(session_, o_.out, *lock_, start, fresh_);
+        const auto state = start == RunStart::over ? std::nullopt : checkpoints_->read();
         write_run_config(session_, o_.out);
         old_stop_->remove();
         if (!state) return 0;

@@ -25,7 +25,7 @@ TEST(DeviceChoice, WarnsOfABuildWithoutBackEndWhereThereAreGpusAndNobodyAskedFor
     const auto warns = [](const std::string& device, const std::string& job, bool built, bool driver) {
         CommonOptions common;
         common.device = device;
-        return !why_no_gpu(common, job, built, driver).empty();
+        return !why_no_gpu(common, job, {built, driver}).empty();
     };
 
     EXPECT_TRUE(warns("auto", "distill", false, true));

@@ -1,5 +1,8 @@
 #include "kernels/statistics.hpp"
 
+#include <cmath>
+#include <limits>
+
 #include "kernels/reference/statistics.hpp"
 #include "tests/kernels/op_test.hpp"
 
@@ -43,6 +46,24 @@ TEST(MomentsByHand, AreMagnitudesMeanAndSquaresAboutItOfEachSample) {
     moments(ctx, x, 2, {1, 2}, out);
 
     EXPECT_EQ(values_of(out), (Values{3, -0.5, 4.5, 7, -0.5, 24.5}));
+}
+
+TEST(MomentsByHand, OfNaNAndInfinityAreNoNumbersAndSpoilNoOtherColumn) {
+    Context ctx(on_test_device());
+    const double nan = std::numeric_limits<double>::quiet_NaN(),
+                 inf = std::numeric_limits<double>::infinity();
+    Values x(20 * 3, 2.0);
+    x[3 * 17] = nan;
+    x[3 * 4 + 1] = inf;
+    Tensor out = ctx.empty({1, 3, 3}, DType::f64);
+
+    moments(ctx, tensor_of(ctx, x, {20, 3}, DType::f32), 1, {0, 3}, out);
+
+    const Values got = values_of(out);
+    EXPECT_TRUE(std::isnan(got[0]) && std::isnan(got[3]) && std::isnan(got[6]));
+    EXPECT_TRUE(std::isnan(got[7]));
+    EXPECT_EQ(got[2], 40);
+    EXPECT_EQ(got[8], 0);
 }
 
 class MomentsFarFromZero : public testing::TestWithParam<DType> {};

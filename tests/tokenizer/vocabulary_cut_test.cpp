@@ -49,6 +49,17 @@ TEST(VocabularyCut, TakesTokensThatNoMergeLeadsToLast) {
     EXPECT_EQ(kept, bytes_and({256, 257, 258, 259, 260, 261, 262}));
 }
 
+TEST(VocabularyCut, TakesAnIdThatNoTableHasRoomFor) {
+    auto tokenizer = small_tokenizer();
+    tokenizer["added_tokens"].push_back(tokenizer["added_tokens"].at(0));
+    tokenizer["added_tokens"].back()["content"] = "<|far|>";
+    tokenizer["added_tokens"].back()["id"] = 2147483000;
+
+    const VocabularyCut cut(tokenizer.dump());
+
+    EXPECT_EQ(cut.required().back(), 2147483000);
+}
+
 TEST(VocabularyCut, RefusesAVocabularyWithoutRoomForBytesAndSpecials) {
     const VocabularyCut cut(small_tokenizer().dump());
 
