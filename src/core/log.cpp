@@ -38,6 +38,19 @@ std::string escaped(const std::string& text) {
     return out;
 }
 
+/// Bytes of the character that `text` begins with, one that a terminal shows and does nothing else for; 0
+/// where there is none: controls (U+0000 to U+001F, U+007F to U+009F) and what is no UTF-8.
+size_t shown_character(std::string_view text) {
+    const auto first = static_cast<unsigned char>(text.front());
+    if (first < 0x80) return first >= ' ' && first != 0x7f ? 1 : 0;
+    const size_t bytes = first < 0xC2 || first > 0xF4 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
+    if (text.size() < bytes) return 0;
+    for (size_t i = 1; i < bytes; ++i) {
+        if ((static_cast<unsigned char>(text[i]) & 0xC0) != 0x80) return 0;
+    }
+    return first == 0xC2 && static_cast<unsigned char>(text[1]) < 0xA0 ? 0 : bytes;
+}
+
 /// What messages quote of files may be anything: control characters would steer the terminal, lines of others
 /// would look like ours, whose second and further ones are indented, and megabytes would hide the rest.
 std::string legible(std::string_view message) {
@@ -46,18 +59,16 @@ std::string legible(std::string_view message) {
     while (end > 0 && end < message.size() && (static_cast<unsigned char>(message[end]) & 0xC0) == 0x80)
         --end;  // not within a character
     std::string out;
-    for (size_t i = 0; i < end; ++i) {
-        const char c = message[i];
-        const bool ours = c == '\n' && message.substr(i + 1, 2) == "  ";
-        const auto code = static_cast<unsigned char>(c);
-        if (code == 0xC2 && i + 1 < end && static_cast<unsigned char>(message[i + 1]) < 0xA0) {
-            // U+0080 to U+009F, of which terminals take some for commands too.
-            out += fmt::format("\\xc2\\x{:02x}", static_cast<unsigned char>(message[++i]));
-        } else if (ours || (code >= ' ' && code != 0x7f)) {
-            out += c;
+    for (std::string_view left = message.substr(0, end); !left.empty();) {
+        const bool ours = left.front() == '\n' && left.substr(1, 2) == "  ";
+        const size_t shown = ours ? 1 : shown_character(left);
+        if (shown > 0) {
+            out += left.substr(0, shown);
         } else {
-            out += c == '\n' ? "\\n" : fmt::format("\\x{:02x}", code);
+            out += left.front() == '\n' ? "\\n"
+                                        : fmt::format("\\x{:02x}", static_cast<unsigned char>(left.front()));
         }
+        left.remove_prefix(std::max<size_t>(shown, 1));
     }
     if (end < message.size()) out += fmt::format(" ... and {} bytes more", message.size() - end);
     return out;

@@ -61,12 +61,12 @@ TEST(Log, ShowsWhatFilesSayWithoutDoingIt) {
     CaptureStderr();
     const Log log({"espalier"});
 
-    log.error("{}: no tensor \"{}\"\n  look at it", "a\nb", "\x1b[31m\u00e9\xc2\x9b\x7f");
+    log.error("{}: no tensor \"{}\"\n  look at it", "a\nb", "\x1b[31m\u00e9\xc2\x9b\x7f\xe2\x82\xff");
     log.warning("{}", std::string(5000, 'x'));
     log.error("{}\u00e9", std::string(3999, 'x'));
 
     EXPECT_EQ(GetCapturedStderr(),
-              "espalier: a\\nb: no tensor \"\\x1b[31m\u00e9\\xc2\\x9b\\x7f\"\n  look at it\n"
+              "espalier: a\\nb: no tensor \"\\x1b[31m\u00e9\\xc2\\x9b\\x7f\\xe2\\x82\\xff\"\n  look at it\n"
               "espalier: warning: " +
                   std::string(4000, 'x') + " ... and 1000 bytes more\nespalier: " + std::string(3999, 'x') +
                   " ... and 2 bytes more\n");
