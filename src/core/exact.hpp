@@ -18,7 +18,7 @@ constexpr T div_exact(T a, T b) {
 /// a / b rounded up; a >= 0, b > 0.
 template <class T>
 constexpr T div_ceil(T a, T b) {
-    return a / b + (a % b != 0 ? 1 : 0);
+    return (a + b - 1) / b;
 }
 
 /// value as To; throws InternalError where To cannot hold it.

@@ -33,7 +33,7 @@ public:
     const Shape& shape() const { return shape_; }
     int64_t dim(size_t axis) const { return shape_.at(axis); }
     size_t rank() const { return shape_.size(); }
-    int64_t size() const { return memory_ ? element_count(shape_) : 0; }
+    int64_t size() const { return element_count(shape_); }
     int64_t row_elements() const { return espalier::row_elements(shape_); }
     size_t bytes() const { return static_cast<size_t>(size()) * size_of(dtype_); }
     DType dtype() const { return dtype_; }
