@@ -98,7 +98,8 @@ private:
     CheckpointTimes times_;
 };
 
-/// Collective. The master's weights as `file` has them, where the model's own are rounded.
+/// Collective. Where the model's own weights are rounded: the optimizer's master = those that `file` has.
+/// Throws UserError on every rank where the file is damaged or cannot be read.
 void read_master(Session& session, ModelFile& file, const model::Transformer& model,
                  train::Optimizer& optimizer);
 /// Collective. Throws UserError where weights that were just read from `path` are not finite, naming the

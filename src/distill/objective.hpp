@@ -2,6 +2,9 @@
 // part of the vocabulary at a time, so that the logits of a micro-batch never exist as a whole.
 #pragma once
 
+#include <optional>
+#include <vector>
+
 #include "src/distill/loss_terms.hpp"
 #include "src/distill/teacher.hpp"
 

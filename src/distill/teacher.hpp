@@ -11,7 +11,7 @@ namespace espalier::distill {
 /// The teacher's distribution for `rows` tokens: logits of this rank's vocabulary, or the most likely tokens
 /// alone. On the student's device.
 struct TeacherBlock {
-    model::LogitParts::Source logits;  ///< outlives nothing that its Teacher was made of
+    model::LogitParts::Source logits;  ///< for as long as what its Teacher was made of
     /// Without logits, of the K most likely tokens: logits [rows, K] f32, ids [rows, K] i32, and tail [rows]
     /// f32 = log sum exp(logit / temperature) of all others at the temperature of the loss; logits /
     /// temperature up to a constant of the row.

@@ -29,14 +29,15 @@ constexpr int64_t most_rows_again = 512;
 constexpr int64_t least_columns = 1024;           ///< of a part, for which a product is worth its call
 constexpr int64_t part_bytes = int64_t{2} << 20;  ///< of one model; a second-level cache
 
-}  // namespace
-
+/// [0, total) in parts of nearly equal size, of at most `most`.
 std::vector<Range> split_into(int64_t total, int64_t most) {
     const int64_t count = div_ceil(total, most);
     std::vector<Range> parts;
     for (int64_t i = 0; i < count; ++i) parts.push_back(split_evenly(total, count, i));
     return parts;
 }
+
+}  // namespace
 
 std::vector<Range> logit_blocks(const Architecture& a, Device device, int tp, int64_t tokens) {
     const Budget budget = budget_of(device);

@@ -8,9 +8,6 @@
 
 namespace espalier::model {
 
-/// [0, total) in parts of nearly equal size, of at most `most`.
-std::vector<Range> split_into(int64_t total, int64_t most);
-
 /// Blocks of tokens of nearly equal size over a rank's whole vocabulary, the same on all ranks: at most 32
 /// MiB of f32 and 2048 tokens, but not less than 128, below which packing the head costs more than it saves.
 /// On a GPU 1 GiB and 8192: for each block the head is read, and its gradient read and written in f32, which

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "io/tensor_file.hpp"
@@ -306,8 +307,8 @@ TEST_F(Distill, ARunInBf16LearnsFromTheWeightsThatTheFileHas) {
     const auto sha256 = [&](const std::string& file) {
         return io::TensorFileReader(world.path(file), MPI_COMM_SELF, "").content_sha256();
     };
-    for (const int ranks : {1, 4}) {
-        const Words layout = ranks == 1 ? Words{} : Words{"--tp", "2"};
+    const std::map<int, Words> layouts{{1, {}}, {2, {"--pp", "2"}}, {4, {"--tp", "2"}}};
+    for (const auto& [ranks, layout] : layouts) {
         Words words{"train",
                     "--model",
                     world.path("model.h5"),
