@@ -1,5 +1,6 @@
-// Causal attention of SmolLM2's heads. FLOPs are those of the visible half of the scores: 4 a head and pair
-// forward, 8 backward (recomputing the scores is not counted); `of_G` as in matmul_benchmark.
+// Causal attention of SmolLM2's heads. FLOPs are those of the visible half of the scores: 4 head_dim a head
+// and pair forward, 8 head_dim backward (recomputing the scores is not counted); `of_G` as in
+// matmul_benchmark.
 #include <benchmark/benchmark.h>
 
 #include <cmath>
@@ -15,7 +16,7 @@ void run(benchmark::State& state, Pass pass, DType dtype, const AttentionShape& 
     Context ctx = make_context();
     const Operation op = attention(ctx, pass, shape, document, dtype);
     for (auto _ : state) {
-        const Rate rate = measure(ctx, DType::f32, op.flops, op.work);
+        const Rate rate = measure(ctx, dtype, op.flops, op.work);
         state.SetIterationTime(op.flops / rate.gflops * 1e-9);
         state.counters["GFLOPS"] = rate.gflops;
         state.counters["of_G"] = rate.of_g;

@@ -3,8 +3,8 @@
 // measure in the same run:
 //   all-reduce 2 (n-1)/n bytes/B + 2 (n-1) a; all-gather, reduce-scatter (n-1)/n bytes/B + (n-1) a;
 //   broadcast in small pieces bytes/B + (n-1) a
-// flat: in place in one buffer of uneven parts, as weights and gradients of replicas go.
 // (Thakur, Rabenseifner, Gropp 2005, "Optimization of Collective Communication Operations in MPICH").
+// flat: in place in one buffer, as weights and gradients of replicas go.
 //   mpirun -n N collectives_benchmark [--max-bytes 16777216] [--rounds 10] [--json FILE] [--quick]
 #include <fmt/core.h>
 

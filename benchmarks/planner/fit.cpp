@@ -97,18 +97,6 @@ double relative_error(const plan::System& system, const Measurement& m) {
     return plan::breakdown(system, *m.step, m.layout, *m.partition).sum() / m.seconds - 1;
 }
 
-double mean_error(const plan::System& system, std::span<const Measurement> rows) {
-    double sum = 0;
-    for (const auto& m : rows) sum += std::abs(relative_error(system, m));
-    return sum / static_cast<double>(rows.size());
-}
-
-double worst_error(const plan::System& system, std::span<const Measurement> rows) {
-    double worst = 0;
-    for (const auto& m : rows) worst = std::max(worst, std::abs(relative_error(system, m)));
-    return worst;
-}
-
 plan::System fit(const plan::System& start, std::span<const Constant> constants,
                  std::span<const Measurement> rows) {
     const auto f = [&](const Point& u) { return objective(with(start, constants, u), rows); };

@@ -19,8 +19,6 @@ struct Constant {
 
 /// Predicted / measured - 1.
 double relative_error(const plan::System& system, const Measurement& m);
-double mean_error(const plan::System& system, std::span<const Measurement> rows);  ///< of absolute values
-double worst_error(const plan::System& system, std::span<const Measurement> rows);
 
 /// The system whose constants minimise the mean of |log(predicted / measured)|: Nelder and Mead's simplex
 /// (Computer Journal 7, 1965) from the system given, restarted from its result until that gains nothing;

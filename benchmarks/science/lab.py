@@ -1,7 +1,7 @@
 """What the scripts of this folder share: they call the espalier program, keep what is finished, and write tables.
 
-Every job's outputs are named by a hash of its arguments, so that a script that was stopped, or another one that needs the
-same cut or the same run, does nothing twice."""
+Every job's outputs are named by a hash of its arguments, the program's version, and the model's and texts' files as they are now,
+so that a script that was stopped, or another one that needs the same cut or the same run, does nothing twice."""
 
 import argparse
 import hashlib
@@ -53,11 +53,14 @@ class Lab:
         self.folder = pathlib.Path(options.out)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.started = time.time()
+        version = subprocess.run([options.espalier, "--version"], stdout=subprocess.PIPE, text=True, check=True).stdout
+        files = [self.model, *(f"{prefix}.bin" for t in self.texts for prefix in (t.train, t.valid))]
+        self.premises = [version, *(f"{path} {facts.st_size} {facts.st_mtime_ns}" for path in files for facts in [os.stat(path)])]
 
     def job(self, name, suffix, *words):
         """Runs a job whose output ends in `suffix`, unless it is there; returns the output's path and the summary."""
         words = [str(w) for w in words]
-        key = hashlib.sha256("\0".join([name, *words]).encode()).hexdigest()[:12]
+        key = self.key([name, *words])
         out, summary = self.folder / f"{name}-{key}{suffix}", self.folder / f"{name}-{key}.json"
         if not summary.exists():
             command = [*shlex.split(self.o.launch), self.o.espalier, name, *words, *shlex.split(self.o.layout), "--quiet",
@@ -123,8 +126,10 @@ class Lab:
 
     def run_folder(self, job, *key):
         o = self.o
-        key = [str(k) for k in (*key, o.tokens, o.seq_len, o.global_batch, o.lr, o.dtype)]
-        return self.folder / f"{job}-run-{hashlib.sha256(chr(0).join(key).encode()).hexdigest()[:12]}"
+        return self.folder / f"{job}-run-{self.key([*key, o.tokens, o.seq_len, o.global_batch, o.lr, o.dtype])}"
+
+    def key(self, words):
+        return hashlib.sha256("\0".join(map(str, [*self.premises, *words])).encode()).hexdigest()[:12]
 
     @staticmethod
     def curve(run):

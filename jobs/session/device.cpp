@@ -133,8 +133,8 @@ ContextOptions place_rank(const CommonOptions& common, const std::string& job, i
     const ContextOptions on_cpu{Device::cpu, threads, 0};
     if (!has_cuda || common.device == "cpu" || !computes(job)) return on_cpu;
     // A kernel loaded at its first launch may wait for all streams, those too that wait for a message of
-    // another stage. Loading all of them at once takes memory.
-    if (common.pp > 1) setenv("CUDA_MODULE_LOADING", "EAGER", 0);
+    // another stage. Loading all of them at once takes two seconds.
+    if (common.pp > 1) setenv("CUDA_MODULE_LOADING", "EAGER", 1);
     // NCCL asks for its own word on this.
     if (common.share_device) setenv("NCCL_MULTI_RANK_GPU_ENABLE", "1", 0);
     const Found found = find(common.share_device);

@@ -235,6 +235,7 @@ void TeacherSide::begin_step(Context& ctx, const ReadMicroBatches& read, double 
             return c.objective.backward(ctx, *model_, hidden, {}, batch.labels, 1.0 / tokens);
         },
         &c.reducer);
+    if (ctx.on_gpu()) c.exchange.end_step();
     c.reducer.begin_rest(ctx);  // the student's sums come next
 }
 

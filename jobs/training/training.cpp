@@ -88,7 +88,11 @@ public:
             const bool stop = done.stop && step < steps_;
             const bool validate = data_->has_held_out() &&
                                   (step == steps_ || (o_.valid_every > 0 && step % o_.valid_every == 0));
-            if (validate) report.valid_loss = data_->held_out_loss(step_->student());
+            if (validate) {
+                ctx_.trim();  // here: in a pass it waits for messages that another stage may be late to take
+                report.valid_loss = data_->held_out_loss(step_->student());
+                ctx_.trim();
+            }
             breakdown_->io([&] { log.step(report); });
             const bool due = o_.checkpoint_every > 0 && step % o_.checkpoint_every == 0 && step < steps_;
             breakdown_->io([&] {

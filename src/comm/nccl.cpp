@@ -88,15 +88,13 @@ ncclConfig_t for_messages() {
 /// The first message of a communicator connects its ends, and keeps the host of each until the other has one,
 /// too. Later ones do not, so that ranks may put theirs in any order.
 enum class End { sends, receives };
-void connect_ends(const Channel& channel, End mine) {
-    constexpr size_t bytes = 16;
-    const auto free = [](std::byte* memory) { device::release(memory); };
-    const std::unique_ptr<std::byte, decltype(free)> memory(device::allocate(bytes), free);
+constexpr size_t greeting_bytes = 16;
+void connect_ends(const Channel& channel, End mine, std::byte* greeting) {
     if (mine == End::sends) {
-        device::set_bytes(memory.get(), 0, bytes, channel.stream());
-        CHECK_NCCL(ncclSend(memory.get(), bytes, ncclUint8, 1, channel.comm(), channel.stream()));
+        device::set_bytes(greeting, 0, greeting_bytes, channel.stream());
+        CHECK_NCCL(ncclSend(greeting, greeting_bytes, ncclUint8, 1, channel.comm(), channel.stream()));
     } else {
-        CHECK_NCCL(ncclRecv(memory.get(), bytes, ncclUint8, 0, channel.comm(), channel.stream()));
+        CHECK_NCCL(ncclRecv(greeting, greeting_bytes, ncclUint8, 0, channel.comm(), channel.stream()));
     }
     device::wait(channel.stream());
 }
@@ -195,13 +193,17 @@ NcclTransport::NcclTransport(MPI_Comm comm, device::Stream compute, std::span<co
     s.compute = compute;
     CHECK_MPI(MPI_Comm_rank(comm, &s.rank));
     CHECK_MPI(MPI_Comm_size(comm, &s.size));
+    // Outlives the channels of the loop: releasing it waits for the device, where a greeting that fails is under
+    // way until its communicator is gone.
+    const auto release = [](std::byte* memory) { device::release(memory); };
+    const std::unique_ptr<std::byte, decltype(release)> greeting(device::allocate(greeting_bytes), release);
     for (const Lane& lane : lanes) {
         for (int from = 0; from < s.size; ++from) {
             const int next = from + lane.step, to = (next + s.size) % s.size;
             if (to != next && !lane.ring) continue;
             auto channel = s.connect({from, to}, for_messages());
             if (!channel) continue;
-            connect_ends(*channel, s.rank == from ? End::sends : End::receives);
+            connect_ends(*channel, s.rank == from ? End::sends : End::receives, greeting.get());
             s.messages[{from, to, lane.tag}] = std::move(channel);
         }
     }

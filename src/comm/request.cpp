@@ -25,6 +25,9 @@ void Request::wait() {
 
 bool Request::test() {
     const Timed timed(watch_.get());
+    if constexpr (has_cuda) {
+        if (done_ && !device::passed(done_)) return false;
+    }
     int done = 1;
     if (!pieces_.empty())
         CHECK_MPI(MPI_Testall(narrow<int>(pieces_.size()), pieces_.data(), &done, MPI_STATUSES_IGNORE));

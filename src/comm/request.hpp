@@ -32,7 +32,7 @@ public:
     ~Request();
 
     void wait();
-    bool test();  ///< whether it has ended; true from then on. Of messages on the host
+    bool test();  ///< whether it has ended; true from then on
     /// Cancels a posted receive whose send will never come, and waits for the cancellation.
     void cancel();
 

@@ -29,9 +29,9 @@ void Outbox::send(const comm::Communicator& pipeline, const Tensor& x, int to, i
 }
 
 void Outbox::drain(size_t left) {
-    while (requests_.size() > left) {
+    while (!requests_.empty() && (requests_.size() > left || requests_.front().test())) {
         requests_.front().wait();
-        requests_.erase(requests_.begin());
+        requests_.pop_front();
     }
 }
 

@@ -1,6 +1,8 @@
 // Activations on their way through the pipeline's stages.
 #pragma once
 
+#include <deque>
+
 #include "src/comm/topology.hpp"
 #include "src/model/transformer.hpp"
 
@@ -26,11 +28,12 @@ Tensor enter_stage(Context& ctx, const Transformer& model, const comm::Topology&
 class Outbox {
 public:
     void send(const comm::Communicator& pipeline, const Tensor& x, int to, int tag);
-    /// Waits until at most `left` messages are on their way.
+    /// Waits, for the oldest first, until at most `left` messages are on their way. Those that have arrived keep
+    /// no memory from then on.
     void drain(size_t left = 0);
 
 private:
-    std::vector<comm::Request> requests_;
+    std::deque<comm::Request> requests_;
 };
 
 /// A forward pass of one micro-batch through all stages, virtual ones too: the hidden states [T, H] on the

@@ -77,7 +77,8 @@ int64_t activation_bytes(const Architecture& a, const model::Placement& placemen
     });
     const int64_t messages =
         step.pipeline.stages > 1
-            ? std::min(most_messages, step.micro_batches * step.pipeline.virtual_stages) *
+            ? std::min(most_messages(step.pipeline.stages),
+                       step.micro_batches * step.pipeline.virtual_stages) *
                   model::hidden_bytes(a, tokens_of(step, placement.tensor).local, step.dtype)
             : 0;
     return most + layer + messages;

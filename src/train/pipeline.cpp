@@ -47,6 +47,9 @@ double Pipeline::receive_number(Context& ctx, int from, int tag) const {
 void Pipeline::forward(Context& ctx, const MicroBatch& batch, int virtual_stage, const LossFunction& loss) {
     InFlight& flight = in_flight_[virtual_stage].emplace_back();
     flight.saved.recompute = recompute_;
+    // On a device before the student's input is asked for: all that follows on the stream comes after that, and
+    // a stage whose student's input is late would not take the teacher's from the stage before.
+    if (teacher_ && ctx.on_gpu()) teacher_->keep_ahead(ctx);
     Tensor x;
     double states_sum = 0;  // of the virtual stages so far
     if (shape_.is_first(virtual_stage)) {
@@ -58,14 +61,14 @@ void Pipeline::forward(Context& ctx, const MicroBatch& batch, int virtual_stage,
         if (states_) states_sum = receive_number(ctx, shape_.stage_before(), state_sum_tag);
     }
     // Here, not only where its result is used: what no stage found time for goes through all of them in turn.
-    if (teacher_) teacher_->keep_ahead(ctx);
+    if (teacher_ && !ctx.on_gpu()) teacher_->keep_ahead(ctx);
     if (states_) flight.states = states_->student_pass(virtual_stage, batch.labels);
     model::Observer* const observer = states_ ? &flight.states->observer() : nullptr;
     x = model_.forward(ctx, std::move(x), batch.tokens, &flight.saved, observer, virtual_stage);
     if (!shape_.is_last(virtual_stage)) {
-        if (states_) states_sum += flight.states->sum(ctx);
         outbox_.send(topology_.pipeline, x, shape_.stage_after(), activation_tag);
-        if (states_) send_number(ctx, states_sum, shape_.stage_after(), state_sum_tag);
+        if (states_)  // a device is waited for
+            send_number(ctx, states_sum + flight.states->sum(ctx), shape_.stage_after(), state_sum_tag);
         return;
     }
     const Tensor teacher_hidden = teacher_ ? teacher_->take_hidden() : Tensor();
@@ -117,8 +120,8 @@ void Pipeline::step(Context& ctx, std::span<const MicroBatch> now, std::span<con
         } else {
             backward(ctx, batch, pass.virtual_stage, &batch == &now.back() ? reducer : nullptr);
         }
-        outbox_.drain(static_cast<size_t>(most_messages));
-        if (teacher_) teacher_->drain();
+        outbox_.drain(static_cast<size_t>(most_messages(shape_.stages)));
+        if (teacher_) teacher_->drain(ctx);
     }
     outbox_.drain();
     numbers_.drain();

@@ -23,9 +23,6 @@ namespace espalier::train {
 /// the sum over tensor parallel ranks.
 using LossFunction = std::function<Tensor(const MicroBatch&, const Tensor& student, const Tensor& teacher)>;
 
-/// Messages whose memory a stage may hold at a time.
-constexpr int64_t most_messages = 6;
-
 /// Lives as long as the run: a teacher's forward passes cross the border between steps. Which stage finds
 /// time for which of them may differ from run to run; results do not. On a device, where stages do not know
 /// when they would wait, each does the teacher's pass of a micro-batch just before the student's.

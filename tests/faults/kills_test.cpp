@@ -42,6 +42,7 @@ TEST(Kills, OfRandomRanksAtRandomMomentsDoNotShow) {
     uint64_t draws = 0, killed = 0, while_writing = 0, resumed = 0, runs = 0;
 
     while (killed < kills) {
+        ASSERT_LE(runs, 10 * kills) << "signals do not find the ranks: " << killed << " kills";
         const size_t which = runs % layouts.size();
         const LongRun run(world, "run" + std::to_string(runs), layouts[which]);
         for (uint64_t starts = 0; !run.finished(); ++starts) {

@@ -19,7 +19,7 @@ std::vector<std::string> LongRun::command() const {
     std::vector<std::string> words{
         "mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-n", "2", ESPALIER_PROGRAM};
     auto arguments = distill_arguments(world_, out_, layout_);
-    *std::find(arguments.begin(), arguments.end(), "384") = "10240";
+    set_option(arguments, "--tokens", "10240");
     words.insert(words.end(), arguments.begin(), arguments.end());
     return words;
 }

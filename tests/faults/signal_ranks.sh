@@ -11,6 +11,7 @@ when=$1 signals=$2 rank=$3 mark=$4
 shift 4
 "$@" > /dev/null &
 launcher=$!
+trap 'kill "$launcher"; exit 143' TERM
 
 running() { kill -0 "$launcher" 2> /dev/null; }
 ranks() {
@@ -23,12 +24,12 @@ ranks() {
 }
 
 if [[ $when == *:* ]]; then
-    while running && [[ $(wc -l 2> /dev/null < "${when%:*}" || echo 0) -lt ${when##*:} ]]; do :; done
+    while running && [[ $(wc -l 2> /dev/null < "${when%:*}" || echo 0) -lt ${when##*:} ]]; do sleep 0.01; done
 else
     timeout "$when" tail --pid="$launcher" --sleep-interval=0.01 -f /dev/null
 fi
 found=$(ranks)
-while [[ -z $found ]] && running; do found=$(ranks); done
+while [[ -z $found ]] && running; do sleep 0.01; found=$(ranks); done
 if [[ -n $found ]]; then
     for signal in ${signals//,/ }; do
         # shellcheck disable=SC2086 # a word for each process

@@ -122,8 +122,9 @@ TEST_F(BadFiles, OutputsInPlaceOfWhatIsRead) {
     world().write("run/config.ini", "[distill]\n");
     world().write("run/model.h5", model);
     auto words = distill_arguments(world(), "run", {"--force"});
-    *(std::find(words.begin(), words.end(), "--student") + 1) = path("run/model.h5");
+    set_option(words, "--student", path("run/model.h5"));
     expect_refused(words, {"--student", "run/model.h5", "which --force removes"});
+    EXPECT_EQ(world().read("run/model.h5"), model);
     std::filesystem::remove_all(path("run"));
 
     EXPECT_EQ(world().read("model.h5"), model);

@@ -30,7 +30,7 @@ protected:
     }
     json distill(const Words& layout, int ranks) const {
         auto words = distill_arguments(world, "run", {"--checkpoint-every", "40", "--force"});
-        *std::find(words.begin(), words.end(), "384") = "8192";
+        set_option(words, "--tokens", "8192");
         return summary(words, layout, ranks);
     }
     json train(const Words& layout, int ranks) const {

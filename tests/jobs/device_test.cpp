@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <cstdlib>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <sstream>
@@ -92,16 +93,14 @@ protected:
             data, run);
     }
 
-    /// Every tensor of a file, one after another.
-    Values content(const std::string& name) const {
+    std::map<std::string, Values> content(const std::string& name) const {
         io::TensorFileReader reader(world->path(name), MPI_COMM_SELF, "");
         Context ctx({});
-        Values out;
+        std::map<std::string, Values> out;
         for (const auto& spec : reader.tensors()) {
             Tensor tensor = ctx.empty(spec.shape, spec.dtype);
             reader.read(spec.name, whole(spec.shape), tensor);
-            const Values values = values_of(tensor);
-            out.insert(out.end(), values.begin(), values.end());
+            out[spec.name] = values_of(tensor);
         }
         return out;
     }
@@ -139,7 +138,10 @@ TEST_P(OnDevice, ImportanceIsThatOfTheProcessor) {
 
         on_device(line + "cuda.h5");
 
-        EXPECT_TRUE(near_all(content("cuda.h5"), content("cpu.h5"), rounding)) << model;
+        const auto got = content("cuda.h5"), expected = content("cpu.h5");
+        EXPECT_EQ(got.size(), expected.size());
+        for (const auto& [name, values] : expected)
+            EXPECT_TRUE(near_all(got.at(name), values, rounding)) << name << " of " << model;
     }
 }
 

@@ -36,6 +36,7 @@ constexpr double layout_rounding = 1e-5;
 
 inline void expect_near(const std::vector<double>& got, const std::vector<double>& expected,
                         double relative) {
+    ASSERT_FALSE(expected.empty());
     ASSERT_EQ(got.size(), expected.size());
     for (size_t i = 0; i < got.size(); ++i)
         EXPECT_NEAR(got[i], expected[i], relative * (0.1 + expected[i])) << i;

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
+#include <stdexcept>
 
 #include "io/indexed_dataset.hpp"
 #include "src/core/random.hpp"
@@ -53,6 +54,7 @@ bool TinyWorld::exists(const std::string& name) const {
 
 std::string TinyWorld::read(const std::string& name) const {
     std::ifstream in(path(name), std::ios::binary);
+    if (!in) throw std::runtime_error("there is no " + path(name));
     std::ostringstream out;
     out << in.rdbuf();
     return out.str();
@@ -64,8 +66,8 @@ void TinyWorld::write(const std::string& name, const std::string& content) const
 
 std::vector<std::string> TinyWorld::names() const {
     std::vector<std::string> out;
-    for (const auto& entry : fs::directory_iterator(folder_.path()))
-        out.push_back(entry.path().filename().string());
+    for (const auto& entry : fs::recursive_directory_iterator(folder_.path()))
+        out.push_back(fs::relative(entry.path(), folder_.path()).string());
     std::sort(out.begin(), out.end());
     return out;
 }
@@ -98,6 +100,12 @@ std::vector<std::string> distill_arguments(const TinyWorld& world, const std::st
                                        "--quiet"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return arguments;
+}
+
+void set_option(std::vector<std::string>& arguments, const std::string& option, const std::string& value) {
+    const auto found = std::find(arguments.begin(), arguments.end(), option);
+    if (found == arguments.end()) throw std::invalid_argument("no " + option + " among the arguments");
+    *(found + 1) = value;
 }
 
 }  // namespace espalier::test

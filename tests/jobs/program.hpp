@@ -34,5 +34,7 @@ private:
 /// Options of a short distillation of model.h5 into itself.
 std::vector<std::string> distill_arguments(const TinyWorld& world, const std::string& out,
                                            const std::vector<std::string>& more = {});
+/// Gives an option that the arguments have another value.
+void set_option(std::vector<std::string>& arguments, const std::string& option, const std::string& value);
 
 }  // namespace espalier::test

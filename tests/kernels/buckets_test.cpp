@@ -5,20 +5,13 @@
 #include "kernels/reference/top_k.hpp"
 #include "kernels/top_k.hpp"
 #include "tests/kernels/op_test.hpp"
+#include "tests/kernels/split_vocabulary.hpp"
 
 namespace espalier::test {
 namespace {
 
 constexpr std::array divergences{Divergence::kl,  Divergence::reverse_kl, Divergence::jsd,
                                  Divergence::tvd, Divergence::mse,        Divergence::cosine};
-
-/// Columns [begin, end) of values [rows, n].
-Tensor columns(Context& ctx, const Values& values, int64_t rows, int64_t n, int64_t begin, int64_t end) {
-    Values part;
-    for (int64_t i = 0; i < rows; ++i)
-        part.insert(part.end(), values.begin() + i * n + begin, values.begin() + i * n + end);
-    return tensor_of(ctx, part, {rows, end - begin}, DType::f32);
-}
 
 class Buckets : public testing::TestWithParam<VocabularyCase> {
 protected:
@@ -45,7 +38,7 @@ protected:
             reference::bucket_divergence(kind, teacher_, student_, case_.vocab, case_.tau, k_);
         const Values gradient =
             reference::bucket_logit_gradient(weights, k_, teacher_, student_, labels_, weights_);
-        for (const auto& bounds : {std::vector<int64_t>{0, case_.vocab}, uneven()}) {
+        for (const auto& bounds : {std::vector<int64_t>{0, case_.vocab}, uneven_vocabulary(case_.vocab)}) {
             const Result got = run(weights, bounds);
 
             for (int64_t i = 0; i < case_.rows; ++i)
@@ -139,10 +132,6 @@ protected:
         return lse;
     }
 
-    std::vector<int64_t> uneven() const {
-        const int64_t cut = (2 * case_.vocab + 2) / 3;
-        return {0, cut, cut, case_.vocab};
-    }
     LossWeights distil(Divergence kind) const { return {kind, case_.tau, 0.75f, 0.5f}; }
 
     VocabularyCase case_ = GetParam();
@@ -159,7 +148,7 @@ TEST_P(Buckets, MatchesReferenceWholeAndSplit) {
 }
 
 TEST_P(Buckets, IdsAreTheTeachersBest) {
-    for (const auto& bounds : {std::vector<int64_t>{0, case_.vocab}, uneven()}) {
+    for (const auto& bounds : {std::vector<int64_t>{0, case_.vocab}, uneven_vocabulary(case_.vocab)}) {
         const Result got = run(distil(Divergence::kl), bounds);
 
         for (int64_t i = 0; i < case_.rows; ++i) {
@@ -195,7 +184,7 @@ TEST_P(Buckets, GradientIsFiniteWhereTheStudentGivesNothing) {
     }
     const auto weights = distil(Divergence::kl);
 
-    const Result got = run(weights, uneven());
+    const Result got = run(weights, uneven_vocabulary(case_.vocab));
 
     const Values gradient =
         reference::bucket_logit_gradient(weights, k_, teacher_, student_, labels_, weights_);

@@ -6,9 +6,7 @@
 #include "kernels/elementwise.hpp"
 
 namespace espalier::test {
-namespace {
 
-/// Columns [begin, end) of values [rows, n].
 Tensor columns(Context& ctx, const Values& values, int64_t rows, int64_t n, int64_t begin, int64_t end) {
     Values part;
     for (int64_t i = 0; i < rows; ++i) {
@@ -16,8 +14,6 @@ Tensor columns(Context& ctx, const Values& values, int64_t rows, int64_t n, int6
     }
     return tensor_of(ctx, part, {rows, end - begin}, DType::f32);
 }
-
-}  // namespace
 
 SplitVocabulary::SplitVocabulary(Context& ctx, std::vector<int64_t> bounds, const Values& teacher,
                                  const Values& student, int64_t rows)

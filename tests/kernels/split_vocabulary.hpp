@@ -24,6 +24,9 @@ inline std::vector<int64_t> uneven_vocabulary(int64_t vocab) {
     return {0, (2 * vocab + 2) / 3, (2 * vocab + 2) / 3, vocab};
 }
 
+/// f32 [rows, end - begin]: columns [begin, end) of values [rows, n].
+Tensor columns(Context& ctx, const Values& values, int64_t rows, int64_t n, int64_t begin, int64_t end);
+
 class SplitVocabulary {
 public:
     /// teacher, student [rows, bounds.back()]; no teacher where it is empty.

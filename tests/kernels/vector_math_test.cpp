@@ -13,8 +13,9 @@ namespace {
 
 constexpr float infinity = std::numeric_limits<float>::infinity();
 
-/// Distance in units in the last place of the exact result.
+/// Distance in units in the last place of the exact result; infinite where there is no number.
 double ulps(float actual, double exact) {
+    if (!std::isfinite(actual)) return std::numeric_limits<double>::infinity();
     const double unit = std::ldexp(1.0, std::max(std::ilogb(exact), -126) - 23);
     return std::abs(double{actual} - exact) / unit;
 }

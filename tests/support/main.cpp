@@ -58,21 +58,22 @@ private:
     Watchdog& watchdog_;
 };
 
-/// 0 when every rank ran tests and none failed.
+constexpr int skipped = 77;
+
+/// 0 when every rank ran tests and none failed; `skipped` where all that were to run skipped themselves.
 int verdict(int run_result, int rank) {
     int worst = run_result != 0;
     MPI_Allreduce(MPI_IN_PLACE, &worst, 1, MPI_INT, MPI_MAX, MPI_COMM_WORLD);
     if (rank == 0 && worst != 0 && run_result == 0) {
         std::printf("[  FAILED  ] on another rank, see above\n");
     }
-    if (testing::UnitTest::GetInstance()->test_to_run_count() == 0 && !GTEST_FLAG_GET(list_tests)) {
+    const auto& tests = *testing::UnitTest::GetInstance();
+    if (tests.test_to_run_count() == 0 && !GTEST_FLAG_GET(list_tests)) {
         if (rank == 0) std::printf("[  FAILED  ] no test ran\n");
         return 1;
     }
-    return worst;
+    return worst == 0 && tests.skipped_test_count() == tests.test_to_run_count() ? skipped : worst;
 }
-
-constexpr int skipped = 77;
 
 /// Whether the device that is to be tested is here; says so where it is not.
 bool has_test_device() {

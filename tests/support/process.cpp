@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstdio>
 #include <map>
 #include <memory>
@@ -67,6 +68,8 @@ std::string content(std::FILE* file) {
     return out;
 }
 
+std::atomic<pid_t> running = 0;
+
 }  // namespace
 
 ProcessResult run_process(const std::vector<std::string>& command,
@@ -96,12 +99,18 @@ ProcessResult run_process(const std::vector<std::string>& command,
     posix_spawn_file_actions_destroy(&actions);
     if (error != 0) throw std::system_error(error, std::generic_category(), command.at(0));
 
+    running = pid;
     int status = 0;
     while (waitpid(pid, &status, 0) < 0) {
         if (errno != EINTR) throw std::system_error(errno, std::generic_category(), "waitpid");
     }
+    running = 0;
     return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), content(out.get()),
             content(err.get())};
+}
+
+void end_running_process() {
+    if (const pid_t pid = running; pid != 0) kill(pid, SIGTERM);
 }
 
 }  // namespace espalier::test

@@ -8,6 +8,8 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "tests/support/process.hpp"
+
 namespace espalier::test {
 namespace {
 
@@ -67,6 +69,7 @@ void Watchdog::bark() const {
     std::fprintf(stderr, "[ rank %d ] %s has not ended after %lld s (ESPALIER_TEST_TIMEOUT); it is at:\n",
                  rank_, what_.c_str(), static_cast<long long>(limit_.count()));
     pthread_kill(watched_, stack_signal);
+    end_running_process();
     // Time for this stack, and for those of the other ranks, which wait for the same collective.
     std::this_thread::sleep_for(std::chrono::seconds(2));
     std::_Exit(1);

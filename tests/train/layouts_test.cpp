@@ -15,14 +15,14 @@
 #include "src/train/pipeline.hpp"
 #include "tests/model/tiny_models.hpp"
 #include "tests/support/device.hpp"
+#include "tests/train/random_step.hpp"
 #include "tests/train/same_gradients.hpp"
 
 namespace espalier::train {
 namespace {
 
-constexpr int64_t batch_size = 2, seq = 7;
 // On a device fewer than the most replicas: one of four has none.
-const int64_t micro_batches = test::test_device() == Device::cuda ? 3 : 5;
+const test::StepSize sizes{test::test_device() == Device::cuda ? 3 : 5, 2, 7};
 
 struct Result {
     distill::LossSums sums;
@@ -36,20 +36,6 @@ model::Architecture teacher_of(model::Architecture a) {
     a.hidden += 5;
     for (auto& l : a.layers) l.ffn += 3;
     return a;
-}
-
-/// This replica's micro-batches of step `number`.
-std::vector<MicroBatch> read_step(Context& ctx, const model::Architecture& a, const comm::Topology& topology,
-                                  int64_t number) {
-    const Range mine = split_evenly(micro_batches, topology.layout.dp, topology.data.rank());
-    std::vector<MicroBatch> batches;
-    for (int64_t m = mine.begin; m < mine.end; ++m) {
-        const auto seed = static_cast<uint64_t>(1000 * number + m);
-        const auto ids = test::random_ids(batch_size * seq, a.vocab, seed);
-        batches.push_back({model::make_batch(ctx, ids, batch_size, seq),
-                           test::labels_of(ctx, test::random_ids(batch_size * seq, a.vocab, 100 + seed))});
-    }
-    return batches;
 }
 
 /// The sum of all replicas' losses.
@@ -79,11 +65,11 @@ Result step(Context& ctx, const model::Architecture& a, const comm::Topology& to
     test::randomise(*out.student, 1);
     test::randomise(teacher, 2);
     distill::Objective objective(distill::parse_loss_terms("kl=1,ce=0.3", 1.5));
-    const auto first = read_step(ctx, a, topology, 1), second = read_step(ctx, a, topology, 2);
+    const auto first = test::random_step(ctx, a, topology, sizes, 1), second = test::random_step(ctx, a, topology, sizes, 2);
     const LossFunction loss = [&](const MicroBatch& batch, const Tensor& hidden,
                                   const Tensor& teacher_hidden) {
         return objective.backward(ctx, *out.student, hidden, distill::live_teacher(teacher, teacher_hidden),
-                                  batch.labels, 1.0 / static_cast<double>(micro_batches * batch_size * seq));
+                                  batch.labels, 1.0 / static_cast<double>(sizes.micro_batches * sizes.tokens()));
     };
     Optimizer optimizer(ctx, *out.student, {}, topology.data);
     GradientReducer reducer(*out.student, topology, optimizer.shards());

@@ -32,6 +32,23 @@ TEST(PipelineSchedule, NoStageWaitsForEver) {
     }
 }
 
+TEST(PipelineSchedule, NoStageWaitsForEverThoughFewMessagesAreOnTheirWay) {
+    for (int stages = 2; stages <= 12; ++stages) {
+        for (int virtual_stages = 1; virtual_stages <= 4; ++virtual_stages) {
+            for (int64_t m = 1; m <= 5 * stages; ++m) {
+                EXPECT_TRUE(
+                    test::played_seconds(std::vector(stages, test::StageCost{forward_cost, backward_cost}),
+                                         virtual_stages, m, most_messages(stages)))
+                    << stages << " stages, " << virtual_stages << " virtual stages, " << m
+                    << " micro-batches";
+            }
+        }
+    }
+    const auto with_bound_of_six =
+        test::played_seconds(std::vector(6, test::StageCost{forward_cost, backward_cost}), 2, 17, 6);
+    EXPECT_FALSE(with_bound_of_six) << "what the bound is for";
+}
+
 TEST(PipelineSchedule, EveryPassIsDoneOnce) {
     std::map<std::tuple<Work, int64_t, int>, int> count;
     for (const Task& t : pipeline_schedule({3, 1, 2}, 7))

@@ -1,6 +1,7 @@
 #include "tests/train/played_pipeline.hpp"
 
 #include <algorithm>
+#include <deque>
 #include <map>
 #include <tuple>
 
@@ -28,37 +29,71 @@ std::optional<Key> waits_for(const PipelineShape& s, const Task& t) {
     return Key{s.stage, Work::forward, m, virtual_stage};
 }
 
+/// Where a task's result goes, if to another stage.
+std::optional<Key> waited_for_by(const PipelineShape& s, const Task& t) {
+    const auto [m, virtual_stage] = t.pass;
+    if (t.work == Work::forward) {
+        if (s.is_last(virtual_stage)) return std::nullopt;
+        return Key{s.stage_after(), t.work, m, virtual_stage + (s.stage_after() == 0 ? 1 : 0)};
+    }
+    if (s.is_first(virtual_stage)) return std::nullopt;
+    return Key{s.stage_before(), t.work, m, virtual_stage - (s.stage == 0 ? 1 : 0)};
+}
+
+struct Stage {
+    PipelineShape shape;
+    StageCost cost;
+    std::vector<Task> tasks;
+    size_t next = 0;
+    double clock = 0;
+    std::deque<Key> sent = {};  // for whom, and not known to be taken
+};
+
 }  // namespace
 
 std::optional<double> played_seconds(const std::vector<StageCost>& costs, int virtual_stages,
-                                     int64_t micro_batches) {
-    const auto stages = static_cast<int>(costs.size());
-    std::vector<std::vector<Task>> lists;
-    for (int s = 0; s < stages; ++s)
-        lists.push_back(train::pipeline_schedule({stages, s, virtual_stages}, micro_batches));
-    std::map<Key, double> done;
-    std::vector<size_t> next(static_cast<size_t>(stages), 0);
-    std::vector<double> clock(static_cast<size_t>(stages), 0);
+                                     int64_t micro_batches, int64_t most_messages) {
+    std::vector<Stage> stages;
+    for (const StageCost& cost : costs) {
+        const PipelineShape shape{static_cast<int>(costs.size()), static_cast<int>(stages.size()),
+                                  virtual_stages};
+        stages.push_back({shape, cost, train::pipeline_schedule(shape, micro_batches)});
+    }
+    std::map<Key, double> reached, done;
+    const auto has_sent = [&](Stage& s) {
+        for (; std::ssize(s.sent) > most_messages; s.sent.pop_front()) {
+            const auto taken = reached.find(s.sent.front());
+            if (taken == reached.end()) return false;
+            s.clock = std::max(s.clock, taken->second);
+        }
+        return true;
+    };
+    const auto advance = [&](Stage& s) {
+        if (s.next == s.tasks.size() || !has_sent(s)) return false;
+        const Task& task = s.tasks[s.next];
+        const Key key{s.shape.stage, task.work, task.pass.micro_batch, task.pass.virtual_stage};
+        const bool comes_to_it = reached.try_emplace(key, s.clock).second;
+        const auto needed = waits_for(s.shape, task);
+        if (needed && done.count(*needed) == 0) return comes_to_it;
+        const double cost = task.work == Work::forward ? s.cost.forward : s.cost.backward;
+        s.clock = std::max(s.clock, needed ? done[*needed] : 0.0) + cost / virtual_stages;
+        done[key] = s.clock;
+        if (const auto receiver = waited_for_by(s.shape, task)) s.sent.push_back(*receiver);
+        ++s.next;
+        return true;
+    };
     for (bool moved = true; moved;) {
         moved = false;
-        for (int s = 0; s < stages; ++s) {
-            const auto i = static_cast<size_t>(s);
-            while (next[i] < lists[i].size()) {
-                const Task& task = lists[i][next[i]];
-                const auto needed = waits_for({stages, s, virtual_stages}, task);
-                if (needed && !done.count(*needed)) break;
-                const double cost = task.work == Work::forward ? costs[i].forward : costs[i].backward;
-                clock[i] = std::max(clock[i], needed ? done[*needed] : 0.0) + cost / virtual_stages;
-                done[Key{s, task.work, task.pass.micro_batch, task.pass.virtual_stage}] = clock[i];
-                ++next[i];
-                moved = true;
-            }
+        for (Stage& s : stages) {
+            while (advance(s)) moved = true;
         }
     }
-    for (size_t i = 0; i < lists.size(); ++i) {
-        if (next[i] < lists[i].size()) return std::nullopt;
+    double end = 0;
+    for (const Stage& s : stages) {
+        if (s.next < s.tasks.size()) return std::nullopt;
+        end = std::max(end, s.clock);
     }
-    return *std::max_element(clock.begin(), clock.end());
+    return end;
 }
 
 }  // namespace espalier::test

@@ -10,12 +10,13 @@
 #include "src/train/optimizer.hpp"
 #include "src/train/teacher_grid.hpp"
 #include "tests/model/tiny_models.hpp"
+#include "tests/train/random_step.hpp"
 #include "tests/train/same_gradients.hpp"
 
 namespace espalier::train {
 namespace {
 
-constexpr int64_t batch_size = 2, seq = 7, micro_batches = 5;
+constexpr test::StepSize sizes{5, 2, 7};
 
 struct Setting {
     model::Architecture student, teacher;
@@ -38,19 +39,6 @@ struct Result {
     Range share;
     std::unique_ptr<model::Transformer> student;
 };
-
-std::vector<MicroBatch> read_step(Context& ctx, const model::Architecture& a, const comm::Topology& topology,
-                                  int64_t number) {
-    const Range mine = split_evenly(micro_batches, topology.layout.dp, topology.data.rank());
-    std::vector<MicroBatch> batches;
-    for (int64_t m = mine.begin; m < mine.end; ++m) {
-        const auto seed = static_cast<uint64_t>(1000 * number + m);
-        const auto ids = test::random_ids(batch_size * seq, a.vocab, seed);
-        batches.push_back({model::make_batch(ctx, ids, batch_size, seq),
-                           test::labels_of(ctx, test::random_ids(batch_size * seq, a.vocab, 100 + seed))});
-    }
-    return batches;
-}
 
 /// A teacher on the student's grid, or, where its states are made elsewhere than the student's, on its own.
 struct Teacher {
@@ -104,7 +92,7 @@ Result step(Context& ctx, const Setting& setting, const Grids& grids) {
     Teacher teacher(ctx, setting, grids, out.met_in_pipeline);
     distill::Projection projection(ctx, setting.teacher.hidden, setting.student.hidden, DType::f32);
     projection.scatter(ctx, 3);
-    constexpr double token_weight = 1.0 / (micro_batches * batch_size * seq);
+    constexpr double token_weight = 1.0 / static_cast<double>(sizes.micro_batches * sizes.tokens());
     distill::StateLoss states(setting.terms, student, topology, &projection);
     if (teacher.grid)
         states.take_from([&](Context& c, size_t pair) { return teacher.grid->next_state(c, pair); });
@@ -119,18 +107,18 @@ Result step(Context& ctx, const Setting& setting, const Grids& grids) {
     };
     Pipeline pipeline(topology, student, teacher.grid ? nullptr : teacher.whole.get(), grids.recompute,
                       &states);
-    const std::vector<int64_t> tokens_of(micro_batches, batch_size * seq);
+    const std::vector<int64_t> tokens_of(sizes.micro_batches, sizes.tokens());
 
     for (const int64_t number : {1, 2}) {
         objective.reset();
         states.begin_step(token_weight);
         fill(ctx, 0.0f, student.gradients());
         fill(ctx, 0.0f, projection.gradients());
-        const auto now = read_step(ctx, setting.student, topology, number),
+        const auto now = test::random_step(ctx, setting.student, topology, sizes, number),
                    next =
-                       number == 1 ? read_step(ctx, setting.student, topology, 2) : std::vector<MicroBatch>{};
+                       number == 1 ? test::random_step(ctx, setting.student, topology, sizes, 2) : std::vector<MicroBatch>{};
         if (teacher.grid)
-            teacher.grid->run(ctx, read_step(ctx, setting.student, grids.teacher, number), tokens_of);
+            teacher.grid->run(ctx, test::random_step(ctx, setting.student, grids.teacher, sizes, number), tokens_of);
         pipeline.step(ctx, now, next, loss);
         topology.world.barrier();
     }

@@ -3,6 +3,7 @@ that gguf-py wrote.
 
 usage: compare_model.py DUMP_MODEL [bf16]"""
 import json
+import math
 import os
 import subprocess
 import sys
@@ -172,8 +173,8 @@ for seed, (name, model) in enumerate(cases.items()):
         errors.update({n: error(got[n], g) for n, g in gradients.items()})
         # The gradient of a key's bias is a sum that cancels but for what rotation makes of it, and keeps the roundings of its terms.
         allowed = {n: bound * (2 if dtype == "bf16" and n.endswith("k_proj.bias") else 1) for n in errors}
-        worst = max(errors, key=lambda n: errors[n] / allowed[n])
-        ok = errors[worst] <= allowed[worst] and len(got) == len(gradients) + 1
+        ok = all(errors[n] <= allowed[n] for n in errors) and len(got) == len(gradients) + 1
+        worst = max(errors, key=lambda n: math.inf if math.isnan(errors[n]) else errors[n] / allowed[n])
         failed += not ok
         print(f"{'ok    ' if ok else 'FAIL  '}{name}, {dtype} from a {source}: worst relative error {errors[worst]:.1e} ({worst})", flush=True)
 sys.exit(1 if failed else 0)
