@@ -85,7 +85,7 @@ class Stack(Panel):
                 colour = COLOURS[parts.index(part) % len(COLOURS)]
                 out.append(f'<rect x="{x:.1f}" y="{self.y(base + value):.1f}" width="{0.7 * slot:.1f}" height="{value * self.scale:.1f}" fill="{colour}"/>')
                 base += value
-            number, _, mode = name.partition(" ")
+            number, _, mode = str(name).partition(" ")
             out.append(text(x + 0.35 * slot, HEIGHT - BOTTOM + 14, number))
             out.append(text(x + 0.35 * slot, HEIGHT - BOTTOM + 28, mode, size=9))
         return out + self.legend(parts)
