@@ -46,11 +46,12 @@ struct Card {
 
 Card card_here(const Options& o) {
     // The first whose name is in the card's.
-    const std::vector<Card> known = {{"H100 PCIe", 2.04e12, 756e12},       {"H100 80GB HBM3", 3.35e12, 989e12},
-                                     {"GH200 480GB", 4e12, 989e12},        {"NVIDIA H200", 4.8e12, 989e12},
-                                     {"A100-SXM4-80GB", 2.04e12, 312e12},  {"A100 80GB PCIe", 1.94e12, 312e12},
-                                     {"A100-SXM4-40GB", 1.555e12, 312e12}, {"A100-PCIE-40GB", 1.555e12, 312e12},
-                                     {"NVIDIA B200", 8e12, 2250e12}};
+    const std::vector<Card> known = {
+        {"H100 PCIe", 2.04e12, 756e12},       {"H100 80GB HBM3", 3.35e12, 989e12},
+        {"GH200 480GB", 4e12, 989e12},        {"NVIDIA H200", 4.8e12, 989e12},
+        {"A100-SXM4-80GB", 2.04e12, 312e12},  {"A100 80GB PCIe", 1.94e12, 312e12},
+        {"A100-SXM4-40GB", 1.555e12, 312e12}, {"A100-PCIE-40GB", 1.555e12, 312e12},
+        {"NVIDIA B200", 8e12, 2250e12}};
     Card card;
     if constexpr (has_cuda) card.name = device::facts(0).name;
     for (const Card& k : known) {

@@ -1,5 +1,6 @@
 // Matrix products through our interface, at the shapes of SmolLM2 and of a student half its size.
-// `of_G` is the rate relative to the best oneDNN matmul of this run so far, which rises seldom after the first row.
+// `of_G` is the rate relative to the best oneDNN matmul of this run so far, which rises seldom after the
+// first row.
 #include "kernels/matmul.hpp"
 
 #include <benchmark/benchmark.h>

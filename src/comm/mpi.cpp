@@ -35,11 +35,12 @@ Mpi::Mpi(int& argc, char**& argv) {
     setenv("OMPI_MCA_io", "romio321", 0);
     if constexpr (has_cuda) {
         // Streams that share one of the device's queues wait for each other, and messages must never wait for
-        // another lane's: a stage of a distillation has ten streams, and NCCL its own. CUDA has 8 queues where
-        // nobody asks for more, at most 32, and 1 in many an environment made for other programs; it reads this
-        // once, which may be in MPI_Init.
+        // another lane's: a stage of a distillation has ten streams, and NCCL its own. CUDA has 8 queues
+        // where nobody asks for more, at most 32, and 1 in many an environment made for other programs; it
+        // reads this once, which may be in MPI_Init.
         setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 1);
-        // Sums in a switch differ from call to call (github.com/NVIDIA/nccl/issues/1497); runs repeat bit for bit.
+        // Sums in a switch differ from call to call (github.com/NVIDIA/nccl/issues/1497); runs repeat bit for
+        // bit.
         setenv("NCCL_NVLS_ENABLE", "0", 0);
     }
     // One rank started by hand needs no runtime daemon beside it, nor the folder under /tmp that all such

@@ -193,8 +193,8 @@ NcclTransport::NcclTransport(MPI_Comm comm, device::Stream compute, std::span<co
     s.compute = compute;
     CHECK_MPI(MPI_Comm_rank(comm, &s.rank));
     CHECK_MPI(MPI_Comm_size(comm, &s.size));
-    // Outlives the channels of the loop: releasing it waits for the device, where a greeting that fails is under
-    // way until its communicator is gone.
+    // Outlives the channels of the loop: releasing it waits for the device, where a greeting that fails is
+    // under way until its communicator is gone.
     const auto release = [](std::byte* memory) { device::release(memory); };
     const std::unique_ptr<std::byte, decltype(release)> greeting(device::allocate(greeting_bytes), release);
     for (const Lane& lane : lanes) {

@@ -29,8 +29,8 @@ NcclFacts nccl_facts();
 
 /// The ranks of an MPI communicator with a stream of their own, ordered by events after what is on the
 /// context's stream at the call and before what is put there later. Nothing waits on the host but the first
-/// collectives of a kind, which connect the ranks and so wait for all of them. MPI carries only the ids by which ranks
-/// find each other.
+/// collectives of a kind, which connect the ranks and so wait for all of them. MPI carries only the ids by
+/// which ranks find each other.
 ///
 /// Messages have a communicator and a stream for each pair of ranks and tag: in a pipeline with one forward,
 /// one backward, a send down must not wait for a receive up that is queued behind it.

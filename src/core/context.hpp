@@ -86,8 +86,8 @@ public:
 
     /// Bytes the pool holds from the system, in use or not.
     size_t pooled_bytes() const;
-    /// Gives what is not in use back to the system; on a device after all its streams, messages to other ranks
-    /// among them.
+    /// Gives what is not in use back to the system; on a device after all its streams, messages to other
+    /// ranks among them.
     void trim();
 
     /// The one T of this context, made from *this at first use: where a back end keeps compiled kernels.

@@ -24,8 +24,8 @@ public:
     /// its last handle. Throws UserError where a device or the system gives no more, std::bad_alloc for host
     /// memory.
     std::shared_ptr<std::byte> get(size_t bytes);
-    /// Gives what is not in use back to the system. A device's comes back when all its streams have ended, those
-    /// too that wait for another rank.
+    /// Gives what is not in use back to the system. A device's comes back when all its streams have ended,
+    /// those too that wait for another rank.
     void trim();
     /// Bytes from the system, in use or not.
     size_t held() const;

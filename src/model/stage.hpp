@@ -28,8 +28,8 @@ Tensor enter_stage(Context& ctx, const Transformer& model, const comm::Topology&
 class Outbox {
 public:
     void send(const comm::Communicator& pipeline, const Tensor& x, int to, int tag);
-    /// Waits, for the oldest first, until at most `left` messages are on their way. Those that have arrived keep
-    /// no memory from then on.
+    /// Waits, for the oldest first, until at most `left` messages are on their way. Those that have arrived
+    /// keep no memory from then on.
     void drain(size_t left = 0);
 
 private:

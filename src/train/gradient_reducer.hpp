@@ -20,11 +20,12 @@ public:
     /// All outlive this.
     GradientReducer(model::Transformer& model, const comm::Topology& topology, const Shards& shards);
 
-    /// Collective over tensor parallel ranks and replicas; of the embedding, where it is tied, also over the ends
-    /// of the pipeline. The gradient of a part (model::Part, by its layer) has been put on the stream whole: on a device its sum over replicas begins, beside what comes next.
-    /// Every replica goes from the last part towards the first, and may leave the rest to finish(). On the
-    /// host nothing happens: ranks compute on the cores that would copy, and replicas would wait for each
-    /// other in the middle of their pipelines.
+    /// Collective over tensor parallel ranks and replicas; of the embedding, where it is tied, also over the
+    /// ends of the pipeline. The gradient of a part (model::Part, by its layer) has been put on the stream
+    /// whole: on a device its sum over replicas begins, beside what comes next. Every replica goes from the
+    /// last part towards the first, and may leave the rest to finish(). On the host nothing happens: ranks
+    /// compute on the cores that would copy, and replicas would wait for each other in the middle of their
+    /// pipelines.
     void begin(Context& ctx, int64_t layer);
     /// Collective over tensor parallel ranks, replicas and the ends of the pipeline. On a device the sums of
     /// all other parts begin; to be called where another model's sums over the same replicas come next, so

@@ -47,8 +47,8 @@ double Pipeline::receive_number(Context& ctx, int from, int tag) const {
 void Pipeline::forward(Context& ctx, const MicroBatch& batch, int virtual_stage, const LossFunction& loss) {
     InFlight& flight = in_flight_[virtual_stage].emplace_back();
     flight.saved.recompute = recompute_;
-    // On a device before the student's input is asked for: all that follows on the stream comes after that, and
-    // a stage whose student's input is late would not take the teacher's from the stage before.
+    // On a device before the student's input is asked for: all that follows on the stream comes after that,
+    // and a stage whose student's input is late would not take the teacher's from the stage before.
     if (teacher_ && ctx.on_gpu()) teacher_->keep_ahead(ctx);
     Tensor x;
     double states_sum = 0;  // of the virtual stages so far

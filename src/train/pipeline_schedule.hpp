@@ -30,9 +30,10 @@ std::vector<Pass> forward_passes(const model::PipelineShape& shape, int64_t micr
 /// between two stages need no labels.
 std::vector<Task> pipeline_schedule(const model::PipelineShape& shape, int64_t micro_batches);
 
-/// Messages that a stage may have on their way, and hold the memory of, when it begins its next task. What the
-/// last stage sends round to the first is taken up to a group of micro-batches later: two stages that wait for
-/// each other to take a message would wait for ever with a bound of `stages` (played through in tests).
+/// Messages that a stage may have on their way, and hold the memory of, when it begins its next task. What
+/// the last stage sends round to the first is taken up to a group of micro-batches later: two stages that
+/// wait for each other to take a message would wait for ever with a bound of `stages` (played through in
+/// tests).
 constexpr int64_t most_messages(int stages) {
     return stages > 5 ? stages + 1 : 6;
 }

@@ -36,8 +36,9 @@ public:
     /// width].
     void send(Context& ctx, size_t route, int64_t m, const Tensor& x);
 
-    /// After the last send(): waits until all have left this rank. A library may move large messages only in calls
-    /// of MPI, of which a host that waits for its device makes none; those that wait for them would wait for ever.
+    /// After the last send(): waits until all have left this rank. A library may move large messages only in
+    /// calls of MPI, of which a host that waits for its device makes none; those that wait for them would
+    /// wait for ever.
     void end_step() { outbox_.drain(); }
 
     /// On a rank of the route's student stage, likewise: [Tl, width] of the micro-batch that is next.

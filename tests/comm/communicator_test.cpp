@@ -84,8 +84,7 @@ TEST_P(CommunicatorTest, ScattersTheSumOverRanks) {
 TEST_P(CommunicatorTest, ReducesToTheSameBitsOnEveryRank) {
     // Numbers whose sum depends on the order in which they are added.
     test::Values own(static_cast<size_t>(rows * columns));
-    for (size_t i = 0; i < own.size(); ++i)
-        own[i] = uniform(i, static_cast<uint64_t>(world.rank())) - 0.5;
+    for (size_t i = 0; i < own.size(); ++i) own[i] = uniform(i, static_cast<uint64_t>(world.rank())) - 0.5;
     Tensor x = test::tensor_of(ctx, own, {rows, columns}, DType::f32);
 
     world.all_reduce(ctx, x);

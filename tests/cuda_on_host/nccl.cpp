@@ -263,7 +263,20 @@ ncclResult_t ncclSend(const void* from, size_t count, ncclDataType_t type, int p
                       cudaStream_t stream) {
     meet(*comm, peer);
     const size_t bytes = count * size_of(type);
-    return put(stream, {from, bytes, nullptr, 0}, [=](char*) { send(*comm, peer, from, bytes); });
+    // It has ended when the other rank has taken it: a library's buffers are small beside an activation.
+    const auto message = std::make_shared<Sent>();
+    put(stream, {from, bytes, nullptr, 0}, [=](char*) {
+        const char* const begin = static_cast<const char*>(from);
+        message->content.assign(begin, begin + bytes);
+        MPI_Issend(message->content.data(), static_cast<int>(bytes), MPI_BYTE,
+                   comm->world[static_cast<size_t>(peer)], comm->tag, MPI_COMM_WORLD, &message->request);
+    });
+    hold(stream, [message] {
+        int taken = 0;
+        MPI_Test(&message->request, &taken, MPI_STATUS_IGNORE);
+        return taken != 0;
+    });
+    return ncclSuccess;
 }
 
 ncclResult_t ncclRecv(void* to, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,

@@ -1,5 +1,7 @@
 #include "tests/cuda_on_host/runtime.hpp"
 
+#include <sched.h>
+
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
@@ -30,11 +32,12 @@ public:
     void run_until(uint64_t count) {
         advance(count);
         land(count);
+        while (!ended(count)) sched_yield();
     }
     bool has_run(uint64_t count) {
         if (done_ < count) return false;
         land(count);
-        return true;
+        return ended(count);
     }
     /// The same but for what meetings bring.
     void advance(uint64_t count) {
@@ -56,6 +59,8 @@ public:
         }
         land(last);
     }
+    /// What has been put here has not ended before this is true.
+    void hold(std::function<bool()> has_ended) { held_.push_back({submitted_, std::move(has_ended)}); }
     void keep(void* to, std::shared_ptr<std::vector<char>> content) {
         std::memset(to, 0xff, content->size());
         landings_.push_back({done_, static_cast<char*>(to), std::move(content)});
@@ -71,6 +76,16 @@ private:
         char* to;
         std::shared_ptr<std::vector<char>> content;
     };
+    struct Held {
+        uint64_t number;
+        std::function<bool()> has_ended;
+    };
+    bool ended(uint64_t count) {
+        for (; !held_.empty() && held_.front().number <= count; held_.pop_front()) {
+            if (!held_.front().has_ended()) return false;
+        }
+        return true;
+    }
     void land(uint64_t count) {
         const Reach reach;
         for (; !landings_.empty() && landings_.front().number <= count; landings_.pop_front()) {
@@ -81,6 +96,7 @@ private:
 
     std::deque<Work> work_;
     std::deque<Landing> landings_;
+    std::deque<Held> held_;
     uint64_t submitted_ = 0, done_ = 0;
 };
 
@@ -162,6 +178,10 @@ void exchange(cudaStream_t stream, const Exchange& what, std::function<void(char
         if (what.to && what.brought > 0) queue.keep(what.to, content);
     });
     queue.advance(queue.submitted());
+}
+
+void hold(cudaStream_t stream, std::function<bool()> has_ended) {
+    stream->queue->hold(std::move(has_ended));
 }
 
 void expect_launchable(Index grid, Index block, size_t shared_bytes) {

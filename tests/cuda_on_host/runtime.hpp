@@ -29,6 +29,10 @@ struct Exchange {
 /// somebody waits for it, or reads it on this stream; until then there is no number in that place.
 void exchange(cudaStream_t stream, const Exchange& what, std::function<void(char*)> meet);
 
+/// What the stream has been given so far has not ended before this is true; its events wait for that, and the
+/// host goes on.
+void hold(cudaStream_t stream, std::function<bool()> has_ended);
+
 /// While one of these lives, the host may touch device memory.
 class Reach {
 public:

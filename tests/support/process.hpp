@@ -18,8 +18,8 @@ struct ProcessResult {
 ProcessResult run_process(const std::vector<std::string>& command,
                           const std::vector<std::string>& environment = {});
 
-/// Ends the program that run_process waits for in another thread, if there is one, as kill does: an mpirun ends
-/// its ranks with itself.
+/// Ends the program that run_process waits for in another thread, if there is one, as kill does: an mpirun
+/// ends its ranks with itself.
 void end_running_process();
 
 }  // namespace espalier::test

@@ -65,11 +65,13 @@ Result step(Context& ctx, const model::Architecture& a, const comm::Topology& to
     test::randomise(*out.student, 1);
     test::randomise(teacher, 2);
     distill::Objective objective(distill::parse_loss_terms("kl=1,ce=0.3", 1.5));
-    const auto first = test::random_step(ctx, a, topology, sizes, 1), second = test::random_step(ctx, a, topology, sizes, 2);
+    const auto first = test::random_step(ctx, a, topology, sizes, 1),
+               second = test::random_step(ctx, a, topology, sizes, 2);
     const LossFunction loss = [&](const MicroBatch& batch, const Tensor& hidden,
                                   const Tensor& teacher_hidden) {
         return objective.backward(ctx, *out.student, hidden, distill::live_teacher(teacher, teacher_hidden),
-                                  batch.labels, 1.0 / static_cast<double>(sizes.micro_batches * sizes.tokens()));
+                                  batch.labels,
+                                  1.0 / static_cast<double>(sizes.micro_batches * sizes.tokens()));
     };
     Optimizer optimizer(ctx, *out.student, {}, topology.data);
     GradientReducer reducer(*out.student, topology, optimizer.shards());

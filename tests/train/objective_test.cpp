@@ -164,7 +164,8 @@ const auto name_of = [](const auto& loss) {
     return name;
 };
 INSTANTIATE_TEST_SUITE_P(, Objectives,
-                         testing::Values("kl", "reverse-kl", "jsd", "tvd", "mse", "cosine", "ce", "jsd=0.7,ce=0.3"),
+                         testing::Values("kl", "reverse-kl", "jsd", "tvd", "mse", "cosine", "ce",
+                                         "jsd=0.7,ce=0.3"),
                          name_of);
 
 }  // namespace

@@ -115,10 +115,11 @@ Result step(Context& ctx, const Setting& setting, const Grids& grids) {
         fill(ctx, 0.0f, student.gradients());
         fill(ctx, 0.0f, projection.gradients());
         const auto now = test::random_step(ctx, setting.student, topology, sizes, number),
-                   next =
-                       number == 1 ? test::random_step(ctx, setting.student, topology, sizes, 2) : std::vector<MicroBatch>{};
+                   next = number == 1 ? test::random_step(ctx, setting.student, topology, sizes, 2)
+                                      : std::vector<MicroBatch>{};
         if (teacher.grid)
-            teacher.grid->run(ctx, test::random_step(ctx, setting.student, grids.teacher, sizes, number), tokens_of);
+            teacher.grid->run(ctx, test::random_step(ctx, setting.student, grids.teacher, sizes, number),
+                              tokens_of);
         pipeline.step(ctx, now, next, loss);
         topology.world.barrier();
     }
