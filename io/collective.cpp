@@ -10,7 +10,7 @@ void require(int code, const char* call) {
     if (code != MPI_SUCCESS) throw InternalError(fmt::format("{} failed with code {}", call, code));
 }
 
-enum class Outcome : int { success, damaged_file, user_error, internal_error };
+enum class Outcome : int { success, damaged_file, machine_error, user_error, internal_error };
 
 struct Result {
     Outcome outcome = Outcome::success;
@@ -23,6 +23,8 @@ Result caught(F&& work) {
         return {Outcome::success, work()};
     } catch (const DamagedFile& error) {
         return {Outcome::damaged_file, error.what()};
+    } catch (const MachineError& error) {
+        return {Outcome::machine_error, error.what()};
     } catch (const UserError& error) {
         return {Outcome::user_error, error.what()};
     } catch (const std::exception& error) {
@@ -41,6 +43,7 @@ Result broadcast(MPI_Comm comm, int root, Result result) {
 
 std::string unwrap(Result result) {
     if (result.outcome == Outcome::damaged_file) throw DamagedFile(result.text);
+    if (result.outcome == Outcome::machine_error) throw MachineError(result.text);
     if (result.outcome == Outcome::user_error) throw UserError(result.text);
     if (result.outcome == Outcome::internal_error) throw InternalError(result.text);
     return std::move(result.text);

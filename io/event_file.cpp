@@ -1,5 +1,7 @@
 #include "io/event_file.hpp"
 
+#include <fcntl.h>
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <array>
@@ -8,7 +10,7 @@
 #include <chrono>
 #include <cstring>
 
-#include "src/core/error.hpp"
+#include "io/system_error.hpp"
 
 namespace espalier::io {
 namespace {
@@ -107,28 +109,16 @@ EventFile::EventFile(const std::string& folder, int64_t first_step) {
     const double time = now();
     // Two starts in one second: the later one takes the next.
     for (auto second = static_cast<int64_t>(time); !file_; ++second) {
-        path_ = fmt::format("{}/events.out.tfevents.{:010}.{}", folder, second, host);
-        file_.reset(std::fopen(path_.c_str(), "wx"));
-        ESPALIER_REQUIRE(file_ || errno == EEXIST, "cannot write {}: {}", path_, std::strerror(errno));
+        std::string path = fmt::format("{}/events.out.tfevents.{:010}.{}", folder, second, host);
+        Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0666));
+        if (!file && errno != EEXIST) fail_of_system("cannot write " + path, errno);
+        if (file) file_.emplace(std::move(path), std::move(file));
     }
-    append(version_event(time));
-    append(start_event(time, first_step));
+    file_->append(tf_record(version_event(time)) + tf_record(start_event(time, first_step)));
 }
 
-void EventFile::write(int64_t step, std::span<const Scalar> scalars) {
-    append(scalars_event(now(), step, scalars));
-}
-
-void EventFile::append(std::string_view event) {
-    const std::string record = tf_record(event);
-    ESPALIER_REQUIRE(std::fwrite(record.data(), 1, record.size(), file_.get()) == record.size() &&
-                         std::fflush(file_.get()) == 0,
-                     "cannot write {}: {}; is the disk full?", path_, std::strerror(errno));
-}
-
-void EventFile::flush() {
-    ESPALIER_REQUIRE(::fsync(::fileno(file_.get())) == 0, "cannot bring {} to the disk: {}", path_,
-                     std::strerror(errno));
+bool EventFile::write(int64_t step, std::span<const Scalar> scalars) {
+    return file_->append(tf_record(scalars_event(now(), step, scalars)));
 }
 
 }  // namespace espalier::io

@@ -3,11 +3,12 @@
 #pragma once
 
 #include <cstdint>
-#include <cstdio>
-#include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+
+#include "io/appended_file.hpp"
 
 namespace espalier::io {
 
@@ -34,20 +35,15 @@ public:
     /// Throws UserError when the file cannot be made.
     EventFile(const std::string& folder, int64_t first_step);
 
-    const std::string& path() const { return path_; }
-    /// Handed to the system on return. Throws UserError when the disk is full.
-    void write(int64_t step, std::span<const Scalar> scalars);
-    /// On the disk on return.
-    void flush();
+    const std::string& path() const { return file_->path(); }
+    /// As AppendedFile::append().
+    bool write(int64_t step, std::span<const Scalar> scalars);
+    /// As AppendedFile::sync().
+    bool flush() { return file_->sync(); }
+    const std::string& problem() const { return file_->problem(); }
 
 private:
-    void append(std::string_view event);
-
-    struct Close {
-        void operator()(std::FILE* file) const { std::fclose(file); }
-    };
-    std::string path_;
-    std::unique_ptr<std::FILE, Close> file_;
+    std::optional<AppendedFile> file_;
 };
 
 }  // namespace espalier::io

@@ -2,7 +2,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <limits>
 #include <vector>
@@ -12,6 +11,7 @@
 #include "io/indexed_dataset_format.hpp"
 #include "io/positioned.hpp"
 #include "io/publish.hpp"
+#include "io/system_error.hpp"
 #include "io/temporary.hpp"
 #include "src/core/error.hpp"
 
@@ -25,10 +25,7 @@ constexpr size_t buffer_bytes = size_t{4} << 20;
 /// Bytes on their way to the end of a file, which is there once it is published.
 class Stream {
 public:
-    explicit Stream(std::string path)
-        : partial_(std::move(path)),
-          file_(::open(partial_.path().c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)) {
-        ESPALIER_REQUIRE(file_, "cannot write {}: {}", partial_.path(), std::strerror(errno));
+    explicit Stream(std::string path) : partial_(std::move(path)), file_(make(partial_.path())) {
         buffer_.reserve(buffer_bytes);
     }
 
@@ -43,9 +40,22 @@ public:
         written_ += std::ssize(buffer_);
         buffer_.clear();
     }
+    /// All is on the disk: what can fail, does so before anything else goes.
+    void sync() {
+        flush();
+        if (::fsync(file_.get()) != 0)
+            fail_of_system("cannot bring " + partial_.path() + " to the disk", errno);
+    }
     void publish_as(const std::string& path) { partial_.publish_as(path); }
 
 private:
+    static Descriptor make(const std::string& path) {
+        ::unlink(path.c_str());  // what a killed job left may be another user's
+        Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+        if (!file) fail_of_system("cannot write " + path, errno);
+        return file;
+    }
+
     Temporary partial_;
     Descriptor file_;
     std::vector<std::byte> buffer_;
@@ -96,7 +106,6 @@ void IndexedDatasetWriter::add(std::span<const int32_t> document) {
 
 void IndexedDatasetWriter::finish() {
     State& s = *state_;
-    s.tokens_file.flush();
     const TokenType type = narrowest_for(s.vocab);
     const int64_t token_size = type == TokenType::u16 ? 2 : 4;
 
@@ -113,7 +122,8 @@ void IndexedDatasetWriter::finish() {
         pointer += length * token_size;
     }
     for (int64_t document = 0; document <= std::ssize(s.lengths); ++document) index.put(document);
-    index.flush();
+    s.tokens_file.sync();
+    index.sync();
 
     const auto together = hold_off_removal();
     // An old index must never be seen over new tokens.

@@ -5,11 +5,11 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
 
 #include "io/positioned.hpp"
 #include "io/publish.hpp"
+#include "io/system_error.hpp"
 #include "src/core/error.hpp"
 
 namespace espalier::io {
@@ -17,7 +17,7 @@ namespace {
 
 Descriptor open_shared(const std::string& path) {
     Descriptor file(::open(path.c_str(), O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0666));
-    ESPALIER_REQUIRE(file, "cannot write {}: {}", path, std::strerror(errno));
+    if (!file) fail_of_system("cannot write " + path, errno);
     return file;
 }
 
@@ -40,7 +40,7 @@ bool lock(const Descriptor& file, int command, const std::string& path) {
         if (errno == EINTR) continue;
         if (errno == EAGAIN || errno == EACCES) return false;
         if (says_no_locks(errno)) return true;
-        fail("cannot lock {}: {}", path, std::strerror(errno));
+        fail_of_system("cannot lock " + path, errno);
     }
     return true;
 }
@@ -70,7 +70,7 @@ bool append_line(const std::string& path, const std::string& line,
     const Descriptor file = open_shared(path);
     lock(file, F_SETLKW, path);
     struct stat status = {};
-    ESPALIER_REQUIRE(::fstat(file.get(), &status) == 0, "cannot read {}: {}", path, std::strerror(errno));
+    if (::fstat(file.get(), &status) != 0) fail_of_system("cannot read " + path, errno);
     // Read through this descriptor: closing another one of the same file would end the lock.
     std::string content(static_cast<size_t>(status.st_size), '\0');
     read_at(file.get(), 0, std::as_writable_bytes(std::span(content)), path);
@@ -80,7 +80,7 @@ bool append_line(const std::string& path, const std::string& line,
     const auto whole =
         static_cast<off_t>(content.rfind('\n') == std::string::npos ? 0 : content.rfind('\n') + 1);
     const auto cut = [&] { return ::ftruncate(file.get(), whole) == 0; };
-    ESPALIER_REQUIRE(whole == status.st_size || cut(), "cannot write {}: {}", path, std::strerror(errno));
+    if (whole != status.st_size && !cut()) fail_of_system("cannot write " + path, errno);
     const std::string text = line + '\n';
     const ssize_t written = ::write(file.get(), text.data(), text.size());
     const bool done = written == static_cast<ssize_t>(text.size()) && ::fsync(file.get()) == 0;
@@ -88,7 +88,7 @@ bool append_line(const std::string& path, const std::string& line,
         const bool is_short = written >= 0 && written < static_cast<ssize_t>(text.size());
         const int error = is_short ? ENOSPC : errno;
         cut();
-        fail("cannot write {}: {}", path, std::strerror(error));
+        fail_of_system("cannot write " + path, error);
     }
     return true;
 }

@@ -8,9 +8,9 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 
 #include "io/damage.hpp"
+#include "io/system_error.hpp"
 #include "src/core/error.hpp"
 
 namespace espalier::io {
@@ -61,7 +61,7 @@ void write_at(int descriptor, int64_t offset, std::span<const std::byte> bytes, 
         if (n < 0 && is_full(errno))
             fail_full(path, static_cast<int64_t>(bytes.size()), free_bytes(descriptor));
         if (n < 0 && errno == EFBIG) fail_too_large(path);
-        ESPALIER_REQUIRE(n > 0, "cannot write {}: {}", path, std::strerror(errno));
+        if (n <= 0) fail_of_system("cannot write " + path, errno);
         bytes = bytes.subspan(static_cast<size_t>(n));
         offset += n;
     }
@@ -71,7 +71,7 @@ void read_at(int descriptor, int64_t offset, std::span<std::byte> bytes, const s
     while (!bytes.empty()) {
         const ssize_t n = ::pread(descriptor, bytes.data(), std::min(bytes.size(), largest_transfer), offset);
         if (n < 0 && errno == EINTR) continue;
-        ESPALIER_REQUIRE(n >= 0, "cannot read {}: {}", path, std::strerror(errno));
+        if (n < 0) fail_of_system("cannot read " + path, errno);
         if (n == 0)
             fail_damaged("{} is truncated: it ends at byte {}, {} bytes too early", path, offset,
                          bytes.size());
@@ -99,8 +99,7 @@ void reserve(int descriptor, int64_t size, const std::string& path) {
     if (result == 0) return;
     if (is_full(errno)) fail_full(path, missing, free_bytes(descriptor));
     if (errno == EFBIG) fail_too_large(path);
-    ESPALIER_REQUIRE(errno == EOPNOTSUPP || errno == ENOSYS, "cannot write {}: {}", path,
-                     std::strerror(errno));
+    if (errno != EOPNOTSUPP && errno != ENOSYS) fail_of_system("cannot write " + path, errno);
     // The file system has no such call: every write is checked as it happens.
 }
 

@@ -2,13 +2,14 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
-#include <cstring>
 #include <filesystem>
 
 #include "io/positioned.hpp"
+#include "io/system_error.hpp"
 #include "io/temporary.hpp"
 #include "src/core/error.hpp"
 
@@ -23,14 +24,20 @@ std::string folder_of(const std::string& path) {
 
 void sync(const std::string& path) {
     const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    ESPALIER_REQUIRE(file && ::fsync(file.get()) == 0, "cannot bring {} to the disk: {}", path,
-                     std::strerror(errno));
+    if (!file || ::fsync(file.get()) != 0) fail_of_system("cannot bring " + path + " to the disk", errno);
 }
 
-/// An empty file of this name; `path` is what messages call it.
+void rename(const std::string& from, const std::string& to) {
+    if (std::rename(from.c_str(), to.c_str()) != 0)
+        fail_of_system("cannot rename " + from + " to " + to, errno);
+}
+
+/// An empty file of this name; `path` is what messages call it. What a killed job left under it may be
+/// another user's.
 Descriptor open_new(const std::string& name, const std::string& path) {
+    ::unlink(name.c_str());
     Descriptor file(::open(name.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
-    ESPALIER_REQUIRE(file, "cannot write {}: {}", path, std::strerror(errno));
+    if (!file) fail_of_system("cannot write " + path, errno);
     return file;
 }
 
@@ -46,8 +53,7 @@ void write_file(const std::string& path, const std::string& content) {
 std::string read_file(const std::string& path, size_t limit) {
     const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
     struct stat status = {};
-    ESPALIER_REQUIRE(file && ::fstat(file.get(), &status) == 0, "cannot read {}: {}", path,
-                     std::strerror(errno));
+    if (!file || ::fstat(file.get(), &status) != 0) fail_of_system("cannot read " + path, errno);
     ESPALIER_REQUIRE(S_ISREG(status.st_mode), "cannot read {}: it is not a regular file", path);
     const auto size = static_cast<size_t>(status.st_size);
     ESPALIER_REQUIRE(size <= limit, "{} has {} bytes, more than the {} that such a file may have", path, size,
@@ -59,8 +65,7 @@ std::string read_file(const std::string& path, size_t limit) {
 
 void publish(const std::string& from, const std::string& to) {
     sync(from);
-    ESPALIER_REQUIRE(std::rename(from.c_str(), to.c_str()) == 0, "cannot rename {} to {}: {}", from, to,
-                     std::strerror(errno));
+    rename(from, to);
     sync(folder_of(to));
 }
 
@@ -76,8 +81,7 @@ void publish_over(const std::string& from, const std::string& to) {
     // A file system that cannot exchange two names.
     const std::string old = to + ".replaced";
     std::filesystem::remove_all(old, ignored);
-    ESPALIER_REQUIRE(std::rename(to.c_str(), old.c_str()) == 0, "cannot rename {} to {}: {}", to, old,
-                     std::strerror(errno));
+    rename(to, old);
     try {
         publish(from, to);
     } catch (...) {
@@ -125,6 +129,20 @@ void check_place(const std::string& path) {
                      "cannot write {}: there is no folder {}; create it first", path, folder);
     ESPALIER_REQUIRE(::access(folder.c_str(), W_OK | X_OK) == 0,
                      "cannot write {}: no permission to write in {}", path, folder);
+    ESPALIER_REQUIRE(::access(folder.c_str(), R_OK) == 0,
+                     "cannot write {}: no permission to read {}, which is opened to bring names to the disk",
+                     path, folder);
+}
+
+void put_back_replaced(const std::string& path) {
+    const std::string old = path + ".replaced";
+    std::error_code error;
+    if (!std::filesystem::exists(std::filesystem::symlink_status(old, error))) return;
+    if (std::filesystem::exists(std::filesystem::symlink_status(path, error))) {
+        std::filesystem::remove_all(old, error);
+    } else {
+        rename(old, path);
+    }
 }
 
 void check_output(const std::string& path, Existing existing, Output kind) {
@@ -139,6 +157,14 @@ void check_output(const std::string& path, Existing existing, Output kind) {
     ESPALIER_REQUIRE((kind == Output::folder) == std::filesystem::is_directory(path, error),
                      "{}: is {}; choose another --out", path,
                      kind == Output::folder ? "no folder" : "a folder");
+    // What is made beside it is to take its name by a rename.
+    struct stat beside = {};
+    ESPALIER_REQUIRE(
+        kind == Output::file || S_ISLNK(status.st_mode) || ::stat(folder_of(path).c_str(), &beside) != 0 ||
+            beside.st_dev == status.st_dev,
+        "{}: is a file system of its own, whose name nothing else can take; choose a folder in it "
+        "as --out",
+        path);
 }
 
 void try_output(const std::string& path) {

@@ -19,6 +19,9 @@ void publish(const std::string& from, const std::string& to);
 /// a file system that cannot exchange two names, the old one is TO.replaced for a moment, and again TO where
 /// the new one cannot be.
 void publish_over(const std::string& from, const std::string& to);
+/// What a job left that was killed in publish_over(): TO.replaced becomes `to` again where that is missing,
+/// and goes where it is not. For who alone may write `to`.
+void put_back_replaced(const std::string& to);
 /// Space of the disk kept for a file that is to come: that of a file without a name, which ends with this or
 /// with the process, however it does.
 class ReservedSpace {

@@ -4,18 +4,18 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
 
 #include "io/positioned.hpp"
 #include "io/publish.hpp"
+#include "io/system_error.hpp"
 #include "io/tensor_source.hpp"
 
 namespace espalier::io {
 namespace {
 
 [[noreturn]] void fail_writing(const std::string& path, int error) {
-    fail("cannot write {}: {}", path, std::strerror(error));
+    fail_of_system("cannot write " + path, error);
 }
 
 std::string shard_path(const std::string& folder, const SafetensorsLayout::Shard& shard) {

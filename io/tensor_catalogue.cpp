@@ -9,6 +9,7 @@
 
 #include "io/damage.hpp"
 #include "io/sha256.hpp"
+#include "io/system_error.hpp"
 
 namespace espalier::io {
 namespace {
@@ -177,18 +178,20 @@ std::string Catalogue::metadata_sha256() const {
 
 Catalogue read_catalogue(const std::string& path) {
     struct stat status = {};
-    ESPALIER_REQUIRE(::stat(path.c_str(), &status) == 0, "cannot read {}: {}", path, std::strerror(errno));
+    if (::stat(path.c_str(), &status) != 0) fail_of_system("cannot read " + path, errno);
     ESPALIER_REQUIRE(S_ISREG(status.st_mode), "cannot read {}: it is not a regular file", path);
     try {
         Catalogue catalogue = read_structure(path);
         check(catalogue, status.st_size);
         return catalogue;
     } catch (const hdf5::Error& error) {
-        if (error.system_error() != 0) fail("cannot read {}: {}", path, std::strerror(error.system_error()));
+        if (error.system_error() != 0) fail_of_system("cannot read " + path, error.system_error());
         fail_damaged(
             "{} is damaged, cut short or not one of espalier's HDF5 files ({}); use another copy or make it "
             "again",
             path, error.what());
+    } catch (const MachineError&) {
+        throw;
     } catch (const UserError& error) {
         fail_damaged("{} is damaged or not one of espalier's files: {}; use another copy or make it again",
                      path, error.what());

@@ -10,6 +10,7 @@
 #include "io/descriptor.hpp"
 #include "io/hyperslab.hpp"
 #include "io/positioned.hpp"
+#include "io/system_error.hpp"
 #include "io/tensor_catalogue.hpp"
 #include "src/core/exact.hpp"
 
@@ -68,7 +69,7 @@ TensorFileReader::TensorFileReader(std::string path, MPI_Comm comm, const std::s
     s.counted = Counted(s.specs.size());
     on_all(comm, [&] {
         s.data.emplace(::open(s.path.c_str(), O_RDONLY | O_CLOEXEC));
-        ESPALIER_REQUIRE(*s.data, "cannot read {}: {}", s.path, std::strerror(errno));
+        if (!*s.data) fail_of_system("cannot read " + s.path, errno);
     });
 }
 

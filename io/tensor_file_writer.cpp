@@ -2,7 +2,6 @@
 #include <sys/stat.h>
 
 #include <cerrno>
-#include <cstring>
 #include <exception>
 #include <optional>
 #include <unordered_map>
@@ -14,6 +13,7 @@
 #include "io/hyperslab.hpp"
 #include "io/positioned.hpp"
 #include "io/publish.hpp"
+#include "io/system_error.hpp"
 #include "io/temporary.hpp"
 #include "io/tensor_catalogue.hpp"
 #include "src/core/exact.hpp"
@@ -43,7 +43,7 @@ auto blaming_the_disk(const std::string& path, F&& work) {
     try {
         return work();
     } catch (const hdf5::Error& error) {
-        if (error.system_error() != 0) fail("cannot write {}: {}", path, std::strerror(error.system_error()));
+        if (error.system_error() != 0) fail_of_system("cannot write " + path, error.system_error());
         fail("cannot write {}: {}", path, error.what());
     }
 }
@@ -129,7 +129,7 @@ void TensorFileWriter::State::create_file(Existing existing) {
 
 void TensorFileWriter::State::reserve_space(int64_t beyond_end) {
     struct stat status = {};
-    ESPALIER_REQUIRE(::fstat(data->get(), &status) == 0, "cannot write {}: {}", path, std::strerror(errno));
+    if (::fstat(data->get(), &status) != 0) fail_of_system("cannot write " + path, errno);
     reserve(data->get(), status.st_size + beyond_end, path);
 }
 
@@ -165,7 +165,7 @@ TensorFileWriter::TensorFileWriter(std::string path, MPI_Comm comm, std::vector<
     if (rank_in(comm) != 0) s.catalogue = deserialised(places);
     on_all(comm, [&] {
         s.data.emplace(::open(s.partial_path.c_str(), O_WRONLY | O_CLOEXEC));
-        ESPALIER_REQUIRE(*s.data, "cannot write {}: {}", s.partial_path, std::strerror(errno));
+        if (!*s.data) fail_of_system("cannot write " + s.partial_path, errno);
         if (rank_in(comm) == 0) s.reserve_space(reserved_metadata);
         if (through == Through::device)
             s.direct = std::make_unique<DirectWriter>(s.partial_path, s.data->get(), s.path);
@@ -208,8 +208,8 @@ void TensorFileWriter::write(const std::string& name, const Box& box, const Tens
 
 void TensorFileWriter::sync() {
     if (state_->direct) state_->direct->flush();
-    ESPALIER_REQUIRE(::fsync(state_->data->get()) == 0, "cannot bring {} to the disk: {}", state_->path,
-                     std::strerror(errno));
+    if (::fsync(state_->data->get()) != 0)
+        fail_of_system("cannot bring " + state_->path + " to the disk", errno);
 }
 
 void TensorFileWriter::write_bytes(const std::string& name, const std::string& content) {
@@ -253,12 +253,15 @@ void TensorFileWriter::State::store_metadata() {
 
 std::string TensorFileWriter::State::sealed() {
     return blaming_the_disk(path, [&] {
+        // Where nodes have caches of their own (NFS), this one's pages are from before the others wrote
+        // theirs, and a page of metadata may hold the end of a tensor.
+        ::posix_fadvise(data->get(), 0, 0, POSIX_FADV_DONTNEED);
         store_metadata();
         file.close();
         struct stat status = {};
         // Cutting a file to its own length gives back what was reserved beyond it.
-        ESPALIER_REQUIRE(::fstat(data->get(), &status) == 0 && ::ftruncate(data->get(), status.st_size) == 0,
-                         "cannot write {}: {}", path, std::strerror(errno));
+        if (::fstat(data->get(), &status) != 0 || ::ftruncate(data->get(), status.st_size) != 0)
+            fail_of_system("cannot write " + path, errno);
         partial->publish_as(path);
         return std::get<std::string>(catalogue.attributes.at("content_sha256"));
     });

@@ -97,6 +97,8 @@ int run(const jobs::Job& job, const std::vector<std::string>& arguments, comm::M
     int code = jobs::exit_code::internal_error;
     try {
         return job.run(arguments, mpi);
+    } catch (const MachineError& e) {
+        report(mpi, job.name, e.what());
     } catch (const UserError& e) {
         code = jobs::exit_code::bad_input;
         report(mpi, job.name, e.what());

@@ -59,6 +59,17 @@ void check_replaced(const std::string& folder) {
     }
 }
 
+/// What the model was imported from looks like an export, and may be the only copy.
+void check_source(const ModelFile& file, const std::string& folder) {
+    const auto provenance = file.provenance();
+    const auto source = provenance.find("source");
+    if (source == provenance.end() || !source->is_object()) return;
+    std::error_code unknown;
+    ESPALIER_REQUIRE(!fs::equivalent(source->value("path", std::string()), folder, unknown),
+                     "{}: is what {} was imported from, which --force does not replace; choose another --out",
+                     folder, file.path());
+}
+
 /// A folder beside the final one, gone again unless it is published; made by rank 0, known to all.
 class PartialFolder {
 public:
@@ -78,6 +89,7 @@ public:
         world.barrier();
         if (folder_) {
             if (existing == io::Existing::replace) {
+                check_replaced(target_);  // files may have come since the start
                 folder_->publish_over(target_);
             } else {
                 folder_->publish_as(target_);
@@ -240,9 +252,12 @@ int export_model(const std::vector<std::string>& arguments, comm::Mpi&) {
         const int64_t shard_bytes = parse_bytes(shard_size, "--shard-size");
         const auto as = parse_store_dtype(store_dtype);
         const OutputLock lock(session, out);
+        if (session.root()) io::put_back_replaced(io::without_slash(out));
+        session.world().barrier();
         io::check_output(out, session.common().existing(), io::Output::folder);
         check_replaced(out);
         ModelFile file(path, session.world().handle());
+        check_source(file, out);
         const auto& a = file.architecture();
 
         const auto tensors = exported_tensors(file, as);

@@ -1,4 +1,5 @@
 // prune: cut a model to a target shape, tensor by tensor, every rank its own rows.
+#include <filesystem>
 #include <optional>
 
 #include "io/publish.hpp"
@@ -99,6 +100,8 @@ int prune(const std::vector<std::string>& arguments, comm::Mpi&) {
         [&](Session& session, const Options& options) {
             const OutputLock lock(session, o.out);
             io::check_output(o.out, session.common().existing());
+            const std::string unchecked_path = o.out + ".unchecked";
+            if (session.root()) std::filesystem::remove(unchecked_path);  // what a killed job left
             ESPALIER_REQUIRE(o.check_tolerance >= 0, "--check-tolerance {}: it cannot be negative",
                              o.check_tolerance);
             ModelFile source(o.model, session.world().handle());
@@ -114,7 +117,7 @@ int prune(const std::vector<std::string>& arguments, comm::Mpi&) {
 
             // What is to be checked takes its name after that.
             const bool checks = !o.check.empty();
-            const std::string written = o.out + (checks ? ".unchecked" : "");
+            const std::string written = checks ? unchecked_path : o.out;
             std::optional<io::Temporary> unchecked;
             if (checks && session.root()) unchecked.emplace(written);
             const double begin = session.seconds();

@@ -64,7 +64,15 @@ public:
     /// Makes the folder, or goes on in it when it is of the same search.
     void open(const ordered_json& settings) {
         if (session_.root()) {
-            if (session_.common().force) fs::remove_all(folder_);
+            if (session_.common().force) {
+                const auto busy = busy_candidate();
+                ESPALIER_REQUIRE(
+                    busy.empty(),
+                    "{}: another job is at work on it, whose files --force would remove; wait for its "
+                    "end, or choose another --out",
+                    busy);
+                fs::remove_all(folder_);
+            }
             io::make_folder(folder_);
             fs::remove(folder_ + "/stop");  // of the stop that this start ends
             const std::string path = folder_ + "/settings.json";
@@ -132,15 +140,31 @@ public:
             fs::remove_all(folder_);
         }
     }
-    /// After bad input, where nothing was measured yet.
+    /// After bad input, where nothing was measured yet: what this job made, or all where no other is at work.
     void remove_if_empty() const {
-        if (session_.root() && io::read_lines(folder_ + "/results.jsonl").empty()) fs::remove_all(folder_);
+        if (!session_.root() || !io::read_lines(folder_ + "/results.jsonl").empty()) return;
+        if (o_.candidate >= 0) fs::remove_all(folder_of(o_.candidate));
+        if (busy_candidate().empty() && (o_.candidate < 0 || !has_candidates())) fs::remove_all(folder_);
     }
 
     const std::vector<int64_t>& rungs() const { return rungs_; }
 
 private:
     std::string folder_of(int64_t k) const { return fmt::format("{}/candidate-{}", folder_, k); }
+    /// The folder of a candidate that another job has locked, if there is one.
+    std::string busy_candidate() const {
+        for (int64_t k = 0; k < std::ssize(candidates_); ++k) {
+            const std::string lock = folder_of(k) + "/lock";
+            if (fs::exists(lock) && !io::try_lock(lock)) return folder_of(k);
+        }
+        return {};
+    }
+    bool has_candidates() const {
+        for (int64_t k = 0; k < std::ssize(candidates_); ++k) {
+            if (fs::exists(folder_of(k))) return true;
+        }
+        return false;
+    }
     CandidateRun candidate(int64_t k) {
         return {session_, mpi_, o_, source_, candidates_.at(static_cast<size_t>(k)).shape, folder_of(k)};
     }

@@ -83,8 +83,8 @@ int teacher_cache(const std::vector<std::string>& arguments, comm::Mpi&) {
         const data::Samples samples(sources, o.samples, o.seq_len, static_cast<uint32_t>(seed));
         TeacherCacheWriter writer(
             session, o.out,
-            {file.sha256(), data_fingerprint(o.data, split), a.vocab, o.seq_len, o.samples, seed, o.top_k,
-             o.temperature, masks.attention ? masks.eod : -1, text_ids_hash(file)},
+            {file.sha256(), data_fingerprint(session.world(), o.data, split), a.vocab, o.seq_len, o.samples,
+             seed, o.top_k, o.temperature, masks.attention ? masks.eod : -1, text_ids_hash(file)},
             samples);
         const auto model = load_transformer(session, file, model::Gradients::none);
         Context& ctx = session.context();

@@ -1,28 +1,37 @@
 #include "jobs/data/documents.hpp"
 
 #include <algorithm>
+#include <string>
 
+#include "io/collective.hpp"
 #include "jobs/files/tokenizer_files.hpp"
 #include "src/core/error.hpp"
 
 namespace espalier::jobs {
 namespace {
 
+/// Collective. One rank looks for all: what it alone cannot read must not make it another token there.
 int64_t end_named_by(const Session& session, const ModelFile& model, const DocumentOptions& o) {
-    std::string trouble;
-    if (carries_tokenizer(model.reader())) {
-        try {
-            if (const auto eos = open_tokenizer(model.path(), session.log()).eos()) return *eos;
-        } catch (const UserError& e) {
-            trouble = e.what();
+    const bool has_tokenizer = carries_tokenizer(model.reader());
+    return std::stoll(io::on_root(session.world().handle(), [&] {
+        std::string trouble;
+        if (has_tokenizer) {
+            try {
+                if (const auto eos = open_tokenizer(model.path(), session.log()).eos())
+                    return std::to_string(*eos);
+            } catch (const MachineError&) {
+                throw;
+            } catch (const UserError& e) {
+                trouble = e.what();
+            }
         }
-    }
-    const auto& eos = model.architecture().conventions.eos;
-    ESPALIER_REQUIRE(!eos.empty() || trouble.empty(),
-                     "{}\n  or give --eod ID, the token that ends a document", trouble);
-    ESPALIER_REQUIRE(!eos.empty(), "{}: {} does not say which token ends a document; give --eod ID",
-                     o.reset_attention ? "--reset-attention" : "--mask-eod", model.path());
-    return eos.front();
+        const auto& eos = model.architecture().conventions.eos;
+        ESPALIER_REQUIRE(!eos.empty() || trouble.empty(),
+                         "{}\n  or give --eod ID, the token that ends a document", trouble);
+        ESPALIER_REQUIRE(!eos.empty(), "{}: {} does not say which token ends a document; give --eod ID",
+                         o.reset_attention ? "--reset-attention" : "--mask-eod", model.path());
+        return std::to_string(eos.front());
+    }));
 }
 
 }  // namespace

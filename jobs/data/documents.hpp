@@ -18,9 +18,9 @@ struct DocumentOptions {
 void declare_reset_attention(Options& options, DocumentOptions& o);
 void declare_documents(Options& options, DocumentOptions& o);
 
-/// Where no --eod is given, the token that `tokenize --append-eod` takes from the tokenizer inside the model,
-/// else, also where that cannot be read, the end token of the model's architecture. Throws UserError where
-/// there is neither.
+/// Collective. Where no --eod is given, the token that `tokenize --append-eod` takes from the tokenizer
+/// inside the model, else, also where that cannot be read, the end token of the model's architecture. Throws
+/// UserError where there is neither.
 data::DocumentMasks document_masks(const Session& session, const DocumentOptions& o, const ModelFile& model);
 
 /// Samples [first, first + count) as one micro-batch.

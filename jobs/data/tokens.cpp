@@ -53,37 +53,39 @@ std::vector<data::Source> open_data(const comm::Communicator& world, const std::
     return out;
 }
 
-std::string data_fingerprint(const std::vector<std::string>& data, const data::Split& split) {
-    io::Sha256 hash;
-    for (size_t i = 0; i < data.size(); ++i) {
-        const bool is_weight = data.size() > 1 && i % 2 == 0;
-        if (is_weight) {
-            hash.update(data[i] + "\n");
-        } else {
-            hash.update(io::sha256_of_file(data[i] + ".idx"));
-            hash.update(fmt::format(" {}\n", std::filesystem::file_size(data[i] + ".bin")));
+std::string data_fingerprint(const comm::Communicator& world, const std::vector<std::string>& data,
+                             const data::Split& split) {
+    return io::on_root(world.handle(), [&] {
+        io::Sha256 hash;
+        for (size_t i = 0; i < data.size(); ++i) {
+            const bool is_weight = data.size() > 1 && i % 2 == 0;
+            if (is_weight) {
+                hash.update(data[i] + "\n");
+            } else {
+                hash.update(io::sha256_of_file(data[i] + ".idx"));
+                hash.update(fmt::format(" {}\n", std::filesystem::file_size(data[i] + ".bin")));
+            }
         }
-    }
-    const double share = split.share(data::Part::train);
-    if (share < 1) hash.update(fmt::format("train {}\n", share));
-    return hash.hex();
+        const double share = split.share(data::Part::train);
+        if (share < 1) hash.update(fmt::format("train {}\n", share));
+        return hash.hex();
+    });
 }
 
 std::string data_identity(const comm::Communicator& world, const std::vector<std::string>& data,
                           const data::Split& split, const data::Samples& samples) {
     constexpr int64_t looked_at = 64;
-    std::string out;
-    if (world.rank() == 0) {
+    const std::string files = data_fingerprint(world, data, split);
+    return io::on_root(world.handle(), [&] {
         io::Sha256 hash;
-        hash.update(data_fingerprint(data, split));
+        hash.update(files);
         std::vector<int32_t> ids(static_cast<size_t>(samples.seq_len() + 1));
         for (int64_t i = 0; i < std::min(looked_at, samples.count()); ++i) {
             samples.read(i, ids);
             hash.update({reinterpret_cast<const char*>(ids.data()), ids.size() * sizeof ids[0]});
         }
-        out = hash.hex();
-    }
-    return world.broadcast(std::move(out));
+        return hash.hex();
+    });
 }
 
 void tell_epochs(const Log& log, const data::Samples& samples) {

@@ -23,9 +23,10 @@ void declare_split(Options& options, std::string& split);
 std::vector<data::Source> open_data(const comm::Communicator& world, const std::vector<std::string>& words,
                                     int64_t vocab);
 
-/// What makes training data others: a hash over the files' indexes, sizes and weights, and over the share of
-/// their documents that trains, where it is not all.
-std::string data_fingerprint(const std::vector<std::string>& data, const data::Split& split);
+/// Collective. What makes training data others: a hash over the files' indexes, sizes and weights, and over
+/// the share of their documents that trains, where it is not all.
+std::string data_fingerprint(const comm::Communicator& world, const std::vector<std::string>& data,
+                             const data::Split& split);
 /// Collective. The same with the tokens of the first samples: of files by their content, not by their names.
 std::string data_identity(const comm::Communicator& world, const std::vector<std::string>& data,
                           const data::Split& split, const data::Samples& samples);

@@ -145,11 +145,16 @@ ForeignModel open_foreign_model(const std::string& path) {
 
 std::string source_sha256(const Session& session, const ForeignModel& source) {
     const auto files = source.weights->files();
+    const auto owner = [&](size_t i) {
+        return static_cast<int>(i % static_cast<size_t>(session.world().size()));
+    };
+    std::vector<std::string> hashes(files.size());
+    for (size_t i = 0; i < files.size(); ++i) {
+        if (session.world().rank() == owner(i)) hashes[i] = io::sha256_of_file(files[i]);
+    }
     std::string lines, last;
     for (size_t i = 0; i < files.size(); ++i) {
-        const int owner = static_cast<int>(i % static_cast<size_t>(session.world().size()));
-        last = session.world().rank() == owner ? io::sha256_of_file(files[i]) : "";
-        last = session.world().broadcast(last, owner);
+        last = session.world().broadcast(hashes[i], owner(i));
         lines += last + "  " + fs::path(files[i]).filename().string() + "\n";
     }
     if (files.size() == 1) return last;

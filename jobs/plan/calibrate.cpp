@@ -212,11 +212,17 @@ comm::Communicator ranks_of_node() {
 
 /// In the dtype that was asked for, or in all that there are products in: then the fastest one's curve and
 /// attention stand for all.
-void measure_computing(Context& ctx, const Timer& timer, std::optional<DType> asked, plan::System& s) {
+void measure_computing(Session& session, const Timer& timer, std::optional<DType> asked, plan::System& s) {
+    Context& ctx = session.context();
+    // Of nodes of several kinds the weakest decides: all ranks measure together.
+    const auto all_have = [&](DType dtype) {
+        return session.world().all_reduce(int64_t{has_native_matmul(ctx, dtype) ? 0 : 1},
+                                          comm::Reduction::max) == 0;
+    };
     s.launch_seconds = measure_launch(ctx, timer);
     DType fastest = DType::f32;
     for (const DType dtype : {DType::f32, DType::bf16}) {
-        if (asked ? dtype != *asked : !has_native_matmul(ctx, dtype)) continue;
+        if (asked ? dtype != *asked : !all_have(dtype)) continue;
         const auto fit = measure_matmul(ctx, timer, dtype, s.launch_seconds);
         s.peak_flops[dtype] = fit.peak;
         s.matmul = fit.curve;
@@ -246,7 +252,7 @@ plan::System calibrate(Session& session) {
     s.source = source(session, node.size(), across.size());
     s.gpus_per_node = node.size();
     s.memory_bytes = ctx.on_gpu() ? device_memory(session, node) : host_memory(node);
-    measure_computing(ctx, timer, dtype_from_string(session.common().dtype), s);
+    measure_computing(session, timer, dtype_from_string(session.common().dtype), s);
     s.memory_bandwidth = measure_memory(ctx, timer, s.memory_bytes);
     const plan::Link memory{s.memory_bandwidth, 1, 1e-6};
     s.node = node.size() > 1 ? measure_link(ctx, node) : memory;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <sstream>
 
+#include "io/collective.hpp"
 #include "io/indexed_dataset.hpp"
 #include "io/publish.hpp"
 #include "jobs/files/tokenizer_files.hpp"
@@ -51,7 +52,8 @@ std::vector<double> frequencies(Session& session, const std::vector<std::string>
     std::vector<int32_t> ids;
     for (const auto& prefix : prefixes) {
         const io::IndexedDataset data(prefix);
-        data.check_ids(vocab);
+        io::on_all(session.world().handle(),
+                   [&] { data.check_ids(vocab, session.world().rank(), session.world().size()); });
         for (int64_t d = session.world().rank(); d < data.count(); d += session.world().size()) {
             for (int64_t at = 0; at < data.length(d); at += piece) {
                 ids.resize(static_cast<size_t>(std::min(piece, data.length(d) - at)));

@@ -85,6 +85,7 @@ struct Checkpoints::Writing {
     std::atomic<bool> done = false;  ///< the thread, with what it was started for
     bool started = false, gathered = false;
     std::exception_ptr failure;
+    std::string trouble;                  ///< that ends no run
     std::atomic<bool> abandoned = false;  ///< an exception unwinds the run: nobody wants the rest
     std::thread thread;
 
@@ -202,6 +203,7 @@ void Checkpoints::advance() {
     const bool ends = writing.gathered;
     if (ends) {
         writing.writer.conclude();
+        if (!writing.trouble.empty()) session_.log().warning("{}", writing.trouble);
     } else {
         writing.writer.gather();
         writing.gathered = true;
@@ -226,7 +228,11 @@ void Checkpoints::seal(Writing& writing) {
             write_latest(rundir_, "checkpoints/" + writing.name);
             writing.writing_seconds += session_.seconds() - begin;
             const auto all = list_checkpoints(rundir_);
-            for (size_t i = static_cast<size_t>(keep_); i < all.size(); ++i) fs::remove(all[i].path);
+            for (size_t i = static_cast<size_t>(keep_); i < all.size(); ++i) {
+                std::error_code error;
+                fs::remove(all[i].path, error);
+                if (error) writing.trouble = fmt::format("{} stays: {}", all[i].path, error.message());
+            }
         }
     } catch (...) {
         writing.failure = std::current_exception();
@@ -234,9 +240,14 @@ void Checkpoints::seal(Writing& writing) {
     writing.done = true;
 }
 
+int64_t Checkpoints::bytes() const {
+    int64_t out = 0;
+    for (const auto& spec : specs(trained_)) out += spec.size() * 4;
+    return out;
+}
+
 void Checkpoints::count(const Writing& ended) {
-    double bytes = 0;
-    for (const auto& spec : specs(trained_)) bytes += static_cast<double>(spec.size() * 4);
+    const auto bytes = static_cast<double>(this->bytes());
     if (times_.count++ == 0) times_.first_waiting_seconds = ended.waiting_seconds;
     times_.bytes += bytes;
     times_.writing_seconds += ended.writing_seconds;
@@ -285,6 +296,13 @@ std::optional<RunState> Checkpoints::read() {
          checkpoints_folder(rundir_));
 }
 
+namespace {
+const std::string left_alone =
+    "\n  it may be whole and is left as it is: start again once it can be read, or move it away to go on "
+    "from the "
+    "checkpoint before it";
+}
+
 /// The state of one file, or how it is damaged.
 std::optional<RunState> Checkpoints::read(const std::string& path, std::string& damage) {
     nlohmann::ordered_json then;
@@ -306,11 +324,10 @@ std::optional<RunState> Checkpoints::read(const std::string& path, std::string& 
     } catch (const io::DamagedFile& e) {
         damage = e.what();
         return std::nullopt;
+    } catch (const MachineError& e) {
+        throw MachineError(e.what() + left_alone);
     } catch (const UserError& e) {
-        fail(
-            "{}\n  it may be whole and is left as it is: start again once it can be read, or move it away "
-            "to go on from the checkpoint before it",
-            e.what());
+        throw UserError(e.what() + left_alone);
     }
     ESPALIER_REQUIRE(then == configuration_,
                      "{}: this run was started with other options, so its checkpoint cannot go on:{}\n  "

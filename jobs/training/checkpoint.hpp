@@ -62,6 +62,8 @@ public:
     /// Whether this rank has nothing left to do of what begin() or advance() started; writing what a device
     /// has copied since begins here.
     bool written();
+    /// Of the tensors of a checkpoint, all ranks together.
+    int64_t bytes() const;
     /// What detach() copies on this rank at most.
     int64_t copy_bytes() const { return snapshot_.bytes(); }
     bool under_way() const { return writing_ != nullptr; }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <string_view>
 
 #include "io/publish.hpp"
 
@@ -11,12 +12,21 @@ namespace {
 
 namespace fs = std::filesystem;
 
+/// step-N.h5, and nothing that a user put beside them.
+bool is_checkpoint(std::string_view name) {
+    constexpr std::string_view begin = "step-", end = ".h5";
+    if (!name.starts_with(begin) || !name.ends_with(end) || name.size() <= begin.size() + end.size())
+        return false;
+    const auto step = name.substr(begin.size(), name.size() - begin.size() - end.size());
+    return step.find_first_not_of("0123456789") == std::string_view::npos;
+}
+
 std::vector<std::string> names_in(const std::string& rundir) {
     std::vector<std::string> names;
     if (!fs::exists(checkpoints_folder(rundir))) return names;
     for (const auto& entry : fs::directory_iterator(checkpoints_folder(rundir))) {
         const std::string name = entry.path().filename().string();
-        if (name.starts_with("step-") && name.ends_with(".h5")) names.push_back(name);
+        if (is_checkpoint(name)) names.push_back(name);
     }
     return names;
 }

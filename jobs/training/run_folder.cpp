@@ -52,6 +52,15 @@ void check_removed(const Session& session, const std::string& folder) {
     });
 }
 
+/// A link to a folder elsewhere stays: the next checkpoints belong there, too.
+void remove(const fs::path& thing) {
+    if (!fs::is_symlink(thing) || !fs::is_directory(thing)) {
+        fs::remove_all(thing);
+        return;
+    }
+    for (const auto& entry : fs::directory_iterator(thing)) fs::remove_all(entry.path());
+}
+
 }  // namespace
 
 RunLock::RunLock(const Session& session, const std::string& folder, OldRun old)
@@ -101,8 +110,9 @@ void open_run_folder(const Session& session, const std::string& folder, RunLock&
         lock.take();
         if (is_new) fresh.emplace(folder, io::Inside::goes);  // not before it is ours
         for (const char* name : things_of_a_run) {
-            if (start == RunStart::over) fs::remove_all(folder + "/" + name);
+            if (start == RunStart::over) remove(folder + "/" + name);
         }
+        for (const char* name : {"model.h5.partial", "teacher.h5.partial"}) fs::remove(folder + "/" + name);
         remove_unfinished_checkpoints(folder);
     }
     session.world().barrier();

@@ -1,17 +1,18 @@
 #include "jobs/training/run_log.hpp"
 
+#include <fcntl.h>
 #include <fmt/chrono.h>
 #include <fmt/core.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <utility>
 #include <vector>
 
 #include "io/publish.hpp"
+#include "io/system_error.hpp"
 #include "src/core/error.hpp"
 
 namespace espalier::jobs {
@@ -54,25 +55,29 @@ RunLog::RunLog(const Session& session, const std::string& rundir, const RunLogOp
     io::write_file(rundir + "/facts.json", facts.dump(1) + "\n");
     const std::string path = rundir + "/metrics.jsonl";
     io::write_file(path, lines_up_to(path, o.resumed_step));
-    events_ = std::make_unique<io::EventFile>(rundir, o.resumed_step + 1);
-    metrics_ = std::fopen(path.c_str(), "a");
-    ESPALIER_REQUIRE(metrics_, "{}: cannot be written", path);
+    events_.emplace(rundir, o.resumed_step + 1);
+    io::Descriptor metrics(::open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
+    if (!metrics) io::fail_of_system("cannot write " + path, errno);
+    metrics_.emplace(path, std::move(metrics));
     progress_ = std::make_unique<Progress>(
         session, session.job(), static_cast<double>((o.steps - o.resumed_step) * o.tokens_each), "tokens");
 }
 
-RunLog::~RunLog() {
-    if (metrics_) std::fclose(metrics_);
+void RunLog::tell_trouble(bool metrics_written, bool events_written) {
+    const bool before = std::exchange(in_trouble_, !metrics_written || !events_written);
+    if (!in_trouble_ || before) return;
+    log_.warning("{} cannot be written: {}; training goes on, and what is missing is written once it can be",
+                 metrics_written ? events_->path() : metrics_->path(),
+                 metrics_written ? events_->problem() : metrics_->problem());
 }
 
 void RunLog::flush() {
     if (!metrics_) return;
-    ESPALIER_REQUIRE(std::fflush(metrics_) == 0 && fsync(fileno(metrics_)) == 0,
-                     "metrics.jsonl cannot be written to the disk: {}", std::strerror(errno));
-    events_->flush();
+    const bool metrics_written = metrics_->sync();
+    tell_trouble(metrics_written, events_->flush());
 }
 
-void RunLog::write_events(const StepReport& r) {
+bool RunLog::write_events(const StepReport& r) {
     std::vector<io::Scalar> scalars{{"loss", r.loss},
                                     {"lr", r.learning_rate},
                                     {"grad_norm", r.grad_norm},
@@ -86,7 +91,7 @@ void RunLog::write_events(const StepReport& r) {
     if (r.teacher_loss) scalars.push_back({"teacher_loss", *r.teacher_loss});
     scalars.push_back({"skipped_steps", static_cast<double>(r.skipped)});
     if (r.memory_bytes) scalars.push_back({"memory_bytes", static_cast<double>(*r.memory_bytes)});
-    events_->write(r.step, scalars);
+    return events_->write(r.step, scalars);
 }
 
 void RunLog::step(const StepReport& r) {
@@ -105,11 +110,8 @@ void RunLog::step(const StepReport& r) {
     line["model_flops_per_second"] = r.flops_per_second;
     line["skipped_steps"] = r.skipped;
     if (r.memory_bytes) line["memory_bytes"] = *r.memory_bytes;
-    const std::string text = line.dump() + "\n";
-    ESPALIER_REQUIRE(
-        std::fwrite(text.data(), 1, text.size(), metrics_) == text.size() && std::fflush(metrics_) == 0,
-        "metrics.jsonl cannot be written; is the disk full?");
-    write_events(r);
+    const bool written = metrics_->append(line.dump() + "\n");
+    tell_trouble(written, write_events(r));
     count(r);
     if (lines_ && (r.step % log_every_ == 0 || r.step == r.steps)) {
         log_.info("{}", megatron_line(interval(r), ranks_));

@@ -2,11 +2,11 @@
 // progress bar.
 #pragma once
 
-#include <cstdio>
 #include <memory>
 #include <optional>
 #include <string>
 
+#include "io/appended_file.hpp"
 #include "io/event_file.hpp"
 #include "jobs/session/progress.hpp"
 
@@ -38,22 +38,25 @@ public:
     /// Collective. Keeps the lines of RUNDIR/metrics.jsonl up to resumed_step, `skipped` steps among them,
     /// and appends from there; begins an event file; writes facts.json, which says what this start runs on.
     RunLog(const Session& session, const std::string& rundir, const RunLogOptions& options);
-    ~RunLog();
 
+    /// A disk that takes no more for a while ends no run: there is a warning, and what is missing is written
+    /// as soon as it can be.
     void step(const StepReport& report);
     /// Puts metrics.jsonl and the event file on the disk.
     void flush();
 
 private:
-    void write_events(const StepReport& report);
+    bool write_events(const StepReport& report);
+    void tell_trouble(bool metrics_written, bool events_written);
     void count(const StepReport& report);
     /// Means over the steps since the last line, of losses over those that were not skipped, as Megatron-LM's
     /// are; without such a step it has no losses.
     StepReport interval(const StepReport& last) const;
 
     Log log_;
-    std::FILE* metrics_ = nullptr;
-    std::unique_ptr<io::EventFile> events_;
+    std::optional<io::AppendedFile> metrics_;
+    std::optional<io::EventFile> events_;
+    bool in_trouble_ = false;
     std::unique_ptr<Progress> progress_;
     StepReport sums_;  // of what a line gives means of, since the last one
     int64_t lines_steps_ = 0, skipped_before_ = 0;

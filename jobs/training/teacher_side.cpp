@@ -36,7 +36,8 @@ TeacherSide::TeacherSide(Session& session, const TrainingOptions& o, const Model
     if (!o.teacher_cache.empty()) {
         cache_ = std::make_unique<TeacherCache>(
             session, o.teacher_cache,
-            TeacherCacheKey{file_ ? file_->sha256() : "", data_fingerprint(o.data, data::Split(o.split)),
+            TeacherCacheKey{file_ ? file_->sha256() : "",
+                            data_fingerprint(session.world(), o.data, data::Split(o.split)),
                             student.architecture().vocab, o.seq_len, samples, session.common().seed, o.top_k,
                             o.temperature, masks.attention ? masks.eod : -1, text_ids_hash(student)});
     }
@@ -204,6 +205,9 @@ int64_t TeacherSide::memory(const train::StepShape& step) const {
     if (head_) bytes += static_cast<int64_t>(head_->parameters().flat().bytes());
     // On a grid of its own it has said all of a step before the student begins, which waits on the host.
     if (grid_ && !session_.context().on_gpu()) bytes += grid_->step_bytes(tokens_of_step());
+    // On a device it keeps step with the student, messages too.
+    if (!grid_ && session_.context().on_gpu())
+        bytes += train::message_bytes(a, model_->placement().tensor, step);
     const int64_t waiting = grid_ ? 1 : model::most_taught_ahead(step.pipeline.stages);
     return bytes + train::teacher_pass_bytes(a, model_->placement(), step, last ? waiting : 0);
 }

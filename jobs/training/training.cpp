@@ -94,7 +94,8 @@ public:
                 ctx_.trim();
             }
             breakdown_->io([&] { log.step(report); });
-            const bool due = o_.checkpoint_every > 0 && step % o_.checkpoint_every == 0 && step < steps_;
+            // The last step, too: what cannot be written as model.h5 is not lost.
+            const bool due = o_.checkpoint_every > 0 && (step % o_.checkpoint_every == 0 || step == steps_);
             breakdown_->io([&] {
                 if (stop || due) {
                     log.flush();
@@ -133,7 +134,7 @@ private:
                 "{}: none of its {} steps had a finite gradient: nothing was learned that is worth a "
                 "model.h5; begin anew with a lower --lr, or look at the model and the data",
                 o_.out, steps_));
-        if (!std::isfinite(report.loss))
+        if (report.step > 0 && !std::isfinite(report.loss))
             session_.log().warning(
                 "{}: the loss of the last step is {}, which says nothing of model.h5; {} of {} steps were "
                 "skipped, look at the model and the data",
@@ -186,7 +187,7 @@ private:
 
     void summarise(const StepReport& last, int64_t step, double tokens, double seconds) {
         auto& out = session_.results;
-        out["loss"] = last.loss;
+        if (last.step > 0) out["loss"] = last.loss;
         if (last.valid_loss) out["valid_loss"] = *last.valid_loss;
         out["steps"] = step;
         out["tokens"] = step * o_.global_batch * o_.seq_len;
@@ -208,6 +209,16 @@ private:
         };
         reserved_.emplace_back(o_.out + "/model.h5", bytes(*student_file_));
         if (teacher_->learns()) reserved_.emplace_back(o_.out + "/teacher.h5", bytes(*teacher_->file()));
+        if (o_.checkpoint_every == 0) return;
+        std::error_code unknown;
+        const auto free = std::filesystem::space(o_.out, unknown).available;
+        const auto needed = static_cast<uintmax_t>(checkpoints_->bytes());
+        if (!unknown && free < needed)
+            session_.log().warning(
+                "a checkpoint takes {} bytes and {} are free where {} is: the run ends at the first that "
+                "does not "
+                "fit; free some, or write elsewhere",
+                needed, free, o_.out);
     }
 
     void write_model() {

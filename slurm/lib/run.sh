@@ -141,6 +141,7 @@ run_stage() {
     check_needs || return
     run=$(run_of "$job" "$output") stop_file=${run:+$run/stop}
     if [[ $(cat "$stage_folder/started" 2> /dev/null) != "$hash" ]]; then
+        rm -f "$stage_folder/done" # of other settings, whose output this start may replace
         # What is there is of other settings. A training's is the user's to remove (check_started).
         [[ $job != search ]] || rm -rf "$run" "$output"
     elif [[ -n $run && -e $output ]]; then

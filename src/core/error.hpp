@@ -1,4 +1,4 @@
-// What can go wrong, told apart by whose fault it is: the user's world, or our own code.
+// What can go wrong, told apart by whose fault it is: the user's world, the machine's, or our own code.
 #pragma once
 
 #include <fmt/format.h>
@@ -13,6 +13,13 @@ namespace espalier {
 class UserError : public std::runtime_error {
 public:
     using std::runtime_error::runtime_error;
+};
+
+/// The machine failed in a way that the next start may not meet (a disk's read error, a file server out of
+/// reach); exit code 1.
+class MachineError : public UserError {
+public:
+    using UserError::UserError;
 };
 
 /// A bug of ours, or a library that failed without the user's doing; exit code 1.

@@ -45,22 +45,28 @@ StreamLoss stream_loss(Context& ctx, model::Transformer& model, const comm::Topo
          i += static_cast<size_t>(topology.layout.dp))
         mine.push_back(windows[i]);
 
+    const auto together = static_cast<size_t>(model::pipeline_group(model::pipeline_shape(topology, model)));
     for (size_t begin = 0; begin < mine.size();) {
-        size_t end = begin + 1;
-        while (end < mine.size() && end - begin < static_cast<size_t>(micro_batch) &&
-               mine[end].length == mine[begin].length)
-            ++end;
-        const auto batch = make_batch(ctx, std::span(mine).subspan(begin, end - begin), masks, read);
-        const Tensor hidden = model::forward_pipeline(ctx, model, topology, batch.tokens, outbox);
-        if (hidden) {
-            const auto losses = model::token_losses(ctx, model, hidden, batch.labels);
+        std::vector<LabelledBatch> group;
+        std::vector<model::TokenBatch> tokens;
+        while (begin < mine.size() && group.size() < together) {
+            size_t end = begin + 1;
+            while (end < mine.size() && end - begin < static_cast<size_t>(micro_batch) &&
+                   mine[end].length == mine[begin].length)
+                ++end;
+            group.push_back(make_batch(ctx, std::span(mine).subspan(begin, end - begin), masks, read));
+            tokens.push_back(group.back().tokens);
+            begin = end;
+        }
+        const auto hidden = model::forward_pipeline(ctx, model, topology, tokens, outbox);
+        for (size_t m = 0; m < group.size() && hidden[m]; ++m) {
+            const auto losses = model::token_losses(ctx, model, hidden[m], group[m].labels);
             if (topology.tensor.rank() == 0) {
                 for (const double l : losses) total[0] += l;
-                total[1] += static_cast<double>(batch.scored);
+                total[1] += static_cast<double>(group[m].scored);
             }
         }
-        begin = end;
-        progress(static_cast<int64_t>(end) * topology.layout.dp);
+        progress(static_cast<int64_t>(begin) * topology.layout.dp);
     }
     outbox.drain();
     topology.world.all_reduce(total);

@@ -19,7 +19,7 @@ struct StreamLoss {
 
 /// out = tokens [begin, begin + out.size()) of the stream.
 using ReadTokens = std::function<void(int64_t begin, std::span<int32_t> out)>;
-/// Called after each of this replica's micro-batches with the windows done so far.
+/// Called after this replica's micro-batches, one or several, with the windows done so far.
 using Progress = std::function<void(int64_t windows_done)>;
 
 /// Collective: windows are dealt to the data parallel replicas in turn and batched `micro_batch` at a time

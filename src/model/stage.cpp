@@ -36,19 +36,30 @@ void Outbox::drain(size_t left) {
 }
 
 Tensor forward_pipeline(Context& ctx, Transformer& model, const comm::Topology& topology,
-                        const TokenBatch& tokens, Outbox& outbox, Observer* observer) {
+                        const TokenBatch& tokens, Outbox& outbox) {
+    return forward_pipeline(ctx, model, topology, {&tokens, 1}, outbox).front();
+}
+
+std::vector<Tensor> forward_pipeline(Context& ctx, Transformer& model, const comm::Topology& topology,
+                                     std::span<const TokenBatch> group, Outbox& outbox) {
     const PipelineShape shape = pipeline_shape(topology, model);
-    const auto input = [&](int virtual_stage) {
-        if (virtual_stage == 0) return enter_stage(ctx, model, topology, tokens);
-        return receive_activation(ctx, model, topology, tokens, shape.stage_before());
-    };
+    std::vector<Tensor> hidden(group.size());
     for (int virtual_stage = 0; virtual_stage < shape.virtual_stages; ++virtual_stage) {
-        const Tensor x = model.forward(ctx, input(virtual_stage), tokens, nullptr, observer, virtual_stage);
-        if (shape.is_last(virtual_stage)) return model.final_hidden(ctx, x, tokens, nullptr, observer);
-        outbox.send(topology.pipeline, x, shape.stage_after(), comm::activation_tag);
-        outbox.drain(2);
+        for (size_t m = 0; m < group.size(); ++m) {
+            const TokenBatch& tokens = group[m];
+            Tensor x = virtual_stage == 0
+                           ? enter_stage(ctx, model, topology, tokens)
+                           : receive_activation(ctx, model, topology, tokens, shape.stage_before());
+            x = model.forward(ctx, std::move(x), tokens, nullptr, nullptr, virtual_stage);
+            if (shape.is_last(virtual_stage)) {
+                hidden[m] = model.final_hidden(ctx, x, tokens, nullptr, nullptr);
+            } else {
+                outbox.send(topology.pipeline, x, shape.stage_after(), comm::activation_tag);
+                outbox.drain(2);
+            }
+        }
     }
-    return {};
+    return hidden;
 }
 
 }  // namespace espalier::model

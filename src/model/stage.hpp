@@ -2,6 +2,8 @@
 #pragma once
 
 #include <deque>
+#include <span>
+#include <vector>
 
 #include "src/comm/topology.hpp"
 #include "src/model/transformer.hpp"
@@ -39,7 +41,16 @@ private:
 /// A forward pass of one micro-batch through all stages, virtual ones too: the hidden states [T, H] on the
 /// last stage, empty elsewhere.
 Tensor forward_pipeline(Context& ctx, Transformer& model, const comm::Topology& topology,
-                        const TokenBatch& tokens, Outbox& outbox, Observer* observer = nullptr);
+                        const TokenBatch& tokens, Outbox& outbox);
+/// The same of several, which go through a virtual stage one after the other before the next one: with one at
+/// a time, stages wait while it goes round.
+std::vector<Tensor> forward_pipeline(Context& ctx, Transformer& model, const comm::Topology& topology,
+                                     std::span<const TokenBatch> group, Outbox& outbox);
+/// As many as keep all stages at work. Not many more: what the last stage sends round is taken after a group,
+/// and of groups of three times as many stages would wait for each other.
+inline int64_t pipeline_group(const PipelineShape& shape) {
+    return shape.virtual_stages == 1 ? 1 : shape.stages;
+}
 
 /// Rows of this rank's part of a batch's tokens.
 inline int64_t local_tokens(const comm::Topology& topology, const TokenBatch& tokens) {

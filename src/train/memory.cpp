@@ -55,6 +55,13 @@ int64_t most_in_flight(const StepShape& step, int virtual_stage) {
     return most;
 }
 
+int64_t message_bytes(const Architecture& a, TensorPart tensor, const StepShape& step) {
+    if (step.pipeline.stages == 1) return 0;
+    const int64_t most =
+        std::min(most_messages(step.pipeline.stages), step.micro_batches * step.pipeline.virtual_stages);
+    return most * model::hidden_bytes(a, tokens_of(step, tensor).local, step.dtype);
+}
+
 int64_t activation_bytes(const Architecture& a, const model::Placement& placement, const StepShape& step) {
     std::vector<int64_t> of_virtual_stage;
     for (const Range layers : placement.virtual_stages) {
@@ -75,13 +82,7 @@ int64_t activation_bytes(const Architecture& a, const model::Placement& placemen
         return backward_bytes(a, i, placement.tensor, step) +
                (step.recompute == Recompute::full ? saved_bytes(a, i, placement.tensor, again) : 0);
     });
-    const int64_t messages =
-        step.pipeline.stages > 1
-            ? std::min(most_messages(step.pipeline.stages),
-                       step.micro_batches * step.pipeline.virtual_stages) *
-                  model::hidden_bytes(a, tokens_of(step, placement.tensor).local, step.dtype)
-            : 0;
-    return most + layer + messages;
+    return most + layer + message_bytes(a, placement.tensor, step);
 }
 
 int64_t teacher_pass_bytes(const Architecture& a, const model::Placement& placement, const StepShape& step,

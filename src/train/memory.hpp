@@ -33,6 +33,9 @@ int64_t backward_bytes(const model::Architecture& a, int64_t layer, model::Tenso
 /// The most micro-batches that are past a virtual stage of this rank and have not come back.
 int64_t most_in_flight(const StepShape& step, int virtual_stage);
 
+/// Bytes of what a stage has on its way to others when it goes on.
+int64_t message_bytes(const model::Architecture& a, model::TensorPart tensor, const StepShape& step);
+
 /// Bytes of a stage's activations: what its micro-batches in flight keep when most of them are, one layer's
 /// backward pass with what it computes again, and messages on their way.
 int64_t activation_bytes(const model::Architecture& a, const model::Placement& placement,

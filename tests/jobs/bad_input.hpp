@@ -20,7 +20,7 @@ protected:
     /// Runs, expects exit code 2 with every word of `says` in the message, and no new file.
     static void expect_refused(const std::vector<std::string>& arguments,
                                const std::vector<std::string>& says, int ranks = 1) {
-        const auto before = world().names();
+        const auto before = world().tree();
 
         const auto result = espalier(arguments, ranks);
 
@@ -28,7 +28,7 @@ protected:
         for (const auto& word : says)
             EXPECT_NE(result.err.find(word), std::string::npos)
                 << "\"" << word << "\" is not in: " << result.err;
-        EXPECT_EQ(world().names(), before);
+        EXPECT_EQ(world().tree(), before);
     }
     static std::string path(const std::string& name) { return world().path(name); }
 

@@ -66,8 +66,16 @@ void TinyWorld::write(const std::string& name, const std::string& content) const
 
 std::vector<std::string> TinyWorld::names() const {
     std::vector<std::string> out;
+    for (const auto& entry : fs::directory_iterator(folder_.path()))
+        out.push_back(entry.path().filename().string());
+    std::sort(out.begin(), out.end());
+    return out;
+}
+
+std::vector<std::string> TinyWorld::tree() const {
+    std::vector<std::string> out;
     for (const auto& entry : fs::recursive_directory_iterator(folder_.path()))
-        out.push_back(fs::relative(entry.path(), folder_.path()).string());
+        out.push_back(entry.path().lexically_relative(folder_.path()).string());
     std::sort(out.begin(), out.end());
     return out;
 }

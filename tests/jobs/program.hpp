@@ -26,6 +26,7 @@ public:
     void write(const std::string& name, const std::string& content) const;
     /// Names in the folder, sorted.
     std::vector<std::string> names() const;
+    std::vector<std::string> tree() const;  ///< of folders in it, too
 
 private:
     TemporaryFolder folder_;

@@ -106,11 +106,44 @@ TEST(RunCheckpoints, KeepsAsManyCheckpointsAsAsked) {
     ASSERT_EQ(espalier(distill_arguments(world, "run", {"--checkpoint-every", "1", "--keep", "2"})).exit_code,
               0);
 
-    EXPECT_FALSE(world.exists("run/checkpoints/step-3.h5"));
-    EXPECT_TRUE(world.exists("run/checkpoints/step-4.h5"));
+    EXPECT_FALSE(world.exists("run/checkpoints/step-4.h5"));
     EXPECT_TRUE(world.exists("run/checkpoints/step-5.h5"));
-    EXPECT_EQ(world.read("run/latest"), "checkpoints/step-5.h5\n");
+    EXPECT_TRUE(world.exists("run/checkpoints/step-6.h5"));
+    EXPECT_EQ(world.read("run/latest"), "checkpoints/step-6.h5\n");
     EXPECT_TRUE(world.exists("run/model.h5"));
+}
+
+TEST(RunCheckpoints, MakeUpForAModelThatCouldNotBeWritten) {
+    const TinyWorld world;
+    const auto arguments = distill_arguments(world, "run", {"--checkpoint-every", "4"});
+    ASSERT_EQ(espalier(arguments).exit_code, 0);
+    const std::string model = world.read("run/model.h5");
+    std::filesystem::remove(world.path("run/model.h5"));
+    world.write("run/model.h5.partial", "what a killed run left");
+
+    ASSERT_EQ(espalier(arguments).exit_code, 0);
+
+    EXPECT_EQ(losses(world, "run").size(), 6U) << "no step was done again";
+    EXPECT_EQ(world.read("run/model.h5").size(), model.size());
+    EXPECT_FALSE(world.exists("run/model.h5.partial"));
+}
+
+TEST(RunCheckpoints, AreNoFilesThatAUserPutBesideThem) {
+    const TinyWorld world;
+    const auto arguments = [&](const char* last) {
+        return distill_arguments(world, "run",
+                                 {"--checkpoint-every", "1", "--keep", "1", "--exit-after-steps", last});
+    };
+    ASSERT_EQ(espalier(arguments("2")).exit_code, 3);
+    for (const char* name : {"step-best.h5", "step-3000-backup.h5", "step-.h5"})
+        world.write(std::string("run/checkpoints/") + name, "mine");
+
+    ASSERT_EQ(espalier(arguments("4")).exit_code, 3);
+
+    for (const char* name : {"step-best.h5", "step-3000-backup.h5", "step-.h5"})
+        EXPECT_EQ(world.read(std::string("run/checkpoints/") + name), "mine");
+    EXPECT_EQ(world.read("run/latest"), "checkpoints/step-4.h5\n");
+    EXPECT_EQ(losses(world, "run").size(), 4U);
 }
 
 #ifdef ESPALIER_MISHAPS
@@ -120,17 +153,17 @@ TEST(RunCheckpoints, LeavesACheckpointAsItIsThatTheSystemDoesNotLetItRead) {
         espalier(distill_arguments(world, "run", {"--checkpoint-every", "2", "--exit-after-steps", "4"}))
             .exit_code,
         3);
-    const auto expect_refused = [&](const std::string& mishap, const char* reason) {
+    const auto expect_refused = [&](const std::string& mishap, const char* reason, int exit_code) {
         const auto run = espalier(distill_arguments(world, "run"), 1,
                                   {"LD_PRELOAD=" ESPALIER_MISHAPS, mishap + "=step-4.h5"});
-        EXPECT_EQ(run.exit_code, 2) << run.err;
+        EXPECT_EQ(run.exit_code, exit_code) << run.err;
         EXPECT_NE(run.err.find("step-4.h5: " + std::string(reason)), std::string::npos) << run.err;
         EXPECT_TRUE(world.exists("run/checkpoints/step-4.h5"));
         EXPECT_EQ(losses(world, "run").size(), 4U);
     };
 
-    expect_refused("ESPALIER_CLOSED", "Permission denied");
-    expect_refused("ESPALIER_BAD_DISK", "Input/output error");
+    expect_refused("ESPALIER_CLOSED", "Permission denied", 2);
+    expect_refused("ESPALIER_BAD_DISK", "Input/output error", 1);
 
     EXPECT_EQ(espalier(distill_arguments(world, "run")).exit_code, 0);
 }

@@ -1,0 +1,12 @@
+// What a system call's error number means for the run.
+#pragma once
+
+#include <string>
+
+namespace espalier::io {
+
+/// Throws "WHAT: the system's word for `error`" (errno): MachineError where a next start may not meet it,
+/// UserError where the user has to do something first (a full disk, no permission, a name that is wrong).
+[[noreturn]] void fail_of_system(const std::string& what, int error);
+
+}  // namespace espalier::io
