@@ -282,16 +282,17 @@ TEST_F(Import, FallsBackOnATokenizerModelAndSaysSo) {
     json unigram = small_character_tokenizer();
     unigram["model"]["type"] = "Unigram";
     world().write("hf/tokenizer.json", unigram.dump());
+    std::filesystem::rename(path("hf"), path("made"));
     world().write("text.txt", "ab</s>");
     const auto note =
         AllOf(HasSubstr("'Unigram' is not supported"), HasSubstr("tokenizer.model beside it is"));
 
-    const auto imported =
-        run({"import", "--from", path("hf"), "--out", path("m.h5"), "--force", "--summary", path("s.json")});
+    const auto imported = run(
+        {"import", "--from", path("made"), "--out", path("m.h5"), "--force", "--summary", path("s.json")});
 
     EXPECT_THAT(imported.out, note);
     EXPECT_EQ(summary().at("tokenizer"), true);
-    for (const char* tokenizer : {"m.h5", "hf"}) {
+    for (const char* tokenizer : {"m.h5", "made"}) {
         const auto told = run({"tokenize", "--tokenizer", path(tokenizer), "--input", path("text.txt"),
                                "--out", path("ids"), "--force"});
         EXPECT_THAT(told.out, note);
@@ -305,6 +306,18 @@ TEST_F(Import, FallsBackOnATokenizerModelAndSaysSo) {
                                    "--out", path("ids"), "--force"});
     EXPECT_EQ(neither.exit_code, 2);
     EXPECT_THAT(neither.err, AllOf(HasSubstr("'Unigram'"), HasSubstr("nor can tokenizer.model beside it")));
+}
+
+TEST_F(Import, FromAFolderThatAnExportWouldReplaceKeepsIt) {
+    run({"export", "--model", path("model.h5"), "--out", path("only"), "--quiet", "--force"});
+    import("only");
+
+    const auto back =
+        espalier({"export", "--model", path("m.h5"), "--out", path("only"), "--quiet", "--force"});
+
+    EXPECT_EQ(back.exit_code, 2);
+    EXPECT_THAT(back.err, HasSubstr("was imported from, which --force does not replace"));
+    EXPECT_TRUE(world().exists("only/model.safetensors"));
 }
 
 TEST_F(Import, ReadsAModelThatStandsAloneAsItIs) {
