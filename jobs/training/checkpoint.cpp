@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <cmath>
 #include <exception>
 #include <filesystem>
 #include <map>
@@ -14,8 +13,6 @@
 #include "io/damage.hpp"
 #include "io/publish.hpp"
 #include "jobs/training/checkpoint_folder.hpp"
-#include "jobs/training/diverged_run.hpp"
-#include "kernels/elementwise.hpp"
 #include "src/core/error.hpp"
 
 namespace espalier::jobs {
@@ -53,6 +50,11 @@ const std::map<std::string, std::string> known_by_hash{
     {"data", "--data or what decides its samples: the first of them are others now"},
     {"student_sha256", "the model in training: another one now"},
     {"teacher_sha256", "the teacher: another one now"}};
+
+constexpr const char* left_alone =
+    "\n  it may be whole and is left as it is: start again once it can be read, or move it away to go on "
+    "from "
+    "the checkpoint before it";
 
 /// Differences between two configurations, by key, as a message shows them.
 std::string differences(const nlohmann::ordered_json& then, const nlohmann::ordered_json& now) {
@@ -296,13 +298,6 @@ std::optional<RunState> Checkpoints::read() {
          checkpoints_folder(rundir_));
 }
 
-namespace {
-const std::string left_alone =
-    "\n  it may be whole and is left as it is: start again once it can be read, or move it away to go on "
-    "from the "
-    "checkpoint before it";
-}
-
 /// The state of one file, or how it is damaged.
 std::optional<RunState> Checkpoints::read(const std::string& path, std::string& damage) {
     nlohmann::ordered_json then;
@@ -325,85 +320,15 @@ std::optional<RunState> Checkpoints::read(const std::string& path, std::string& 
         damage = e.what();
         return std::nullopt;
     } catch (const MachineError& e) {
-        throw MachineError(e.what() + left_alone);
+        throw MachineError(std::string(e.what()) + left_alone);
     } catch (const UserError& e) {
-        throw UserError(e.what() + left_alone);
+        throw UserError(std::string(e.what()) + left_alone);
     }
     ESPALIER_REQUIRE(then == configuration_,
                      "{}: this run was started with other options, so its checkpoint cannot go on:{}\n  "
                      "start with the same options, or choose another --out",
                      path, differences(then, configuration_));
     return state;
-}
-
-namespace {
-
-bool are_finite(Session& session, const model::Transformer& model, train::Optimizer& optimizer) {
-    Context& ctx = session.context();
-    double sum = square_sum(ctx, optimizer.master(),
-                            train::runs_of_share(ctx, model.parameters(), optimizer.shards()));
-    session.world().all_reduce({&sum, 1});
-    return std::isfinite(sum);
-}
-
-bool is_finite(Context& ctx, const Tensor& x) {
-    Tensor copy = ctx.empty(x.shape(), DType::f32);
-    convert(ctx, x, copy);
-    return std::isfinite(square_sum(ctx, copy.view({copy.size()}), {ctx, {{0, copy.size()}}}));
-}
-
-}  // namespace
-
-void read_master(Session& session, ModelFile& file, const model::Transformer& model,
-                 train::Optimizer& optimizer) {
-    const auto all = model::parameters(model.architecture());
-    if (model.dtype() == DType::f32 || std::none_of(all.begin(), all.end(), [&](const auto& p) {
-            return file.stored_dtype(p) == DType::f32;
-        }))
-        return;
-    read_share(session.context(), file.reader(), "parameters/", model.parameters(),
-               {optimizer.master(), optimizer.shards().mine()});
-}
-
-void expect_finite(Session& session, const std::string& path, const model::Transformer& model,
-                   train::Optimizer& optimizer) {
-    if (are_finite(session, model, optimizer)) return;
-    // In the order of the table; the first is that after which most are left.
-    const auto all = model::parameters(model.architecture());
-    int64_t left = 1;
-    for (const auto& e : model.parameters().entries()) {
-        if (e.size() == 0 ||
-            is_finite(session.context(), model::ParameterSet::view(model.parameters().flat(), &e)))
-            continue;
-        const auto at =
-            std::find_if(all.begin(), all.end(), [&](const auto& p) { return p.name == e.parameter.name; });
-        left = std::max<int64_t>(left, all.end() - at);
-    }
-    left = session.world().all_reduce(left, comm::Reduction::max);
-    fail("{}: {} holds values that are infinite or no numbers; nothing can be learned from there", path,
-         all[all.size() - static_cast<size_t>(left)].name);
-}
-
-void check_finite(Session& session, const std::string& path, const model::Transformer& model,
-                  train::Optimizer& optimizer) {
-    if (!are_finite(session, model, optimizer))
-        throw DivergedRun(fmt::format(
-            "{}: not written, the last update left weights that are not finite; begin anew (--force, or "
-            "another --out) with a lower --lr, or look at the data",
-            path));
-}
-
-void write_trained(Session& session, const std::string& path, const ModelFile& from,
-                   const model::Transformer& model, train::Optimizer& optimizer,
-                   const nlohmann::ordered_json& history) {
-    const auto stored = [&](const model::Parameter& p) { return from.stored_dtype(p); };
-    std::vector<DType> dtypes;
-    for (const auto& p : model::parameters(model.architecture())) dtypes.push_back(stored(p));
-    ModelWriter writer(path, session.world().handle(), model.architecture(), dtypes, io::Existing::replace);
-    write_share(session.context(), writer.writer(), "parameters/", model.parameters(),
-                {optimizer.master(), optimizer.shards().mine()}, stored);
-    writer.copy_tokenizer(from);
-    writer.publish(history);
 }
 
 }  // namespace espalier::jobs

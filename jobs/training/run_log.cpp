@@ -63,6 +63,10 @@ RunLog::RunLog(const Session& session, const std::string& rundir, const RunLogOp
         session, session.job(), static_cast<double>((o.steps - o.resumed_step) * o.tokens_each), "tokens");
 }
 
+RunLog::~RunLog() {
+    if (in_trouble_) flush();
+}
+
 void RunLog::tell_trouble(bool metrics_written, bool events_written) {
     const bool before = std::exchange(in_trouble_, !metrics_written || !events_written);
     if (!in_trouble_ || before) return;

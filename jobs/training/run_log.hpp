@@ -38,6 +38,8 @@ public:
     /// Collective. Keeps the lines of RUNDIR/metrics.jsonl up to resumed_step, `skipped` steps among them,
     /// and appends from there; begins an event file; writes facts.json, which says what this start runs on.
     RunLog(const Session& session, const std::string& rundir, const RunLogOptions& options);
+    /// Tries once more to write what is missing.
+    ~RunLog();
 
     /// A disk that takes no more for a while ends no run: there is a warning, and what is missing is written
     /// as soon as it can be.

@@ -5,6 +5,7 @@
 
 #include "jobs/training/diverged_run.hpp"
 #include "jobs/training/memory_report.hpp"
+#include "jobs/training/trained_model.hpp"
 #include "kernels/elementwise.hpp"
 #include "src/train/schedule.hpp"
 

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "jobs/files/tokenizer_files.hpp"
+#include "jobs/training/trained_model.hpp"
 #include "kernels/elementwise.hpp"
 #include "src/core/error.hpp"
 #include "src/distill/state_loss.hpp"

@@ -17,6 +17,7 @@
 #include "jobs/training/run_log.hpp"
 #include "jobs/training/step.hpp"
 #include "jobs/training/teacher_side.hpp"
+#include "jobs/training/trained_model.hpp"
 #include "src/core/error.hpp"
 #include "src/train/schedule.hpp"
 

@@ -81,6 +81,14 @@ TEST_P(CommunicatorTest, ScattersTheSumOverRanks) {
     }
 }
 
+TEST_P(CommunicatorTest, SumsOverRanks) {
+    Tensor x = test::tensor_of(ctx, rows_of({0, rows}, columns, world.rank()), {rows, columns}, DType::f32);
+
+    world.all_reduce(ctx, x);
+
+    EXPECT_TRUE(test::near_all(x, sums_of({0, rows}, columns), exact));
+}
+
 TEST_P(CommunicatorTest, ReducesToTheSameBitsOnEveryRank) {
     // Numbers whose sum depends on the order in which they are added.
     test::Values own(static_cast<size_t>(rows * columns));
