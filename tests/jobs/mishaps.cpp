@@ -3,6 +3,7 @@
 //   ESPALIER_INTERRUPT_AT=NAME   SIGINT there, after which it goes no further
 //   ESPALIER_MAKE_AT=NAME   an empty file $ESPALIER_MAKE appears as it first opens one whose path ends so
 //   ESPALIER_NO_LOCKS=1       a file system without fcntl's locks
+//   ESPALIER_LOST=NAME        a file server out of reach when a file whose path ends so is opened
 //   ESPALIER_CLOSED=NAME      no permission to open a file whose path ends so
 //   ESPALIER_BAD_DISK=NAME    an input/output error where more than a page is read of a file whose path ends
 //   so
@@ -59,6 +60,10 @@ int open(const char* path, int flags, ...) {
     }
     if (is_named(path, "ESPALIER_CLOSED")) {
         errno = EACCES;
+        return -1;
+    }
+    if (is_named(path, "ESPALIER_LOST")) {
+        errno = ESTALE;
         return -1;
     }
     va_list rest;
