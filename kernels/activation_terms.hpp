@@ -1,5 +1,5 @@
 // The nonlinearities, one element at a time; nvcc compiles this too. Math has static exp(float), and
-// positive(float), which is max(0, x), for the device.
+// positive(float), which is max(0, x) and keeps NaN, for the device.
 #pragma once
 
 #include "kernels/activation.hpp"

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/cpu/element.hpp"
+
 namespace espalier::cpu {
 namespace {
 
@@ -65,7 +67,7 @@ void rows_of(Context& ctx, StateDistance distance, const Tensor& student, const 
 #pragma omp simd
         for (int64_t j = 0; j < n; ++j) {
             const float u = static_cast<float>(s[j]), v = static_cast<float>(t[j]);
-            d[j] = static_cast<D>(a * (u - v) + b * u);
+            store(d[j], a * (u - v) + b * u);
         }
     }
 }

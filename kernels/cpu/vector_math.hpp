@@ -90,8 +90,7 @@ constexpr float exp_round_by = 12582912.0f;  // 1.5 * 2^23: adding it leaves an 
 struct VectorMath {
     [[gnu::always_inline]] static float exp(float x) { return fast_exp_flushed(x); }
     [[gnu::always_inline]] static float log(float x) { return fast_log(x); }
-    /// max(0, x): exact, and no branch to keep from vectors.
-    [[gnu::always_inline]] static float positive(float x) { return 0.5f * (x + std::fabs(x)); }
+    [[gnu::always_inline]] static float positive(float x) { return x < 0 ? 0.0f : x; }
 };
 
 }  // namespace espalier::cpu

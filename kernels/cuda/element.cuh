@@ -26,7 +26,7 @@ inline __device__ void store(__nv_bfloat16* to, float x) {
 struct DeviceMath {
     static __host__ __device__ float exp(float x) { return expf(x); }
     static __host__ __device__ float log(float x) { return logf(x); }
-    static __host__ __device__ float positive(float x) { return x > 0 ? x : 0.0f; }
+    static __host__ __device__ float positive(float x) { return x < 0 ? 0.0f : x; }
 };
 
 /// Elements that a thread moves at a time: 16 bytes of bf16, twice 16 of f32.

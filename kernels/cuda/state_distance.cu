@@ -31,7 +31,7 @@ __global__ void rows(StateDistance distance, const S* student, const T* teacher,
     } else {
         const double uu = reduce_block<Sum, threads>(double{ss}), vv = reduce_block<Sum, threads>(double{tt});
         const double uv = reduce_block<Sum, threads>(double{st});
-        if (uu > 0 && vv > 0) {
+        if (!(uu <= 0 || vv <= 0)) {  // NaN stays
             const double product = sqrt(uu) * sqrt(vv);
             value = 1.0 - uv / product;
             of_difference = 1.0 / product;

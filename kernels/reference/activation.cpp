@@ -35,7 +35,7 @@ double value(Activation activation, double x) {
         case Activation::gelu:
             return gelu(x);
         case Activation::relu2:
-            return x > 0 ? x * x : 0;
+            return x < 0 ? 0 : x * x;
     }
     throw InternalError("unknown activation");
 }
@@ -49,7 +49,7 @@ double slope(Activation activation, double x) {
         case Activation::gelu:
             return gelu_slope(x);
         case Activation::relu2:
-            return x > 0 ? 2 * x : 0;
+            return x < 0 ? 0 : 2 * x;
     }
     throw InternalError("unknown activation");
 }

@@ -1,5 +1,7 @@
 #include "kernels/activation.hpp"
 
+#include <cmath>
+
 #include "kernels/reference/activation.hpp"
 #include "tests/kernels/op_test.hpp"
 
@@ -107,6 +109,40 @@ TEST(ActivationChecks, RefuseAnInputWithoutItsGate) {
     Tensor u = ctx.zeros({2, 4}, DType::f32), y = ctx.zeros({2, 4}, DType::f32);
 
     EXPECT_THROW(activate(ctx, Activation::swiglu, u, y), InternalError);
+}
+
+/// A gate, or an input, beside a factor of one.
+Tensor lone_input(Context& ctx, Activation activation, double x, DType dtype) {
+    return tensor_of(ctx, is_gated(activation) ? Values{x, 1} : Values{x}, {1, input_width(activation, 1)},
+                     dtype);
+}
+
+TEST(ActivateByHand, NaNStays) {
+    Context ctx(on_test_device());
+    for (const Activation activation : activations) {
+        for (const DType dtype : float_types) {
+            const Tensor u = lone_input(ctx, activation, std::nan(""), dtype);
+            Tensor y = ctx.empty({1, 1}, dtype), du = ctx.empty(u.shape(), dtype);
+
+            activate(ctx, activation, u, y);
+            activate_backward(ctx, activation, tensor_of(ctx, {1}, {1, 1}, dtype), u, du);
+
+            EXPECT_TRUE(std::isnan(values_of(y)[0])) << to_string(activation);
+            EXPECT_TRUE(std::isnan(values_of(du)[0])) << to_string(activation);
+        }
+    }
+}
+
+TEST(ActivateByHand, SquaredReluOfMinusInfinityIsZero) {
+    Context ctx(on_test_device());
+    const Tensor u = tensor_of(ctx, {-HUGE_VAL}, {1, 1}, DType::f32);
+    Tensor y = ctx.empty({1, 1}, DType::f32), du = ctx.empty({1, 1}, DType::f32);
+
+    activate(ctx, Activation::relu2, u, y);
+    activate_backward(ctx, Activation::relu2, tensor_of(ctx, {1}, {1, 1}, DType::f32), u, du);
+
+    EXPECT_EQ(values_of(y), Values{0});
+    EXPECT_EQ(values_of(du), Values{0});
 }
 
 }  // namespace

@@ -106,6 +106,21 @@ TEST(StateDistanceByHand, KnowsSameOppositeAndZeroRows) {
     EXPECT_EQ(values_of(gradient), (Values{-3, -4, 6, 8, -1, -2}));
 }
 
+TEST(StateDistanceByHand, NaNStays) {
+    Context ctx(on_test_device());
+    const Tensor broken = tensor_of(ctx, {std::nan(""), 1}, {1, 2}, DType::f32),
+                 whole = tensor_of(ctx, {1, 2}, {1, 2}, DType::f32);
+    Tensor distances = ctx.empty({1}, DType::f32), gradient = ctx.empty({1, 2}, DType::f32);
+    for (const auto distance : both) {
+        for (const auto& [student, teacher] : {std::pair{broken, whole}, std::pair{whole, broken}}) {
+            state_distance(ctx, distance, student, teacher, distances, gradient);
+
+            EXPECT_TRUE(std::isnan(values_of(distances)[0])) << to_string(distance);
+            EXPECT_TRUE(std::isnan(values_of(gradient)[0])) << to_string(distance);
+        }
+    }
+}
+
 TEST(StateDistanceChecks, RefuseATeacherOfAnotherWidth) {
     Context ctx(on_test_device());
     Tensor student = ctx.zeros({2, 4}, DType::f32), distances = ctx.zeros({2}, DType::f32);

@@ -168,5 +168,17 @@ TEST(RowCosinesByHand, AreOneNothingForAZeroRowAndMinusOne) {
     EXPECT_EQ(values_of(cosines), (Values{1, 0, -1}));
 }
 
+TEST(RowCosinesByHand, OfNaNAreNaN) {
+    Context ctx(on_test_device());
+    const Tensor broken = tensor_of(ctx, {std::nan(""), 1}, {1, 2}, DType::f32),
+                 whole = tensor_of(ctx, {1, 2}, {1, 2}, DType::f32);
+    Tensor cosine = ctx.empty({1}, DType::f64);
+    for (const auto& [a, b] : {std::pair{broken, whole}, std::pair{whole, broken}}) {
+        row_cosines(ctx, a, b, cosine);
+
+        EXPECT_TRUE(std::isnan(values_of(cosine)[0]));
+    }
+}
+
 }  // namespace
 }  // namespace espalier::test
