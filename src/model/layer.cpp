@@ -66,8 +66,7 @@ Layer::Weights Layer::weights(const ParameterSet& set, const Tensor& flat) const
     const bool gated = is_gated(activation_);
     const int64_t up = gated ? 2 * ffn_ : ffn_;
     Weights w;
-    w.attention_norm = view(Weight::attention_norm);
-    w.attention_norm_bias = view(Weight::attention_norm_bias);
+    w.attention_norm = {view(Weight::attention_norm), view(Weight::attention_norm_bias)};
     w.qkv = matrix(Weight::query, qkv, hidden_);
     w.qkv_bias = bias(Weight::query_bias, qkv);
     w.query_norm = view(Weight::query_norm);
@@ -75,8 +74,7 @@ Layer::Weights Layer::weights(const ParameterSet& set, const Tensor& flat) const
     w.attention_out = matrix(Weight::attention_out, hidden_, q);
     w.attention_out_bias = view(Weight::attention_out_bias);
     w.attention_post_norm = view(Weight::attention_post_norm);
-    w.mlp_norm = view(Weight::mlp_norm);
-    w.mlp_norm_bias = view(Weight::mlp_norm_bias);
+    w.mlp_norm = {view(Weight::mlp_norm), view(Weight::mlp_norm_bias)};
     w.gate_up = matrix(gated ? Weight::gate : Weight::up, up, hidden_);
     w.gate_up_bias = bias(gated ? Weight::gate_bias : Weight::up_bias, up);
     w.down = matrix(Weight::down, hidden_, ffn_);
@@ -96,6 +94,96 @@ int64_t Layer::attention_scratch(Context& ctx, DType dtype, int64_t batch, int64
     return espalier::attention_scratch(ctx, dtype, attention_shape(batch, seq));
 }
 
+Tensor Layer::forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, const RotaryTable& rotary,
+                      const ForwardExtras& extras) const {
+    const int64_t T = tokens.tokens();
+    const Tensor none;
+    SavedLayer* const saved = extras.saved;
+    Tensor stats;  // of norms
+    if (saved) saved->x = x;
+
+    // 1  a [Tl, H] = the normed input
+    // 2  a [T, H], all tokens
+    const Tensor a = normed_input(ctx, x, w_.attention_norm, T, stats);
+    if (saved) saved->attention.norm_stats = stats;
+    if (extras.observer) extras.observer->norm_output(ctx, {Site::attention_input, index_}, tokens, a);
+    // 3 to 5  o [T, q]
+    const Tensor o = attend(ctx, a, tokens, rotary, extras);
+    // 6  partial [T, H], this rank's part of the sum over tensor parallel ranks
+    Tensor partial = ctx.empty({T, hidden_}, x.dtype());
+    matmul(ctx, o, w_.attention_out, adds_output_bias() ? w_.attention_out_bias : none, partial);
+
+    Tensor h = x, b = a;
+    if (!parallel_) {
+        // 7  put_out [Tl, H], the sum
+        // 8  h [Tl, H] = x + what attention put out, which may be normed first
+        h = joined(ctx, x, partial, w_.attention_post_norm, saved ? &saved->attention : nullptr);
+        // 9  b [Tl, H]
+        // 10 b [T, H]
+        b = normed_input(ctx, h, w_.mlp_norm, T, stats);
+        if (saved) {
+            saved->after_attention = h;
+            saved->mlp.norm_stats = stats;
+        }
+        if (extras.observer) extras.observer->norm_output(ctx, {Site::mlp_input, index_}, tokens, b);
+    }
+
+    // 11, 12  act [T, ffn]
+    const Tensor act = neurons(ctx, b, tokens, extras);
+    if (!extras.output && !post_norms_) return {};
+    // 13 partial [T, H], in a parallel block beside attention's
+    if (!parallel_) partial = ctx.empty({T, hidden_}, x.dtype());
+    matmul(ctx, act, w_.down, adds_output_bias() ? w_.down_bias : none, partial,
+           parallel_ ? Store::accumulate : Store::overwrite);
+    // 14 put_out [Tl, H]
+    // 15 out [Tl, H] = h + what the MLP put out
+    Tensor out =
+        joined(ctx, extras.output ? h : none, partial, w_.mlp_post_norm, saved ? &saved->mlp : nullptr);
+    if (out && extras.observer) extras.observer->block(ctx, index_, tokens, x, out);
+    return out;
+}
+
+Tensor Layer::normed_input(Context& ctx, const Tensor& x, const NormWeights& w, int64_t tokens,
+                           Tensor& stats) const {
+    Tensor out = ctx.empty(x.shape(), x.dtype());
+    stats = ctx.empty({x.dim(0), 2}, DType::f32);
+    norm(ctx, x, w.weight, w.bias, norm_, out, stats);
+    return tensor_.all_gather(ctx, out, tokens);
+}
+
+Tensor Layer::attend(Context& ctx, const Tensor& in, const TokenBatch& tokens, const RotaryTable& rotary,
+                     const ForwardExtras& extras) const {
+    // 3  projected [T, q + 2 kv]
+    Tensor projected = ctx.empty({in.dim(0), w_.qkv.dim(0)}, in.dtype());
+    matmul(ctx, in, w_.qkv, w_.qkv_bias, projected);
+    // 4  qkv [T, q + 2 kv], queries and keys normed and turned by their positions
+    const auto [qkv, qk_rstd] =
+        turn(ctx, projected, extras.saved ? Before::keep : Before::overwrite, tokens, rotary);
+    if (extras.observer) extras.observer->rotated_qkv(ctx, index_, tokens, qkv);
+    // 5  o [T, q]
+    const AttentionShape shape = attention_shape(tokens.batch, tokens.seq);
+    Tensor o = ctx.empty({in.dim(0), w_.attention_out.dim(1)}, in.dtype()), lse;
+    if (extras.cache) {
+        const auto& [cache, length] = *extras.cache;
+        const Tensor queries = append(ctx, qkv, shape, *extras.cache);
+        attention_cached(ctx, queries, cache->keys, cache->values, length, shape, o);
+    } else {
+        lse = ctx.empty({tokens.batch, shape_.query_heads, tokens.seq}, DType::f32);
+        attention(ctx, qkv, tokens.starts, shape, o, lse);
+    }
+    if (extras.observer) extras.observer->heads(ctx, index_, tokens, o);
+    if (extras.saved) {
+        SavedAttention& s = extras.saved->attention;
+        if (extras.keep_cheap) s.input = in;
+        if (has_qk_norm()) s.projected = projected;
+        if (extras.keep_cheap) s.qk_rstd = qk_rstd;
+        if (extras.keep_cheap || !has_qk_norm()) s.qkv = qkv;
+        s.attended = o;
+        s.lse = lse;
+    }
+    return o;
+}
+
 Layer::TurnedHeads Layer::turn(Context& ctx, const Tensor& projected, Before then, const TokenBatch& tokens,
                                const RotaryTable& rotary) const {
     TurnedHeads out{projected, {}};
@@ -110,190 +198,133 @@ Layer::TurnedHeads Layer::turn(Context& ctx, const Tensor& projected, Before the
     return out;
 }
 
-Tensor Layer::normed_input(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias,
-                           int64_t tokens, Tensor& stats) const {
-    Tensor out = ctx.empty(x.shape(), x.dtype());
-    stats = ctx.empty({x.dim(0), 2}, DType::f32);
-    norm(ctx, x, weight, bias, norm_, out, stats);
-    return tensor_.all_gather(ctx, out, tokens);
-}
-
-Tensor Layer::normed_output(Context& ctx, const Tensor& put_out, const Tensor& weight, Before then,
-                            Tensor& stats) const {
-    if (!post_norms_) return put_out;
-    Tensor out = then == Before::keep ? ctx.empty(put_out.shape(), put_out.dtype()) : put_out;
-    stats = ctx.empty({put_out.dim(0), 2}, DType::f32);
-    norm(ctx, put_out, weight, {}, norm_, out, stats);
+Tensor Layer::joined(Context& ctx, const Tensor& stream, const Tensor& partial, const Tensor& post_norm,
+                     SavedHalf* saved) const {
+    const Tensor put_out = tensor_.reduce_scatter(ctx, partial);
+    Tensor out = put_out;
+    if (post_norms_) {
+        if (saved) out = ctx.empty(put_out.shape(), put_out.dtype());
+        Tensor stats = ctx.empty({put_out.dim(0), 2}, DType::f32);
+        norm(ctx, put_out, post_norm, {}, norm_, out, stats);
+        if (saved) {
+            saved->put_out = put_out;
+            saved->post_stats = stats;
+        }
+    }
+    if (!stream) return {};
+    add(ctx, stream, out, out);
     return out;
 }
 
-Tensor Layer::normed_output_backward(Context& ctx, const Tensor& d, const Tensor& put_out,
-                                     const Tensor& weight, const Tensor& stats, Tensor& d_weight) const {
-    if (!post_norms_) return d;
-    Tensor out = ctx.zeros(d.shape(), d.dtype()), no_bias;
-    norm_backward(ctx, d, put_out, weight, stats, norm_, out, d_weight, no_bias);
-    return out;
-}
-
-Tensor Layer::forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, const RotaryTable& rotary,
+Tensor Layer::neurons(Context& ctx, const Tensor& in, const TokenBatch& tokens,
                       const ForwardExtras& extras) const {
-    const int64_t T = tokens.tokens(), H = hidden_, D = shape_.head_dim;
-    const int64_t q = shape_.query_heads * D, kv = shape_.kv_heads * D, up = w_.gate_up.dim(0);
-    const DType dtype = x.dtype();
-    const Tensor none;
-    const bool keeps = extras.saved != nullptr;
-    const Before then = keeps ? Before::keep : Before::overwrite;
-
-    // 1  a [Tl, H] = the normed input
-    // 2  a [T, H], all tokens
-    Tensor attention_stats;
-    const Tensor a = normed_input(ctx, x, w_.attention_norm, w_.attention_norm_bias, T, attention_stats);
-    if (extras.observer) extras.observer->norm_output(ctx, {Site::attention_input, index_}, tokens, a);
-    // 3  projected [T, q + 2 kv]
-    Tensor projected = ctx.empty({T, q + 2 * kv}, dtype);
-    matmul(ctx, a, w_.qkv, w_.qkv_bias, projected);
-    // 4  qkv [T, q + 2 kv], queries and keys normed and turned by their positions
-    auto [qkv, qk_rstd] = turn(ctx, projected, then, tokens, rotary);
-    if (!keeps || !has_qk_norm()) projected = {};
-    if (extras.observer) extras.observer->rotated_qkv(ctx, index_, tokens, qkv);
-    // 5  o [T, q]
-    const AttentionShape shape = attention_shape(tokens.batch, tokens.seq);
-    Tensor o = ctx.empty({T, q}, dtype), lse;
-    if (extras.cache) {
-        const auto& [cache, length] = *extras.cache;
-        const Tensor queries = append(ctx, qkv, shape, *extras.cache);
-        attention_cached(ctx, queries, cache->keys, cache->values, length, shape, o);
-    } else {
-        lse = ctx.empty({tokens.batch, shape_.query_heads, tokens.seq}, DType::f32);
-        attention(ctx, qkv, tokens.starts, shape, o, lse);
-    }
-    if (extras.observer) extras.observer->heads(ctx, index_, tokens, o);
-    // 6  partial [T, H], this rank's part of the sum over tensor parallel ranks
-    Tensor partial = ctx.empty({T, H}, dtype);
-    matmul(ctx, o, w_.attention_out, adds_output_bias() ? w_.attention_out_bias : none, partial);
-    Tensor attention_put_out, attention_post_stats, mlp_stats, mlp_post_stats, h = x, b = a;
-    if (!parallel_) {
-        // 7  put_out [Tl, H], the sum
-        attention_put_out = tensor_.reduce_scatter(ctx, partial);
-        // 8  h [Tl, H] = x + what attention put out, which may be normed first
-        h = normed_output(ctx, attention_put_out, w_.attention_post_norm, then, attention_post_stats);
-        add(ctx, x, h, h);
-
-        // 9  b [Tl, H]
-        // 10 b [T, H]
-        b = normed_input(ctx, h, w_.mlp_norm, w_.mlp_norm_bias, T, mlp_stats);
-        if (extras.observer) extras.observer->norm_output(ctx, {Site::mlp_input, index_}, tokens, b);
-    }
     // 11 u [T, 2 ffn] or [T, ffn]
-    Tensor u = ctx.empty({T, up}, dtype);
-    matmul(ctx, b, w_.gate_up, w_.gate_up_bias, u);
+    Tensor u = ctx.empty({in.dim(0), w_.gate_up.dim(0)}, in.dtype());
+    matmul(ctx, in, w_.gate_up, w_.gate_up_bias, u);
     // 12 act [T, ffn]
-    Tensor act = ctx.empty({T, ffn_}, dtype);
+    Tensor act = ctx.empty({in.dim(0), ffn_}, in.dtype());
     activate(ctx, activation_, u, act);
     if (extras.observer) extras.observer->neurons(ctx, index_, tokens, u, act);
-    if (keeps) {
-        *extras.saved = {.x = x,
-                         .attention_stats = attention_stats,
-                         .projected = projected,
-                         .qk_rstd = extras.keep_cheap ? qk_rstd : none,
-                         .qkv = has_qk_norm() && !extras.keep_cheap ? none : qkv,
-                         .attended = o,
-                         .lse = lse,
-                         .attention_put_out = post_norms_ ? attention_put_out : none,
-                         .attention_post_stats = attention_post_stats,
-                         .after_attention = parallel_ ? none : h,
-                         .mlp_stats = mlp_stats,
-                         .mlp_up = u,
-                         .mlp_put_out = none,  // these two below
-                         .mlp_post_stats = none,
-                         .attention_input = extras.keep_cheap ? a : none,
-                         .mlp_input = extras.keep_cheap && !parallel_ ? b : none,
-                         .mlp_activated = extras.keep_cheap ? act : none};
+    if (extras.saved) {
+        SavedMlp& s = extras.saved->mlp;
+        if (extras.keep_cheap && !parallel_) s.input = in;
+        s.up = u;
+        if (extras.keep_cheap) s.activated = act;
     }
-    if (!extras.output && !post_norms_) return {};
-    // 13 partial [T, H], in a parallel block beside attention's
-    if (!parallel_) partial = ctx.empty({T, H}, dtype);
-    matmul(ctx, act, w_.down, adds_output_bias() ? w_.down_bias : none, partial,
-           parallel_ ? Store::accumulate : Store::overwrite);
-    // 14 put_out [Tl, H]
-    const Tensor mlp_put_out = tensor_.reduce_scatter(ctx, partial);
-    if (keeps && post_norms_) extras.saved->mlp_put_out = mlp_put_out;
-    // 15 out [Tl, H] = h + what the MLP put out
-    Tensor out = normed_output(ctx, mlp_put_out, w_.mlp_post_norm, then, mlp_post_stats);
-    if (keeps) extras.saved->mlp_post_stats = mlp_post_stats;
-    if (!extras.output) return {};
-    add(ctx, h, out, out);
-    if (extras.observer) extras.observer->block(ctx, index_, tokens, x, out);
-    return out;
+    return act;
 }
 
 Tensor Layer::backward(Context& ctx, const Tensor& d_out, const TokenBatch& tokens, const RotaryTable& rotary,
                        const SavedLayer& saved, Injector* injector) {
-    const int64_t T = tokens.tokens(), H = hidden_, D = shape_.head_dim;
-    const DType dtype = d_out.dtype();
-    Tensor stats;  // of recomputed norms; the saved ones are the same
-    // In a parallel block `a` serves steps 11 and 3.
-    Tensor a = saved.attention_input;
-    const auto make_a = [&] {
-        if (!a) a = normed_input(ctx, saved.x, w_.attention_norm, w_.attention_norm_bias, T, stats);
+    const int64_t T = tokens.tokens();
+    // In a parallel block it serves both halves.
+    Tensor a = saved.attention.input;
+    const auto attention_input = [&] {
+        Tensor stats;  // the saved ones are the same
+        if (!a) a = normed_input(ctx, saved.x, w_.attention_norm, T, stats);
+        return a;
+    };
+    const auto mlp_input = [&] {
+        if (parallel_) return attention_input();
+        Tensor stats;
+        return saved.mlp.input ? saved.mlp.input
+                               : normed_input(ctx, saved.after_attention, w_.mlp_norm, T, stats);
     };
     // The residual stream's gradient stays in d_out's memory from step to step: what is gathered, on one rank
     // the very same tensor, has been used before the norm's gradient is added.
+    Tensor d_stream = d_out;
 
-    // 15 dh = d_out, and the MLP's output gets the same, d mlp_post_norm +=
-    Tensor dh = d_out;
-    Tensor d_put_out = normed_output_backward(ctx, d_out, saved.mlp_put_out, w_.mlp_post_norm,
-                                              saved.mlp_post_stats, g_.mlp_post_norm);
-    // 14 d_full [T, H]
-    Tensor d_full = tensor_.all_gather(ctx, d_put_out, T);
-    d_put_out = {};
-    // 13 d down +=, d down_bias +=, d_act =
-    Tensor act = saved.mlp_activated, d_act = ctx.empty({T, ffn_}, dtype);
+    // 15, 14  d_full [T, H] of what the MLP put out
+    Tensor d_full = joined_backward(ctx, d_stream, T, saved.mlp, w_.mlp_post_norm, g_.mlp_post_norm);
+    // 13 to 11
+    Tensor d_in = ctx.empty({T, hidden_}, d_out.dtype());
+    comm::Arriving sum = neurons_backward(ctx, d_full, saved.mlp, mlp_input, d_in);
+    if (!parallel_) {
+        // 10 db [Tl, H], the sum
+        Tensor db = sum.take();
+        if (injector) injector->norm_output(ctx, {Site::mlp_input, index_}, db);
+        // 9  d_stream +=
+        norm_backward(ctx, db, saved.after_attention, w_.mlp_norm.weight, saved.mlp.norm_stats, norm_,
+                      d_stream, g_.mlp_norm.weight, g_.mlp_norm.bias);
+        // 8, 7  d_full [T, H] of what attention put out; in a parallel block the MLP's
+        d_full = joined_backward(ctx, d_stream, T, saved.attention, w_.attention_post_norm,
+                                 g_.attention_post_norm);
+        d_in = ctx.empty({T, hidden_}, d_out.dtype());
+    }
+    // 6 to 3
+    sum = attend_backward(ctx, d_full, tokens, rotary, saved.attention, attention_input, d_in);
+    // 2  da [Tl, H], the sum
+    Tensor da = sum.take();
+    if (injector) injector->norm_output(ctx, {Site::attention_input, index_}, da);
+    // 1  d_stream +=
+    norm_backward(ctx, da, saved.x, w_.attention_norm.weight, saved.attention.norm_stats, norm_, d_stream,
+                  g_.attention_norm.weight, g_.attention_norm.bias);
+    return d_stream;
+}
+
+Tensor Layer::joined_backward(Context& ctx, const Tensor& d_stream, int64_t tokens, const SavedHalf& saved,
+                              const Tensor& post_norm, Tensor& d_post_norm) const {
+    Tensor d_put_out = d_stream, no_bias;
+    if (post_norms_) {
+        d_put_out = ctx.zeros(d_stream.shape(), d_stream.dtype());
+        norm_backward(ctx, d_stream, saved.put_out, post_norm, saved.post_stats, norm_, d_put_out,
+                      d_post_norm, no_bias);
+    }
+    return tensor_.all_gather(ctx, d_put_out, tokens);
+}
+
+comm::Arriving Layer::neurons_backward(Context& ctx, const Tensor& d_full, const SavedMlp& saved,
+                                       const std::function<Tensor()>& input, Tensor& d_in) {
+    const DType dtype = d_full.dtype();
+    // 13 d down, d down_bias +=, d_act =
+    Tensor act = saved.activated, d_act = ctx.empty({d_full.dim(0), ffn_}, dtype);
     if (!act) {
-        act = ctx.empty({T, ffn_}, dtype);
-        activate(ctx, activation_, saved.mlp_up, act);
+        act = ctx.empty({d_full.dim(0), ffn_}, dtype);
+        activate(ctx, activation_, saved.up, act);
     }
     matmul_backward_weight(ctx, d_full, act, g_.down);
     if (g_.down_bias && adds_output_bias()) bias_backward(ctx, d_full, g_.down_bias);
     matmul_backward_input(ctx, d_full, w_.down, d_act);
     act = {};
     // 12 du =
-    Tensor du = ctx.empty(saved.mlp_up.shape(), dtype);
-    activate_backward(ctx, activation_, d_act, saved.mlp_up, du);
+    Tensor du = ctx.empty(saved.up.shape(), dtype);
+    activate_backward(ctx, activation_, d_act, saved.up, du);
     d_act = {};
-    // 11 d_in = this rank's part of db, which is summed over ranks beside d gate, d up +=, d biases +=; in a
-    //    parallel block a part of da, which gets the rest in step 3
-    Tensor b = saved.mlp_input;
-    if (parallel_) {
-        make_a();
-        b = a;
-    } else if (!b) {
-        b = normed_input(ctx, saved.after_attention, w_.mlp_norm, w_.mlp_norm_bias, T, stats);
-    }
-    Tensor d_in = ctx.empty({T, H}, dtype);
+    // 11 d_in =, which is summed over ranks beside d gate, d up, their biases +=
+    const Tensor in = input();
     matmul_backward_input(ctx, du, w_.gate_up, d_in);
     comm::Arriving sum;
     if (!parallel_) sum = tensor_.begin_reduce_scatter(ctx, d_in);
-    matmul_backward_weight(ctx, du, b, g_.gate_up);
+    matmul_backward_weight(ctx, du, in, g_.gate_up);
     if (g_.gate_up_bias) bias_backward(ctx, du, g_.gate_up_bias);
-    du = {};
-    if (!parallel_) {
-        // 10 db [Tl, H], the sum
-        Tensor db = sum.take();
-        if (injector) injector->norm_output(ctx, {Site::mlp_input, index_}, db);
-        // 9  dh +=, d mlp_norm +=
-        norm_backward(ctx, db, saved.after_attention, w_.mlp_norm, saved.mlp_stats, norm_, dh, g_.mlp_norm,
-                      g_.mlp_norm_bias);
-    }
+    return sum;
+}
 
-    // 8  dx = dh, and attention's output gets the same, d attention_post_norm +=
-    Tensor dx = dh;
-    d_put_out = normed_output_backward(ctx, dh, saved.attention_put_out, w_.attention_post_norm,
-                                       saved.attention_post_stats, g_.attention_post_norm);
-    // 7  d_full [T, H]; in a parallel block the MLP's
-    if (!parallel_) d_full = tensor_.all_gather(ctx, d_put_out, T);
-    d_put_out = {};
-    // 6  d attention_out +=, d attention_out_bias +=, d_o =
+comm::Arriving Layer::attend_backward(Context& ctx, const Tensor& d_full, const TokenBatch& tokens,
+                                      const RotaryTable& rotary, const SavedAttention& saved,
+                                      const std::function<Tensor()>& input, Tensor& d_in) {
+    const DType dtype = d_full.dtype();
+    // 6  d attention_out, d attention_out_bias +=, d_o =
     matmul_backward_weight(ctx, d_full, saved.attended, g_.attention_out);
     if (g_.attention_out_bias && adds_output_bias()) bias_backward(ctx, d_full, g_.attention_out_bias);
     Tensor d_o = ctx.empty(saved.attended.shape(), dtype);
@@ -305,27 +336,19 @@ Tensor Layer::backward(Context& ctx, const Tensor& d_out, const TokenBatch& toke
     attention_backward(ctx, d_o, heads.qkv, tokens.starts, saved.attended, saved.lse,
                        attention_shape(tokens.batch, tokens.seq), d_qkv);
     heads.qkv = {};
-    // 4  turned back, d query_norm +=, d key_norm +=, d_qkv = that of the projection
-    rotate(ctx, d_qkv, rotary.cosines, rotary.sines, tokens.positions, head_counts().normed(), D,
-           Rotation::backward);
+    // 4  turned back, d query_norm, d key_norm +=, d_qkv = that of the projection
+    rotate(ctx, d_qkv, rotary.cosines, rotary.sines, tokens.positions, head_counts().normed(),
+           shape_.head_dim, Rotation::backward);
     if (has_qk_norm())
         qk_norm_backward(ctx, saved.projected, w_.query_norm, w_.key_norm, head_counts(), heads.qk_rstd,
                          d_qkv, g_.query_norm, g_.key_norm);
-    // 3  d_in = (in a parallel block +=) this rank's part of da, which is summed over ranks beside d query, d
-    //    key, d value +=, d biases +=
-    make_a();
-    if (!parallel_) d_in = ctx.empty({T, H}, dtype);
+    // 3  d_in = or +=, which is summed over ranks beside d query, d key, d value, their biases +=
+    const Tensor in = input();
     matmul_backward_input(ctx, d_qkv, w_.qkv, d_in, parallel_ ? Store::accumulate : Store::overwrite);
-    sum = tensor_.begin_reduce_scatter(ctx, d_in);
-    matmul_backward_weight(ctx, d_qkv, a, g_.qkv);
+    comm::Arriving sum = tensor_.begin_reduce_scatter(ctx, d_in);
+    matmul_backward_weight(ctx, d_qkv, in, g_.qkv);
     if (g_.qkv_bias) bias_backward(ctx, d_qkv, g_.qkv_bias);
-    // 2  da [Tl, H], the sum
-    Tensor da = sum.take();
-    if (injector) injector->norm_output(ctx, {Site::attention_input, index_}, da);
-    // 1  dx +=, d attention_norm +=
-    norm_backward(ctx, da, saved.x, w_.attention_norm, saved.attention_stats, norm_, dx, g_.attention_norm,
-                  g_.attention_norm_bias);
-    return dx;
+    return sum;
 }
 
 }  // namespace espalier::model

@@ -1,7 +1,9 @@
-// One transformer block on one rank: forward as numbered steps, backward as their mirror. In a parallel block
-// (Wang and Komatsuzaki 2021) the MLP reads what attention reads: steps 7 to 10 fall away.
+// One transformer block on one rank: forward as numbered steps, backward as their mirror, in two halves,
+// attention and MLP, between norm and residual sum. In a parallel block (Wang and Komatsuzaki 2021) the MLP
+// reads what attention reads: steps 7 to 10 fall away.
 #pragma once
 
+#include <functional>
 #include <optional>
 
 #include "kernels/attention.hpp"
@@ -26,26 +28,30 @@ struct TokenBatch {
     int64_t tokens() const { return batch * seq; }
 };
 
-/// What a backward pass needs of a forward pass. The last three are empty where they are to be computed
-/// again; so are `qkv` and `qk_rstd` of a model that norms heads. Of a parallel block after_attention,
-/// mlp_stats and mlp_input are always empty.
+/// What the backward pass of a layer's half needs of its forward pass.
 ///   T tokens, Tl = this rank's part of them (sequence parallelism), H hidden, local head counts and widths
+struct SavedHalf {
+    Tensor norm_stats;  // [Tl, 2]  mean, rstd of the norm before it; empty where a parallel block has none
+    Tensor input;       // [T, H]   normed; empty where it is to be made again, or is the other half's
+    Tensor put_out;     // [Tl, H]  before it is normed; empty where it is not
+    Tensor post_stats;  // [Tl, 2]  of that norm
+};
+struct SavedAttention : SavedHalf {
+    Tensor projected;  // [T, (q + 2 kv) head_dim]  before heads are normed; empty where none are
+    Tensor qk_rstd;    // [T, q + kv]               of those norms; empty where they are to be made again
+    Tensor qkv;        // [T, (q + 2 kv) head_dim]  as attention takes them; empty as qk_rstd, of normed heads
+    Tensor attended;   // [T, q head_dim]
+    Tensor lse;        // [batch, q, seq]
+};
+struct SavedMlp : SavedHalf {
+    Tensor up;         // [T, 2 ffn] or [T, ffn]  before the activation
+    Tensor activated;  // [T, ffn]                after it; empty where it is to be made again
+};
 struct SavedLayer {
-    Tensor x;                // [Tl, H]   input
-    Tensor attention_stats;  // [Tl, 2]   mean, rstd
-    Tensor projected;        // [T, (q + 2 kv) head_dim]  before heads are normed; empty where none are
-    Tensor qk_rstd;          // [T, q + kv]               of those norms
-    Tensor qkv;              // [T, (q + 2 kv) head_dim]  rotated
-    Tensor attended;         // [T, q head_dim]
-    Tensor lse;              // [batch, q, seq]
-    Tensor attention_put_out, attention_post_stats;  // [Tl, H], [Tl, 2]  empty where it is not normed
-    Tensor after_attention;                          // [Tl, H]   the residual stream
-    Tensor mlp_stats;                                // [Tl, 2]
-    Tensor mlp_up;                                   // [T, 2 ffn] or [T, ffn]    before the activation
-    Tensor mlp_put_out, mlp_post_stats;              // as attention's
-    Tensor attention_input;                          // [T, H]   normed
-    Tensor mlp_input;                                // [T, H]   normed
-    Tensor mlp_activated;                            // [T, ffn] after the activation
+    Tensor x;  // [Tl, H]  the layer's input
+    SavedAttention attention;
+    Tensor after_attention;  // [Tl, H]  the residual stream; empty in a parallel block
+    SavedMlp mlp;
 };
 
 enum class Site {
@@ -128,16 +134,20 @@ public:
     int64_t cache_width() const { return shape_.kv_heads * shape_.head_dim; }
 
 private:
+    /// A norm's weights, or their gradients.
+    struct NormWeights {
+        Tensor weight, bias;
+    };
     struct Weights {
-        Tensor attention_norm, attention_norm_bias;  // [H]
-        Tensor qkv, qkv_bias;                        // [(q + 2 kv) head_dim, H]
-        Tensor query_norm, key_norm;                 // [head_dim]
-        Tensor attention_out, attention_out_bias;    // [H, q head_dim]
-        Tensor attention_post_norm;                  // [H]
-        Tensor mlp_norm, mlp_norm_bias;              // [H]
-        Tensor gate_up, gate_up_bias;                // [2 ffn, H] or [ffn, H]
-        Tensor down, down_bias;                      // [H, ffn]
-        Tensor mlp_post_norm;                        // [H]
+        NormWeights attention_norm;                // [H]
+        Tensor qkv, qkv_bias;                      // [(q + 2 kv) head_dim, H]
+        Tensor query_norm, key_norm;               // [head_dim]
+        Tensor attention_out, attention_out_bias;  // [H, q head_dim]
+        Tensor attention_post_norm;                // [H]
+        NormWeights mlp_norm;                      // [H]
+        Tensor gate_up, gate_up_bias;              // [2 ffn, H] or [ffn, H]
+        Tensor down, down_bias;                    // [H, ffn]
+        Tensor mlp_post_norm;                      // [H]
     };
     Weights weights(const ParameterSet& set, const Tensor& flat) const;
     AttentionShape attention_shape(int64_t batch, int64_t seq) const;
@@ -148,20 +158,41 @@ private:
     };
     /// What becomes of an intermediate result that the next is made of.
     enum class Before { keep, overwrite };
-    /// Queries and keys as attention takes them: normed head by head, where the model does that, and turned
-    /// by their positions. In the projection's own memory unless heads are normed and it is kept.
+
+    // Forward; numbers are the steps of layer.cpp.
+
+    /// 1, 2: x [Tl, H] normed, and gathered: [T, H].
+    Tensor normed_input(Context& ctx, const Tensor& x, const NormWeights& w, int64_t tokens,
+                        Tensor& stats) const;
+    /// 3 to 5: the gathered input [T, H] -> [T, q head_dim].
+    Tensor attend(Context& ctx, const Tensor& in, const TokenBatch& tokens, const RotaryTable& rotary,
+                  const ForwardExtras& extras) const;
+    /// 4: queries and keys as attention takes them: normed head by head, where the model does that, and
+    /// turned by their positions. In the projection's own memory unless heads are normed and it is kept.
     TurnedHeads turn(Context& ctx, const Tensor& projected, Before then, const TokenBatch& tokens,
                      const RotaryTable& rotary) const;
-    /// x [Tl, H] normed, and gathered: [T, H].
-    Tensor normed_input(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias,
-                        int64_t tokens, Tensor& stats) const;
-    /// What attention or the MLP put out [Tl, H], as it joins the residual stream: normed by `weight`, in a
-    /// tensor of its own if the other is kept, or as it is where there are no such norms.
-    Tensor normed_output(Context& ctx, const Tensor& put_out, const Tensor& weight, Before then,
-                         Tensor& stats) const;
-    /// From the gradient of what joined to that of what was put out; d_weight +=.
-    Tensor normed_output_backward(Context& ctx, const Tensor& d, const Tensor& put_out, const Tensor& weight,
-                                  const Tensor& stats, Tensor& d_weight) const;
+    /// 7, 8: the sum over ranks of what a half put out, [T, H], in the residual stream: normed first, where
+    /// the model does that; [Tl, H]. Without a stream, where nothing is to come of it but what is saved:
+    /// empty.
+    Tensor joined(Context& ctx, const Tensor& stream, const Tensor& partial, const Tensor& post_norm,
+                  SavedHalf* saved) const;
+    /// 11, 12: the gathered input [T, H] -> [T, ffn].
+    Tensor neurons(Context& ctx, const Tensor& in, const TokenBatch& tokens,
+                   const ForwardExtras& extras) const;
+
+    // Backward: each of them upwards, weights' gradients +=.
+
+    /// 8, 7: from the stream's gradient [Tl, H] to that of what every rank put out, [T, H].
+    Tensor joined_backward(Context& ctx, const Tensor& d_stream, int64_t tokens, const SavedHalf& saved,
+                           const Tensor& post_norm, Tensor& d_post_norm) const;
+    /// 13 to 11: d_in [T, H] = this rank's part of the input's gradient. Begins to sum it over ranks, but in
+    /// a parallel block, where attention adds to it. `input` makes the half's input.
+    comm::Arriving neurons_backward(Context& ctx, const Tensor& d_full, const SavedMlp& saved,
+                                    const std::function<Tensor()>& input, Tensor& d_in);
+    /// 6 to 3: d_in = that of attention, in a parallel block +=. Begins to sum it over ranks.
+    comm::Arriving attend_backward(Context& ctx, const Tensor& d_full, const TokenBatch& tokens,
+                                   const RotaryTable& rotary, const SavedAttention& saved,
+                                   const std::function<Tensor()>& input, Tensor& d_in);
     bool has_qk_norm() const { return qk_norm_eps_.has_value(); }
     HeadCounts head_counts() const { return {shape_.query_heads, shape_.kv_heads}; }
     /// Biases of projections that are summed over ranks count once: on rank 0.

@@ -64,9 +64,10 @@ TEST(Memory, OfALayerIsSplitButForGatheredInputs) {
 int64_t bytes(const model::SavedLayer& s) {
     int64_t sum = 0;
     for (const Tensor* t :
-         {&s.x, &s.attention_stats, &s.projected, &s.qk_rstd, &s.qkv, &s.attended, &s.lse, &s.after_attention,
-          &s.mlp_stats, &s.mlp_up, &s.attention_put_out, &s.attention_post_stats, &s.mlp_put_out,
-          &s.mlp_post_stats, &s.attention_input, &s.mlp_input, &s.mlp_activated}) {
+         {&s.x, &s.attention.norm_stats, &s.attention.input, &s.attention.put_out, &s.attention.post_stats,
+          &s.attention.projected, &s.attention.qk_rstd, &s.attention.qkv, &s.attention.attended,
+          &s.attention.lse, &s.after_attention, &s.mlp.norm_stats, &s.mlp.input, &s.mlp.put_out,
+          &s.mlp.post_stats, &s.mlp.up, &s.mlp.activated}) {
         if (*t) sum += static_cast<int64_t>(t->bytes());
     }
     return sum;
