@@ -5,6 +5,7 @@
 
 #include "io/publish.hpp"
 #include "io/safetensors_writer.hpp"
+#include "io/system_error.hpp"
 #include "io/temporary.hpp"
 #include "jobs/files/foreign_model.hpp"
 #include "jobs/files/model_file.hpp"
@@ -16,6 +17,7 @@
 #include "src/core/error.hpp"
 #include "src/core/parse_number.hpp"
 #include "src/model/hugging_face.hpp"
+#include "src/model/loadable.hpp"
 
 namespace espalier::jobs {
 namespace {
@@ -70,6 +72,13 @@ void check_source(const ModelFile& file, const std::string& folder) {
                      folder, file.path());
 }
 
+/// Whoever stands in a folder would be left in one without a name.
+void check_elsewhere(const std::string& folder) {
+    std::error_code unknown;
+    ESPALIER_REQUIRE(!fs::equivalent(folder, fs::current_path(), unknown),
+                     "--out {}: the folder that you are in, which cannot be replaced; name another", folder);
+}
+
 /// A folder beside the final one, gone again unless it is published; made by rank 0, known to all.
 class PartialFolder {
 public:
@@ -79,8 +88,8 @@ public:
         folder_.emplace(path_, io::Inside::goes);
         std::error_code error;
         fs::remove_all(path(), error);  // what a killed job left
-        ESPALIER_REQUIRE(fs::create_directory(path(), error) && !error, "{}: cannot be created: {}", path(),
-                         error.message());
+        fs::create_directory(path(), error);
+        if (error) io::fail_of_system("cannot make the folder " + path(), error.value());
     }
 
     const std::string& path() const { return path_; }
@@ -251,6 +260,7 @@ int export_model(const std::vector<std::string>& arguments, comm::Mpi&) {
     return run_job("export", arguments, declare, [&](Session& session, const Options&) {
         const int64_t shard_bytes = parse_bytes(shard_size, "--shard-size");
         const auto as = parse_store_dtype(store_dtype);
+        check_elsewhere(out);
         const OutputLock lock(session, out);
         if (session.root()) io::put_back_replaced(io::without_slash(out));
         session.world().barrier();

@@ -1,10 +1,12 @@
-#include <algorithm>
 #include <cmath>
+#include <initializer_list>
+#include <utility>
 
 #include "src/core/error.hpp"
 #include "src/json/number.hpp"
 #include "src/model/hugging_face.hpp"
 #include "src/model/hugging_face_class.hpp"
+#include "src/model/loadable.hpp"
 
 namespace espalier::model {
 
@@ -33,92 +35,39 @@ std::string hf_activation(Activation activation) {
     throw InternalError("unknown activation");
 }
 
-/// Of the layers that have one; 0: none has.
-int64_t window_of(const Architecture& a) {
-    return widest(a, &LayerShape::window);
-}
-
-/// What the classes of transformers cannot be told, and so would do otherwise.
-void require_expressible(const Architecture& a) {
-    ESPALIER_REQUIRE(a.uniform(),
-                     "layers of different widths: no public format holds such a model; cut all layers to the "
-                     "same widths to export");
-    const HuggingFaceClass& c = hugging_face_class(a.family);
-    const FamilyTraits& traits = traits_of(a.family);
-    const auto require = [&](bool expressible, const char* what) {
-        ESPALIER_REQUIRE(expressible, "transformers loads no {} with {}", c.name, what);
+/// The fields of rotary scaling, as transformers 5 gathers them.
+ordered_json rotary_json(const Architecture& a) {
+    const RotaryScaling& s = a.rotary_scaling;
+    const auto with = [&](const char* type,
+                          std::initializer_list<std::pair<const char*, ordered_json>> fields) {
+        ordered_json out{{"rope_type", type}, {"rope_theta", a.rotary_base}};
+        for (const auto& [key, value] : fields) out[key] = value;
+        return out;
     };
-    require(is_gated(traits.activation) == is_gated(a.activation), "this activation");
-    const bool gemma = is_gemma(a.family), gemma2 = a.family == Family::gemma2;
-    require(a.norm.kind == traits.norm && a.norm_bias == (traits.norm == NormKind::layer) &&
-                a.norm.gain == traits.gain && a.post_norms == gemma2,
-            "norms of another kind");
-    require(a.parallel_block == traits.parallel_block,
-            traits.parallel_block ? "an MLP that comes after attention" : "an MLP beside attention");
-    require(a.head_bias == traits.head_bias,
-            traits.head_bias ? "an output projection without bias" : "a bias of the output projection");
-    require(gemma || a.embedding_scale == 1, "scaled embeddings");
-    require((gemma2 && a.query_scalar > 0) || a.query_scalar == 0 || a.query_scalar == a.head_dim,
-            "scores scaled otherwise than by their heads' width");
-    require(gemma2 || (a.attention_soft_cap == 0 && a.final_soft_cap == 0), "soft caps");
-    require(a.qk_norm_eps == (c.qk_norm ? std::optional(a.norm.eps) : std::nullopt),
-            c.qk_norm ? "queries and keys that are not normed as the rest" : "normed queries and keys");
-    require(traits.rotary_fraction != 1 || a.rotary_dim == a.head_dim,
-            "heads of which only a part is turned by its position");
-    if (c.attention_biases == Biases::query_key_value) {
-        require(a.qkv_bias && !a.attention_out_bias, "other attention biases than before the heads");
-    } else {
-        require(a.qkv_bias == a.attention_out_bias, "attention biases before the heads or after them alone");
-        require(c.attention_biases != Biases::none || !a.qkv_bias, "biases");
-        require(c.attention_biases != Biases::all || a.qkv_bias, "projections without biases");
+    switch (s.kind) {
+        case RotaryScaling::Kind::none:
+            return with("default", {});
+        case RotaryScaling::Kind::linear:
+            return with("linear", {{"factor", s.factor}});
+        case RotaryScaling::Kind::llama3:
+            return with("llama3", {{"factor", s.factor},
+                                   {"low_freq_factor", s.low_frequency_factor},
+                                   {"high_freq_factor", s.high_frequency_factor},
+                                   {"original_max_position_embeddings", s.original_positions}});
+        case RotaryScaling::Kind::yarn:
+            return with("yarn", {{"factor", s.factor},
+                                 {"original_max_position_embeddings", s.original_positions},
+                                 {"beta_fast", s.beta_fast},
+                                 {"beta_slow", s.beta_slow},
+                                 {"attention_factor", s.attention_factor},
+                                 {"truncate", s.truncate}});
     }
-    require(c.mlp_biases != Biases::none || !a.mlp_bias,
-            c.attention_biases == Biases::none ? "biases" : "biases in the MLP");
-    require(c.mlp_biases != Biases::all || a.mlp_bias, "projections without biases");
-    const int64_t windowed = a.windowed_layers();
-    require(a.family == Family::llama || c.window != WindowField::none || windowed == 0, "a sliding window");
-    require(windowed == 0 || windowed == a.depth() || c.window == WindowField::of_layers ||
-                c.window == WindowField::alternating,
-            "a sliding window in some layers alone");
-    require(std::all_of(a.layers.begin(), a.layers.end(),
-                        [&](const LayerShape& l) { return l.window == 0 || l.window == window_of(a); }),
-            "sliding windows of different lengths");
+    throw InternalError("unknown rotary scaling");
 }
-
-}  // namespace
-
-namespace {
-
-/// Throws UserError unless hidden is a multiple of the query heads, which these classes of transformers
-/// check.
-void require_multiple(const Architecture& a, const char* what) {
-    const int64_t heads = a.layers.front().query_heads, below = a.hidden / heads * heads;
-    ESPALIER_REQUIRE(
-        a.hidden % heads == 0,
-        "transformers loads no {} whose hidden size {} is not a multiple of its {} query heads; the "
-        "nearest that load have hidden {}{}",
-        what, a.hidden, heads, below > 0 ? fmt::format("{} or ", below) : "", below + heads);
-}
-
-}  // namespace
-
-Family loadable_family(const Architecture& a) {
-    require_expressible(a);
-    const bool windowed = a.windowed_layers() > 0, biases = a.qkv_bias || a.attention_out_bias || a.mlp_bias;
-    if (a.family == Family::gemma2) require_multiple(a, "Gemma 2");
-    if (a.family != Family::llama) return a.family;
-    if (!biases)
-        return windowed || a.hidden % a.layers.front().query_heads != 0 ? Family::mistral : Family::llama;
-    ESPALIER_REQUIRE(!windowed, "transformers loads no Llama with biases and a sliding window");
-    require_multiple(a, "Llama with biases");
-    return Family::llama;
-}
-
-namespace {
 
 void add_windows(const Architecture& a, WindowField field, ordered_json& out) {
     if (field == WindowField::none) return;
-    const int64_t window = window_of(a);
+    const int64_t window = widest(a, &LayerShape::window);  // 0: no layer has one
     out["sliding_window"] = window > 0 ? ordered_json(window) : ordered_json(nullptr);
     // transformers 5.23 asks a Gemma 2 for its window even where no layer has one.
     if (field == WindowField::alternating && window == 0) out["sliding_window"] = a.max_positions;
@@ -157,44 +106,24 @@ ordered_json to_hugging_face(const Architecture& a, const std::string& dtype) {
     const Family family = loadable_family(a);
     const HuggingFaceClass& c = hugging_face_class(family);
     const auto& l = a.layers.front();
-    const auto& s = a.rotary_scaling;
-    ordered_json rope{{"rope_type", "default"}, {"rope_theta", a.rotary_base}};
-    if (s.kind == RotaryScaling::Kind::linear)
-        rope = {{"rope_type", "linear"}, {"rope_theta", a.rotary_base}, {"factor", s.factor}};
-    if (s.kind == RotaryScaling::Kind::llama3) {
-        rope = {{"rope_type", "llama3"},
-                {"rope_theta", a.rotary_base},
-                {"factor", s.factor},
-                {"low_freq_factor", s.low_frequency_factor},
-                {"high_freq_factor", s.high_frequency_factor},
-                {"original_max_position_embeddings", s.original_positions}};
-    }
-    if (s.kind == RotaryScaling::Kind::yarn) {
-        rope = {{"rope_type", "yarn"},
-                {"rope_theta", a.rotary_base},
-                {"factor", s.factor},
-                {"original_max_position_embeddings", s.original_positions},
-                {"beta_fast", s.beta_fast},
-                {"beta_slow", s.beta_slow},
-                {"attention_factor", s.attention_factor},
-                {"truncate", s.truncate}};
-    }
-    ordered_json out{{"architectures", {c.name}},
-                     {"model_type", to_string(family)},
-                     {"vocab_size", a.vocab},
-                     {"hidden_size", a.hidden},
-                     {"intermediate_size", l.ffn},
-                     {"num_hidden_layers", a.depth()},
-                     {"num_attention_heads", l.query_heads},
-                     {"num_key_value_heads", l.kv_heads},
-                     {"head_dim", a.head_dim},
-                     {"hidden_act", hf_activation(a.activation)},
-                     {"max_position_embeddings", a.max_positions},
-                     {"initializer_range", a.conventions.init_std},
-                     {"tie_word_embeddings", a.tied},
-                     {"rope_theta", a.rotary_base},
-                     {"rope_scaling", s.kind == RotaryScaling::Kind::none ? ordered_json(nullptr) : rope},
-                     {"use_cache", true}};
+    ordered_json rope = rotary_json(a);
+    ordered_json out{
+        {"architectures", {c.name}},
+        {"model_type", to_string(family)},
+        {"vocab_size", a.vocab},
+        {"hidden_size", a.hidden},
+        {"intermediate_size", l.ffn},
+        {"num_hidden_layers", a.depth()},
+        {"num_attention_heads", l.query_heads},
+        {"num_key_value_heads", l.kv_heads},
+        {"head_dim", a.head_dim},
+        {"hidden_act", hf_activation(a.activation)},
+        {"max_position_embeddings", a.max_positions},
+        {"initializer_range", a.conventions.init_std},
+        {"tie_word_embeddings", a.tied},
+        {"rope_theta", a.rotary_base},
+        {"rope_scaling", a.rotary_scaling.kind == RotaryScaling::Kind::none ? ordered_json(nullptr) : rope},
+        {"use_cache", true}};
     out[eps_field(a)] = shortest(a.norm.eps);
     if (traits_of(family).rotary_fraction != 1) {
         const double fraction = rotary_fraction(a);

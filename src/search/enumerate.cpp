@@ -3,20 +3,9 @@
 #include <limits>
 
 #include "src/core/error.hpp"
-#include "src/model/hugging_face.hpp"
+#include "src/model/loadable.hpp"
 
 namespace espalier::search {
-namespace {
-
-std::optional<model::Family> loader_of(const model::Architecture& a) {
-    try {
-        return model::loadable_family(a);
-    } catch (const UserError&) {
-        return std::nullopt;
-    }
-}
-
-}  // namespace
 
 std::vector<Candidate> enumerate(const model::Architecture& a, const Space& space, const Budget& budget,
                                  const Use& use, Loaders loaders) {
@@ -27,7 +16,7 @@ std::vector<Candidate> enumerate(const model::Architecture& a, const Space& spac
     int64_t tried = 0;
     for (const auto& shape : all) {
         const auto model = with_shape(a, shape);
-        const Candidate c{shape, cost(model, use), loader_of(model)};
+        const Candidate c{shape, cost(model, use), model::loadable(model).family};
         if (loaders == Loaders::required && !c.loads_as) continue;
         ++tried;
         const double miss = excess(c.cost, budget);

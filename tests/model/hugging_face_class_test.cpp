@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include "src/model/hugging_face.hpp"
+#include "src/model/loadable.hpp"
 #include "tests/model/hugging_face_configs.hpp"
 #include "tests/model/tiny_models.hpp"
 
