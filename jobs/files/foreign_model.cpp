@@ -125,9 +125,11 @@ TokenizerFinding examine_tokenizer(const ForeignModel& model) {
 }
 
 model::ForeignTensor ForeignModel::tensor_of(const model::Parameter& p) const {
-    if (!gguf) return model::hugging_face_tensor(architecture, p);
-    const bool fused = io::find(*weights, "blk.0.attn_qkv.weight") >= 0;
-    return model::gguf_tensor(architecture, p, fused ? model::QkvTensors::fused : model::QkvTensors::apart);
+    const char* fused = gguf ? "blk.0.attn_qkv.weight" : "model.layers.0.self_attn.qkv_proj.weight";
+    const auto projections =
+        io::find(*weights, fused) >= 0 ? model::Projections::fused : model::Projections::apart;
+    return gguf ? model::gguf_tensor(architecture, p, projections)
+                : model::hugging_face_tensor(architecture, p, projections);
 }
 
 ForeignModel open_foreign_model(const std::string& path) {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
+#include <utility>
 
 #include "src/core/error.hpp"
 #include "src/core/names.hpp"
@@ -101,13 +103,50 @@ Shape foreign_shape(const Parameter& p) {
     return shape;
 }
 
-/// A parameter's rows in a tensor of queries, keys and values, in this order; `end` is "weight" or "bias".
-ForeignTensor fused_qkv(const Architecture& a, const Parameter& p, const char* end, int64_t order) {
+/// A tensor that holds several weights, one after another, and where one of them stands in it.
+struct Fused {
+    const char* hugging_face;  // its name, in a layer
+    const char* gguf;          // null: it holds no more than one there
+    const char* end;           // of both names
+    int64_t first_row, rows;
+};
+std::optional<Fused> fused(const Architecture& a, const Parameter& p) {
+    if (p.layer < 0) return std::nullopt;
     const LayerShape& l = a.layers.at(static_cast<size_t>(p.layer));
     const int64_t q = l.query_heads * a.head_dim, kv = l.kv_heads * a.head_dim;
-    ForeignTensor out{fmt::format("blk.{}.attn_qkv.{}", p.layer, end), foreign_shape(p)};
-    out.shape[0] = q + 2 * kv;
-    out.first_row = order == 0 ? 0 : q + (order - 1) * kv;
+    const auto in_qkv = [&](const char* end, int64_t first_row) {
+        return Fused{"self_attn.qkv_proj", "attn_qkv", end, first_row, q + 2 * kv};
+    };
+    const auto in_gate_up = [&](int64_t first_row) {
+        return Fused{"mlp.gate_up_proj", nullptr, "weight", first_row, 2 * l.ffn};
+    };
+    switch (p.weight) {
+        case Weight::query:
+            return in_qkv("weight", 0);
+        case Weight::key:
+            return in_qkv("weight", q);
+        case Weight::value:
+            return in_qkv("weight", q + kv);
+        case Weight::query_bias:
+            return in_qkv("bias", 0);
+        case Weight::key_bias:
+            return in_qkv("bias", q);
+        case Weight::value_bias:
+            return in_qkv("bias", q + kv);
+        case Weight::gate:
+            return in_gate_up(0);
+        case Weight::up:
+            return in_gate_up(l.ffn);
+        default:
+            return std::nullopt;
+    }
+}
+
+/// The part of a tensor of this name that is the parameter.
+ForeignTensor part_of(std::string name, const Parameter& p, const Fused& place) {
+    ForeignTensor out{std::move(name), foreign_shape(p)};
+    out.shape[0] = place.rows;
+    out.first_row = place.first_row;
     return out;
 }
 
@@ -120,7 +159,11 @@ bool joins_stream(const Architecture& a, Weight weight) {
 
 }  // namespace
 
-ForeignTensor hugging_face_tensor(const Architecture& a, const Parameter& p) {
+ForeignTensor hugging_face_tensor(const Architecture& a, const Parameter& p, Projections projections) {
+    if (const auto place = projections == Projections::fused ? fused(a, p) : std::nullopt) {
+        return part_of(fmt::format("model.layers.{}.{}.{}", p.layer, place->hugging_face, place->end), p,
+                       *place);
+    }
     ForeignTensor out{full_name(p, "model.layers", hugging_face_name(a, p)), foreign_shape(p)};
     if (is_gemma(a.family) && joins_stream(a, p.weight)) {
         out.factor = std::sqrt(static_cast<double>(a.hidden)) / a.embedding_scale;
@@ -129,13 +172,10 @@ ForeignTensor hugging_face_tensor(const Architecture& a, const Parameter& p) {
     return out;
 }
 
-ForeignTensor gguf_tensor(const Architecture& a, const Parameter& p, QkvTensors qkv) {
-    constexpr Weight weights[] = {Weight::query, Weight::key, Weight::value},
-                     biases[] = {Weight::query_bias, Weight::key_bias, Weight::value_bias};
-    for (int64_t i = 0; i < 3 && qkv == QkvTensors::fused; ++i) {
-        if (p.weight == weights[i]) return fused_qkv(a, p, "weight", i);
-        if (p.weight == biases[i]) return fused_qkv(a, p, "bias", i);
-    }
+ForeignTensor gguf_tensor(const Architecture& a, const Parameter& p, Projections projections) {
+    const auto place = projections == Projections::fused ? fused(a, p) : std::nullopt;
+    if (place && place->gguf)
+        return part_of(fmt::format("blk.{}.{}.{}", p.layer, place->gguf, place->end), p, *place);
     const Row& row = row_of(p);
     ForeignTensor out{full_name(p, "blk", row.gguf), foreign_shape(p)};
     if (row.stored == rotated && stores_rotary_pairs(a.family)) out.interleaved_dim = a.head_dim;

@@ -16,17 +16,19 @@ struct ForeignTensor {
     double added = 0;   ///< and then more by this (norm weights stored as gains)
 };
 
+/// How a file stores weights that one input meets: queries, keys and values, and in the files of transformers
+/// (Phi-3's) gate and up.
+enum class Projections { apart, fused };
+
 /// In the safetensors files of transformers. Its Gemmas scale embeddings by the square root of whatever width
 /// they have; where a cut model's scale is its source's, what its layers add to the residual stream is stored
 /// larger or smaller by as much, which norms take out again.
-ForeignTensor hugging_face_tensor(const Architecture& a, const Parameter& p);
-
-/// How a file stores the queries', keys' and values' weights.
-enum class QkvTensors { apart, fused };
+ForeignTensor hugging_face_tensor(const Architecture& a, const Parameter& p,
+                                  Projections projections = Projections::apart);
 
 /// In llama.cpp's GGUF. q and k of Llama and Mistral files are stored as rotary pairs; Nemotron's norms as
 /// gains, one more than the weight.
-ForeignTensor gguf_tensor(const Architecture& a, const Parameter& p, QkvTensors qkv);
+ForeignTensor gguf_tensor(const Architecture& a, const Parameter& p, Projections projections);
 
 /// Tensors of a checkpoint that are no parameters and may be passed over.
 bool is_ignored_tensor(const std::string& name);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string_view>
 
 #include "src/core/error.hpp"
 #include "src/core/names.hpp"
@@ -89,7 +90,7 @@ void read_scaling(const JsonField& in, const JsonField& r, const std::string& ty
 
 /// The rotary fields, which transformers 5 gathers in rope_parameters and 4 spreads over rope_theta and
 /// rope_scaling. a.max_positions is there already.
-void read_rotary(const JsonField& in, Architecture& a) {
+void read_rotary(const JsonField& in, const HuggingFaceClass& c, Architecture& a) {
     const double usual = traits_of(a.family).rotary_fraction;
     a.rotary_base = in.number("rope_theta", 10000.0);
     double fraction = usual;
@@ -109,12 +110,18 @@ void read_rotary(const JsonField& in, Architecture& a) {
     }
     ESPALIER_REQUIRE(fraction >= 0 && fraction <= 1,
                      "{}: \"partial_rotary_factor\" is {}; it must be between 0 and 1", in.place(), fraction);
+    const char* const written_as = hugging_face_class(a.family).name;
+    ESPALIER_REQUIRE(
+        usual != 1 || fraction == 1 || std::string_view(c.name) == written_as,
+        "{}: \"partial_rotary_factor\" is {}; only {} that turns whole heads is supported, which "
+        "is a {}",
+        in.place(), fraction, c.name, written_as);
     // transformers 5.23 turns whole heads in these families, whatever the field says.
     ESPALIER_REQUIRE(
         usual != 1 || fraction == 1,
         "{}: \"partial_rotary_factor\" is {}, which the {} of transformers does not heed; take it "
         "out of the file if the model was trained without it",
-        in.place(), fraction, hugging_face_class(a.family).name);
+        in.place(), fraction, written_as);
     a.rotary_dim = static_cast<int64_t>(static_cast<double>(a.head_dim) * fraction);
 }
 
@@ -150,14 +157,16 @@ std::vector<bool> listed_windows(const JsonField& in, int64_t depth) {
 /// Which layers have it where "layer_types" is missing.
 bool has_window(const JsonField& in, WindowField field, int64_t layer) {
     if (field == WindowField::of_layers) return layer >= in.integer("max_window_layers", 28);
-    return field == WindowField::of_model || layer % 2 == 0;
+    return field != WindowField::alternating || layer % 2 == 0;
 }
 
 void read_windows(const JsonField& in, WindowField field, Architecture& a) {
     if (field == WindowField::none) return;
+    if (field == WindowField::of_model_if_named && !in.has(window_field)) return;
     const bool uses = field != WindowField::of_layers || in.flag("use_sliding_window", false);
     std::vector<bool> windowed;
-    if (field != WindowField::of_model && in.has(types)) {
+    const bool by_layer = field == WindowField::of_layers || field == WindowField::alternating;
+    if (by_layer && in.has(types)) {
         windowed = listed_windows(in, a.depth());
         ESPALIER_REQUIRE(uses || std::find(windowed.begin(), windowed.end(), true) == windowed.end(),
                          "{}: \"{}\" has layers with sliding_attention, and \"use_sliding_window\" is not "
@@ -257,7 +266,7 @@ Architecture from_hugging_face(const json& config, const std::string& source) {
     a.mlp_bias = has_biases(in, c.mlp_biases, "mlp_bias");
     a.tied = in.flag("tie_word_embeddings", c.tied);
     a.max_positions = in.integer("max_position_embeddings", c.max_positions);
-    read_rotary(in, a);
+    read_rotary(in, c, a);
     read_windows(in, c.window, a);
     if (is_gemma(c.family)) read_gemma(in, a);
     a.conventions.init_std = in.number("initializer_range", c.init_std);

@@ -19,6 +19,8 @@ constexpr HuggingFaceClass classes[] = {
     {"GemmaForCausalLM",    "gelu_pytorch_tanh", 8192,   0.02,   256, Family::gemma,    as_configured,   none,          WindowField::none,        false, true},
     {"Gemma2ForCausalLM",   "gelu_pytorch_tanh", 8192,   0.02,   256, Family::gemma2,   as_configured,   none,          WindowField::alternating, false, true},
     {"PhiForCausalLM",      "gelu_new",          2048,   0.02,   0,   Family::phi,      all,             all,           WindowField::none,        false, false},
+    // A Mistral whose projections are stored together (foreign_tensor.hpp).
+    {"Phi3ForCausalLM",     "silu",              4096,   0.02,   0,   Family::mistral,  none,            none,          WindowField::of_model_if_named, false, false},
 };
 // clang-format on
 

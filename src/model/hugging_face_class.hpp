@@ -20,7 +20,8 @@ enum class Biases {
 /// Where a file says that attention sees a window.
 enum class WindowField {
     none,
-    of_model,  ///< "sliding_window", for all layers
+    of_model,           ///< "sliding_window", for all layers; 4096 where it is missing
+    of_model_if_named,  ///< the same; none where it is missing
     /// "sliding_window" where "use_sliding_window" is set, for the layers that "layer_types" lists, or those
     /// from "max_window_layers" on.
     of_layers,
@@ -40,6 +41,7 @@ struct HuggingFaceClass {
     bool tied;  ///< where "tie_word_embeddings" is missing
 };
 
+/// Those that are read. Several may be of one family, which is written as the first of them.
 std::span<const HuggingFaceClass> hugging_face_classes();
 const HuggingFaceClass& hugging_face_class(Family family);
 

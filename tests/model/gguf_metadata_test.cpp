@@ -17,7 +17,7 @@ using testing::ThrowsMessage;
 
 TEST(Gguf, RowsOfQueryAndKeyAreRotaryPairs) {
     const Architecture a = test::tiny_llama();  // head_dim 6
-    const auto query = gguf_tensor(a, parameters(a)[2], QkvTensors::apart);
+    const auto query = gguf_tensor(a, parameters(a)[2], Projections::apart);
 
     ASSERT_EQ(query.name, "blk.0.attn_q.weight");
     // Our rows 0 1 2 | 3 4 5 of a head stand in theirs as 0 3 | 1 4 | 2 5.
@@ -30,26 +30,26 @@ TEST(Gguf, RowsOfQueryAndKeyAreRotaryPairs) {
 TEST(Gguf, RowsOfAQwenStandAsTheyAre) {
     for (const Architecture& a : {test::tiny_qwen2(), test::tiny_qwen3()}) {
         for (const auto& p : parameters(a))
-            EXPECT_EQ(gguf_tensor(a, p, QkvTensors::apart).interleaved_dim, 0) << p.name;
+            EXPECT_EQ(gguf_tensor(a, p, Projections::apart).interleaved_dim, 0) << p.name;
     }
-    EXPECT_EQ(gguf_tensor(test::tiny_qwen2(), parameters(test::tiny_qwen2())[5], QkvTensors::apart).name,
+    EXPECT_EQ(gguf_tensor(test::tiny_qwen2(), parameters(test::tiny_qwen2())[5], Projections::apart).name,
               "blk.0.attn_q.bias");
-    const auto norm = gguf_tensor(test::tiny_qwen3(), parameters(test::tiny_qwen3())[5], QkvTensors::apart);
+    const auto norm = gguf_tensor(test::tiny_qwen3(), parameters(test::tiny_qwen3())[5], Projections::apart);
     EXPECT_EQ(norm.name, "blk.0.attn_q_norm.weight");
     EXPECT_EQ(norm.shape, Shape{6});
 }
 
 TEST(Gguf, APhiMayHaveItsQueriesKeysAndValuesInOneTensor) {
     const Architecture a = test::tiny_phi();  // 4 heads on 2, of 8 dims, 20 channels
-    const auto tensor = [&](Weight weight, QkvTensors qkv) {
+    const auto tensor = [&](Weight weight, Projections qkv) {
         const auto all = parameters(a);
         return gguf_tensor(
             a, *std::ranges::find_if(all, [&](const auto& p) { return p.weight == weight && p.layer == 1; }),
             qkv);
     };
 
-    const auto key = tensor(Weight::key, QkvTensors::fused),
-               value = tensor(Weight::value_bias, QkvTensors::fused);
+    const auto key = tensor(Weight::key, Projections::fused),
+               value = tensor(Weight::value_bias, Projections::fused);
 
     EXPECT_EQ(key.name, "blk.1.attn_qkv.weight");
     EXPECT_EQ(key.shape, (Shape{64, 20}));
@@ -57,8 +57,8 @@ TEST(Gguf, APhiMayHaveItsQueriesKeysAndValuesInOneTensor) {
     EXPECT_EQ(value.name, "blk.1.attn_qkv.bias");
     EXPECT_EQ(value.shape, Shape{64});
     EXPECT_EQ(value.first_row, 48);
-    EXPECT_EQ(tensor(Weight::key, QkvTensors::apart).name, "blk.1.attn_k.weight");
-    EXPECT_EQ(tensor(Weight::key, QkvTensors::apart).first_row, 0);
+    EXPECT_EQ(tensor(Weight::key, Projections::apart).name, "blk.1.attn_k.weight");
+    EXPECT_EQ(tensor(Weight::key, Projections::apart).first_row, 0);
 }
 
 TEST(Gguf, EndsOfTextTurnAndMessageAllEndAText) {

@@ -13,7 +13,7 @@ import gguf
 import torch
 from safetensors.torch import load_file
 from transformers import (Gemma2Config, Gemma2ForCausalLM, GemmaConfig, GemmaForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig,
-                          MistralForCausalLM, NemotronConfig, NemotronForCausalLM, PhiConfig, PhiForCausalLM, Qwen2Config, Qwen2ForCausalLM,
+                          MistralForCausalLM, NemotronConfig, NemotronForCausalLM, Phi3Config, Phi3ForCausalLM, PhiConfig, PhiForCausalLM, Qwen2Config, Qwen2ForCausalLM,
                           Qwen3Config, Qwen3ForCausalLM)
 from transformers.utils import logging
 
@@ -30,6 +30,7 @@ nemotron = dict(vocab_size=197, hidden_size=40, intermediate_size=96, num_hidden
                 head_dim=16, norm_eps=1e-5, max_position_embeddings=256)
 phi = dict(vocab_size=197, hidden_size=40, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
            head_dim=16, max_position_embeddings=256, attn_implementation="eager")
+phi3 = dict(**{k: v for k, v in llama.items() if k != "head_dim"} | {"hidden_size": 96}, pad_token_id=None, attn_implementation="eager")
 # Caps that bend scores and logits of models as small as these.
 gemma2 = dict(**llama, pad_token_id=None, sliding_window=13, attn_logit_softcapping=2.0, final_logit_softcapping=3.0, attn_implementation="eager")
 cases = {
@@ -65,6 +66,8 @@ cases = {
     "nemotron": NemotronForCausalLM(NemotronConfig(**nemotron, attn_implementation="eager")),
     "nemotron, tied": NemotronForCausalLM(NemotronConfig(**nemotron, tie_word_embeddings=True, attn_implementation="eager")),
     "nemotron, biases": NemotronForCausalLM(NemotronConfig(**nemotron, attention_bias=True, mlp_bias=True, attn_implementation="eager")),
+    "phi3": Phi3ForCausalLM(Phi3Config(**phi3)),
+    "phi3, window 13, tied": Phi3ForCausalLM(Phi3Config(**phi3, sliding_window=13, tie_word_embeddings=True)),
     "phi": PhiForCausalLM(PhiConfig(**phi)),
     "phi, tied, rotary of 0.4 of a head": PhiForCausalLM(PhiConfig(**phi, tie_word_embeddings=True, partial_rotary_factor=0.4)),
     "nemotron, whole rotary": NemotronForCausalLM(NemotronConfig(**nemotron, partial_rotary_factor=1.0, attn_implementation="eager")),
@@ -152,6 +155,21 @@ def error(got, want):
     return ((got.double() - want.double()).norm() / want.double().norm().clamp(min=1e-30)).item()
 
 
+def parted(gradients, config):
+    """Of Phi-3's fused weights: those of the matrices that stand in them."""
+    kv = config.num_key_value_heads * config.hidden_size // config.num_attention_heads
+    out = {}
+    for name, gradient in gradients.items():
+        if name.endswith("qkv_proj.weight"):
+            parts = dict(zip("qkv", gradient.split([gradient.shape[0] - 2 * kv, kv, kv])))
+            out |= {name.replace("qkv_proj", f"{part}_proj"): g for part, g in parts.items()}
+        elif name.endswith("gate_up_proj.weight"):
+            out |= {name.replace("gate_up_proj", f"{part}_proj"): g for part, g in zip(("gate", "up"), gradient.chunk(2))}
+        else:
+            out[name] = gradient
+    return out
+
+
 failed = 0
 for seed, (name, model) in enumerate(cases.items()):
     randomise(model, seed)
@@ -163,6 +181,8 @@ for seed, (name, model) in enumerate(cases.items()):
     loss = torch.nn.functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), tokens[:, 1:].reshape(-1))
     loss.backward()
     gradients = {n: p.grad for n, p in reference.named_parameters()}
+    if model.config.model_type == "phi3":
+        gradients = parted(gradients, model.config)
     model.float()
     # f32: 2^-24 an operation, some hundreds of them in a chain through norms that amplify. bf16: 2^-9 of each of about ten roundings
     # a layer, forward and backward, that add up as a random walk.
