@@ -6,6 +6,7 @@
 #include "src/model/parameters.hpp"
 #include "src/plan/collective.hpp"
 #include "src/plan/real.hpp"
+#include "src/plan/traffic.hpp"
 
 namespace espalier::plan {
 namespace {
@@ -20,10 +21,6 @@ constexpr double launches_forward = 24, launches_backward = 48, launches_output 
 double probability_bytes(double element) {
     return 6 * element + 1;
 }
-
-/// Bytes that loss and gradient move for each logit (f32): written, read for the maximum, for the sum, and
-/// for the gradient, which is written and read by its two products.
-constexpr double logit_bytes = 4 * (1 + 1 + 1 + 2 + 2);
 
 }  // namespace
 
@@ -83,16 +80,16 @@ Compute::Parts Compute::parts(const model::Architecture& a, int64_t index) const
     // Normed heads are read and written, and where that is done again, turned again.
     const double normed = a.qk_norm_eps ? element_ * tokens_ * 2 * (q + kv) : 0;
     const double inputs = a.parallel_block ? 1 : 2;  // normed, and gathered
-    const double norms = element_ * inputs * 2 * h, activation = element_ * tokens_ * (gates + 1) * ffn;
-    p.cheap = traffic(local_tokens_ * norms + activation + 2 * normed);
-    // Norms read and write, two residual sums read two and write one.
-    const double residual_stream =
-        element_ * ((a.post_norms ? 4 : inputs) * 2 + 2 * 3) * h + 2 * step_.practice.dropout_bytes * h;
-    p.elementwise = traffic(local_tokens_ * residual_stream +
-                            element_ * tokens_ * ((gates + 1) * ffn + 2 * (q + kv)) + normed);
+    const double activation = tokens_ * activation_bytes(element_, gates, ffn);
+    p.cheap = traffic(local_tokens_ * inputs * norm_bytes(element_, h) + activation + 2 * normed);
+    const double residual_stream = (a.post_norms ? 4 : inputs) * norm_bytes(element_, h) +
+                                   2 * residual_sum_bytes(element_, h) + 2 * step_.practice.dropout_bytes * h;
+    p.elementwise =
+        traffic(local_tokens_ * residual_stream + activation + element_ * tokens_ * 2 * (q + kv) + normed);
     p.collective = all_reduce_seconds(tensor_, layout_.tp, element_ * tokens_ * h);
     p.collectives = inputs;
-    p.output = {matmul(tokens_, h, ffn) + traffic(local_tokens_ * element_ * 3 * h), p.collective / 2};
+    p.output = {matmul(tokens_, h, ffn) + traffic(local_tokens_ * residual_sum_bytes(element_, h)),
+                p.collective / 2};
     return p;
 }
 
@@ -145,13 +142,15 @@ double Compute::head_product(const model::Architecture& a) const {
 Passes Compute::head() const {
     const auto& a = step_.model;
     const double local_logits = tokens_ * real(div_ceil(a.vocab, layout_.tp)),
-                 exchange = all_reduce_seconds(tensor_, layout_.tp, element_ * tokens_ * real(a.hidden));
+                 logits = traffic(0.5 * bytes_per_logit * local_logits);
+    const auto gather =
+        [&](const model::Architecture& m) {  // of hidden states, or a scatter of their gradient
+            return all_reduce_seconds(tensor_, layout_.tp, element_ * tokens_ * real(m.hidden)) / 2;
+        };
     Passes out;
-    out.forward = {head_product(a) + traffic(0.5 * logit_bytes * local_logits), exchange / 2};
-    out.backward = {2 * head_product(a) + traffic(0.5 * logit_bytes * local_logits), exchange / 2};
-    if (step_.teacher)
-        out.forward +=
-            {head_product(*step_.teacher) + traffic(0.5 * logit_bytes * local_logits), exchange / 2};
+    out.forward = {head_product(a) + logits, gather(a)};
+    out.backward = {2 * head_product(a) + logits, gather(a)};
+    if (step_.teacher) out.forward += {head_product(*step_.teacher) + logits, gather(*step_.teacher)};
     return out;
 }
 

@@ -20,7 +20,7 @@ double seconds_per_token(const System& system, const model::Architecture& a, con
                                       ? 0
                                       : all_reduce_seconds(ring_link(system, {serving.tp, 1}), serving.tp,
                                                            value_bytes * batch * hidden);
-    const double gates = is_gated(a.activation) ? 2 : 1;
+    const double gates = is_gated(a.activation) ? 2 : 1, sums = a.parallel_block ? 1 : 2;
 
     double seconds = product(real(div_ceil(a.vocab, serving.tp)) * hidden);
     for (int64_t i = 0; i < a.depth(); ++i) {
@@ -31,7 +31,7 @@ double seconds_per_token(const System& system, const model::Architecture& a, con
                      cached = 2 * real(local.kv_heads * a.head_dim);
         seconds += product((queries + cached) * hidden) + product(queries * hidden) +
                    product(gates * real(local.ffn) * hidden) + product(real(local.ffn) * hidden);
-        seconds += value_bytes * batch * visible * cached / bandwidth + 2 * sum_over_ranks;
+        seconds += value_bytes * batch * visible * cached / bandwidth + sums * sum_over_ranks;
     }
     return seconds;
 }

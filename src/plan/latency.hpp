@@ -18,7 +18,8 @@ struct Serving {
 /// Seconds from one token of every sequence to the next. A product takes its FLOPs at the system's best rate
 /// or the reading of its weights, whichever is longer (Williams et al. 2009; for decoding Pope et al. 2022,
 /// arXiv 2211.05102); attention reads the keys and values of all tokens before; each layer sums twice over
-/// the ranks. Kernels are started from a recorded graph: the host's time to start them does not count.
+/// the ranks, one whose attention and MLP stand side by side once. Kernels are started from a recorded graph:
+/// the host's time to start them does not count.
 double seconds_per_token(const System& system, const model::Architecture& a, const Serving& serving);
 
 }  // namespace espalier::plan

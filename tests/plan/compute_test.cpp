@@ -120,6 +120,18 @@ TEST(Compute, SelectiveRecomputationDoesNormsAndActivationOnceMore) {
     EXPECT_EQ(a.forward.compute, b.forward.compute);
 }
 
+TEST(Compute, TheHeadsGatherHiddenStatesOfTheirOwnModels) {
+    auto system = round_system();
+    system.node.latency = 0;
+    auto step = small_step();
+    const plan::Layout layout{2, 1, 1, 1, 2, Recompute::selective};
+    const double alone = plan::Compute(system, step, layout).head().forward.tensor;
+    step.teacher = step.model;
+    step.teacher->hidden *= 3;
+
+    EXPECT_DOUBLE_EQ(plan::Compute(system, step, layout).head().forward.tensor, 4 * alone);
+}
+
 TEST(Compute, NumbersOfTwiceTheBytesTravelTwiceAsLong) {
     auto system = round_system();
     system.node.latency = 0;

@@ -33,6 +33,16 @@ TEST(Latency, RanksShareTheWeightsAndSumTwiceInALayer) {
                 bytes / 2 / 1e12 + sums, 1e-12);
 }
 
+TEST(Latency, AParallelBlockSumsOnceInALayer) {
+    auto side_by_side = small_model();
+    side_by_side.parallel_block = true;
+    const plan::Serving two{1, 16, 2, DType::bf16};
+
+    EXPECT_NEAR(plan::seconds_per_token(round_system(), small_model(), two) -
+                    plan::seconds_per_token(round_system(), side_by_side, two),
+                4 * (16e-9 + 2e-6), 1e-12);
+}
+
 TEST(Latency, AWindowBoundsWhatAttentionReads) {
     auto a = small_model();
     for (auto& l : a.layers) l.window = 4;
