@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "src/comm/mpi.hpp"
+#include "src/comm/nccl.hpp"
 #include "src/comm/node_transport.hpp"
 #include "src/comm/unwinding.hpp"
 #include "src/core/has_cuda.hpp"
@@ -91,10 +92,10 @@ void Communicator::attach([[maybe_unused]] Context& ctx, [[maybe_unused]] std::s
     }
 }
 
-void Communicator::all_reduce(Context& ctx, Tensor& x, Reduction reduction) const {
+void Communicator::all_reduce(Context& ctx, Tensor& x) const {
     if (!state_ || x.size() == 0) return;
     const Timed timed(watch());
-    state_->transport(x).all_reduce(ctx, x, reduction);
+    state_->transport(x).all_reduce(ctx, x);
 }
 
 Tensor Communicator::all_gather(Context& ctx, const Tensor& part, int64_t rows) const {

@@ -9,9 +9,11 @@
 #include <string>
 #include <vector>
 
-#include "src/comm/nccl.hpp"
+#include "src/comm/transport.hpp"
 
 namespace espalier::comm {
+
+enum class Reduction { sum, max };
 
 /// A tensor that is made beside what this rank goes on with.
 class Arriving {
@@ -55,8 +57,8 @@ public:
     /// On which that counts, for who waits for others' messages in ways of its own; null in the serial case.
     Stopwatch* watch() const;
 
-    /// x = the reduction over ranks, element by element. f32, bf16 or f64.
-    void all_reduce(Context& ctx, Tensor& x, Reduction reduction = Reduction::sum) const;
+    /// x = the sum over ranks, element by element. f32, bf16 or f64.
+    void all_reduce(Context& ctx, Tensor& x) const;
     /// Rows of a [rows, ...] tensor split as split_evenly does: this rank's part -> the whole. The serial
     /// case returns `part` itself.
     Tensor all_gather(Context& ctx, const Tensor& part, int64_t rows) const;
@@ -82,6 +84,8 @@ public:
     void barrier() const;
     void all_reduce(std::span<double> values, Reduction reduction = Reduction::sum) const;
     int64_t all_reduce(int64_t value, Reduction reduction) const;
+    /// Whether it is so on some rank.
+    bool any(bool here) const { return all_reduce(here ? 1 : 0, Reduction::max) == 1; }
     std::string broadcast(std::string content, int root = 0) const;
 
 private:

@@ -108,17 +108,16 @@ void MpiTransport::sum_in_place(Context& ctx, const Tensor& flat, std::span<cons
         });
 }
 
-void MpiTransport::all_reduce(Context& ctx, Tensor& x, Reduction reduction) {
+void MpiTransport::all_reduce(Context& ctx, Tensor& x) {
     if (x.dtype() == DType::bf16) {
         Tensor wide = ctx.empty(x.shape(), DType::f32);
         convert(ctx, x, wide);
-        all_reduce(ctx, wide, reduction);
+        all_reduce(ctx, wide);
         return convert(ctx, wide, x);
     }
-    const MPI_Op operation = reduction == Reduction::sum ? MPI_SUM : MPI_MAX;
     for (int64_t begin = 0; begin < x.size(); begin += longest_) {
         const int64_t count = std::min(longest_, x.size() - begin);
-        CHECK_MPI(MPI_Allreduce(MPI_IN_PLACE, x.at(begin), narrow<int>(count), mpi_type(x.dtype()), operation,
+        CHECK_MPI(MPI_Allreduce(MPI_IN_PLACE, x.at(begin), narrow<int>(count), mpi_type(x.dtype()), MPI_SUM,
                                 comm_));
     }
 }

@@ -19,7 +19,7 @@ public:
     /// `comm` stays the caller's. `longest` is another number of elements for tests.
     explicit MpiTransport(MPI_Comm comm, int64_t longest = longest_piece);
 
-    void all_reduce(Context& ctx, Tensor& x, Reduction reduction) override;
+    void all_reduce(Context& ctx, Tensor& x) override;
     Request all_gather(Context& ctx, const Tensor& part, Tensor& whole,
                        std::span<const int64_t> offsets) override;
     Request reduce_scatter(Context& ctx, const Tensor& whole, Tensor& part,

@@ -211,10 +211,10 @@ NcclTransport::NcclTransport(MPI_Comm comm, device::Stream compute, std::span<co
 
 NcclTransport::~NcclTransport() = default;
 
-void NcclTransport::all_reduce(Context&, Tensor& x, Reduction reduction) {
+void NcclTransport::all_reduce(Context&, Tensor& x) {
     state_->collective([&](ncclComm_t comm, device::Stream stream) {
-        CHECK_NCCL(ncclAllReduce(x.raw(), x.raw(), static_cast<size_t>(x.size()), type_of(x.dtype()),
-                                 reduction == Reduction::sum ? ncclSum : ncclMax, comm, stream));
+        CHECK_NCCL(ncclAllReduce(x.raw(), x.raw(), static_cast<size_t>(x.size()), type_of(x.dtype()), ncclSum,
+                                 comm, stream));
     });
 }
 

@@ -11,14 +11,6 @@
 
 namespace espalier::comm {
 
-/// Messages with this tag, which rank i of a communicator sends to rank i + step, in a ring (mod its size)
-/// past the last or first one as well.
-struct Lane {
-    int tag;
-    int step;
-    bool ring;
-};
-
 /// What the library lets ranks do: newer ones than 2.29 put several on one device where
 /// NCCL_MULTI_RANK_GPU_ENABLE is set.
 struct NcclFacts {
@@ -40,8 +32,7 @@ public:
     NcclTransport(MPI_Comm comm, device::Stream compute, std::span<const Lane> lanes);
     ~NcclTransport() override;
 
-    /// Also of i32.
-    void all_reduce(Context& ctx, Tensor& x, Reduction reduction) override;
+    void all_reduce(Context& ctx, Tensor& x) override;
     Request all_gather(Context& ctx, const Tensor& part, Tensor& whole,
                        std::span<const int64_t> offsets) override;
     Request reduce_scatter(Context& ctx, const Tensor& whole, Tensor& part,

@@ -8,14 +8,14 @@
 
 namespace espalier::comm {
 
-/// Sums run in f32 (f64 for f64) in the order of ranks, so that every rank has the same bits. Maxima and
-/// messages go over MPI.
+/// Sums run in f32 (f64 for f64, which reduce_scatter takes here too) in the order of ranks, so that every
+/// rank has the same bits. Messages go over MPI.
 class NodeTransport final : public MpiTransport {
 public:
     /// All ranks of `comm` share a node.
     explicit NodeTransport(MPI_Comm comm) : MpiTransport(comm) {}
 
-    void all_reduce(Context& ctx, Tensor& x, Reduction reduction) override;
+    void all_reduce(Context& ctx, Tensor& x) override;
     Request all_gather(Context& ctx, const Tensor& part, Tensor& whole,
                        std::span<const int64_t> offsets) override;
     Request reduce_scatter(Context& ctx, const Tensor& whole, Tensor& part,

@@ -11,7 +11,13 @@
 
 namespace espalier::comm {
 
-enum class Reduction { sum, max };
+/// Messages with this tag, which rank i of a communicator sends to rank i + step, in a ring (mod its size)
+/// past the last or first one as well.
+struct Lane {
+    int tag;
+    int step;
+    bool ring;
+};
 
 /// Collective over the ranks of a communicator, which call the operations in the same order with matching
 /// arguments. Parts of ranks lie one after another: rank r's are elements offsets[r] .. offsets[r + 1] of the
@@ -23,8 +29,8 @@ public:
     Transport(const Transport&) = delete;
     Transport& operator=(const Transport&) = delete;
 
-    /// x = the reduction over ranks, element by element. f32, bf16 or f64.
-    virtual void all_reduce(Context& ctx, Tensor& x, Reduction reduction) = 0;
+    /// x = the sum over ranks, element by element. f32, bf16 or f64.
+    virtual void all_reduce(Context& ctx, Tensor& x) = 0;
     /// whole = the ranks' parts; `part` may be this rank's part of `whole` itself, which is then only read.
     /// On a device it goes on beside what is put on the context's stream until the request has ended; on the
     /// host it is done.

@@ -73,12 +73,9 @@ model::HeadBlocks Objective::blocks_of(Context& ctx, const Transformer& student,
     if (blocks_) return *blocks_;
     const auto& tensor = student.tensor();
     if (!storage_) {
-        storage_ = model::head_storage(ctx.device(), student.dtype());
-        Tensor again = ctx.empty({1}, DType::f32);
-        fill(ctx, *storage_ == model::HeadBlocks::Storage::computed_again ? 1.0f : 0.0f, again);
-        tensor.all_reduce(ctx, again);
-        if (ctx.to_host(again).data<float>()[0] < static_cast<float>(tensor.size()))
-            storage_ = model::HeadBlocks::Storage::kept;
+        using enum model::HeadBlocks::Storage;
+        storage_ =
+            tensor.any(model::head_storage(ctx.device(), student.dtype()) == kept) ? kept : computed_again;
     }
     return model::head_blocks(student.architecture(), ctx.device(), tensor.size(), tokens, *storage_);
 }
@@ -232,8 +229,8 @@ Tensor Objective::backward(Context& ctx, const Transformer& student, const Tenso
     const auto parts_of = [&](const model::LogitParts::Source& source) {
         return model::LogitParts(source, student.vocabulary(), blocks.parts, blocks.storage);
     };
-    for (const Range part : blocks.tokens) {
-        const int64_t begin = part.begin, rows = part.size();
+    for (const Range tokens : blocks.tokens) {
+        const int64_t begin = tokens.begin, rows = tokens.size();
         const Tensor hidden = student_hidden.rows(begin, rows), label = labels.rows(begin, rows);
         TeacherBlock of_teacher = terms_.divergence ? teacher(ctx, begin, rows) : TeacherBlock{};
         Block block;

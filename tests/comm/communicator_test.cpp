@@ -131,7 +131,7 @@ TEST_P(CommunicatorTest, MpiMovesPartsInPieces) {
 
             mpi.reduce_scatter(ctx, whole, part, offsets);
             mpi.all_gather(ctx, part, gathered, offsets);
-            mpi.all_reduce(ctx, reduced, Reduction::sum);
+            mpi.all_reduce(ctx, reduced);
 
             EXPECT_TRUE(test::near_all(part, sums_of(mine, columns), exact));
             EXPECT_TRUE(test::near_all(gathered, sums, exact));
