@@ -1,6 +1,10 @@
 #include "io/collective.hpp"
 
+#include <filesystem>
+#include <new>
+
 #include "io/damage.hpp"
+#include "io/system_error.hpp"
 #include "src/core/exact.hpp"
 
 namespace espalier::io {
@@ -10,7 +14,7 @@ void require(int code, const char* call) {
     if (code != MPI_SUCCESS) throw InternalError(fmt::format("{} failed with code {}", call, code));
 }
 
-enum class Outcome : int { success, damaged_file, machine_error, user_error, internal_error };
+enum class Outcome : int { success, damaged_file, machine_error, user_error, out_of_memory, internal_error };
 
 struct Result {
     Outcome outcome = Outcome::success;
@@ -27,6 +31,11 @@ Result caught(F&& work) {
         return {Outcome::machine_error, error.what()};
     } catch (const UserError& error) {
         return {Outcome::user_error, error.what()};
+    } catch (const std::filesystem::filesystem_error& error) {
+        return {may_pass(error.code().value()) ? Outcome::machine_error : Outcome::user_error,
+                fmt::format("{}: {}", error.path1().string(), error.code().message())};
+    } catch (const std::bad_alloc&) {
+        return {Outcome::out_of_memory, ""};
     } catch (const std::exception& error) {
         return {Outcome::internal_error, error.what()};
     }
@@ -45,6 +54,7 @@ std::string unwrap(Result result) {
     if (result.outcome == Outcome::damaged_file) throw DamagedFile(result.text);
     if (result.outcome == Outcome::machine_error) throw MachineError(result.text);
     if (result.outcome == Outcome::user_error) throw UserError(result.text);
+    if (result.outcome == Outcome::out_of_memory) throw std::bad_alloc();
     if (result.outcome == Outcome::internal_error) throw InternalError(result.text);
     return std::move(result.text);
 }

@@ -14,7 +14,8 @@ int rank_in(MPI_Comm comm);
 int ranks_in(MPI_Comm comm);
 
 /// Collective. Runs `work` on rank 0 and gives its result to every rank; an exception there is thrown on
-/// every rank, DamagedFile, MachineError and UserError as themselves, everything else as InternalError.
+/// every rank: DamagedFile, MachineError, UserError and bad_alloc as themselves, a file system's error as one
+/// of the second or third, everything else as InternalError.
 std::string on_root(MPI_Comm comm, const std::function<std::string()>& work);
 /// Collective. Runs `work` on every rank; if it throws on any, every rank throws what the lowest such rank
 /// threw.

@@ -6,10 +6,10 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <string_view>
 
 #include "io/descriptor.hpp"
+#include "io/system_error.hpp"
 #include "src/core/error.hpp"
 
 namespace espalier::io {
@@ -25,19 +25,18 @@ bool is_lfs_pointer(int descriptor) {
 
 }  // namespace
 
-MappedFile::MappedFile(std::string path) : path_(std::move(path)) {
+MappedFile::MappedFile(std::string path, Access access) : path_(std::move(path)) {
     const Descriptor file(::open(path_.c_str(), O_RDONLY | O_CLOEXEC));
     struct stat status = {};
-    ESPALIER_REQUIRE(file && ::fstat(file.get(), &status) == 0, "cannot read {}: {}", path_,
-                     std::strerror(errno));
+    if (!file || ::fstat(file.get(), &status) != 0) fail_of_system("cannot read " + path_, errno);
     ESPALIER_REQUIRE(S_ISREG(status.st_mode), "cannot read {}: it is not a regular file", path_);
     ESPALIER_REQUIRE(!is_lfs_pointer(file.get()),
                      "{} is a Git LFS pointer, not the file itself; run `git lfs pull` in its folder", path_);
     if (status.st_size == 0) return;
     const auto size = static_cast<size_t>(status.st_size);
     void* memory = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.get(), 0);
-    ESPALIER_REQUIRE(memory != MAP_FAILED, "cannot map {} into memory: {}", path_, std::strerror(errno));
-    ::madvise(memory, size, MADV_SEQUENTIAL);
+    if (memory == MAP_FAILED) fail_of_system(fmt::format("cannot map {} into memory", path_), errno);
+    ::madvise(memory, size, access == Access::in_order ? MADV_SEQUENTIAL : MADV_NORMAL);
     bytes_ = {static_cast<const std::byte*>(memory), size};
 }
 

@@ -11,7 +11,9 @@ namespace espalier::io {
 /// content. The file must not shrink while it is mapped.
 class MappedFile {
 public:
-    explicit MappedFile(std::string path);
+    /// What the system may read ahead of: `in_order` much, `at_random` little.
+    enum class Access { in_order, at_random };
+    explicit MappedFile(std::string path, Access access = Access::in_order);
     ~MappedFile();
     MappedFile(const MappedFile&) = delete;
     MappedFile& operator=(const MappedFile&) = delete;

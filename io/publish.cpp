@@ -56,8 +56,8 @@ std::string read_file(const std::string& path, size_t limit) {
     if (!file || ::fstat(file.get(), &status) != 0) fail_of_system("cannot read " + path, errno);
     ESPALIER_REQUIRE(S_ISREG(status.st_mode), "cannot read {}: it is not a regular file", path);
     const auto size = static_cast<size_t>(status.st_size);
-    ESPALIER_REQUIRE(size <= limit, "{} has {} bytes, more than the {} that such a file may have", path, size,
-                     limit);
+    ESPALIER_REQUIRE(size <= limit, "{} has {} bytes, and is read as a whole where {} are the most", path,
+                     size, limit);
     std::string content(size, '\0');
     read_at(file.get(), 0, std::as_writable_bytes(std::span(content)), path);
     return content;
@@ -110,23 +110,27 @@ void make_folder(const std::string& path) {
     const std::string parent = folder_of(path);
     if (!std::filesystem::exists(parent, error)) make_folder(parent);
     std::filesystem::create_directory(path, error);
-    ESPALIER_REQUIRE(!error && std::filesystem::is_directory(path, error), "cannot make the folder {}: {}",
-                     path, error ? error.message() : "a file has that name");
+    if (error) fail_of_system("cannot make the folder " + path, error.value());
+    ESPALIER_REQUIRE(std::filesystem::is_directory(path, error),
+                     "cannot make the folder {}: a file has that name", path);
     sync(parent);
 }
 
 void check_input(const std::string& path) {
     std::error_code error;
-    ESPALIER_REQUIRE(std::filesystem::exists(path, error), "{}: {}", path,
-                     error ? error.message() : "no such file or folder");
+    const bool exists = std::filesystem::exists(path, error);
+    if (error) fail_of_system(path, error.value());
+    ESPALIER_REQUIRE(exists, "{}: no such file or folder", path);
 }
 
 void check_place(const std::string& path) {
     ESPALIER_REQUIRE(!path.empty(), "an output has an empty name");
     const std::string folder = folder_of(path);
     struct stat status = {};
-    ESPALIER_REQUIRE(::stat(folder.c_str(), &status) == 0 && S_ISDIR(status.st_mode),
-                     "cannot write {}: there is no folder {}; create it first", path, folder);
+    if (::stat(folder.c_str(), &status) != 0 && may_pass(errno))
+        fail_of_system("cannot write " + path, errno);
+    ESPALIER_REQUIRE(S_ISDIR(status.st_mode), "cannot write {}: there is no folder {}; create it first", path,
+                     folder);
     ESPALIER_REQUIRE(::access(folder.c_str(), W_OK | X_OK) == 0,
                      "cannot write {}: no permission to write in {}", path, folder);
     ESPALIER_REQUIRE(::access(folder.c_str(), R_OK) == 0,

@@ -4,10 +4,10 @@
 #include <openssl/evp.h>
 
 #include <cerrno>
-#include <cstring>
 #include <vector>
 
 #include "io/descriptor.hpp"
+#include "io/system_error.hpp"
 #include "src/core/error.hpp"
 
 namespace espalier::io {
@@ -46,13 +46,13 @@ std::string Sha256::hex() {
 
 std::string sha256_of_file(const std::string& path) {
     const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    ESPALIER_REQUIRE(file, "cannot read {}: {}", path, std::strerror(errno));
+    if (!file) fail_of_system("cannot read " + path, errno);
     Sha256 hash;
     std::vector<std::byte> buffer(size_t{1} << 20);
     for (;;) {
         const ssize_t n = ::read(file.get(), buffer.data(), buffer.size());
         if (n < 0 && errno == EINTR) continue;
-        ESPALIER_REQUIRE(n >= 0, "cannot read {}: {}", path, std::strerror(errno));
+        if (n < 0) fail_of_system("cannot read " + path, errno);
         if (n == 0) return hash.hex();
         hash.update(std::span(buffer).first(static_cast<size_t>(n)));
     }

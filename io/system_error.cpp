@@ -9,12 +9,16 @@
 
 namespace espalier::io {
 
-void fail_of_system(const std::string& what, int error) {
+bool may_pass(int error) {
     constexpr std::array passing{EIO,     ESTALE,    ESHUTDOWN, ETIMEDOUT,    ENOTCONN,     ENODEV,
                                  ENXIO,   EREMOTEIO, EHOSTDOWN, EHOSTUNREACH, ENETDOWN,     ENETUNREACH,
                                  ENOLINK, ECOMM,     EPROTO,    ECONNRESET,   ECONNABORTED, EAGAIN};
+    return std::find(passing.begin(), passing.end(), error) != passing.end();
+}
+
+void fail_of_system(const std::string& what, int error) {
     const std::string message = what + ": " + std::strerror(error);
-    if (std::find(passing.begin(), passing.end(), error) != passing.end()) throw MachineError(message);
+    if (may_pass(error)) throw MachineError(message);
     throw UserError(message);
 }
 

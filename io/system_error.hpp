@@ -5,7 +5,11 @@
 
 namespace espalier::io {
 
-/// Throws "WHAT: the system's word for `error`" (errno): MachineError where a next start may not meet it,
+/// Whether the next start may not meet `error` (errno) again: a disk's read error, a file server out of
+/// reach.
+bool may_pass(int error);
+
+/// Throws "WHAT: the system's word for `error`" (errno): MachineError where it may pass,
 /// UserError where the user has to do something first (a full disk, no permission, a name that is wrong).
 [[noreturn]] void fail_of_system(const std::string& what, int error);
 

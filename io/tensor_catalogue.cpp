@@ -190,8 +190,6 @@ Catalogue read_catalogue(const std::string& path) {
             "{} is damaged, cut short or not one of espalier's HDF5 files ({}); use another copy or make it "
             "again",
             path, error.what());
-    } catch (const MachineError&) {
-        throw;
     } catch (const UserError& error) {
         fail_damaged("{} is damaged or not one of espalier's files: {}; use another copy or make it again",
                      path, error.what());

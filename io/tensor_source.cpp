@@ -7,6 +7,7 @@
 
 #include "io/gguf.hpp"
 #include "io/safetensors.hpp"
+#include "io/system_error.hpp"
 #include "io/torch_bin.hpp"
 
 namespace espalier::io {
@@ -108,7 +109,7 @@ std::unique_ptr<TensorSource> open_weights(const std::string& path) {
     try {
         return open_any(path);
     } catch (const fs::filesystem_error& error) {
-        fail("cannot read {}: {}", path, error.code().message());
+        fail_of_system("cannot read " + path, error.code().value());
     }
 }
 

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "io/hdf5.hpp"
+#include "io/system_error.hpp"
 #include "jobs/job.hpp"
 #include "jobs/session/ending.hpp"
 #include "jobs/session/standard_output.hpp"
@@ -96,7 +97,9 @@ void wait_briefly(char** argv) {
 int run(const jobs::Job& job, const std::vector<std::string>& arguments, comm::Mpi& mpi) {
     int code = jobs::exit_code::internal_error;
     try {
-        return job.run(arguments, mpi);
+        code = job.run(arguments, mpi);
+        if (code == jobs::exit_code::bad_input) leave_exit_code(mpi.rank(), code);
+        return code;
     } catch (const MachineError& e) {
         report(mpi, job.name, e.what());
     } catch (const UserError& e) {
@@ -104,9 +107,11 @@ int run(const jobs::Job& job, const std::vector<std::string>& arguments, comm::M
         report(mpi, job.name, e.what());
         leave_exit_code(mpi.rank(), code);
     } catch (const std::filesystem::filesystem_error& e) {
-        code = jobs::exit_code::bad_input;
         report(mpi, job.name, fmt::format("{}: {}", e.path1().string(), e.code().message()));
-        leave_exit_code(mpi.rank(), code);
+        if (!io::may_pass(e.code().value())) {
+            code = jobs::exit_code::bad_input;
+            leave_exit_code(mpi.rank(), code);
+        }
     } catch (const std::bad_alloc&) {
         report(mpi, job.name,
                "out of memory; use more ranks (--tp, --pp), a smaller --micro-batch or a shorter --seq-len");

@@ -19,8 +19,6 @@ int64_t end_named_by(const Session& session, const ModelFile& model, const Docum
             try {
                 if (const auto eos = open_tokenizer(model.path(), session.log()).eos())
                     return std::to_string(*eos);
-            } catch (const MachineError&) {
-                throw;
             } catch (const UserError& e) {
                 trouble = e.what();
             }

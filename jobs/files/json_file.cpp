@@ -1,8 +1,10 @@
 #include "jobs/files/json_file.hpp"
 
+#include <cerrno>
 #include <fstream>
 
 #include "io/publish.hpp"
+#include "io/system_error.hpp"
 #include "src/core/error.hpp"
 #include "src/json/parse.hpp"
 #include "src/model/architecture_json.hpp"
@@ -15,7 +17,7 @@ nlohmann::json read_json(const std::string& path) {
 
 void for_each_json_line(const std::string& path, const ReadJsonLine& read) {
     std::ifstream in(path);
-    ESPALIER_REQUIRE(in.good(), "{}: cannot be read", path);
+    if (!in) io::fail_of_system("cannot read " + path, errno);
     int64_t number = 0, bytes = 0;
     for (std::string line; std::getline(in, line);) {
         const std::string where = fmt::format("{}, line {}", path, ++number);
@@ -25,7 +27,7 @@ void for_each_json_line(const std::string& path, const ReadJsonLine& read) {
         ESPALIER_REQUIRE(object.is_object(), "{}: expected a JSON object", where);
         read(object, where, bytes);
     }
-    ESPALIER_REQUIRE(!in.bad(), "{}: cannot be read beyond line {}", path, number);
+    if (in.bad()) io::fail_of_system(fmt::format("cannot read {} beyond line {}", path, number), errno);
 }
 
 model::Architecture read_architecture(const std::string& path) {

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
 #include <fstream>
 #include <span>
@@ -11,6 +12,7 @@
 #include "io/journal.hpp"
 #include "io/positioned.hpp"
 #include "io/publish.hpp"
+#include "io/system_error.hpp"
 #include "src/core/error.hpp"
 
 namespace espalier::jobs {
@@ -58,7 +60,7 @@ void sign_lock(const Session& session, const io::Descriptor& held, const std::st
             "{}: the file system has no locks; nothing would keep a second job from writing it too", output);
     // Through the descriptor that has the lock: closing another one of the file would end it.
     const std::string holder = this_process();
-    ESPALIER_REQUIRE(ftruncate(held.get(), 0) == 0, "cannot write {}", path);
+    if (ftruncate(held.get(), 0) != 0) io::fail_of_system("cannot write " + path, errno);
     io::write_at(held.get(), 0, std::as_bytes(std::span(holder)), path);
 }
 

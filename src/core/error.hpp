@@ -17,9 +17,9 @@ public:
 
 /// The machine failed in a way that the next start may not meet (a disk's read error, a file server out of
 /// reach); exit code 1.
-class MachineError : public UserError {
+class MachineError : public std::runtime_error {
 public:
-    using UserError::UserError;
+    using std::runtime_error::runtime_error;
 };
 
 /// A bug of ours, or a library that failed without the user's doing; exit code 1.

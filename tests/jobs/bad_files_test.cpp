@@ -245,5 +245,30 @@ TEST_F(BadFiles, ForeignTensorsOfATypeThatCannotBeDecoded) {
     expect_refused({"import", "--from", path("u32"), "--out", path("o.h5")}, {"model.norm.weight", "U32"});
 }
 
+TEST_F(BadFiles, AnExportOverTheFolderThatOneIsIn) {
+    std::filesystem::create_directory(path("here"));
+    const auto before = std::filesystem::current_path();
+    std::filesystem::current_path(path("here"));
+
+    expect_refused({"export", "--model", path("model.h5"), "--out", ".", "--force"},
+                   {"--out .", "the folder that you are in"});
+
+    std::filesystem::current_path(before);
+}
+
+#ifdef ESPALIER_MISHAPS
+// What the next start may not meet again is no bad input: launchers try again.
+TEST_F(BadFiles, AFileServerOutOfReachIsTheMachinesError) {
+    for (const std::string name : {"tokens.idx", "tokens.bin", "model.h5"}) {
+        const auto result = espalier({"evaluate", "--model", path("model.h5"), "--data", path("tokens")}, 1,
+                                     {"LD_PRELOAD=" ESPALIER_MISHAPS, "ESPALIER_LOST=" + name});
+
+        EXPECT_EQ(result.exit_code, 1) << result.err;
+        EXPECT_NE(result.err.find("Stale file handle"), std::string::npos) << result.err;
+        EXPECT_EQ(result.err.find("internal error"), std::string::npos) << result.err;
+    }
+}
+#endif
+
 }  // namespace
 }  // namespace espalier::test

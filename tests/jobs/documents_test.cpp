@@ -317,13 +317,22 @@ TEST_F(DocumentsJobs, WhatCannotBeIsRefused) {
     expect_refused(espalier({"evaluate", "--model", world.path("model.h5"), "--requests", world.path("none"),
                              "--mask-eod", "--eod", "7"}),
                    {"--mask-eod", "--data"});
-    // Opens, and fails when it is read.
-    expect_refused(espalier({"evaluate", "--model", world.path("model.h5"), "--requests", "/proc/self/mem"}),
-                   {"/proc/self/mem", "cannot be read"});
     expect_refused(
         espalier({"prune", "--model", world.path("model.h5"), "--importance", world.path("scores.h5"),
                   "--ffn", "16", "--out", world.path("cut.h5"), "--reset-attention", "--eod", "7"}),
         {"--reset-attention", "--data", "importance"});
+}
+
+TEST(EvaluateJob, EndsWithTheMachinesErrorWhereAFileOpensAndCannotBeRead) {
+    const TinyWorld world;
+
+    const auto result =
+        espalier({"evaluate", "--model", world.path("model.h5"), "--requests", "/proc/self/mem"});
+
+    EXPECT_EQ(result.exit_code, 1);
+    EXPECT_NE(result.err.find("cannot read /proc/self/mem beyond line 0: Input/output error"),
+              std::string::npos)
+        << result.err;
 }
 
 }  // namespace
