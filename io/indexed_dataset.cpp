@@ -56,13 +56,12 @@ std::string checked(const std::string& prefix) {
 
 struct IndexedDataset::State {
     explicit State(const std::string& prefix)
-        : index(checked(prefix) + ".idx"), tokens_file(prefix + ".bin") {
+        : index(checked(prefix) + ".idx"),
+          // Samples take documents in random order: reading far ahead of one would be in vain.
+          tokens_file(prefix + ".bin", MappedFile::Access::at_random) {
         read_header();
         check_sequences();
         check_documents();
-        // Samples take documents in random order: reading ahead of one would mostly read in vain.
-        const auto bytes = tokens_file.bytes();
-        if (!bytes.empty()) ::madvise(const_cast<std::byte*>(bytes.data()), bytes.size(), MADV_NORMAL);
     }
 
     void read_header();
@@ -182,12 +181,11 @@ void IndexedDataset::read(int64_t document, int64_t offset, std::span<int32_t> o
                      document);
 }
 
-void IndexedDataset::check_ids(int64_t vocab, int part, int parts) const {
+void IndexedDataset::check_ids(int64_t vocab, Range tokens) const {
     const State& s = *state_;
-    const Range mine = split_evenly(s.tokens, parts, part);
-    for (int64_t d = 0, at = 0; d < s.sequences && at < mine.end; at += s.length(d++)) {
-        const int64_t first = std::max(mine.begin - at, int64_t{0}),
-                      count = std::min(mine.end - at, s.length(d)) - first;
+    for (int64_t d = 0, at = 0; d < s.sequences && at < tokens.end; at += s.length(d++)) {
+        const int64_t first = std::max(tokens.begin - at, int64_t{0}),
+                      count = std::min(tokens.end - at, s.length(d)) - first;
         s.for_each_token(d, first, count, [&](int64_t i, auto token) {
             ESPALIER_REQUIRE(int64_t{token} >= 0 && int64_t{token} < vocab,
                              "{}: document {} has token {} at position {}, outside the vocabulary of {}; "

@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <filesystem>
 #include <limits>
 #include <vector>
@@ -62,6 +63,45 @@ private:
     int64_t written_ = 0;
 };
 
+/// An old pair of files makes way for a new one under other names, its index first and the new one's last: at
+/// any moment a reader finds the old pair, none, or the new one.
+class OldPair {
+public:
+    explicit OldPair(const std::string& prefix)
+        : index_(prefix + ".idx"),
+          tokens_(prefix + ".bin"),
+          aside_{index_ + ".replaced", tokens_ + ".replaced"} {}
+
+    void set_aside() const {
+        move(index_, aside_.index);
+        move(tokens_, aside_.tokens);
+    }
+    /// Back to one pair, of what failed or was killed in between: the new one where it is whole.
+    void settle() const {
+        if (std::filesystem::exists(aside_.index) && !std::filesystem::exists(index_)) {
+            move(aside_.tokens, tokens_);
+            move(aside_.index, index_);
+        }
+        remove();
+    }
+    void remove() const {
+        ::unlink(aside_.index.c_str());
+        ::unlink(aside_.tokens.c_str());
+    }
+
+private:
+    /// A file that is not there stays away.
+    static void move(const std::string& from, const std::string& to) {
+        if (::rename(from.c_str(), to.c_str()) != 0 && errno != ENOENT)
+            fail_of_system("cannot rename " + from + " to " + to, errno);
+    }
+
+    std::string index_, tokens_;
+    struct {
+        std::string index, tokens;
+    } aside_;
+};
+
 }  // namespace
 
 struct IndexedDatasetWriter::State {
@@ -75,6 +115,7 @@ struct IndexedDatasetWriter::State {
 };
 
 IndexedDatasetWriter::IndexedDatasetWriter(const std::string& prefix, int64_t vocab, Existing existing) {
+    OldPair(prefix).settle();  // of a run that was killed
     // Of the two, .idx appears last: a .bin without it, beside the part of one, is what a killed run left.
     const bool half =
         !std::filesystem::exists(prefix + ".idx") && std::filesystem::exists(prefix + ".idx.partial");
@@ -126,15 +167,18 @@ void IndexedDatasetWriter::finish() {
     index.sync();
 
     const auto together = hold_off_removal();
-    // An old index must never be seen over new tokens.
-    ::unlink((s.prefix + ".idx").c_str());
-    s.tokens_file.publish_as(s.prefix + ".bin");
+    const OldPair old(s.prefix);
     try {
+        old.set_aside();
+        s.tokens_file.publish_as(s.prefix + ".bin");
         index.publish_as(s.prefix + ".idx");
     } catch (...) {
-        ::unlink((s.prefix + ".bin").c_str());  // alone it would be in the way of the next run
+        // Tokens alone would be in the way of the next run.
+        if (!std::filesystem::exists(s.prefix + ".idx")) ::unlink((s.prefix + ".bin").c_str());
+        old.settle();
         throw;
     }
+    old.remove();
 }
 
 int64_t IndexedDatasetWriter::documents() const {

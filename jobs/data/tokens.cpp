@@ -17,14 +17,8 @@ std::shared_ptr<const io::IndexedDataset> open(const comm::Communicator& world, 
     std::shared_ptr<const io::IndexedDataset> dataset;
     io::on_all(world.handle(), [&] {
         dataset = std::make_shared<io::IndexedDataset>(prefix);
-        dataset->check_ids(vocab, world.rank(), world.size());
+        dataset->check_ids(vocab, split_evenly(dataset->tokens(), world.size(), world.rank()));
     });
-    return dataset;
-}
-
-std::shared_ptr<const io::IndexedDataset> open(const std::string& prefix, int64_t vocab) {
-    auto dataset = std::make_shared<io::IndexedDataset>(prefix);
-    dataset->check_ids(vocab);
     return dataset;
 }
 
@@ -102,8 +96,6 @@ TokenStream::TokenStream(std::shared_ptr<const data::Documents> documents)
     }
 }
 
-TokenStream::TokenStream(const std::string& prefix, int64_t vocab) : TokenStream(open(prefix, vocab)) {}
-
 void TokenStream::read(int64_t begin, std::span<int32_t> out) const {
     auto document = std::upper_bound(starts_.begin(), starts_.end(), begin) - starts_.begin() - 1;
     for (size_t done = 0; done < out.size(); ++document) {
@@ -114,6 +106,16 @@ void TokenStream::read(int64_t begin, std::span<int32_t> out) const {
         documents_->read(document, offset, out.subspan(done, static_cast<size_t>(take)));
         done += static_cast<size_t>(take);
     }
+}
+
+std::vector<int32_t> read_tokens(const std::string& prefix, int64_t vocab, End end, int64_t most) {
+    const auto dataset = std::make_shared<io::IndexedDataset>(prefix);
+    const int64_t count = std::min(most, dataset->tokens()),
+                  begin = end == End::first ? 0 : dataset->tokens() - count;
+    dataset->check_ids(vocab, {begin, begin + count});
+    std::vector<int32_t> ids(static_cast<size_t>(count));
+    TokenStream(dataset).read(begin, ids);
+    return ids;
 }
 
 }  // namespace espalier::jobs

@@ -38,8 +38,6 @@ void tell_epochs(const Log& log, const data::Samples& samples);
 class TokenStream {
 public:
     explicit TokenStream(std::shared_ptr<const data::Documents> documents);
-    /// Throws UserError for files that do not open, and for a token outside the vocabulary.
-    TokenStream(const std::string& prefix, int64_t vocab);
     int64_t tokens() const { return tokens_; }
     void read(int64_t begin, std::span<int32_t> out) const;
 
@@ -48,5 +46,10 @@ private:
     std::vector<int64_t> starts_;
     int64_t tokens_ = 0;
 };
+
+enum class End { first, last };
+/// At most so many tokens from either end of a token file. Throws UserError for files that do not open, and
+/// where one of these tokens is outside the vocabulary.
+std::vector<int32_t> read_tokens(const std::string& prefix, int64_t vocab, End end, int64_t most);
 
 }  // namespace espalier::jobs

@@ -59,13 +59,10 @@ double mean_loss(const std::vector<float>& logits, const std::vector<int32_t>& l
 }
 
 /// Tokens in the cut model's ids.
-std::vector<int32_t> read_tokens(const std::string& prefix, const model::Architecture& source,
-                                 const std::vector<int64_t>& vocab) {
-    const TokenStream stream(prefix, source.vocab);
-    const int64_t count = std::min({stream.tokens(), most_tokens + 1, source.max_positions + 1});
-    ESPALIER_REQUIRE(count >= 2, "--check {}: {} tokens; it needs at least 2", prefix, stream.tokens());
-    std::vector<int32_t> ids(static_cast<size_t>(count));
-    stream.read(0, ids);
+std::vector<int32_t> cut_tokens(const std::string& prefix, const model::Architecture& source,
+                                const std::vector<int64_t>& vocab) {
+    auto ids = read_tokens(prefix, source.vocab, End::first, std::min(most_tokens, source.max_positions) + 1);
+    ESPALIER_REQUIRE(ids.size() >= 2, "--check {}: {} tokens; it needs at least 2", prefix, ids.size());
     for (int32_t& id : ids) {
         const auto at = std::lower_bound(vocab.begin(), vocab.end(), id);
         const bool stays = at != vocab.end() && *at == id;
@@ -91,7 +88,7 @@ CutCheck check_cut(Session& session, ModelFile& source, const prune::Kept& kept,
     const auto& a = source.architecture();
     if (!same_function(cut.architecture(), prune::shape(a, kept)))
         throw InternalError(cut.path() + " has another shape than was asked for");
-    const auto ids = read_tokens(prefix, a, kept.vocab);
+    const auto ids = cut_tokens(prefix, a, kept.vocab);
     const std::vector<int32_t> inputs(ids.begin(), ids.end() - 1), labels(ids.begin() + 1, ids.end());
     std::vector<int32_t> source_inputs;
     source_inputs.reserve(inputs.size());

@@ -1,11 +1,14 @@
 #include "jobs/pruning/vocabulary.hpp"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <sstream>
 
 #include "io/collective.hpp"
 #include "io/indexed_dataset.hpp"
 #include "io/publish.hpp"
+#include "jobs/data/tokens.hpp"
 #include "jobs/files/tokenizer_files.hpp"
 #include "src/core/error.hpp"
 #include "src/tokenizer/renumbered_file.hpp"
@@ -45,24 +48,28 @@ std::vector<int64_t> special_ids(const ModelFile& source) {
     return out;
 }
 
-/// How often each id occurs; ranks count documents in turn.
+/// How often each id occurs; each rank counts a part of the tokens.
 std::vector<double> frequencies(Session& session, const std::vector<std::string>& prefixes, int64_t vocab) {
     constexpr int64_t piece = int64_t{1} << 20;
     std::vector<double> out(static_cast<size_t>(vocab), 0.0);
     std::vector<int32_t> ids;
     for (const auto& prefix : prefixes) {
-        const io::IndexedDataset data(prefix);
-        io::on_all(session.world().handle(),
-                   [&] { data.check_ids(vocab, session.world().rank(), session.world().size()); });
-        for (int64_t d = session.world().rank(); d < data.count(); d += session.world().size()) {
-            for (int64_t at = 0; at < data.length(d); at += piece) {
-                ids.resize(static_cast<size_t>(std::min(piece, data.length(d) - at)));
-                data.read(d, at, ids);
+        io::on_all(session.world().handle(), [&] {
+            const auto data = std::make_shared<io::IndexedDataset>(prefix);
+            const TokenStream stream(data);
+            const Range mine = split_evenly(data->tokens(), session.world().size(), session.world().rank());
+            for (int64_t at = mine.begin; at < mine.end; at += piece) {
+                const Range now{at, std::min(at + piece, mine.end)};
+                data->check_ids(vocab, now);
+                ids.resize(static_cast<size_t>(now.size()));
+                stream.read(now.begin, ids);
                 for (const int32_t id : ids) ++out[id];
             }
-        }
+        });
     }
     session.world().all_reduce(out);
+    ESPALIER_REQUIRE(std::any_of(out.begin(), out.end(), [](double n) { return n > 0; }),
+                     "--vocab-data {}: there is no token in it to count", fmt::join(prefixes, " "));
     return out;
 }
 

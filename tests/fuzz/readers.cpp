@@ -178,7 +178,7 @@ void read_token_index(const std::string& bytes) {
         std::vector<int32_t> ids(static_cast<size_t>(tokens.length(i)));
         tokens.read(i, 0, ids);
     }
-    tokens.check_ids(1 << 16);
+    tokens.check_ids(1 << 16, {0, tokens.tokens()});
 }
 
 // Without TensorFileWriter, which wants MPI: what it would write, by the same calls.

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include <cstring>
+#include <filesystem>
 
 #include "io/publish.hpp"
 #include "src/core/error.hpp"
@@ -105,22 +106,28 @@ TEST_F(TokenFile, RefusesATokenThatDoesNotFit32Bits) {
     const IndexedDataset data(prefix());
 
     EXPECT_THAT([&] { all(data, 2); }, ThrowsMessage<UserError>(HasSubstr("document 2")));
-    EXPECT_THROW(data.check_ids(1LL << 32), UserError);
+    EXPECT_THROW(data.check_ids(1LL << 32, {0, data.tokens()}), UserError);
 }
 
 TEST_F(TokenFile, KnowsItsTokensOutsideAVocabulary) {
     write({});
     const IndexedDataset data(prefix());
 
-    EXPECT_NO_THROW(data.check_ids(90001));
-    EXPECT_THAT([&] { data.check_ids(90000); },
-                ThrowsMessage<UserError>(
-                    AllOf(HasSubstr("document 2"), HasSubstr("position 2"), HasSubstr("90000"))));
+    EXPECT_NO_THROW(data.check_ids(90001, {0, data.tokens()}));
+    EXPECT_THAT(
+        [&] {
+            data.check_ids(90000, {0, data.tokens()});
+        },
+        ThrowsMessage<UserError>(
+            AllOf(HasSubstr("document 2"), HasSubstr("position 2"), HasSubstr("90000"))));
     write({}, bytes_of<int32_t>({5, -1, 7, 8, 9}));
-    EXPECT_THAT([&] { IndexedDataset(prefix()).check_ids(10); },
-                ThrowsMessage<UserError>(HasSubstr("position 1")));
-    EXPECT_THROW(IndexedDataset(prefix()).check_ids(10, 0, 2), UserError);
-    EXPECT_NO_THROW(IndexedDataset(prefix()).check_ids(10, 1, 2));  // tokens 2 (or 3) to 4
+    EXPECT_THAT(
+        [&] {
+            IndexedDataset(prefix()).check_ids(10, {0, 5});
+        },
+        ThrowsMessage<UserError>(HasSubstr("position 1")));
+    EXPECT_THROW(IndexedDataset(prefix()).check_ids(10, {1, 2}), UserError);
+    EXPECT_NO_THROW(IndexedDataset(prefix()).check_ids(10, {2, 5}));
 }
 
 TEST_F(TokenFile, WithAnInconsistentIndexIsRefused) {
@@ -234,6 +241,42 @@ TEST_F(TokenFile, ThatAKilledRunLeftHalfIsReplaced) {
     writer.finish();
 
     EXPECT_THAT(all(IndexedDataset(prefix()), 0), ElementsAre(1, 2));
+}
+
+/// What a writer that replaces a pair has renamed when it is killed, step by step, and whether the new pair
+/// is whole by then.
+struct KilledWriter {
+    std::vector<std::pair<std::string, std::string>> renamed;
+    bool whole;
+};
+
+TEST_F(TokenFile, AnOldPairIsThereOrTheNewOneWhereverItsWriterIsKilled) {
+    const std::pair<std::string, std::string> idx_aside{".idx", ".idx.replaced"},
+        bin_aside{".bin", ".bin.replaced"}, bin_new{".bin.made", ".bin"}, idx_new{".idx.made", ".idx"};
+    for (const auto& [renamed, whole] :
+         {KilledWriter{{}, false}, KilledWriter{{idx_aside}, false},
+          KilledWriter{{idx_aside, bin_aside}, false}, KilledWriter{{idx_aside, bin_aside, bin_new}, false},
+          KilledWriter{{idx_aside, bin_aside, bin_new, idx_new}, true}}) {
+        for (const auto& [name, ids] :
+             {std::pair{std::string(".made"), Ids{7, 8}}, {std::string(), Ids{1, 2, 3}}}) {
+            IndexedDatasetWriter writer(prefix(), 100, Existing::replace);
+            writer.add(ids);
+            writer.finish();
+            if (name.empty()) continue;
+            for (const std::string end : {".idx", ".bin"})
+                std::filesystem::rename(prefix() + end, prefix() + end + name);
+        }
+        for (const auto& [from, to] : renamed) std::filesystem::rename(prefix() + from, prefix() + to);
+
+        EXPECT_THAT([&] { IndexedDatasetWriter(prefix(), 100, Existing::keep); },
+                    ThrowsMessage<UserError>(HasSubstr("tokens.bin exists")));
+
+        EXPECT_EQ(all(IndexedDataset(prefix()), 0), whole ? (Ids{7, 8}) : (Ids{1, 2, 3})) << renamed.size();
+        for (const std::string end : {".idx", ".bin"}) {
+            EXPECT_FALSE(std::filesystem::exists(prefix() + end + ".replaced"));
+            std::filesystem::remove(prefix() + end + ".made");
+        }
+    }
 }
 
 }  // namespace
