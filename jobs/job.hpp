@@ -28,8 +28,9 @@ enum class Computes { no, yes, by_other_jobs };
 struct Job {
     const char* name;
     const char* summary;  ///< one line for --help
-    /// Runs on every rank; arguments are those after the job's name. Returns an exit code; throws UserError
-    /// for bad input.
+    /// Runs on every rank; arguments are those after the job's name. Returns an exit code, the same on every
+    /// rank: bad_input only where it has said why. Throws UserError for bad input that it meets, perhaps on
+    /// some ranks alone.
     int (*run)(const std::vector<std::string>& arguments, comm::Mpi& mpi);
     Computes computes = Computes::no;
     /// What its --out is, where it has one; nothing: what files' names begin with.

@@ -185,7 +185,7 @@ private:
         };
         if (known()) return true;
         const auto lock = lock_folder(k);
-        if (session_.world().all_reduce(lock ? 1 : 0, comm::Reduction::max) == 0) {
+        if (!session_.world().any(lock.has_value())) {
             busy_.push_back(k);
             return true;
         }
@@ -199,7 +199,7 @@ private:
         if (step == 0 && !o_.retrains()) run.drop_state();
         const bool wish =
             stop_.wanted(session_, {o_.training.exit_after_minutes, 0, folder_ + "/stop"}, step);
-        stopped_ = session_.world().all_reduce(wish || !loss ? 1 : 0, comm::Reduction::max) == 1;
+        stopped_ = session_.world().any(wish || !loss);
         return !stopped_;
     }
 
@@ -257,7 +257,7 @@ void check_training(SearchOptions& o, const Session& session, const ModelFile& m
     const auto& a = model.architecture();
     if (t.seq_len == 0) t.seq_len = std::min<int64_t>(a.max_positions, 2048);
     check_seq_len(t.seq_len, model);
-    ESPALIER_REQUIRE(t.micro_batch > 0, "--micro-batch {}: it must be positive", t.micro_batch);
+    check_micro_batch(t.micro_batch);
     prune::aggregator_from_string(o.batch, "--batch-aggregate");
     prune::aggregator_from_string(o.sequence, "--seq-aggregate");
     prune::depth_by_from_string(o.depth_by);
@@ -291,7 +291,7 @@ int measure_all(Session& session, comm::Mpi& mpi, const SearchOptions& o, const 
     search.open(same);
     try {
         complete = search.run();
-    } catch (const UserError&) {
+    } catch (...) {
         search.remove_if_empty();
         throw;
     }

@@ -29,6 +29,7 @@ CallResult call_job(Session& session, comm::Mpi& mpi, const std::string& name,
 
     CallResult out;
     out.exit_code = job.run(arguments, mpi);
+    if (out.exit_code == exit_code::bad_input) return out;
     std::string summary;
     if (session.root()) {
         summary = io::read_file(summary_file);

@@ -8,7 +8,7 @@ namespace espalier::jobs {
 
 struct CallResult {
     int exit_code = 0;
-    nlohmann::json summary;  ///< on all ranks
+    nlohmann::json summary;  ///< on all ranks; null where the exit code is bad_input
 };
 
 /// Collective. Runs job `name` as if started with `arguments`, in the layout, precision and seed of

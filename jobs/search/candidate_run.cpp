@@ -7,8 +7,9 @@
 
 #include "io/publish.hpp"
 #include "jobs/data/tokens.hpp"
+#include "jobs/job.hpp"
 #include "jobs/search/results.hpp"
-#include "jobs/training/diverged_run.hpp"
+#include "jobs/training/checkpoint_folder.hpp"
 #include "src/core/error.hpp"
 
 namespace espalier::jobs {
@@ -30,11 +31,8 @@ void add_documents(const DocumentOptions& o, std::vector<std::string>& arguments
 
 /// The last tokens of a token file as a token file of their own.
 void write_tail(const std::string& from, int64_t vocab, int64_t tokens, const std::string& to) {
-    const TokenStream stream(from, vocab);
-    std::vector<int32_t> ids(static_cast<size_t>(std::min(tokens, stream.tokens())));
-    stream.read(stream.tokens() - std::ssize(ids), ids);
     io::IndexedDatasetWriter writer(to, vocab, io::Existing::replace);
-    writer.add(ids);
+    writer.add(read_tokens(from, vocab, End::last, tokens));
     writer.finish();
 }
 
@@ -49,8 +47,7 @@ CandidateRun::CandidateRun(Session& session, comm::Mpi& mpi, const SearchOptions
 
 /// Rank 0's view counts: ranks on other nodes may see a file later.
 bool CandidateRun::exists(const char* name) const {
-    return session_.world().all_reduce(session_.root() && fs::exists(path(name)) ? 1 : 0,
-                                       comm::Reduction::max) == 1;
+    return session_.world().any(session_.root() && fs::exists(path(name)));
 }
 
 const std::string& CandidateRun::student() {
@@ -90,8 +87,12 @@ const std::string& CandidateRun::held_out() {
 }
 
 double CandidateRun::loss_after_cut() {
+    return loss_of(student());
+}
+
+double CandidateRun::loss_of(const std::string& model) {
     const auto& t = o_.training;
-    std::vector<std::string> arguments{"--model",       student(),
+    std::vector<std::string> arguments{"--model",       model,
                                        "--data",        held_out(),
                                        "--seq-len",     std::to_string(t.seq_len),
                                        "--micro-batch", std::to_string(t.micro_batch)};
@@ -102,6 +103,8 @@ double CandidateRun::loss_after_cut() {
 
 std::optional<double> CandidateRun::train_to(int64_t step) {
     if (const auto loss = loss_on_record(step)) return loss;
+    // Of a run that has ended a disk may have refused the line.
+    if (exists("run/model.h5")) return loss_of(path("run/model.h5"));
     const auto& t = o_.training;
     std::vector<std::string> arguments{"--teacher",   t.teacher.empty() ? o_.model : t.teacher,
                                        "--student",   student(),
@@ -134,27 +137,27 @@ std::optional<double> CandidateRun::train_to(int64_t step) {
     add_documents(t.documents, arguments);
     arguments.emplace_back("--data");
     arguments.insert(arguments.end(), t.data.begin(), t.data.end());
-    try {
-        call_job(session_, mpi_, "distill", arguments, path("summary.json"));
-    } catch (const DivergedRun& e) {
-        session_.log().warning("{}", e.what());
-        return std::numeric_limits<double>::quiet_NaN();  // the worst of all candidates, not the end of them
-    }
+    const auto result = call_job(session_, mpi_, "distill", arguments, path("summary.json"));
+    // Of a run that diverged: the worst of all candidates, not the end of them.
+    if (result.exit_code == exit_code::bad_input) return std::numeric_limits<double>::quiet_NaN();
     return loss_on_record(step);
 }
 
-/// A step counts as done when its checkpoint or the finished model is there: only then does a later start go
-/// on after it.
+/// A step counts as done when a checkpoint is there that a later start goes on from, and the last one when
+/// the finished model is.
+bool CandidateRun::is_whole(int64_t step) const {
+    if (fs::exists(path("run/model.h5"))) return true;
+    const auto& t = o_.training;
+    if (step >= div_ceil(t.tokens, t.global_batch * t.seq_len)) return false;
+    const auto found = list_checkpoints(path("run"));
+    return !found.empty() && found.front().step >= step;
+}
+
 std::optional<double> CandidateRun::loss_on_record(int64_t step) const {
     std::string line;
-    if (session_.root()) {
-        std::ifstream marker(path("run/latest"));
-        std::string newest;
-        std::getline(marker, newest);
-        const bool whole =
-            fs::exists(path("run/model.h5")) || newest == fmt::format("checkpoints/step-{}.h5", step);
+    if (session_.root() && is_whole(step)) {
         std::ifstream metrics(path("run/metrics.jsonl"));
-        for (std::string text; whole && std::getline(metrics, text);) {
+        for (std::string text; std::getline(metrics, text);) {
             const auto object = nlohmann::json::parse(text, nullptr, false);
             if (object.is_object() && object.value("step", int64_t{0}) == step &&
                 object.contains("valid_loss"))

@@ -29,6 +29,8 @@ private:
     bool exists(const char* name) const;
     const std::string& student();
     const std::string& held_out();
+    double loss_of(const std::string& model);
+    bool is_whole(int64_t step) const;
     std::optional<double> loss_on_record(int64_t step) const;
 
     Session& session_;

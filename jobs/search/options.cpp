@@ -121,6 +121,10 @@ void check(const SearchOptions& o, const Options& given) {
                      "--force starts a search over, and so cannot go with --candidate");
     ESPALIER_REQUIRE(!given.given("params") || !(given.given("params-min") || given.given("params-max")),
                      "--params with --tolerance and --params-min, --params-max exclude each other");
+    if (!given.given("params")) given.refuse_given({"tolerance"}, "it is of --params, which is not given");
+    if (!o.measures())
+        given.refuse_given({"data"},
+                           "candidates are measured on it where --importance I.h5 says how to cut them");
     ESPALIER_REQUIRE(o.tolerance >= 0 && o.tolerance < 1, "--tolerance {}: choose from 0 to below 1",
                      o.tolerance);
     ESPALIER_REQUIRE(

@@ -194,7 +194,7 @@ Session::Session(std::string job, const Options& options, const CommonOptions& c
     if (common.dtype.empty()) {
         dtype_ = has_native_matmul(*context_, DType::bf16) ? DType::bf16 : DType::f32;
         // Mixed machines must agree: the weakest decides.
-        if (world().all_reduce(dtype_ == DType::f32 ? 1 : 0, comm::Reduction::max) == 1) dtype_ = DType::f32;
+        if (world().any(dtype_ == DType::f32)) dtype_ = DType::f32;
     } else {
         ESPALIER_REQUIRE(common.dtype == "f32" || common.dtype == "bf16", "--dtype {}: choose f32 or bf16",
                          common.dtype);
@@ -271,7 +271,7 @@ int run_job(const std::string& job, const std::vector<std::string>& arguments,
     if (all_or_none(asked_for_text)) return 0;
     Session session(job, options, common);
     const int code = body(session, options);
-    session.finish();
+    if (code != exit_code::bad_input) session.finish();
     return code;
 }
 

@@ -34,8 +34,9 @@ bool is_unused(const std::string& folder) {
     });
 }
 
-/// What a start over an old run removes.
-constexpr std::array things_of_a_run{"model.h5", "teacher.h5", "metrics.jsonl", "latest", "checkpoints"};
+/// What a start over an old run removes, in this order: where it is killed in between, what is left is the
+/// old run or none.
+constexpr std::array things_of_a_run{"latest", "checkpoints", "model.h5", "teacher.h5", "metrics.jsonl"};
 
 /// --force is leave to remove a run, not what the new one reads.
 void check_removed(const Session& session, const std::string& folder) {

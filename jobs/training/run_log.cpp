@@ -5,6 +5,7 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <filesystem>
 #include <fstream>
@@ -18,19 +19,37 @@
 namespace espalier::jobs {
 namespace {
 
+/// What a step may have beside its loss, in the order of metrics.jsonl and of the log line.
+struct PartOfLoss {
+    const char* key;      // in metrics.jsonl and TensorBoard's events
+    const char* in_line;  // in the log line; null: not there
+    std::optional<double> StepReport::*of;
+};
+constexpr std::array losses{PartOfLoss{"lm_loss", "lm loss", &StepReport::lm_loss},
+                            PartOfLoss{"kd_loss", "kd loss", &StepReport::kd_loss},
+                            PartOfLoss{"teacher_loss", "teacher loss", &StepReport::teacher_loss},
+                            PartOfLoss{"hidden_loss", "hidden loss", &StepReport::hidden_loss},
+                            PartOfLoss{"alpha", "alpha", &StepReport::alpha},
+                            PartOfLoss{"valid_loss", nullptr, &StepReport::valid_loss}};
+
 /// The whole lines of steps 1 .. last; what is none, as a line that a killed run left half, is dropped.
-std::string lines_up_to(const std::string& path, int64_t last) {
+std::string lines_up_to(const std::string& path, int64_t last, const Log& log) {
     std::ifstream in(path);
     ESPALIER_REQUIRE(in || !std::filesystem::exists(path), "{}: cannot be read", path);
     std::string out;
+    int64_t count = 0;
     for (std::string line; std::getline(in, line);) {
         const auto object = nlohmann::json::parse(line, nullptr, false);
         if (!object.is_object() || !object.contains("step") || !object["step"].is_number_integer() ||
             object["step"].get<int64_t>() > last)
             continue;
         out += line + "\n";
+        ++count;
     }
     ESPALIER_REQUIRE(!in.bad(), "{}: cannot be read to its end", path);
+    if (count < last)
+        log.warning("{} has lines of {} of the {} steps so far: an earlier start could not write the others",
+                    path, count, last);
     return out;
 }
 
@@ -54,7 +73,7 @@ RunLog::RunLog(const Session& session, const std::string& rundir, const RunLogOp
     if (!session.root()) return;
     io::write_file(rundir + "/facts.json", facts.dump(1) + "\n");
     const std::string path = rundir + "/metrics.jsonl";
-    io::write_file(path, lines_up_to(path, o.resumed_step));
+    io::write_file(path, lines_up_to(path, o.resumed_step, log_));
     events_.emplace(rundir, o.resumed_step + 1);
     io::Descriptor metrics(::open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
     if (!metrics) io::fail_of_system("cannot write " + path, errno);
@@ -65,6 +84,10 @@ RunLog::RunLog(const Session& session, const std::string& rundir, const RunLogOp
 
 RunLog::~RunLog() {
     if (in_trouble_) flush();
+    if (in_trouble_)
+        log_.warning(
+            "{} lacks steps of this run, whose lines no disk took before its end; the model has them",
+            metrics_->path());
 }
 
 void RunLog::tell_trouble(bool metrics_written, bool events_written) {
@@ -87,12 +110,9 @@ bool RunLog::write_events(const StepReport& r) {
                                     {"grad_norm", r.grad_norm},
                                     {"tokens_per_second", r.tokens_per_second},
                                     {"model_flops_per_second", r.flops_per_second}};
-    if (r.kd_loss) scalars.push_back({"kd_loss", *r.kd_loss});
-    if (r.lm_loss) scalars.push_back({"lm_loss", *r.lm_loss});
-    if (r.hidden_loss) scalars.push_back({"hidden_loss", *r.hidden_loss});
-    if (r.alpha) scalars.push_back({"alpha", *r.alpha});
-    if (r.valid_loss) scalars.push_back({"valid_loss", *r.valid_loss});
-    if (r.teacher_loss) scalars.push_back({"teacher_loss", *r.teacher_loss});
+    for (const auto& loss : losses) {
+        if (r.*loss.of) scalars.push_back({loss.key, *(r.*loss.of)});
+    }
     scalars.push_back({"skipped_steps", static_cast<double>(r.skipped)});
     if (r.memory_bytes) scalars.push_back({"memory_bytes", static_cast<double>(*r.memory_bytes)});
     return events_->write(r.step, scalars);
@@ -101,12 +121,9 @@ bool RunLog::write_events(const StepReport& r) {
 void RunLog::step(const StepReport& r) {
     if (!metrics_) return;
     nlohmann::ordered_json line{{"step", r.step}, {"tokens", r.tokens}, {"loss", r.loss}};
-    if (r.kd_loss) line["kd_loss"] = *r.kd_loss;
-    if (r.lm_loss) line["lm_loss"] = *r.lm_loss;
-    if (r.hidden_loss) line["hidden_loss"] = *r.hidden_loss;
-    if (r.alpha) line["alpha"] = *r.alpha;
-    if (r.valid_loss) line["valid_loss"] = *r.valid_loss;
-    if (r.teacher_loss) line["teacher_loss"] = *r.teacher_loss;
+    for (const auto& loss : losses) {
+        if (r.*loss.of) line[loss.key] = *(r.*loss.of);
+    }
     line["lr"] = r.learning_rate;
     line["grad_norm"] = r.grad_norm;
     line["seconds"] = r.seconds;
@@ -126,18 +143,6 @@ void RunLog::step(const StepReport& r) {
                     fmt::format("step {}/{} loss {:.4f}", r.step, r.steps, r.loss));
 }
 
-namespace {
-
-void add(std::optional<double>& sum, const std::optional<double>& value) {
-    if (value) sum = sum.value_or(0) + *value;
-}
-
-void divide(std::optional<double>& sum, double by) {
-    if (sum) *sum /= by;
-}
-
-}  // namespace
-
 void RunLog::count(const StepReport& r) {
     ++lines_steps_;
     sums_.seconds += r.seconds;
@@ -145,25 +150,21 @@ void RunLog::count(const StepReport& r) {
     const int64_t skipped = r.skipped - std::exchange(skipped_before_, r.skipped);
     sums_.skipped += skipped;
     if (skipped > 0) return;  // its losses need not be numbers
-    add(sums_.lm_loss, r.lm_loss);
-    add(sums_.kd_loss, r.kd_loss);
-    add(sums_.teacher_loss, r.teacher_loss);
-    add(sums_.hidden_loss, r.hidden_loss);
-    add(sums_.alpha, r.alpha);
+    for (const auto& loss : losses) {
+        if (loss.in_line && r.*loss.of) sums_.*loss.of = (sums_.*loss.of).value_or(0) + *(r.*loss.of);
+    }
 }
 
 StepReport RunLog::interval(const StepReport& last) const {
     StepReport out = last;
-    const auto steps = static_cast<double>(lines_steps_);
+    const auto steps = static_cast<double>(lines_steps_),
+               counted = static_cast<double>(lines_steps_ - sums_.skipped);
     out.seconds = sums_.seconds / steps;
     out.flops_per_second = sums_.flops_per_second / sums_.seconds;
-    out.lm_loss = sums_.lm_loss;
-    out.kd_loss = sums_.kd_loss;
-    out.teacher_loss = sums_.teacher_loss;
-    out.hidden_loss = sums_.hidden_loss;
-    out.alpha = sums_.alpha;
-    for (auto* sum : {&out.lm_loss, &out.kd_loss, &out.teacher_loss, &out.hidden_loss, &out.alpha})
-        divide(*sum, steps - static_cast<double>(sums_.skipped));
+    for (const auto& loss : losses) {
+        out.*loss.of = sums_.*loss.of;
+        if (out.*loss.of) *(out.*loss.of) /= counted;
+    }
     out.skipped = sums_.skipped;
     return out;
 }
@@ -180,11 +181,9 @@ std::string megatron_line(const StepReport& r, int ranks) {
     out += fmt::format(
         " throughput per GPU (TFLOP/s/GPU): {:.1f} | learning rate: {:.6E} | global batch size: {:5} |",
         r.flops_per_second / 1e12 / ranks, r.learning_rate, r.global_batch);
-    if (r.lm_loss) out += fmt::format(" lm loss: {:.6E} |", *r.lm_loss);
-    if (r.kd_loss) out += fmt::format(" kd loss: {:.6E} |", *r.kd_loss);
-    if (r.teacher_loss) out += fmt::format(" teacher loss: {:.6E} |", *r.teacher_loss);
-    if (r.hidden_loss) out += fmt::format(" hidden loss: {:.6E} |", *r.hidden_loss);
-    if (r.alpha) out += fmt::format(" alpha: {:.6E} |", *r.alpha);
+    for (const auto& loss : losses) {
+        if (loss.in_line && r.*loss.of) out += fmt::format(" {}: {:.6E} |", loss.in_line, *(r.*loss.of));
+    }
     out += fmt::format(
         " loss scale: 1.0 | grad norm: {:.3f} | number of skipped iterations: {:3} | number of nan "
         "iterations: {:3} |",

@@ -3,7 +3,6 @@
 #include <array>
 #include <cmath>
 
-#include "jobs/training/diverged_run.hpp"
 #include "jobs/training/memory_report.hpp"
 #include "jobs/training/trained_model.hpp"
 #include "kernels/elementwise.hpp"
@@ -61,7 +60,8 @@ TrainingStep::Done TrainingStep::run(int64_t step, Checkpoints& checkpoints, Bre
     passes(step, now, breakdown);
     const Update made = update(step, checkpoints, breakdown);
     const Shared shared = share(step, stop_wanted(), checkpoints);
-    return {report(step, made, shared, session_.seconds() - begin), shared.stop, shared.checkpoint_written};
+    return {report(step, made, shared, session_.seconds() - begin), shared.stop, shared.checkpoint_written,
+            skipped.in_a_row >= most_skips_in_a_row};
 }
 
 /// Teacher and student over the step's micro-batches: after it, gradients are summed over all ranks.
@@ -122,11 +122,6 @@ void TrainingStep::skip(int64_t step, std::string_view whose_gradient) {
     ++skipped.in_a_row;
     session_.log().warning("step {}: the {} gradient is not finite; the step is skipped", step,
                            whose_gradient);
-    if (skipped.in_a_row < most_skips_in_a_row) return;
-    finish();  // a search goes on: nothing may arrive in memory that is freed
-    throw DivergedRun(
-        fmt::format("step {}: {} steps in a row had no finite gradient; lower --lr, or look at the data",
-                    step, most_skips_in_a_row));
 }
 
 TrainingStep::Shared TrainingStep::share(int64_t step, bool stop_wanted, Checkpoints& checkpoints) {

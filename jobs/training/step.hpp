@@ -46,9 +46,9 @@ public:
         StepReport report;
         bool stop;                ///< some rank was asked to
         bool checkpoint_written;  ///< by all ranks, and Checkpoints::advance() is due
+        bool diverged;            ///< so many steps in a row were skipped that the run has no hope
     };
-    /// Collective. Step 1, 2, ..: every rank's `stop_wanted` is asked after the update. Throws DivergedRun
-    /// when too many steps in a row were skipped.
+    /// Collective. Step 1, 2, ..: every rank's `stop_wanted` is asked after the update.
     Done run(int64_t step, Checkpoints& checkpoints, Breakdown& breakdown,
              const std::function<bool()>& stop_wanted);
     /// Collective. Ends what the teacher did ahead of a step that does not come.

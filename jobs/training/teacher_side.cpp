@@ -257,9 +257,12 @@ void TeacherSide::update(Context& ctx, int64_t updates, double share, double nor
     correction_->optimizer.step(ctx, updates, share * peak, train::clipping(norm, o_.clip_grad));
 }
 
+bool TeacherSide::is_finite() const {
+    return !correction_ || are_finite(session_, *model_, correction_->optimizer);
+}
+
 void TeacherSide::write_model(const std::string& path) {
     if (!correction_) return;
-    check_finite(session_, path, *model_, correction_->optimizer);
     write_trained(session_, path, *file_, *model_, correction_->optimizer, extend_history(*file_, session_));
 }
 

@@ -57,6 +57,8 @@ public:
     const distill::LossSums* sums(Context& ctx) {
         return correction_ ? &correction_->objective.sums(ctx) : nullptr;
     }
+    /// Collective. Whether a corrected one's weights are.
+    bool is_finite() const;
     /// Collective. RUNDIR/teacher.h5, where it is corrected.
     void write_model(const std::string& path);
     /// For a micro-batch in the student's last stage, in order; hidden: the pipeline's, where it is there.

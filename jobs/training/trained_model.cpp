@@ -3,20 +3,11 @@
 #include <algorithm>
 #include <cmath>
 
-#include "jobs/training/diverged_run.hpp"
 #include "kernels/elementwise.hpp"
 #include "src/core/error.hpp"
 
 namespace espalier::jobs {
 namespace {
-
-bool are_finite(Session& session, const model::Transformer& model, train::Optimizer& optimizer) {
-    Context& ctx = session.context();
-    double sum = square_sum(ctx, optimizer.master(),
-                            train::runs_of_share(ctx, model.parameters(), optimizer.shards()));
-    session.world().all_reduce({&sum, 1});
-    return std::isfinite(sum);
-}
 
 bool is_finite(Context& ctx, const Tensor& x) {
     Tensor copy = ctx.empty(x.shape(), DType::f32);
@@ -37,6 +28,14 @@ void read_master(Session& session, ModelFile& file, const model::Transformer& mo
                {optimizer.master(), optimizer.shards().mine()});
 }
 
+bool are_finite(Session& session, const model::Transformer& model, train::Optimizer& optimizer) {
+    Context& ctx = session.context();
+    double sum = square_sum(ctx, optimizer.master(),
+                            train::runs_of_share(ctx, model.parameters(), optimizer.shards()));
+    session.world().all_reduce({&sum, 1});
+    return std::isfinite(sum);
+}
+
 void expect_finite(Session& session, const std::string& path, const model::Transformer& model,
                    train::Optimizer& optimizer) {
     if (are_finite(session, model, optimizer)) return;
@@ -54,15 +53,6 @@ void expect_finite(Session& session, const std::string& path, const model::Trans
     left = session.world().all_reduce(left, comm::Reduction::max);
     fail("{}: {} holds values that are infinite or no numbers; nothing can be learned from there", path,
          all[all.size() - static_cast<size_t>(left)].name);
-}
-
-void check_finite(Session& session, const std::string& path, const model::Transformer& model,
-                  train::Optimizer& optimizer) {
-    if (!are_finite(session, model, optimizer))
-        throw DivergedRun(fmt::format(
-            "{}: not written, the last update left weights that are not finite; begin anew (--force, or "
-            "another --out) with a lower --lr, or look at the data",
-            path));
 }
 
 void write_trained(Session& session, const std::string& path, const ModelFile& from,

@@ -11,7 +11,6 @@
 #include "jobs/session/breakdown.hpp"
 #include "jobs/session/stop.hpp"
 #include "jobs/training/checkpoint.hpp"
-#include "jobs/training/diverged_run.hpp"
 #include "jobs/training/memory_report.hpp"
 #include "jobs/training/run_folder.hpp"
 #include "jobs/training/run_log.hpp"
@@ -57,81 +56,105 @@ public:
     }
 
     int go() {
-        int64_t step = start();
+        const int64_t first = start();
         const StopLimits limits{o_.exit_after_minutes, o_.exit_after_steps, o_.out + "/stop"};
-        if (step < steps_ && asked_while_loading(limits)) {
-            keep_folder();
-            session_.results["steps"] = step;
-            session_.log().info("stopped before step {} of {}; the same command goes on from there", step + 1,
-                                steps_);
-            return exit_code::work_left;
-        }
-        if (step == 0) tell_warm_up();
+        if (first < steps_ && asked_while_loading(limits)) return stopped_before(first);
+        if (first == 0) tell_warm_up();
         reserve_models();
         MemoryReport memory(session_, predict_memory(session_, o_, step_->student(), step_->optimizer(),
                                                      *teacher_, step_->states(), *checkpoints_));
         RunLog log(session_, o_.out,
                    {.steps = steps_,
-                    .resumed_step = step,
+                    .resumed_step = first,
                     .skipped = step_->skipped.all,
                     .log_every = o_.log_every,
                     .tokens_each = o_.global_batch * o_.seq_len});
         breakdown_.emplace(ctx_, teacher_->grids());
         keep_folder();
-        const int64_t first = step;
-        int64_t saved = step;
-        StepReport report;
-        while (step < steps_) {
-            ++step;
-            const auto done = step_->run(step, *checkpoints_, *breakdown_,
-                                         [&] { return stop_requests_.wanted(session_, limits, step); });
-            report = done.report;
-            const bool stop = done.stop && step < steps_;
-            const bool validate = data_->has_held_out() &&
-                                  (step == steps_ || (o_.valid_every > 0 && step % o_.valid_every == 0));
-            if (validate) {
-                ctx_.trim();  // here: in a pass it waits for messages that another stage may be late to take
-                report.valid_loss = data_->held_out_loss(step_->student());
-                ctx_.trim();
-            }
-            breakdown_->io([&] { log.step(report); });
-            // The last step, too: what cannot be written as model.h5 is not lost.
-            const bool due = o_.checkpoint_every > 0 && (step % o_.checkpoint_every == 0 || step == steps_);
-            breakdown_->io([&] {
-                if (stop || due) {
-                    log.flush();
-                    checkpoints_->begin({step, step_->skipped.all, step_->skipped.in_a_row});
-                    saved = step;
-                } else if (done.checkpoint_written) {
-                    checkpoints_->advance();
-                }
-            });
-            if (stop) break;
-        }
+        const Reached reached = steps(first, limits, log);
         step_->finish();
         breakdown_->io([&] {
             log.flush();
             checkpoints_->finish();
         });
         session_.world().barrier();
-        summarise(report, step, static_cast<double>(step - first) * data_->tokens_of_a_step(),
-                  breakdown_->seconds());
+        if (reached.hopeless)
+            return diverged(fmt::format(
+                "step {}: {} steps in a row had no finite gradient; lower --lr, or look at the data",
+                reached.step, step_->skipped.in_a_row));
+        summarise(reached, first);
         memory.finish();
-        return step < steps_ ? stopped(step, saved) : finished(report);
+        return reached.step < steps_ ? stopped(reached) : finished(reached.report);
     }
 
 private:
-    int stopped(int64_t step, int64_t saved) const {
+    struct Reached {
+        int64_t step, saved;  ///< done, and of these the last with a checkpoint
+        StepReport report;    ///< of the last that was told
+        bool hopeless = false;
+    };
+
+    /// From the one after `first` on, to the last or to a stop.
+    Reached steps(int64_t first, const StopLimits& limits, RunLog& log) {
+        Reached at{first, first, {}};
+        bool stop = false;
+        while (at.step < steps_ && !stop) {
+            ++at.step;
+            const auto done = step_->run(at.step, *checkpoints_, *breakdown_,
+                                         [&] { return stop_requests_.wanted(session_, limits, at.step); });
+            at.hopeless = done.diverged;
+            if (at.hopeless) break;
+            at.report = done.report;
+            if (is_measured(at.step)) at.report.valid_loss = held_out_loss();
+            breakdown_->io([&] { log.step(at.report); });
+            stop = done.stop && at.step < steps_;
+            // The last step, too: what cannot be written as model.h5 is not lost.
+            const bool due =
+                o_.checkpoint_every > 0 && (at.step % o_.checkpoint_every == 0 || at.step == steps_);
+            breakdown_->io([&] {
+                if (stop || due) {
+                    log.flush();
+                    checkpoints_->begin({at.step, step_->skipped.all, step_->skipped.in_a_row});
+                    at.saved = at.step;
+                } else if (done.checkpoint_written) {
+                    checkpoints_->advance();
+                }
+            });
+        }
+        return at;
+    }
+
+    bool is_measured(int64_t step) const {
+        return data_->has_held_out() &&
+               (step == steps_ || (o_.valid_every > 0 && step % o_.valid_every == 0));
+    }
+
+    double held_out_loss() {
+        ctx_.trim();  // here: in a pass it waits for messages that another stage may be late to take
+        const double loss = data_->held_out_loss(step_->student());
+        ctx_.trim();
+        return loss;
+    }
+
+    int stopped_before(int64_t step) {
+        keep_folder();
+        session_.results["steps"] = step;
+        session_.log().info("stopped before step {} of {}; the same command goes on from there", step + 1,
+                            steps_);
+        return exit_code::work_left;
+    }
+
+    int stopped(const Reached& reached) const {
         session_.log().info(
             "stopped after step {} of {}, checkpoint {}/checkpoints/step-{}.h5; the same command goes on "
             "from there",
-            step, steps_, o_.out, saved);
+            reached.step, steps_, o_.out, reached.saved);
         return exit_code::work_left;
     }
 
     int finished(const StepReport& report) {
         if (step_->skipped.all == steps_)
-            throw DivergedRun(fmt::format(
+            return diverged(fmt::format(
                 "{}: none of its {} steps had a finite gradient: nothing was learned that is worth a "
                 "model.h5; begin anew with a lower --lr, or look at the model and the data",
                 o_.out, steps_));
@@ -140,9 +163,24 @@ private:
                 "{}: the loss of the last step is {}, which says nothing of model.h5; {} of {} steps were "
                 "skipped, look at the model and the data",
                 o_.out, report.loss, step_->skipped.all, steps_);
+        const bool finite = are_finite(session_, step_->student(), step_->optimizer());
+        if (!finite || !teacher_->is_finite())
+            return diverged(fmt::format(
+                "{}: not written, the last update left weights that are not finite; begin anew (--force, or "
+                "another --out) with a lower {}, or look at the data",
+                finite ? teacher_path() : model_path(), finite ? "--teacher-lr" : "--lr"));
         write_model();
         return exit_code::done;
     }
+
+    /// Ends a run that no model comes of. All ranks know it, and none throws: a search goes on after it.
+    int diverged(const std::string& why) const {
+        session_.log().error("{}", why);
+        return exit_code::bad_input;
+    }
+
+    std::string model_path() const { return o_.out + "/model.h5"; }
+    std::string teacher_path() const { return o_.out + "/teacher.h5"; }
 
     /// Makes the folder, goes on from a checkpoint where there is one; returns the steps done.
     int64_t start() {
@@ -182,11 +220,15 @@ private:
     }
 
     bool asked_while_loading(const StopLimits& limits) const {
-        return session_.world().all_reduce(stop_requests_.asked(session_, limits) ? 1 : 0,
-                                           comm::Reduction::max) == 1;
+        return session_.world().any(stop_requests_.asked(session_, limits));
     }
 
-    void summarise(const StepReport& last, int64_t step, double tokens, double seconds) {
+    /// Of this start, which went on after step `first`.
+    void summarise(const Reached& reached, int64_t first) {
+        const int64_t step = reached.step;
+        const StepReport& last = reached.report;
+        const double tokens = static_cast<double>(step - first) * data_->tokens_of_a_step(),
+                     seconds = breakdown_->seconds();
         auto& out = session_.results;
         if (last.step > 0) out["loss"] = last.loss;
         if (last.valid_loss) out["valid_loss"] = *last.valid_loss;
@@ -208,8 +250,8 @@ private:
         const auto bytes = [](const ModelFile& file) {
             return narrow<int64_t>(std::filesystem::file_size(file.path())) + (int64_t{2} << 20);
         };
-        reserved_.emplace_back(o_.out + "/model.h5", bytes(*student_file_));
-        if (teacher_->learns()) reserved_.emplace_back(o_.out + "/teacher.h5", bytes(*teacher_->file()));
+        reserved_.emplace_back(model_path(), bytes(*student_file_));
+        if (teacher_->learns()) reserved_.emplace_back(teacher_path(), bytes(*teacher_->file()));
         if (o_.checkpoint_every == 0) return;
         std::error_code unknown;
         const auto free = std::filesystem::space(o_.out, unknown).available;
@@ -224,13 +266,11 @@ private:
 
     void write_model() {
         reserved_.clear();
-        const std::string path = o_.out + "/model.h5";
         auto history = extend_history(*student_file_, session_);
         if (!teacher_->sha256().empty()) history["jobs"].back()["teacher_sha256"] = teacher_->sha256();
-        check_finite(session_, path, step_->student(), step_->optimizer());
-        teacher_->write_model(o_.out + "/teacher.h5");
-        write_trained(session_, path, *student_file_, step_->student(), step_->optimizer(), history);
-        session_.log().result("{}", path);
+        teacher_->write_model(teacher_path());
+        write_trained(session_, model_path(), *student_file_, step_->student(), step_->optimizer(), history);
+        session_.log().result("{}", model_path());
     }
 
     const StopRequests stop_requests_;  // from before loading, which may take minutes

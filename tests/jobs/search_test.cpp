@@ -187,6 +187,40 @@ TEST(Search, DistilsTheLastSurvivorAsOneUninterruptedRunWould) {
     EXPECT_FALSE(world.exists(survivor + "/checkpoints"));
 }
 
+#ifdef ESPALIER_MISHAPS
+TEST(Search, MakesTheModelOfTheLastSurvivorWhereItWasKilledAtThat) {
+    const TinyWorld world;
+    const std::string run = "c.json.runs/candidate-0/run";
+    const auto arguments = retraining_arguments(world, "c.json", {"--rungs", "1", "--checkpoint-every", "2"});
+    const auto killed =
+        espalier(arguments, 1,
+                 {"LD_PRELOAD=" ESPALIER_MISHAPS, "ESPALIER_INTERRUPT_AT=candidate-0/run/model.h5.partial"});
+    ASSERT_NE(killed.exit_code, 0);
+    ASSERT_FALSE(world.exists(run + "/model.h5"));
+
+    expect_done(espalier(arguments));
+
+    EXPECT_TRUE(world.exists(run + "/model.h5"));
+    EXPECT_TRUE(candidates(world, "c.json").at(0).at("loss").is_number());
+}
+#endif
+
+TEST(Search, MeasuresATrainedModelWhoseLinesTheDiskDidNotTake) {
+    const TinyWorld world;
+    const std::string run = "c.json.runs/candidate-0/run";
+    const auto arguments = retraining_arguments(world, "c.json", {"--rungs", "1", "--candidate", "0"});
+    expect_done(espalier(arguments));
+    ASSERT_TRUE(world.exists(run + "/model.h5"));
+    world.write(run + "/metrics.jsonl", "");
+    const std::string results = world.read("c.json.runs/results.jsonl");
+    world.write("c.json.runs/results.jsonl",
+                results.substr(0, results.find('\n') + 1));  // the loss after the cut
+
+    expect_done(espalier(arguments));
+
+    EXPECT_EQ(lines_of(world, "c.json.runs/results.jsonl").size(), 2U);
+}
+
 TEST(Search, GoesOnWhereCandidatesDiverge) {
     const TinyWorld world;
 
