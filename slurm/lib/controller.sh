@@ -93,8 +93,9 @@ ending_ids() {
         if is_leaving "$(stage_folder_of "$1")" "$id"; then echo "$id"; fi
     done < <(queued_ids "$1")
 }
-# Cancelled, or done with its work, in vain; a node may take minutes to let go of a job.
-is_leaving() { was_cancelled "$1" "$2" || [[ ${queue_state[$2]} == COMPLETING:* && -n $(failure_of "$1") ]]; }
+# Cancelled, or done with its work, in vain; a node may take minutes to let go of a job. What waits for an array would wait for the
+# element that failed, whatever the others do.
+is_leaving() { was_cancelled "$1" "$2" || { [[ ${queue_state[$2]} == COMPLETING:* || $2 == *_* ]] && [[ -n $(failure_of "$1") ]]; }; }
 queued_ids() {
     local job
     while read -r job; do

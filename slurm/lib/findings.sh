@@ -44,6 +44,7 @@ check_gpus() {
     else
         report ok "every rank sees its GPUs"
     fi
+    if [[ -s $folder/nccl.txt ]]; then report ok "NCCL, all ranks: $(< "$folder/nccl.txt")"; elif [[ -e $folder/nccl.txt ]]; then report wrong "NCCL does not work between the ranks' GPUs" "see $folder/log.txt, with NCCL_DEBUG=INFO exported in the cluster's file; often NCCL_SOCKET_IFNAME names no network of the nodes"; fi
     if grep -q '^  "cuda": false' "$folder/probe.json" 2> /dev/null; then
         report wrong "the program was built without CUDA, and would refuse these nodes" "build with ESPALIER_CUDA=ON, or set device = cpu in the sections of the pipeline, and gpus-per-node = 0"
     fi

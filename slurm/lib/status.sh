@@ -20,19 +20,20 @@ state_of() {
     elif [[ -e $folder/started && $(< "$folder/started") != "${stage_hash[$name]}" ]]; then
         echo "other settings"
     else
-        how_it_ended "$folder"
+        how_it_ended "$name"
     fi
 }
 
 # Of a stage that is not done and has nobody at work on it.
 how_it_ended() {
-    local code
-    code=$(failure_of "$1")
+    local code folder
+    folder=$(stage_folder_of "$1")
+    code=$(failure_of "$folder")
     if [[ -n $code ]]; then
         echo "failed ($code)"
-    elif [[ $(cat "$1/ended" 2> /dev/null) == 3 || -e $1/started && ! -e $1/jobs ]]; then
-        echo "stopped"
-    elif [[ -e $1/jobs ]]; then
+    elif [[ $(cat "$folder/ended" 2> /dev/null) == 3 || -e $folder/started && ! -e $folder/jobs ]]; then
+        if [[ ! -e $folder/jobs ]] || stops_at_checkpoint "$1"; then echo "stopped"; else echo "timed out"; fi
+    elif [[ -e $folder/jobs ]]; then
         echo "ended"
     else
         echo "-"
@@ -47,6 +48,7 @@ progress_of() {
         train | distill)
             run=$(dirname "${stage_output[$name]}")
             line=$(tail -n 1 "$run/metrics.jsonl" 2> /dev/null) || true
+            [[ -n $line ]] || { echo "-|-|-"; return; }
             awk -v line="$line" -v tokens="$(option_of "$name" tokens)" -v batch="$(option_of "$name" global-batch)" -v sample="$(option_of "$name" seq-len)" '
                 function loss() { return line ~ /"loss":null/ ? "not a number" : sprintf("%.4g", value("loss")) }
                 function value(key) { return match(line, "\"" key "\":[-+.0-9e]+") ? substr(line, RSTART + length(key) + 3, RLENGTH - length(key) - 3) + 0 : 0 }
@@ -61,11 +63,19 @@ progress_of() {
         candidate)
             count=${ini[search.array]}
             finished=$(grep -lsxF "${stage_hash[$name]}" "$folder"/*/evaluate/done | wc -l) || true
-            echo "$finished of at most $count candidates|-|-"
+            echo "$finished of at most $count candidates|$(rate_of_candidates "$folder")|-"
+            ;;
+        search)
+            if [[ -e ${stage_output[$name]}.runs/results.jsonl ]]; then
+                echo "$(wc -l < "${stage_output[$name]}.runs/results.jsonl") losses measured|-|-"
+            else
+                echo "-|-|-"
+            fi
             ;;
         *)
-            line=$(grep -aE '^[a-z]+ +[0-9]+ % ' "$folder/log" 2> /dev/null | tail -n 1) || true
-            if [[ $line =~ ^[a-z]+\ +([0-9]+\ %)\ [^\|]*\|\ ([^\|]*)\ \|\ (ETA\ )?([0-9:dh\ ]+) ]]; then
+            # Of the last start alone.
+            line=$(awk '/: job .*, start [0-9]+, / { line = "" } /^[a-z -]+ +[0-9]+ % / { line = $0 } END { print line }' "$folder/log" 2> /dev/null) || true
+            if [[ $line =~ ^[a-z\ -]+\ +([0-9]+\ %)\ [^\|]*\|\ ([^\|]*)\ \|\ (ETA\ )?([0-9:dh\ ]+) ]]; then
                 if [[ -n ${BASH_REMATCH[3]} ]]; then
                     echo "${BASH_REMATCH[1]}|${BASH_REMATCH[2]}|${BASH_REMATCH[4]}"
                 else
@@ -76,6 +86,13 @@ progress_of() {
             fi
             ;;
     esac
+}
+
+# rate_of_candidates FOLDER: of those that have learned something in the last minutes, together
+rate_of_candidates() {
+    find "$1" -path '*/run/metrics.jsonl' -mmin -10 -exec tail -q -n 1 {} + 2> /dev/null |
+        LC_ALL=C awk 'match($0, /"tokens_per_second":[-+.0-9e]+/) { rate += substr($0, RSTART + 20, RLENGTH - 20) }
+            END { if (rate > 0) printf("%.0f tokens/s\n", rate); else print "-" }'
 }
 
 # number FORMAT VALUE: formatted, whatever the user's decimal point is; VALUE as it is where it is no number

@@ -201,6 +201,15 @@ test_stops_without_a_step() {
     grep -q '^distill  *failed (1)' said.txt || complain "status: $(grep '^distill' said.txt)"
 }
 
+test_an_output_that_is_missing() {
+    new_run missing
+    ends_with 0 pipeline "$ini"
+    touch silent
+    ends_with 1 start importance 101
+    says "importance.h5 is missing; not taken as done"
+    is_next importance
+}
+
 test_a_time_limit() {
     new_run limit
     ends_with 0 pipeline "$ini"

@@ -203,6 +203,8 @@ test_status() {
     ends_with 0 pipeline status "$ini"
     grep -q '^importance .*loss not a number ' said.txt || complain "a loss that is none is shown as one: $(grep '^importance' said.txt)"
     mkdir run/student
+    ends_with 0 pipeline status "$ini"
+    is_shown distill "failed (2)  *-  *-" # no step yet
     echo '{"step":5,"loss":null,"tokens_per_second":1000}' > run/student/metrics.jsonl
     ends_with 0 pipeline status "$ini"
     grep -q '^distill .*step 5/32, loss not a number ' said.txt || complain "a loss that is none is shown as one: $(grep '^distill' said.txt)"
@@ -217,6 +219,20 @@ test_status() {
     is_shown export running
     exec 9>&-
     rm run/stages/export/running
+    # Of a stage that started again, what the start before it had done is gone; without checkpoints none stops, its time is over.
+    rm run/stages/evaluate-teacher/jobs
+    echo 110 > run/stages/evaluate-teacher/jobs
+    queue_is "110 RUNNING:None"
+    echo "depth task    60 %  1.2 G tokens/s | 12 tokens/s | ETA 3:20" > run/stages/evaluate-teacher/log
+    ends_with 0 pipeline status "$ini"
+    is_shown evaluate-teacher "running  *60 %  *12 tokens/s  *3:20"
+    echo "evaluate.sbatch: job 110 on n1, start 2, 2026-01-01 00:00:00" >> run/stages/evaluate-teacher/log
+    ends_with 0 pipeline status "$ini"
+    is_shown evaluate-teacher "running  *-  *-"
+    queue_is ""
+    echo 3 > run/stages/evaluate-teacher/ended
+    ends_with 0 pipeline status "$ini"
+    is_shown evaluate-teacher "timed out"
     # It needs none of the inputs, which may be gone by now, nor the program.
     rm model.h5
     edit "s|^espalier = .*|espalier = gone/espalier|"
@@ -228,5 +244,22 @@ test_status() {
     refuses "the program $FAKE_SLURM/gone/espalier is not there" pipeline --resume "$ini"
 }
 is_shown() { grep -qE "^$1 +${2//[()]/.}( |\$)" said.txt || complain "$1 is not $2: $(grep "^$1 " said.txt)"; }
+
+# Slurm removes at once what is submitted behind an array of which an element failed, though others still run.
+test_an_array_that_failed() {
+    new_search failed
+    local array
+    array=$(job_of candidates)
+    queue_is "${array}_1 RUNNING:None"
+    echo 2 > codes
+    ends_with 2 element 1 "$array"
+    queue_is "${array}_0 RUNNING:None"
+    ends_with 0 pipeline status "$ini"
+    is_shown candidates running
+    ends_with 0 pipeline --resume "$ini"
+    [[ $(job_of candidates) != "$array" ]] || complain "what waits for candidates was submitted behind the array that failed"
+    grep -q "^sbatch .*--dependency=afterany:$array .*candidate.sbatch" calls || complain "the new array does not wait for the old one: $(grep candidate.sbatch calls)"
+    grep -q "^sbatch .*--dependency=afterok:$(job_of candidates) .*choose.sbatch" calls || complain "choose does not wait for the new array: $(grep choose.sbatch calls)"
+}
 
 run_tests "${@:2}"

@@ -132,21 +132,27 @@ test_whole() {
     passed "$(grep -c ': job ' whole.txt) stages were submitted and are done; going on submits none"
 }
 
+# The first limit is announced in time; before the second the ranks are held until Slurm itself ends the job.
 test_time_limit() {
-    local limit
+    local log=$world/runs/limited/stages/distill/log
     printf '\n[resources.distill]\nnodes = 4\ntime = 1\nsignal = 20\n' | begin_like_whole limited limited
     pipeline --resume "$world/limited.ini" > limited.txt
     submissions=$((submissions + 1))
-    for limit in 1 2; do
-        wait_until "link $limit of the limited run learns" has_steps limited $(($(steps_of limited) + 3))
-        hold limited
-        wait_until "the time limit is announced" warned limited $((limit + 1))
-        release limited
-        wait_until "the job starts again" has_started limited $((limit + 1))
-    done
+
+    wait_until "the limited run learns" has_steps limited 3
+    hold limited
+    wait_until "the time limit is announced" warned limited 2
+    release limited
+    wait_until "the job starts again" has_started limited 2
+
+    wait_until "the limited run learns on" has_steps limited $(($(steps_of limited) + 3))
+    hold limited
+    wait_until "Slurm ends the job" grep -q 'the time limit came before the ranks had stopped' "$log"
+    wait_until "the job starts again" has_started limited 3
+
     wait_until "the limited run is done" all_done limited
     same_as_whole limited
-    passed "a distillation whose time limit was hit twice ends as the undisturbed one"
+    passed "a distillation that stopped before its time limit, and was killed at the next, ends as the undisturbed one"
 }
 
 # goes_on_after WHAT START: what its user ended, of the ranks that were held

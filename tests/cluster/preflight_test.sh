@@ -145,6 +145,15 @@ test_network() {
     : > site.env
     refuses "instead of 2 on 2" preflight
     says "(not judged: the cluster's file has no network_gbs)"
+    # Between GPUs it is NCCL that counts.
+    facts_are 's/"cuda": false/"cuda": true/'
+    edit 's/^nodes = 2/&\ngpus-per-node = 1/'
+    on_gpus refuses "instead of 2 on 2" preflight
+    says "ok     NCCL, all ranks: 21.0 us, 2.900 GB/s"
+    grep -q '^srun .*collectives_benchmark --device cuda --quick' calls || complain "NCCL was not asked: $(grep '^srun .*quick' calls)"
+    : > measured
+    on_gpus refuses "NCCL does not work between the ranks' GPUs" preflight
 }
+on_gpus() { SLURM_GPUS_ON_NODE=1 SLURM_NTASKS=2 "$@"; }
 
 run_tests "${@:2}"
