@@ -5,9 +5,13 @@
 //   broadcast in small pieces bytes/B + (n-1) a
 // (Thakur, Rabenseifner, Gropp 2005, "Optimization of Collective Communication Operations in MPICH").
 // flat: in place in one buffer, as weights and gradients of replicas go.
-//   mpirun -n N collectives_benchmark [--max-bytes 16777216] [--rounds 10] [--json FILE] [--quick]
+// On GPUs (--device cuda, one for each rank) through NCCL, without the broadcast, which is of text on the
+// host.
+//   mpirun -n N collectives_benchmark [--device cuda] [--max-bytes 16777216] [--rounds 10] [--json FILE]
+//   [--quick]
 #include <fmt/core.h>
 
+#include <array>
 #include <boost/program_options.hpp>
 #include <chrono>
 #include <fstream>
@@ -19,7 +23,9 @@
 #include "src/comm/communicator.hpp"
 #include "src/comm/mpi.hpp"
 #include "src/comm/topology.hpp"
+#include "src/core/device.hpp"
 #include "src/core/error.hpp"
+#include "src/core/has_cuda.hpp"
 
 namespace {
 
@@ -38,7 +44,9 @@ struct Row {
 
 class Bench {
 public:
-    Bench(const comm::Communicator& world, int rounds) : world_(world), rounds_(rounds) {}
+    /// The communicator is attached to a GPU's context.
+    Bench(Context& ctx, const comm::Communicator& world, int rounds)
+        : ctx_(ctx), world_(world), rounds_(rounds) {}
 
     /// The best round, of each the slowest rank.
     double time(const std::function<void()>& call) const {
@@ -47,6 +55,7 @@ public:
             world_.barrier();
             const auto begin = std::chrono::steady_clock::now();
             call();
+            ctx_.wait();
             double seconds[] = {
                 std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count()};
             world_.all_reduce(seconds, comm::Reduction::max);
@@ -86,6 +95,7 @@ public:
         add("flat all_gather", part, [&] { world_.begin_all_gather(ctx_, whole, offsets).wait(); });
         add("flat reduce_scatter", part, [&] { world_.begin_reduce_scatter(ctx_, whole, offsets).wait(); });
 
+        if (ctx_.on_gpu()) return out;
         const std::string text(static_cast<size_t>(bytes), 'x');
         add("broadcast", static_cast<double>(bytes) / bandwidth + (n - 1) * latency,
             [&] { world_.broadcast(text); });
@@ -109,7 +119,7 @@ private:
         return out;
     }
 
-    Context ctx_{{Device::cpu, 1}};
+    Context& ctx_;
     comm::Communicator world_;
     int rounds_;
 };
@@ -118,8 +128,22 @@ struct Options {
     int64_t max_bytes = int64_t{16} << 20;
     int rounds = 10;
     bool quick = false;
-    std::string json;
+    std::string json, device = "cpu";
 };
+
+/// Of a GPU, one for each rank of a node.
+Device chosen_device(const Options& o) {
+    ESPALIER_REQUIRE(o.device == "cpu" || o.device == "cuda", "--device {}: choose cpu or cuda", o.device);
+    if (o.device == "cpu") return Device::cpu;
+    if constexpr (has_cuda) {
+        const int place = comm::node_rank(), devices = device::count();
+        ESPALIER_REQUIRE(devices == 1 || place < devices,
+                         "--device cuda: {} devices for more ranks on this node", devices);
+        device::select(place % devices);
+        return Device::cuda;
+    }
+    fail("--device cuda: this build has no CUDA back end");
+}
 
 int run(const comm::Mpi& mpi, const Options& o) {
     const comm::Communicator world = comm::make_topology(1, 1).world;
@@ -128,7 +152,10 @@ int run(const comm::Mpi& mpi, const Options& o) {
         fmt::print("one rank: nothing to measure; start with mpirun -n N or srun\n");
         return 2;
     }
-    Bench bench(world, o.rounds);
+    Context ctx({.device = chosen_device(o), .threads = 1});
+    constexpr std::array ring{comm::Lane{.tag = 0, .step = 1, .ring = true}};
+    world.attach(ctx, ring);
+    Bench bench(ctx, world, o.rounds);
     const int64_t largest = o.quick ? std::min<int64_t>(o.max_bytes, int64_t{4} << 20) : o.max_bytes;
     const double latency = bench.exchange(4);
     const double bandwidth = static_cast<double>(largest) / bench.exchange(largest);
@@ -181,7 +208,9 @@ int main(int argc, char** argv) {
     all.add_options()("help", "this text")("max-bytes", po::value(&o.max_bytes)->default_value(o.max_bytes),
                                            "of the largest tensor")(
         "rounds", po::value(&o.rounds)->default_value(o.rounds), "of which the best counts")(
-        "json", po::value(&o.json)->default_value(o.json), "FILE for all figures")(
+        "device", po::value(&o.device)->default_value(o.device),
+        "cpu, or cuda for what GPUs do between them")("json", po::value(&o.json)->default_value(o.json),
+                                                      "FILE for all figures")(
         "quick", po::bool_switch(&o.quick), "one line for a network, from 4 MB");
     return espalier::benchmarks::run_command("collectives_benchmark", all, argc, argv, [&](comm::Mpi& mpi) {
         ESPALIER_REQUIRE(o.max_bytes >= 1024 && o.rounds > 0,

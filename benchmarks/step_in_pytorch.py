@@ -9,11 +9,15 @@ import argparse
 import json
 import os
 import resource
+import sys
 import time
 
-import torch
-from torch.nn.functional import kl_div, log_softmax
-from transformers import LlamaConfig, LlamaForCausalLM
+try:
+    import torch
+    from torch.nn.functional import kl_div, log_softmax
+    from transformers import LlamaConfig, LlamaForCausalLM
+except ImportError:
+    torch = None
 
 LAYERS, HEADS, KV_HEADS, HEAD_DIM, VOCAB = 30, 9, 3, 64, 49152
 
@@ -58,6 +62,9 @@ def main():
     p.add_argument("--rounds", type=int, default=4)
     p.add_argument("--threads", type=int, default=os.cpu_count())
     o = p.parse_args()
+    if not torch:
+        sys.exit("step_in_pytorch: this Python has no torch and transformers; scripts/install --with-interop makes one that has, "
+                 "~/.cache/espalier-venv/bin/python")
     torch.set_num_threads(o.threads)
     dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[o.dtype]
     best = best_product(dtype, o.rounds)
