@@ -59,9 +59,11 @@ void evaluate_choices(Session& session, const EvaluateOptions& o, model::Transfo
     const auto questions = read_choices(o.requests, model.architecture());
     const auto requests = choice_requests(questions);
     Progress progress(session, "evaluate", static_cast<double>(requests.size()), "requests");
+    const double begin = session.seconds();
     const auto results =
         evaluate::likelihoods(session.context(), model, session.topology(), requests, o.micro_batch,
                               [&](int64_t done) { progress.show(static_cast<double>(done)); });
+    report_rate(session, requests, model.architecture(), session.seconds() - begin);
     const auto accuracy = choice_accuracy(questions, results, o.model);
     session.results["questions"] = questions.size();
     session.results["accuracy"] = accuracy.plain;
@@ -90,8 +92,8 @@ int evaluate(const std::vector<std::string>& arguments, comm::Mpi&) {
     return run_job("evaluate", arguments, declare, [&](Session& session, const Options&) {
         ESPALIER_REQUIRE(o.data.empty() != o.requests.empty(),
                          "give --data PREFIX or --requests FILE.jsonl, one of them");
-        ESPALIER_REQUIRE(o.micro_batch >= 1 && o.seq_len >= 0 && o.stride >= 0,
-                         "--micro-batch must be at least 1, --seq-len and --stride not negative");
+        ESPALIER_REQUIRE(o.seq_len >= 0 && o.stride >= 0, "--seq-len and --stride cannot be negative");
+        check_micro_batch(o.micro_batch);
         ESPALIER_REQUIRE(o.requests.empty() || !(o.documents.reset_attention || o.documents.mask_eod),
                          "--reset-attention and --mask-eod are for --data; a request is one document");
         ESPALIER_REQUIRE(o.requests.empty() || (o.seq_len == 0 && o.stride == 0),

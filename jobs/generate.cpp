@@ -49,6 +49,7 @@ std::vector<Prompt> prompts(const GenerateOptions& o, const tokenizer::Tokenizer
                          "{}: expected {{\"prompt\": \"text\"}}", where);
         out.push_back(encoded(tokenizer, object["prompt"].get<std::string>(), where, model));
     });
+    ESPALIER_REQUIRE(!out.empty(), "{}: there is no request in it", o.requests);
     return out;
 }
 
@@ -96,8 +97,8 @@ int generate(const std::vector<std::string>& arguments, comm::Mpi&) {
         int64_t cut_short = 0;
         for (const auto& [prompt, ids] : prompts(o, tokenizer, file)) {
             o.generation.seed = mix64(seed + texts.size());  // each request draws numbers of its own
-            const auto fresh = evaluate::generate(session.context(), *model, session.topology(), ids,
-                                                  o.generation, [](int32_t) {});
+            const auto fresh =
+                evaluate::generate(session.context(), *model, session.topology(), ids, o.generation);
             tokens += static_cast<double>(fresh.size());
             const int64_t length = std::ssize(ids) + std::max<int64_t>(0, std::ssize(fresh) - 1);
             session.model_flops +=

@@ -23,7 +23,7 @@ int score(const std::vector<std::string>& arguments, comm::Mpi&) {
         options.add("micro-batch", micro_batch, "requests at a time");
     };
     return run_job("score", arguments, declare, [&](Session& session, const Options&) {
-        ESPALIER_REQUIRE(micro_batch >= 1, "--micro-batch {}: it must be at least 1", micro_batch);
+        check_micro_batch(micro_batch);
         const OutputLock lock(session, out);
         io::check_output(out, session.common().existing());
         ModelFile file(model_path, session.world().handle());
@@ -34,25 +34,20 @@ int score(const std::vector<std::string>& arguments, comm::Mpi&) {
         const auto results =
             evaluate::likelihoods(session.context(), *model, session.topology(), requests, micro_batch,
                                   [&](int64_t done) { progress.show(static_cast<double>(done)); });
-        double tokens = 0, flops = 0;
+        report_rate(session, requests, file.architecture(), session.seconds() - begin);
         std::string lines;
         for (size_t i = 0; i < results.size(); ++i) {
             ESPALIER_REQUIRE(
                 std::isfinite(results[i].log_likelihood),
                 "{}, line {}: its log-likelihood is not a number; are the model's weights damaged?",
                 requests_path, i + 1);
-            const size_t length = requests[i].context.size() + requests[i].continuation.size() - 1;
-            tokens += static_cast<double>(length);
-            flops += static_cast<double>(length) *
-                     model::forward_flops_per_token(file.architecture(), static_cast<int64_t>(length));
+            if (!session.root()) continue;
             lines += nlohmann::json{{"loglikelihood", results[i].log_likelihood},
                                     {"is_greedy", results[i].is_greedy}}
                          .dump() +
                      "\n";
         }
         session.results["requests"] = requests.size();
-        session.results["tokens_per_second"] = tokens / (session.seconds() - begin);
-        session.model_flops = flops;
         if (session.root()) io::write_file(out, lines);
         return exit_code::done;
     });

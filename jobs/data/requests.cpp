@@ -52,6 +52,17 @@ std::vector<evaluate::LikelihoodRequest> read_requests(const std::string& path,
     return out;
 }
 
+void report_rate(Session& session, const std::vector<evaluate::LikelihoodRequest>& requests,
+                 const model::Architecture& a, double seconds) {
+    double tokens = 0;
+    for (const auto& request : requests) {
+        const int64_t inputs = evaluate::inputs_of(request, a.max_positions);
+        tokens += static_cast<double>(inputs);
+        session.model_flops += static_cast<double>(inputs) * model::forward_flops_per_token(a, inputs);
+    }
+    session.results["tokens_per_second"] = tokens / seconds;
+}
+
 std::vector<Question> read_choices(const std::string& path, const model::Architecture& a) {
     std::vector<Question> out;
     for_each_json_line(path, [&](const json& line, const std::string& where, int64_t) {

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "jobs/session/session.hpp"
 #include "src/evaluate/likelihood.hpp"
 
 namespace espalier::jobs {
@@ -11,6 +12,11 @@ namespace espalier::jobs {
 /// Lines {"context": [ids], "continuation": [ids]}. Throws UserError naming file, line and field, also where
 /// a continuation is longer than the model's context.
 std::vector<evaluate::LikelihoodRequest> read_requests(const std::string& path, const model::Architecture& a);
+
+/// The summary's tokens_per_second and model_flops of what scored them, with the tokens that a model of this
+/// context takes of each.
+void report_rate(Session& session, const std::vector<evaluate::LikelihoodRequest>& requests,
+                 const model::Architecture& a, double seconds);
 
 /// A multiple-choice question: {"context": [ids], "choices": [[ids], ...], "answer": index, "lengths": [n,
 /// ...]}.

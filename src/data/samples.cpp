@@ -48,9 +48,11 @@ Samples::Samples(std::vector<Source> sources, int64_t count, int64_t seq_len, ui
     State& s = *state_;
     ESPALIER_REQUIRE(!s.sources.empty() && s.sources.size() <= most_sources,
                      "{} token files cannot be blended; give 1 to {}", s.sources.size(), most_sources);
-    ESPALIER_REQUIRE(count > 0 && count < std::numeric_limits<uint32_t>::max() && seq_len > 0 &&
-                         seq_len < std::numeric_limits<int32_t>::max(),
-                     "cannot form {} samples of {} tokens", count, seq_len);
+    ESPALIER_REQUIRE(
+        count > 0 && count < std::numeric_limits<uint32_t>::max() && seq_len > 0 &&
+            seq_len < std::numeric_limits<int32_t>::max(),
+        "cannot form {} samples of {} tokens: at most {} samples, of at most {} tokens, have numbers", count,
+        seq_len, std::numeric_limits<uint32_t>::max() - 1, std::numeric_limits<int32_t>::max() - 1);
     check_tokens(s.sources, seq_len);
     if (s.sources.size() == 1 && !s.sources[0].weight) {
         s.orders.emplace_back(s.sources[0], count, seq_len, seed);

@@ -88,24 +88,24 @@ int32_t sample(const std::vector<float>& logits, const GenerationOptions& option
 }  // namespace
 
 std::vector<int32_t> generate(Context& ctx, model::Transformer& model, const comm::Topology& topology,
-                              const std::vector<int32_t>& prompt, const GenerationOptions& options,
-                              const std::function<void(int32_t)>& emit) {
+                              const std::vector<int32_t>& prompt, const GenerationOptions& options) {
     const int64_t room = model.architecture().max_positions - narrow<int64_t>(prompt.size());
     const int64_t most = std::clamp<int64_t>(room, 0, options.max_tokens);
     CachedModel cached(ctx, model, topology, narrow<int64_t>(prompt.size()) + most);
     std::vector<int32_t> out, next = prompt;
     while (narrow<int64_t>(out.size()) < most) {
         const Tensor hidden = cached.forward(next);
-        double chosen = 0;
+        double chosen = 0;  // of one rank, which speaks for all
         if (hidden) {
+            const bool speaks = topology.tensor.rank() == 0 && topology.data.rank() == 0;
             const Tensor z = model::logits(ctx, model, hidden);
             if (options.temperature > 0) {
-                chosen = sample(gather_logits(ctx, model, z), options, out.size());
+                const auto whole = gather_logits(ctx, model, z);
+                if (speaks) chosen = sample(whole, options, out.size());
             } else {
-                chosen =
-                    static_cast<double>(model::argmax(ctx, model.tensor(), z, model.vocabulary().begin)[0]);
+                const int64_t best = model::argmax(ctx, model.tensor(), z, model.vocabulary().begin)[0];
+                if (speaks) chosen = static_cast<double>(best);
             }
-            if (topology.tensor.rank() != 0 || topology.data.rank() != 0) chosen = 0;
         }
         topology.world.all_reduce({&chosen, 1});
         const auto id = static_cast<int32_t>(chosen);
@@ -114,7 +114,6 @@ std::vector<int32_t> generate(Context& ctx, model::Transformer& model, const com
                          narrow<int64_t>(prompt.size()) + std::ssize(out));
         if (std::find(options.stop.begin(), options.stop.end(), id) != options.stop.end()) break;
         out.push_back(id);
-        emit(id);
         next = {id};
     }
     return out;

@@ -1,7 +1,6 @@
 // Continuing a prompt, token by token, over a cache of keys and values.
 #pragma once
 
-#include <functional>
 #include <vector>
 
 #include "src/comm/topology.hpp"
@@ -17,11 +16,9 @@ struct GenerationOptions {
     std::vector<int32_t> stop;  ///< ids that end the text; not part of it
 };
 
-/// Collective; every rank gets the new tokens. `prompt` has at least one. `emit` is called with each of them
-/// as it comes. Ends at a stop id, at max_tokens, or where the model's positions end. Throws UserError where
-/// logits are no numbers.
+/// Collective; every rank gets the new tokens. `prompt` has at least one. Ends at a stop id, at max_tokens,
+/// or where the model's positions end. Throws UserError where logits are no numbers.
 std::vector<int32_t> generate(Context& ctx, model::Transformer& model, const comm::Topology& topology,
-                              const std::vector<int32_t>& prompt, const GenerationOptions& options,
-                              const std::function<void(int32_t)>& emit);
+                              const std::vector<int32_t>& prompt, const GenerationOptions& options);
 
 }  // namespace espalier::evaluate

@@ -10,51 +10,99 @@
 namespace espalier::evaluate {
 namespace {
 
-/// Tokens that go in, and how many of the last predictions count.
-struct Prepared {
-    std::vector<int32_t> tokens;  // context and continuation, shortened from the left
-    int64_t scored = 0;
+/// Context and continuation, shortened from the left to what predicts and the last that is predicted.
+std::vector<int32_t> shortened(const LikelihoodRequest& r, int64_t max_positions) {
+    std::vector<int32_t> out = r.context;
+    out.insert(out.end(), r.continuation.begin(), r.continuation.end());
+    out.erase(out.begin(), out.end() - (inputs_of(r, max_positions) + 1));
+    return out;
+}
+
+/// The longest first, so that those of a micro-batch are of similar length.
+std::vector<size_t> by_length(const std::vector<LikelihoodRequest>& requests) {
+    const auto length = [&](size_t i) {
+        return requests[i].context.size() + requests[i].continuation.size();
+    };
+    std::vector<size_t> order(requests.size());
+    std::iota(order.begin(), order.end(), size_t{0});
+    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return length(a) > length(b); });
+    return order;
+}
+
+/// Requests that go through the model together, padded on the right.
+struct Batch {
+    std::span<const size_t> requests;
+    model::TokenBatch tokens;
+    std::vector<int64_t> scored;    ///< of each request, how many of its last predictions count
+    std::vector<int32_t> labels;    ///< what these should be, of one request after the other
+    Tensor rows, labels_on_device;  ///< of the hidden states that predict them
 };
 
-Prepared prepare(const LikelihoodRequest& r, int64_t max_positions) {
-    Prepared out;
-    out.tokens = r.context;
-    out.tokens.insert(out.tokens.end(), r.continuation.begin(), r.continuation.end());
-    const auto keep = static_cast<size_t>(max_positions + 1);
-    if (out.tokens.size() > keep)
-        out.tokens.erase(out.tokens.begin(), out.tokens.end() - static_cast<int64_t>(keep));
-    out.scored = std::min(narrow<int64_t>(r.continuation.size()), narrow<int64_t>(out.tokens.size()) - 1);
+Batch batch_of(Context& ctx, const std::vector<LikelihoodRequest>& requests, std::span<const size_t> chosen,
+               int64_t max_positions) {
+    Batch out;
+    out.requests = chosen;
+    const int64_t seq = inputs_of(requests[chosen.front()], max_positions);  // the longest
+    std::vector<int32_t> ids, rows;
+    for (const size_t request : chosen) {
+        const auto tokens = shortened(requests[request], max_positions);
+        const int64_t inputs = std::ssize(tokens) - 1,
+                      scored = std::min(std::ssize(requests[request].continuation), inputs),
+                      first = std::ssize(ids);
+        for (int64_t i = inputs - scored; i < inputs; ++i) rows.push_back(narrow<int32_t>(first + i));
+        out.labels.insert(out.labels.end(), tokens.end() - scored, tokens.end());
+        out.scored.push_back(scored);
+        ids.insert(ids.end(), tokens.begin(), tokens.end() - 1);
+        ids.resize(static_cast<size_t>(first + seq), 0);
+    }
+    out.tokens = model::make_batch(ctx, ids, std::ssize(chosen), seq);
+    out.rows = model::ids_tensor(ctx, rows);
+    out.labels_on_device = model::ids_tensor(ctx, out.labels);
     return out;
 }
 
 /// Scores a micro-batch on the last stage: only the rows of hidden states that predict a continuation meet
 /// the head.
-void score(Context& ctx, const model::Transformer& model, const Tensor& hidden, int64_t seq,
-           const std::vector<Prepared>& batch, const std::vector<Likelihood*>& results) {
-    std::vector<int32_t> rows, labels;
-    for (size_t b = 0; b < batch.size(); ++b) {
-        const auto& p = batch[b];
-        const auto inputs = narrow<int64_t>(p.tokens.size()) - 1;
-        for (int64_t i = inputs - p.scored; i < inputs; ++i) {
-            rows.push_back(narrow<int32_t>(static_cast<int64_t>(b) * seq + i));
-            labels.push_back(p.tokens[static_cast<size_t>(i + 1)]);
-        }
-    }
-    Tensor picked = ctx.empty({std::ssize(rows), hidden.dim(1)}, hidden.dtype());
-    gather_rows(ctx, hidden, model::ids_tensor(ctx, rows), picked);
+void score(Context& ctx, const model::Transformer& model, const Tensor& hidden, const Batch& batch,
+           std::vector<Likelihood>& results) {
+    Tensor picked = ctx.empty({std::ssize(batch.labels), hidden.dim(1)}, hidden.dtype());
+    gather_rows(ctx, hidden, batch.rows, picked);
     std::vector<int64_t> best;
-    const auto losses = model::token_losses(ctx, model, picked, model::ids_tensor(ctx, labels), &best);
+    const auto losses = model::token_losses(ctx, model, picked, batch.labels_on_device, &best);
     size_t at = 0;
-    for (size_t b = 0; b < batch.size(); ++b) {
-        *results[b] = {0, true};
-        for (int64_t i = 0; i < batch[b].scored; ++i, ++at) {
-            results[b]->log_likelihood -= losses[at];
-            results[b]->is_greedy = results[b]->is_greedy && best[at] == labels[at];
+    for (size_t b = 0; b < batch.requests.size(); ++b) {
+        Likelihood result{0, true};
+        for (int64_t i = 0; i < batch.scored[b]; ++i, ++at) {
+            result.log_likelihood -= losses[at];
+            result.is_greedy = result.is_greedy && best[at] == batch.labels[at];
+        }
+        results[batch.requests[b]] = result;
+    }
+}
+
+/// Every result stands on the ranks of one replica's last stage; one of them speaks for it.
+void join(std::vector<std::vector<Likelihood>>& results, const comm::Topology& topology) {
+    std::vector<double> flat;
+    const bool speaks = topology.last_stage() && topology.tensor.rank() == 0;
+    for (const auto& of_variant : results) {
+        for (const auto& r : of_variant)
+            flat.insert(flat.end(), {speaks ? r.log_likelihood : 0.0, speaks && r.is_greedy ? 1.0 : 0.0});
+    }
+    topology.world.all_reduce(flat);
+    const double* at = flat.data();
+    for (auto& of_variant : results) {
+        for (auto& r : of_variant) {
+            r = {at[0], at[1] != 0.0};
+            at += 2;
         }
     }
 }
 
 }  // namespace
+
+int64_t inputs_of(const LikelihoodRequest& r, int64_t max_positions) {
+    return std::min(std::ssize(r.context) + std::ssize(r.continuation) - 1, max_positions);
+}
 
 std::vector<Likelihood> likelihoods(Context& ctx, model::Transformer& model, const comm::Topology& topology,
                                     const std::vector<LikelihoodRequest>& requests, int64_t micro_batch,
@@ -75,54 +123,20 @@ std::vector<std::vector<Likelihood>> likelihoods(Context& ctx, const model::Tran
                                                  int64_t micro_batch, int64_t variants,
                                                  const ForwardVariants& forward,
                                                  const std::function<void(int64_t done)>& progress) {
-    const int64_t max_positions = model.architecture().max_positions;
-    std::vector<size_t> order(requests.size());
-    std::iota(order.begin(), order.end(), size_t{0});
-    const auto length = [&](size_t i) {
-        return requests[i].context.size() + requests[i].continuation.size();
-    };
-    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return length(a) > length(b); });
-
+    const auto order = by_length(requests);
     std::vector<std::vector<Likelihood>> results(static_cast<size_t>(variants),
                                                  std::vector<Likelihood>(requests.size()));
-    const auto step = static_cast<size_t>(micro_batch), replicas = static_cast<size_t>(topology.layout.dp);
-    for (size_t begin = step * static_cast<size_t>(topology.data.rank()); begin < order.size();
-         begin += step * replicas) {
-        const size_t end = std::min(begin + step, order.size());
-        std::vector<Prepared> batch;
-        size_t longest = 0;
-        for (size_t i = begin; i < end; ++i) {
-            batch.push_back(prepare(requests[order[i]], max_positions));
-            longest = std::max(longest, batch.back().tokens.size());
-        }
-        const int64_t seq = narrow<int64_t>(longest) - 1;
-        std::vector<int32_t> ids;
-        for (const auto& p : batch) {
-            ids.insert(ids.end(), p.tokens.begin(), p.tokens.end() - 1);
-            ids.resize(ids.size() + (longest - p.tokens.size()), 0);
-        }
-        const auto tokens = model::make_batch(ctx, ids, narrow<int64_t>(batch.size()), seq);
-        forward(tokens, [&](int64_t variant, const Tensor& hidden) {
-            std::vector<Likelihood*> into;
-            for (size_t i = begin; i < end; ++i)
-                into.push_back(&results.at(static_cast<size_t>(variant))[order[i]]);
-            score(ctx, model, hidden, seq, batch, into);
+    const int64_t count = std::ssize(order), stride = micro_batch * topology.layout.dp;
+    for (int64_t first = micro_batch * topology.data.rank(); first < count; first += stride) {
+        const int64_t size = std::min(micro_batch, count - first);
+        const auto chosen = std::span(order).subspan(static_cast<size_t>(first), static_cast<size_t>(size));
+        const Batch batch = batch_of(ctx, requests, chosen, model.architecture().max_positions);
+        forward(batch.tokens, [&](int64_t variant, const Tensor& hidden) {
+            score(ctx, model, hidden, batch, results.at(static_cast<size_t>(variant)));
         });
-        progress(static_cast<int64_t>(end));
+        progress(first + size);
     }
-
-    // Every result stands on the ranks of one replica's last stage; one of them speaks for it.
-    for (auto& of_variant : results) {
-        std::vector<double> flat(2 * of_variant.size(), 0.0);
-        if (topology.last_stage() && topology.tensor.rank() == 0) {
-            for (size_t i = 0; i < of_variant.size(); ++i) {
-                flat[2 * i] = of_variant[i].log_likelihood;
-                flat[2 * i + 1] = of_variant[i].is_greedy ? 1.0 : 0.0;
-            }
-        }
-        topology.world.all_reduce(flat);
-        for (size_t i = 0; i < of_variant.size(); ++i) of_variant[i] = {flat[2 * i], flat[2 * i + 1] != 0.0};
-    }
+    join(results, topology);
     return results;
 }
 

@@ -19,6 +19,10 @@ struct Likelihood {
     bool is_greedy = false;     ///< whether each of its tokens is the most likely one
 };
 
+/// Tokens of a request that go through a model of so many positions: all but the last, and where these are
+/// too many the last of them.
+int64_t inputs_of(const LikelihoodRequest& r, int64_t max_positions);
+
 /// Collective; the same results, in the order of the requests, on every rank. Where context and continuation
 /// exceed max_positions + 1 tokens, the context loses its beginning, and where it is gone the continuation,
 /// of which the rest is scored. Requests of similar length share a micro-batch, padded on the right, which

@@ -62,5 +62,22 @@ TEST(Score, RefusesWhatItCouldOnlyScoreInPart) {
     EXPECT_NE(result.err.find("line 1: \"continuation\" holds 65 tokens"), std::string::npos) << result.err;
 }
 
+TEST(Score, CountsTheTokensThatGoThroughTheModel) {
+    const TinyWorld world;
+    std::string context = "1";
+    for (int i = 1; i < 1000; ++i) context += ", 1";
+    const auto flops = [&](const std::string& ids) {
+        world.write("r.jsonl", "{\"context\": [" + ids + "], \"continuation\": [1]}\n");
+        EXPECT_EQ(espalier({"score", "--model", world.path("model.h5"), "--requests", world.path("r.jsonl"),
+                            "--out", world.path("o.jsonl"), "--summary", world.path("s.json"), "--force"})
+                      .exit_code,
+                  0);
+        return json::parse(world.read("s.json")).at("model_flops").get<double>();
+    };
+
+    // The model has 64 positions.
+    EXPECT_EQ(flops(context), flops(context.substr(0, 3 * 64 - 2)));
+}
+
 }  // namespace
 }  // namespace espalier::test
