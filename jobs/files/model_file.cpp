@@ -6,6 +6,7 @@
 #include <set>
 
 #include "io/collective.hpp"
+#include "jobs/files/foreign_model.hpp"
 #include "kernels/elementwise.hpp"
 #include "src/core/error.hpp"
 
@@ -44,6 +45,12 @@ ModelFile::ModelFile(const std::string& path, MPI_Comm comm)
     for (const auto& spec : reader_.tensors()) {
         ESPALIER_REQUIRE(expected.count(spec.name), "{}: surplus tensor {}, which no {} model has", path,
                          spec.name, model::to_string(architecture_.family));
+    }
+    // They become files of an export.
+    for (const auto& name : reader_.byte_names()) {
+        constexpr std::string_view folder = "tokenizer/";
+        ESPALIER_REQUIRE(name.starts_with(folder) && is_side_file(name.substr(folder.size())),
+                         "{}: carries {}, which is no file of a tokenizer", path, name);
     }
 }
 
@@ -118,41 +125,55 @@ ordered_json extend_history(const ModelFile& from, const Session& session) {
     return out;
 }
 
+namespace {
+
+/// Rows of a weight's local part, as a box of the whole weight.
+Box box_of(const model::Entry& e, Range rows) {
+    Box box = e.local;
+    box.offset[0] += rows.begin;
+    box.count[0] = rows.size();
+    return box;
+}
+
+/// Of these rows those that this rank answers for; nothing where it answers for none.
+Box counted_box(const model::Entry& e, Range rows) {
+    const Box box = box_of(e, intersection(e.owned_rows(), rows));
+    return e.owned.size() > 0 && box.size() > 0 ? box : Box{};
+}
+
+/// Values of a weight's rows in a share.
+Tensor values_of(const model::Entry& e, Range rows, const FlatShare& share) {
+    return share.values.slice(e.offset + rows.begin * e.row_size() - share.elements.begin,
+                              box_of(e, rows).count);
+}
+
+}  // namespace
+
 void read_parameters(ModelFile& file, const std::vector<ModelPart>& parts, Context& ctx) {
     io::on_all(file.reader().comm(), [&] {
         for (const auto& [model, counts] : parts) {
             Tensor& flat = model->parameters().flat();
+            const FlatShare all{flat, {0, flat.size()}};
             for (const auto& e : model->parameters().entries()) {
+                if (e.size() == 0) continue;
                 const DType stored = file.stored_dtype(e.parameter);
-                Tensor target = model::ParameterSet::view(flat, &e);
                 const bool in_place = stored == flat.dtype() && !ctx.on_gpu();
-                Tensor read = in_place ? target : ctx.empty_on_host(e.local.count, stored);
-                file.reader().read(dataset(e.parameter), e.local, read,
-                                   counts && e.owned.size() > 0 ? e.owned : Box{});
-                if (!in_place) convert(ctx, ctx.to_device(read), target);
+                const int64_t rows = e.local.count[0],
+                              step = in_place ? rows : rows_in_block(e.row_size() * size_of(stored));
+                for (int64_t first = 0; first < rows; first += step) {
+                    const Range block{first, std::min(first + step, rows)};
+                    const Box box = box_of(e, block);
+                    Tensor target = values_of(e, block, all);
+                    Tensor read = in_place ? target : ctx.empty_on_host(box.count, stored);
+                    file.reader().read(dataset(e.parameter), box, read,
+                                       counts ? counted_box(e, block) : Box{});
+                    if (!in_place) convert(ctx, ctx.to_device(read), target);
+                }
             }
         }
     });
     file.reader().verify();
 }
-
-namespace {
-
-/// Rows of a weight's local part: as a box of the whole weight, and where their values are in a share.
-struct Rows {
-    Box box;
-    Tensor values;
-};
-Rows rows_of(const model::Entry& e, Range rows, const FlatShare& share) {
-    Rows out{e.local, {}};
-    out.box.offset[0] += rows.begin;
-    out.box.count[0] = rows.size();
-    out.values =
-        share.values.slice(e.offset + rows.begin * e.row_size() - share.elements.begin, out.box.count);
-    return out;
-}
-
-}  // namespace
 
 void read_share(Context& ctx, io::TensorFileReader& reader, const std::string& prefix,
                 const model::ParameterSet& set, const FlatShare& share) {
@@ -162,13 +183,9 @@ void read_share(Context& ctx, io::TensorFileReader& reader, const std::string& p
             if (rows.size() == 0 || e.size() == 0) continue;
             const std::string name = prefix + e.parameter.name;
             ESPALIER_REQUIRE(reader.find(name), "{}: the tensor {} is missing", reader.path(), name);
-            auto [box, values] = rows_of(e, rows, share);
-            const Range owned = intersection(e.owned_rows(), rows);
-            Box counted = e.local;
-            counted.offset[0] += owned.begin;
-            counted.count[0] = owned.size();
+            Tensor values = values_of(e, rows, share);
             Tensor read = ctx.on_gpu() ? ctx.empty_on_host(values.shape(), values.dtype()) : values;
-            reader.read(name, box, read, counted.size() > 0 ? counted : Box{});
+            reader.read(name, box_of(e, rows), read, counted_box(e, rows));
             if (ctx.on_gpu()) ctx.write(read, values);
         }
     });
@@ -183,8 +200,8 @@ std::vector<SharePiece> pieces_of(const model::ParameterSet& set, const FlatShar
         const int64_t row_bytes = e.row_size() * static_cast<int64_t>(size_of(share.values.dtype()));
         const int64_t step = row_bytes > 0 ? std::max<int64_t>(1, bytes / row_bytes) : rows.size();
         for (int64_t begin = rows.begin; begin < rows.end; begin += step) {
-            auto [box, values] = rows_of(e, {begin, std::min(begin + step, rows.end)}, share);
-            pieces.push_back({&e.parameter, std::move(box), std::move(values)});
+            const Range piece{begin, std::min(begin + step, rows.end)};
+            pieces.push_back({&e.parameter, box_of(e, piece), values_of(e, piece, share)});
         }
     }
     return pieces;

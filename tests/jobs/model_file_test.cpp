@@ -55,5 +55,23 @@ TEST(ReadParameters, ThrowsOnEveryRankWhatFailsOnOne) {
     EXPECT_THROW(read_parameters(file, {{&model, true}}, ctx), UserError);
 }
 
+/// A file's bytes become a file of an export: no name may lead elsewhere, or be another of its files.
+TEST(ModelFiles, CarryNothingButATokenizersFiles) {
+    const test::TemporaryFolder folder;
+    const auto a = test::tiny_llama();
+    const std::vector<DType> dtypes(model::parameters(a).size(), DType::f32);
+    Context ctx({Device::cpu, 1});
+    for (const char* name : {"tokenizer/../../outside.txt", "x/config.json", "tokenizer/model.safetensors"}) {
+        const std::string path = folder / fmt::format("m{}.h5", io::rank_in(MPI_COMM_WORLD));
+        ModelWriter writer(path, MPI_COMM_SELF, a, dtypes, io::Existing::replace);
+        for (const auto& p : model::parameters(a))
+            writer.write(p, whole(p.shape), ctx.zeros(p.shape, DType::f32));
+        writer.writer().write_bytes(name, "{}");
+        writer.publish({});
+
+        EXPECT_THROW(ModelFile(path, MPI_COMM_SELF), UserError) << name;
+    }
+}
+
 }  // namespace
 }  // namespace espalier::jobs
