@@ -1,4 +1,5 @@
-# Every library the program stands on; docs/install.md has the table, scripts/install brings all of them on Debian 12.
+# The libraries that the program stands on, but for those of src/tokenizer alone, which its own CMakeLists.txt finds;
+# docs/install.md has the table, scripts/install brings all of them on Debian 12.
 find_package(OpenMP REQUIRED COMPONENTS CXX)
 find_package(MPI REQUIRED COMPONENTS CXX)
 find_package(Boost 1.74 REQUIRED COMPONENTS program_options)

@@ -1,5 +1,5 @@
-// HDF5's C API with handles that close themselves and failures that throw. Files are opened by one rank
-// alone; see docs/adr/0001 for how the others reach the data.
+// HDF5's C API with handles that close themselves and failures that throw. A file is written through it by
+// one rank alone, and read by any; see docs/adr/0001 for how the others reach the data.
 #pragma once
 
 #include <hdf5.h>

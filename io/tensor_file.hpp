@@ -58,7 +58,7 @@ public:
     /// Collective; rank 0's content counts. `name` is a path ("tokenizer/tokenizer.json"); stored as u8
     /// [size].
     void write_bytes(const std::string& name, const std::string& content);
-    /// Collective; rank 0's value counts. A root attribute, each once: UTF-8 text, int64 or double.
+    /// A root attribute: UTF-8 text, int64 or double. Rank 0's value counts, and of several the last.
     void attribute(const std::string& name, const std::string& text);
     void attribute(const std::string& name, int64_t number);
     void attribute(const std::string& name, double number);

@@ -55,13 +55,16 @@ int cost(const std::vector<std::string>& arguments, comm::Mpi&) {
         options.add("mfu", o.mfu, "share of the cluster's peak that training gets");
         options.add("price-per-hour", o.price_per_hour, "of a GPU; 0: the system file's");
     };
-    return run_job("cost", arguments, declare, [&](Session& session, const Options&) {
+    return run_job("cost", arguments, declare, [&](Session& session, const Options& given) {
         ESPALIER_REQUIRE(o.tokens >= 0, "--tokens {}: it cannot be negative", o.tokens);
         ESPALIER_REQUIRE(o.mfu > 0 && o.mfu <= 1, "--mfu {}: it must be above 0 and at most 1", o.mfu);
         ESPALIER_REQUIRE(o.price_per_hour >= 0, "--price-per-hour {}: it cannot be negative",
                          o.price_per_hour);
         ESPALIER_REQUIRE(o.price_per_hour == 0 || !o.system.empty(),
                          "--price-per-hour needs --system FILE.json, which says how many hours it takes");
+        if (o.system.empty())
+            given.refuse_given({"mfu"},
+                               "it is of a cluster's peak; give --system FILE.json, or leave it out");
         const auto family = plan::family_from_json(read_json(o.family), o.family,
                                                    o.tokens > 0 ? std::optional(o.tokens) : std::nullopt);
         const auto cost = plan::cost(family);

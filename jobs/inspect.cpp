@@ -139,7 +139,7 @@ int inspect(const std::vector<std::string>& arguments, comm::Mpi&) {
                                                            : inspect_foreign(path);
         session.results["facts"] = facts;
         if (json) {
-            print_out("{}\n", facts.dump(1));
+            print_out("{}\n", facts.dump(1, ' ', false, nlohmann::json::error_handler_t::replace));
         } else {
             print(facts);
         }

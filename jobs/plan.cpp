@@ -84,6 +84,11 @@ void check(const PlanOptions& o, const CommonOptions& common) {
     for (const auto& [name, value] : {std::pair{"gpus", o.gpus}, std::pair{"global-batch", o.global_batch},
                                       std::pair{"seq-len", o.seq_len}, std::pair{"top", o.top}})
         ESPALIER_REQUIRE(value > 0, "--{} {}: it must be at least 1", name, value);
+    constexpr int64_t most_gpus = int64_t{1} << 24, most_tokens = int64_t{1} << 50;
+    ESPALIER_REQUIRE(o.gpus <= most_gpus, "--gpus {}: choose at most {}", o.gpus, most_gpus);
+    ESPALIER_REQUIRE(o.global_batch <= most_tokens / o.seq_len,
+                     "--global-batch {} of --seq-len {}: that is more than {} tokens", o.global_batch,
+                     o.seq_len, most_tokens);
     ESPALIER_REQUIRE(o.micro_batch >= 0, "--micro-batch {}: it must be at least 1, or 0 to try all",
                      o.micro_batch);
     ESPALIER_REQUIRE(common.tp >= 1 && common.pp >= 1 && common.virtual_stages >= 1,
@@ -163,6 +168,9 @@ int plan(const std::vector<std::string>& arguments, comm::Mpi& mpi) {
         io::check_output(o.out, common.existing());
     }
     if (o.calibrate) {
+        options.refuse_given({"model", "arch", "teacher", "teacher-arch", "system", "gpus", "global-batch",
+                              "seq-len", "micro-batch", "recompute", "optimizer-state", "top"},
+                             "--calibrate measures the machine, and plans nothing; leave it out");
         describe_machine(session, o);
     } else if (session.root()) {
         make_plan(session, o, common, options);

@@ -91,69 +91,87 @@ void check_result(Session& session, ModelFile& source, const Chosen& chosen, con
         check.max_error, check.tolerance, o.out));
 }
 
+/// The name under which a cut is written: its own, or until --check has passed another beside it.
+class CutPath {
+public:
+    CutPath(const Session& session, const PruneOptions& o) : out_(o.out), path_(o.out) {
+        const std::string unchecked = o.out + ".unchecked";
+        if (session.root()) std::filesystem::remove(unchecked);  // what a killed job left
+        if (o.check.empty()) return;
+        path_ = unchecked;
+        if (session.root()) file_.emplace(path_);
+    }
+
+    const std::string& get() const { return path_; }
+    /// Collective.
+    void publish(const comm::Communicator& world) {
+        if (file_) file_->publish_as(out_);
+        world.barrier();
+    }
+
+private:
+    std::string out_, path_;
+    std::optional<io::Temporary> file_;  // of rank 0
+};
+
+/// Collective. The cut model at `path`, with its tokenizer and history; returns bytes a second.
+double write_result(Session& session, ModelFile& source, const Chosen& chosen,
+                    const model::Architecture& result, const std::string& path, io::Existing existing) {
+    const auto& a = source.architecture();
+    const auto dtypes = cut_dtypes(source, chosen.kept, result);
+    const double begin = session.seconds();
+    ModelWriter writer(path, session.world().handle(), result, dtypes, existing);
+    Progress progress(session, "prune", static_cast<double>(model::parameter_count(result)), "weights");
+    write_cut(session, source, chosen.kept, result, writer, [&](double done) { progress.show(done); });
+    if (result.vocab < a.vocab) {
+        write_cut_tokenizer(writer, source, chosen.kept.vocab);
+    } else {
+        writer.copy_tokenizer(source);
+    }
+    auto history = extend_history(source, session);
+    if (result.hidden < a.hidden)  // for what maps states of the one model to the other
+        history["jobs"].back()["kept_channels"] = chosen.kept.channels;
+    if (!chosen.scores_sha256.empty()) history["jobs"].back()["importance_sha256"] = chosen.scores_sha256;
+    writer.publish(history);
+    return bytes_moved(source, result, dtypes) / (session.seconds() - begin);
+}
+
 }  // namespace
 
 int prune(const std::vector<std::string>& arguments, comm::Mpi&) {
     PruneOptions o;
-    return run_job(
-        "prune", arguments, [&](Options& options) { declare(o, options); },
-        [&](Session& session, const Options& options) {
-            const OutputLock lock(session, o.out);
-            io::check_output(o.out, session.common().existing());
-            const std::string unchecked_path = o.out + ".unchecked";
-            if (session.root()) std::filesystem::remove(unchecked_path);  // what a killed job left
-            ESPALIER_REQUIRE(o.check_tolerance >= 0, "--check-tolerance {}: it cannot be negative",
-                             o.check_tolerance);
-            ModelFile source(o.model, session.world().handle());
-            const auto& a = source.architecture();
-            if (!o.check.empty())
-                open_data(session.world(), {o.check}, a.vocab);  // found wrong now, not after the cut
-            const auto chosen = choose_kept(session, source, o, options);
-            const auto result = prune::shape(a, chosen.kept);
-            const auto& layout = session.topology().layout;
-            if (!o.check.empty())
-                model::check_layout(result, layout.tp, layout.pp, 1, "the cut model, which --check runs,");
-            const auto dtypes = cut_dtypes(source, chosen.kept, result);
+    const auto body = [&](Session& session, const Options& options) {
+        const bool checks = !o.check.empty();
+        const OutputLock lock(session, o.out);
+        io::check_output(o.out, session.common().existing());
+        CutPath path(session, o);
+        ESPALIER_REQUIRE(o.check_tolerance >= 0, "--check-tolerance {}: it cannot be negative",
+                         o.check_tolerance);
+        ModelFile source(o.model, session.world().handle());
+        const auto& a = source.architecture();
+        if (checks) open_data(session.world(), {o.check}, a.vocab);  // found wrong now, not after the cut
+        const auto chosen = choose_kept(session, source, o, options);
+        const auto result = prune::shape(a, chosen.kept);
+        const auto& layout = session.topology().layout;
+        if (checks)
+            model::check_layout(result, layout.tp, layout.pp, 1, "the cut model, which --check runs,");
 
-            // What is to be checked takes its name after that.
-            const bool checks = !o.check.empty();
-            const std::string written = checks ? unchecked_path : o.out;
-            std::optional<io::Temporary> unchecked;
-            if (checks && session.root()) unchecked.emplace(written);
-            const double begin = session.seconds();
-            {
-                ModelWriter writer(written, session.world().handle(), result, dtypes,
-                                   checks ? io::Existing::replace : session.common().existing());
-                Progress progress(session, "prune", static_cast<double>(model::parameter_count(result)),
-                                  "weights");
-                write_cut(session, source, chosen.kept, result, writer,
-                          [&](double done) { progress.show(done); });
-                if (result.vocab < a.vocab) {
-                    write_cut_tokenizer(writer, source, chosen.kept.vocab);
-                } else {
-                    writer.copy_tokenizer(source);
-                }
-                auto history = extend_history(source, session);
-                if (result.hidden < a.hidden)  // for what maps states of the one model to the other
-                    history["jobs"].back()["kept_channels"] = chosen.kept.channels;
-                if (!chosen.scores_sha256.empty())
-                    history["jobs"].back()["importance_sha256"] = chosen.scores_sha256;
-                writer.publish(history);
-            }
-            session.results["bytes_per_second"] =
-                bytes_moved(source, result, dtypes) / (session.seconds() - begin);
-            session.results["parameters"] = model::parameter_count(result);
-            session.results["architecture"] = model::to_json(result);
-            session.results["kept"] = to_json(chosen.kept, a);
-            if (checks) {
-                check_result(session, source, chosen, o, written);
-                if (unchecked) unchecked->publish_as(o.out);
-                session.world().barrier();
-            }
-            session.log().result("{}: {} of {} parameters", o.out, model::parameter_count(result),
-                                 model::parameter_count(a));
-            return exit_code::done;
-        });
+        session.results["bytes_per_second"] =
+            write_result(session, source, chosen, result, path.get(),
+                         checks ? io::Existing::replace : session.common().existing());
+        session.results["parameters"] = model::parameter_count(result);
+        session.results["architecture"] = model::to_json(result);
+        session.results["kept"] = to_json(chosen.kept, a);
+        if (checks) {
+            check_result(session, source, chosen, o, path.get());
+            path.publish(session.world());
+        }
+        session.log().result("{}: {} of {} parameters", o.out, model::parameter_count(result),
+                             model::parameter_count(a));
+        return exit_code::done;
+    };
+    return run_job(
+        "prune", arguments, [&](Options& options) { declare(o, options); }, body);
 }
 
 }  // namespace espalier::jobs

@@ -23,8 +23,8 @@ struct CacheOptions {
 
 void check(CacheOptions& o, const ModelFile& teacher) {
     const auto& a = teacher.architecture();
-    ESPALIER_REQUIRE(o.samples >= 0 && o.seq_len >= 0 && o.micro_batch >= 1,
-                     "--micro-batch must be at least 1, --samples and --seq-len not negative");
+    ESPALIER_REQUIRE(o.samples >= 0 && o.seq_len >= 0, "--samples and --seq-len cannot be negative");
+    check_micro_batch(o.micro_batch);
     if (o.seq_len == 0) o.seq_len = std::min<int64_t>(a.max_positions, 2048);
     check_seq_len(o.seq_len, teacher);
     ESPALIER_REQUIRE(o.top_k >= 0 && o.top_k < a.vocab,

@@ -8,6 +8,7 @@
 
 #include "io/indexed_dataset.hpp"
 #include "io/publish.hpp"
+#include "io/system_error.hpp"
 #include "jobs/files/json_file.hpp"
 #include "jobs/files/tokenizer_files.hpp"
 #include "jobs/job.hpp"
@@ -29,11 +30,25 @@ bool has_json_lines(const std::string& path) {
     return path.ends_with(".jsonl") || path.ends_with(".ndjson");
 }
 
+int64_t bytes_of(const std::string& path) {
+    std::error_code error;
+    const auto bytes = std::filesystem::file_size(path, error);
+    if (error) io::fail_of_system("cannot read " + path, error.value());
+    return narrow<int64_t>(bytes);
+}
+
 /// Calls `add` with each document of a file, its place, and the bytes up to its end: the whole text, or of
 /// JSON lines one of each line.
 template <class Add>
 void for_each_document(const std::string& path, const std::string& key, Add add) {
     if (!has_json_lines(path)) {
+        constexpr int64_t most_bytes = int64_t{1} << 30;
+        const int64_t bytes = bytes_of(path);
+        ESPALIER_REQUIRE(
+            bytes <= most_bytes,
+            "{}: a text of {} bytes is one document, and {} are the most; split it, or make it a "
+            ".jsonl with a document on each line",
+            path, bytes, most_bytes);
         const std::string text = io::read_file(path);
         add(text, path, std::ssize(text));
         return;
@@ -45,13 +60,6 @@ void for_each_document(const std::string& path, const std::string& key, Add add)
                          object[key].dump());
         add(object[key].get<std::string>(), where, bytes);
     });
-}
-
-int64_t bytes_of(const std::string& path) {
-    std::error_code error;
-    const auto bytes = std::filesystem::file_size(path, error);
-    ESPALIER_REQUIRE(!error, "{}: {}", path, error.message());
-    return narrow<int64_t>(bytes);
 }
 
 struct Compressor {

@@ -8,8 +8,10 @@
 namespace espalier::jobs {
 
 void check(Calibration& c, const ModelFile& model) {
-    ESPALIER_REQUIRE(c.samples >= 1 && c.micro_batch >= 1 && c.seq_len >= 0,
-                     "--samples and --micro-batch must be at least 1");
+    ESPALIER_REQUIRE(c.samples >= 1 && c.seq_len >= 0,
+                     "--samples {} --seq-len {}: choose at least 1 sample, and a length or 0", c.samples,
+                     c.seq_len);
+    check_micro_batch(c.micro_batch);
     if (c.seq_len == 0) c.seq_len = std::min<int64_t>(model.architecture().max_positions, 4096);
     check_seq_len(c.seq_len, model);
 }

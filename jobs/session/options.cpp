@@ -153,6 +153,12 @@ void Options::check_empty(const po::options_description& all) const {
     }
 }
 
+void check_micro_batch(int64_t samples) {
+    constexpr int64_t most = int64_t{1} << 24;
+    ESPALIER_REQUIRE(samples >= 1 && samples <= most, "--micro-batch {}: choose between 1 and {}", samples,
+                     most);
+}
+
 std::string Options::help() const {
     std::ostringstream out;
     const Job* job = find_job(job_);
@@ -206,6 +212,18 @@ void for_each_word(const nlohmann::ordered_json& resolved,
         for (const auto& word : value.is_array() ? value : nlohmann::ordered_json::array({value})) {
             if (word.is_string()) visit(option, word.get<std::string>());
         }
+    }
+}
+
+void Options::refuse_given(std::initializer_list<const char*> names, std::string_view why) const {
+    for (const char* name : names) {
+        boost::any otherwise;
+        const auto* option = own_.find_nothrow(name, false);
+        const bool has_default = option && option->semantic()->apply_default(otherwise);
+        // A file that --dump-config made has them all.
+        const bool changes =
+            given(name) && !(has_default && to_json(values_[name].value()) == to_json(otherwise));
+        ESPALIER_REQUIRE(!changes, "--{}: {}", name, why);
     }
 }
 

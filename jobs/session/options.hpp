@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <vector>
 
@@ -41,6 +42,9 @@ struct CommonOptions {
 struct Positional {
     std::string option, words;
 };
+
+/// Throws UserError unless --micro-batch is a number of samples that can be counted on from any sample.
+void check_micro_batch(int64_t samples);
 
 class Options {
 public:
@@ -75,6 +79,9 @@ public:
     nlohmann::ordered_json resolved() const;
     std::string config() const;
     bool given(const std::string& name) const;  ///< by the user, not by default
+    /// Throws UserError where one of these was given another value than its default, though nothing would
+    /// come of it: "--NAME: WHY".
+    void refuse_given(std::initializer_list<const char*> names, std::string_view why) const;
 
 private:
     template <class T>

@@ -34,7 +34,7 @@ public:
     /// Resident memory of this process before the job loaded anything, bytes.
     int64_t memory_at_start() const { return memory_at_start_; }
 
-    /// Results for the summary; keys of design: see docs/cli.md.
+    /// Results for the summary, under the keys of docs/cli.md.
     nlohmann::ordered_json results;
     double model_flops = 0;  ///< of this run over all ranks
 

@@ -103,54 +103,49 @@ bool scales_queries(const model::Architecture& a, Weight weight) {
     return a.qk_norm_eps ? weight == Weight::query_norm : is_query(weight);
 }
 
+/// What a kept head becomes of itself and of the dropped one that the residual gives it, if any.
+Slices::Combination with_residual(const Kept& kept, size_t layer, int64_t head) {
+    const auto& pairs = kept.pairs[layer];
+    const auto pair =
+        std::find_if(pairs.begin(), pairs.end(), [&](const HeadPair& p) { return p.kept == head; });
+    if (pair == pairs.end()) return {};
+    return kept.residual == HeadResidual::paper ? Slices::Combination{2, -1, pair->dropped}
+                                                : Slices::Combination{0, 1, pair->dropped};
+}
+
+/// Scores are divided by the root of the heads' width, which a cut makes smaller: what queries are multiplied
+/// with for it.
+double query_scale(const model::Architecture& source, const Kept& kept) {
+    if (kept.head_dims.empty() || source.query_scalar > 0) return 1;
+    return std::sqrt(static_cast<double>(kept.head_dims[0][0].value.size()) /
+                     static_cast<double>(source.head_dim));
+}
+
 std::vector<Slices::Combination> combinations(const model::Architecture& source, const Kept& kept,
                                               const model::Parameter& cut, const std::vector<int64_t>& rows) {
-    std::vector<Slices::Combination> out;
     const auto layer = static_cast<size_t>(std::max<int64_t>(0, cut.layer));
     // Where each query head has its own KV head, a head is all three; else only queries differ in a group.
     const bool paired =
         kept.residual != HeadResidual::off &&
         (is_query(cut.weight) || (is_key_or_value(cut.weight) && source.group(kept.layers[layer]) == 1));
-    const bool scaled =
-        scales_queries(source, cut.weight) && !kept.head_dims.empty() && source.query_scalar == 0;
-    if (!paired && !scaled) return out;
+    const double scale = scales_queries(source, cut.weight) ? query_scale(source, kept) : 1;
+    std::vector<Slices::Combination> out;
+    if (!paired && scale == 1) return out;
     for (const int64_t row : rows) {
-        auto& c = out.emplace_back();
-        const auto pair = paired ? std::find_if(kept.pairs[layer].begin(), kept.pairs[layer].end(),
-                                                [&](const HeadPair& p) { return p.kept == row; })
-                                 : std::vector<HeadPair>::const_iterator{};
-        if (paired && pair != kept.pairs[layer].end()) {
-            c = kept.residual == HeadResidual::paper ? Slices::Combination{2, -1, pair->dropped}
-                                                     : Slices::Combination{0, 1, pair->dropped};
-        }
-        if (scaled) {
-            const double scale = std::sqrt(static_cast<double>(kept.head_dims[0][0].value.size()) /
-                                           static_cast<double>(source.head_dim));
-            c.own *= scale;
-            c.other *= scale;
-        }
+        auto& c = out.emplace_back(paired ? with_residual(kept, layer, row) : Slices::Combination{});
+        c.own *= scale;
+        c.other *= scale;
     }
     return out;
 }
 
-float load(const std::byte* at, DType dtype) {
-    if (dtype == DType::f32) {
-        float v;
-        std::memcpy(&v, at, sizeof v);
-        return v;
-    }
-    bfloat16 v;
-    std::memcpy(&v, at, sizeof v);
-    return static_cast<float>(v);
-}
-
-void store(float v, std::byte* at, DType dtype) {
-    if (dtype == DType::f32) {
-        std::memcpy(at, &v, sizeof v);
-        return;
-    }
-    const bfloat16 rounded(v);
-    std::memcpy(at, &rounded, sizeof rounded);
+/// own * c.own + other * c.other of a run of elements; the end of what it writes.
+template <class T>
+T* combine(const Slices::Combination& c, const T* own, const T* other, Range run, T* to) {
+    const auto a = static_cast<float>(c.own), b = static_cast<float>(c.other);
+    for (int64_t i = run.begin; i < run.end; ++i)
+        *to++ = static_cast<T>(a * static_cast<float>(own[i]) + b * static_cast<float>(other[i]));
+    return to;
 }
 
 }  // namespace
@@ -198,33 +193,19 @@ const model::Parameter& source_of(const Kept& kept, const model::Parameter& cut,
 
 void take(const Tensor& x, int64_t first_row, const Slices& slices, Range kept,
           const std::function<Tensor(int64_t row)>& row, Tensor& out) {
-    const DType dtype = x.dtype();
-    const size_t element = size_of(dtype);
-    const auto row_bytes = static_cast<size_t>(x.row_elements()) * element;
-    std::byte* to = out.raw();
-    for (int64_t k = kept.begin; k < kept.end; ++k) {
-        const std::byte* own = x.raw() + static_cast<size_t>(slices.rows[k] - first_row) * row_bytes;
-        const auto c = slices.combinations.empty() ? Slices::Combination{} : slices.combinations[k];
-        if (c.plain()) {
-            for (const Range& run : slices.runs_of(k)) {
-                const size_t bytes = static_cast<size_t>(run.size()) * element;
-                std::memcpy(to, own + static_cast<size_t>(run.begin) * element, bytes);
-                to += bytes;
-            }
-            continue;
+    visit_float(x.dtype(), [&]<class T>(T) {
+        T* to = out.data<T>();
+        for (int64_t k = kept.begin; k < kept.end; ++k) {
+            const T* const own = x.data<T>() + (slices.rows[k] - first_row) * x.row_elements();
+            const auto c = slices.combinations.empty() ? Slices::Combination{} : slices.combinations[k];
+            const Tensor partner = c.partner >= 0 ? row(c.partner) : Tensor();
+            const T* const other = partner ? partner.data<T>() : own;
+            for (const Range& run : slices.runs_of(k))
+                to = c.plain() ? std::copy(own + run.begin, own + run.end, to)
+                               : combine(c, own, other, run, to);
         }
-        const Tensor partner = c.partner >= 0 ? row(c.partner) : Tensor();
-        const std::byte* other = c.partner >= 0 ? partner.raw() : own;
-        for (const Range& run : slices.runs_of(k)) {
-            for (int64_t i = run.begin; i < run.end; ++i, to += element) {
-                const size_t at = static_cast<size_t>(i) * element;
-                store(static_cast<float>(c.own) * load(own + at, dtype) +
-                          static_cast<float>(c.other) * load(other + at, dtype),
-                      to, dtype);
-            }
-        }
-    }
-    ESPALIER_ASSERT(to == out.raw() + out.bytes());
+        ESPALIER_ASSERT(to == out.data<T>() + out.size());
+    });
 }
 
 std::vector<Range> runs(const std::vector<int64_t>& ascending) {

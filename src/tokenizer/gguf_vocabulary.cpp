@@ -106,6 +106,17 @@ std::vector<std::pair<std::string, std::string>> listed_merges(const GgufVocabul
     return out;
 }
 
+void set_ends(const GgufVocabulary& vocabulary, Definition& definition) {
+    ESPALIER_REQUIRE(
+        !vocabulary.add_bos || definition.special.bos,
+        "GGUF: tokenizer.ggml.add_bos_token is set, but there is no bos_token_id; the file is incomplete");
+    ESPALIER_REQUIRE(
+        !vocabulary.add_eos || definition.special.eos,
+        "GGUF: tokenizer.ggml.add_eos_token is set, but there is no eos_token_id; the file is incomplete");
+    if (vocabulary.add_bos) definition.before = {*definition.special.bos};
+    if (vocabulary.add_eos) definition.after = {*definition.special.eos};
+}
+
 Definition definition_of(const GgufVocabulary& vocabulary) {
     ESPALIER_REQUIRE(vocabulary.model == "gpt2",
                      "GGUF: tokenizer.ggml.model '{}' is not supported; supported: gpt2 (byte-level BPE) and "
@@ -126,14 +137,7 @@ Definition definition_of(const GgufVocabulary& vocabulary) {
     definition.merges = listed_merges(vocabulary);
     definition.special = special_ids(vocabulary);
     add_tokens(vocabulary, definition);
-    ESPALIER_REQUIRE(
-        !vocabulary.add_bos || definition.special.bos,
-        "GGUF: tokenizer.ggml.add_bos_token is set, but there is no bos_token_id; the file is incomplete");
-    ESPALIER_REQUIRE(
-        !vocabulary.add_eos || definition.special.eos,
-        "GGUF: tokenizer.ggml.add_eos_token is set, but there is no eos_token_id; the file is incomplete");
-    if (vocabulary.add_bos) definition.before = {*definition.special.bos};
-    if (vocabulary.add_eos) definition.after = {*definition.special.eos};
+    set_ends(vocabulary, definition);
     definition.chat_template = vocabulary.chat_template;
     definition.model_max_length = vocabulary.context_length;
     return definition;

@@ -38,6 +38,10 @@ std::optional<int32_t> checked_id(std::optional<int64_t> id, const char* key,
 /// All four, checked.
 SpecialIds special_ids(const GgufVocabulary& vocabulary);
 
+/// The tokens that the file puts before and after a text = those of definition.special. UserError where it
+/// adds one that it does not have.
+void set_ends(const GgufVocabulary& vocabulary, Definition& definition);
+
 /// The merges that the file lists. UserError where one is not two tokens.
 std::vector<std::pair<std::string, std::string>> listed_merges(const GgufVocabulary& vocabulary);
 

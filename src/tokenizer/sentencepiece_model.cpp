@@ -93,8 +93,7 @@ Definition sentencepiece_definition(const GgufVocabulary& v) {
                                                            .special = special_ids(v),
                                                            .dummy_prefix = v.add_space_prefix});
     out.merges = v.merges.empty() ? merges_by_score(v.tokens, v.scores) : listed_merges(v);
-    if (v.add_bos && out.special.bos) out.before = {*out.special.bos};
-    if (v.add_eos && out.special.eos) out.after = {*out.special.eos};
+    set_ends(v, out);
     out.chat_template = v.chat_template;
     out.model_max_length = v.context_length;
     return out;

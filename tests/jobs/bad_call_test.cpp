@@ -86,6 +86,14 @@ TEST_F(BadCall, OptionsThatWouldChangeNothingBesideTheOthers) {
                    {"--depth-block 2", "--depth none"});
     expect_refused({"generate", "--model", path("model.h5"), "--prompt", "a", "--top-p", "0.5"},
                    {"--top-p 0.5", "--temperature"});
+    expect_refused({"plan", "--calibrate", "--out", path("here.json"), "--gpus", "8"},
+                   {"--gpus", "--calibrate"});
+    expect_refused({"search", "--model", path("model.h5"), "--out", path("c.json"), "--params-max", "1e9",
+                    "--tolerance", "0.1"},
+                   {"--tolerance", "--params"});
+    expect_refused({"search", "--model", path("model.h5"), "--out", path("c.json"), "--params-max", "1e9",
+                    "--data", path("tokens")},
+                   {"--data", "--importance"});
 }
 
 TEST_F(BadCall, ACheckOfACutThatTheRanksCannotHold) {
@@ -161,6 +169,8 @@ TEST_F(BadCall, NumbersThatAreTooLarge) {
     expect_refused(with({"--tp", "65536", "--pp", "65536"}), {"cannot form replicas", "4294967296"});
     expect_refused(with({"--threads", "100000"}), {"--threads 100000"});
     expect_refused(with({"--seed", "4294967296"}), {"--seed 4294967296"});
+    expect_refused(with({"--micro-batch", "9223372036854775807"}),
+                   {"--micro-batch 9223372036854775807", "between 1 and 16777216"});
     auto wide = nlohmann::json::parse(world().read("arch.json"));
     wide["hidden_size"] = wide["vocab_size"] = int64_t{1} << 30;
     world().write("wide.json", wide.dump());

@@ -83,5 +83,18 @@ TEST(ImportPhi, FindsQueriesKeysAndValuesInOneTensorToo) {
     EXPECT_EQ(content(QkvTensors::fused), content(QkvTensors::apart));
 }
 
+TEST(ImportPhi, NamesThatAreNotUtf8AreShownAllTheSame) {
+    const TinyWorld world;
+    std::string file = phi_gguf(QkvTensors::apart);
+    const std::string name = "ffn_up.bias";
+    file.replace(file.find(name), name.size(), "ffn_\xe9p.bias");
+    world.write("odd.gguf", file);
+
+    const auto result = espalier({"inspect", world.path("odd.gguf"), "--json"});
+
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_NE(result.out.find("ffn_\xef\xbf\xbdp.bias"), std::string::npos) << result.out;
+}
+
 }  // namespace
 }  // namespace espalier::test

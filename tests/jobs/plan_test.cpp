@@ -89,7 +89,11 @@ TEST_F(PlanJob, SaysWhatIsMissingOrWrong) {
     expect_refused({"--gpus", "129", "--tp", "1", "--pp", "1"}, {"1 of 129 replicas", "--global-batch 128"});
     expect_refused({"--gpus", "8", "--recompute", "some"}, {"some", "selective"});
     expect_refused({"--gpus", "8", "--model", "m.h5"}, {"--model", "--arch"});
-    expect_refused({"--calibrate"}, {"--out"});
+    expect_refused({"--calibrate"}, {"--arch", "--calibrate"});
+    const auto without_output = espalier({"plan", "--calibrate"});
+    EXPECT_EQ(without_output.exit_code, 2);
+    EXPECT_NE(without_output.err.find("--calibrate needs --out"), std::string::npos) << without_output.err;
+    expect_refused({"--gpus", "9223372036854775807"}, {"--gpus 9223372036854775807", "at most 16777216"});
     expect_refused({"--gpus", "8", "--device", "cuda"}, {"--device cuda", "--calibrate"});
     // As `train` and `distill` would.
     std::ofstream(path("short.json"))

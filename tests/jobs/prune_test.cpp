@@ -4,6 +4,7 @@
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
+#include "io/indexed_dataset.hpp"
 #include "tests/jobs/program.hpp"
 #include "tests/tokenizer/small_vocabulary.hpp"
 
@@ -282,6 +283,8 @@ TEST_F(PruneJob, AVocabularyTakesItsTokenizerAlong) {
     refused({"--vocab", "257", "--vocab-data", world_.path("text")}, "--vocab >= 258");
     refused({"--vocab", "271", "--vocab-data", world_.path("text")}, "adds none");
     refused({"--vocab", "260"}, "--vocab-data");
+    io::IndexedDatasetWriter(world_.path("empty"), 270, io::Existing::keep).finish();
+    refused({"--vocab", "260", "--vocab-data", world_.path("empty")}, "there is no token in it to count");
     world_.write("ids", "1 2 3 264");
     refused({"--vocab-ids", world_.path("ids")}, "265");
     world_.write("ids", "1 2 3 264 265");
