@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The pipeline on a real Slurm cluster of four nodes: whole, and with its distillation stopped by time limits, a dead node,
 # a cut link, cancel, scancel and a preemption. Each ends with the same losses and weights as the undisturbed one, bit for bit.
-# usage: pipeline_test.sh ESPALIER FOLDER [preflight|whole|time_limit|faults|job_array|array_limit]...      exit code 77: this machine cannot run a cluster; the reason is printed
+# usage: pipeline_test.sh ESPALIER FOLDER [preflight|whole|time_limit|overrun|faults|job_array|array_limit]...      exit code 77: this machine cannot run a cluster; the reason is printed
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 project=$(cd "$here/../.." && pwd)
@@ -14,10 +14,10 @@ espalier=$(realpath "$1") folder=$(realpath -m "$2")
 program=$espalier
 shift 2
 parts=("${@:-whole}")
-[[ $# -gt 0 ]] || parts=(preflight whole time_limit faults job_array array_limit)
+[[ $# -gt 0 ]] || parts=(preflight whole time_limit overrun faults job_array array_limit)
 case " ${parts[*]} " in
     *" whole "*) ;;
-    *" time_limit "* | *" faults "*) parts=(whole "${parts[@]}") ;; # which they are compared with
+    *" time_limit "* | *" overrun "* | *" faults "*) parts=(whole "${parts[@]}") ;; # which they are compared with
 esac
 
 obstacle=$(cluster_obstacle)
@@ -132,27 +132,36 @@ test_whole() {
     passed "$(grep -c ': job ' whole.txt) stages were submitted and are done; going on submits none"
 }
 
-# The first limit is announced in time; before the second the ranks are held until Slurm itself ends the job.
 test_time_limit() {
-    local log=$world/runs/limited/stages/distill/log
+    local limit
     printf '\n[resources.distill]\nnodes = 4\ntime = 1\nsignal = 20\n' | begin_like_whole limited limited
     pipeline --resume "$world/limited.ini" > limited.txt
     submissions=$((submissions + 1))
-
-    wait_until "the limited run learns" has_steps limited 3
-    hold limited
-    wait_until "the time limit is announced" warned limited 2
-    release limited
-    wait_until "the job starts again" has_started limited 2
-
-    wait_until "the limited run learns on" has_steps limited $(($(steps_of limited) + 3))
-    hold limited
-    wait_until "Slurm ends the job" grep -q 'the time limit came before the ranks had stopped' "$log"
-    wait_until "the job starts again" has_started limited 3
-
+    for limit in 1 2; do
+        wait_until "link $limit of the limited run learns" has_steps limited $(($(steps_of limited) + 3))
+        hold limited
+        wait_until "the time limit is announced" warned limited $((limit + 1))
+        release limited
+        wait_until "the job starts again" has_started limited $((limit + 1))
+    done
     wait_until "the limited run is done" all_done limited
     same_as_whole limited
-    passed "a distillation that stopped before its time limit, and was killed at the next, ends as the undisturbed one"
+    passed "a distillation whose time limit was hit twice ends as the undisturbed one"
+}
+
+# A limit that comes without a warning: Slurm itself ends the job.
+test_overrun() {
+    printf '\n[resources.distill]\nnodes = 4\ntime = 10\n' | begin_like_whole overrun overrun
+    pipeline --resume "$world/overrun.ini" > overrun.txt
+    submissions=$((submissions + 1))
+    wait_until "the run learns" has_steps overrun 3
+    hold overrun
+    on_head scontrol update "JobId=$(tail -n 1 "$world/runs/overrun/stages/distill/jobs")" "EndTime=$(date +%FT%T)"
+    wait_until "Slurm ends the job" grep -q 'the time limit came before the ranks had stopped' "$world/runs/overrun/stages/distill/log"
+    wait_until "the job starts again" has_started overrun 2
+    wait_until "the run is done" all_done overrun
+    same_as_whole overrun
+    passed "a distillation that Slurm ended at its limit ends as the undisturbed one"
 }
 
 # goes_on_after WHAT START: what its user ended, of the ranks that were held
@@ -252,5 +261,5 @@ cluster_start "$folder/cluster" "$project" "$folder" "$(dirname "$espalier")"
 passed "four nodes are up"
 for part in "${parts[@]}"; do "test_$part"; done
 # Of a distillation every start but the first of a submission was a requeue.
-starts=$(cat "$world"/runs/{limited,unlucky}/stages/distill/log 2> /dev/null | grep -c 'distill.sbatch: job' || true)
+starts=$(cat "$world"/runs/{limited,overrun,unlucky}/stages/distill/log 2> /dev/null | grep -c 'distill.sbatch: job' || true)
 echo "survived: $kills kills (a node, a link, a preemption) and $((requeues + starts - submissions)) requeues, in $SECONDS s" | tee survived.txt
