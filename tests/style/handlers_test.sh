@@ -7,7 +7,7 @@ trap 'rm -rf "$tree"' EXIT
 mkdir "$tree/jobs"
 
 plant() { printf 'extern "C" void note(int signal) {\n    %s\n}\nint main() { write(1, "", 0); }\n' "$1" > "$tree/jobs/a.cpp"; }
-for body in 'received = 1;' 'received = signal;  // which' 'std::signal(signal, SIG_DFL);'; do
+for body in 'received = 1;' 'received = signal;  // which' 'std::signal(signal, SIG_DFL);' 'sem_post(&wanted);'; do
     plant "$body"
     "$check" "$tree" || { echo "refused: $body"; exit 1; }
 done
