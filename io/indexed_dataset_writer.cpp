@@ -72,9 +72,15 @@ public:
           tokens_(prefix + ".bin"),
           aside_{index_ + ".replaced", tokens_ + ".replaced"} {}
 
+    /// Both, or, where this throws, none.
     void set_aside() const {
         move(index_, aside_.index);
-        move(tokens_, aside_.tokens);
+        try {
+            move(tokens_, aside_.tokens);
+        } catch (...) {
+            move(aside_.index, index_);
+            throw;
+        }
     }
     /// Back to one pair, of what failed or was killed in between: the new one where it is whole.
     void settle() const {
@@ -168,8 +174,8 @@ void IndexedDatasetWriter::finish() {
 
     const auto together = hold_off_removal();
     const OldPair old(s.prefix);
+    old.set_aside();
     try {
-        old.set_aside();
         s.tokens_file.publish_as(s.prefix + ".bin");
         index.publish_as(s.prefix + ".idx");
     } catch (...) {

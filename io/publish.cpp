@@ -56,8 +56,8 @@ std::string read_file(const std::string& path, size_t limit) {
     if (!file || ::fstat(file.get(), &status) != 0) fail_of_system("cannot read " + path, errno);
     ESPALIER_REQUIRE(S_ISREG(status.st_mode), "cannot read {}: it is not a regular file", path);
     const auto size = static_cast<size_t>(status.st_size);
-    ESPALIER_REQUIRE(size <= limit, "{} has {} bytes, and is read as a whole where {} are the most", path,
-                     size, limit);
+    ESPALIER_REQUIRE(size <= limit, "{} has {} bytes, more than the {} that such a file may have", path, size,
+                     limit);
     std::string content(size, '\0');
     read_at(file.get(), 0, std::as_writable_bytes(std::span(content)), path);
     return content;

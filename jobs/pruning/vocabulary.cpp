@@ -58,9 +58,9 @@ std::vector<double> frequencies(Session& session, const std::vector<std::string>
             const auto data = std::make_shared<io::IndexedDataset>(prefix);
             const TokenStream stream(data);
             const Range mine = split_evenly(data->tokens(), session.world().size(), session.world().rank());
+            data->check_ids(vocab, mine);
             for (int64_t at = mine.begin; at < mine.end; at += piece) {
                 const Range now{at, std::min(at + piece, mine.end)};
-                data->check_ids(vocab, now);
                 ids.resize(static_cast<size_t>(now.size()));
                 stream.read(now.begin, ids);
                 for (const int32_t id : ids) ++out[id];

@@ -231,6 +231,17 @@ TEST_F(TokenFile, IsReplacedOnlyWhenAsked) {
     EXPECT_EQ(IndexedDataset(prefix()).count(), 3);
 }
 
+TEST_F(TokenFile, StaysWhereItCannotMakeWay) {
+    write({});
+    std::filesystem::create_directory(prefix() + ".bin.replaced");  // a file cannot be renamed to it
+    IndexedDatasetWriter writer(prefix(), 10, Existing::replace);
+    writer.add(Ids{1});
+
+    EXPECT_THAT([&] { writer.finish(); }, ThrowsMessage<std::exception>(HasSubstr("cannot rename")));
+
+    EXPECT_THAT(all(IndexedDataset(prefix()), 2), ElementsAre(7, 8, 90000));
+}
+
 TEST_F(TokenFile, ThatAKilledRunLeftHalfIsReplaced) {
     write_file(prefix() + ".bin", "tokens without an index");
     EXPECT_THROW(IndexedDatasetWriter(prefix(), 10, Existing::keep), UserError);  // somebody's

@@ -71,7 +71,7 @@ TEST(Publish, ReadingStopsAtTheLimit) {
 
     EXPECT_EQ(read_file(folder / "file", 5), "12345");
     EXPECT_THAT([&] { read_file(folder / "file", 4); },
-                ThrowsMessage<UserError>(HasSubstr("and is read as a whole where 4 are the most")));
+                ThrowsMessage<UserError>(HasSubstr("more than the 4")));
     EXPECT_THAT([&] { read_file(folder.path()); }, ThrowsMessage<UserError>(HasSubstr("not a regular file")));
     EXPECT_THAT([&] { read_file(folder / "none"); }, ThrowsMessage<UserError>(HasSubstr("No such file")));
 }
