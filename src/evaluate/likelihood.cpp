@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <span>
 
 #include "kernels/rows.hpp"
 #include "src/model/logits.hpp"

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "src/core/bfloat16.hpp"
 #include "src/core/error.hpp"
