@@ -42,8 +42,8 @@ int64_t samples_of_one_pass(const std::vector<data::Source>& sources, int64_t se
 
 void write_batch(Context& ctx, const model::Transformer& model, const Tensor& hidden, int64_t first_sample,
                  TeacherCacheWriter& writer) {
-    for (const Range block :
-         model::logit_blocks(model.architecture(), ctx.device(), model.tensor().size(), hidden.dim(0))) {
+    for (const Range block : model::logit_blocks(model.architecture(), ctx.device(), model.dtype(),
+                                                 model.tensor().size(), hidden.dim(0))) {
         writer.write(ctx, model.tensor(), first_sample, block.begin,
                      model::logits(ctx, model, hidden.rows(block.begin, block.size())),
                      model.vocabulary().begin);

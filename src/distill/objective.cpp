@@ -77,7 +77,8 @@ model::HeadBlocks Objective::blocks_of(Context& ctx, const Transformer& student,
         storage_ =
             tensor.any(model::head_storage(ctx.device(), student.dtype()) == kept) ? kept : computed_again;
     }
-    return model::head_blocks(student.architecture(), ctx.device(), tensor.size(), tokens, *storage_);
+    return model::head_blocks(student.architecture(), ctx.device(), student.dtype(), tensor.size(), tokens,
+                              *storage_);
 }
 
 const LossSums& Objective::sums(Context& ctx) {

@@ -67,7 +67,7 @@ int64_t head_state_bytes(const Architecture& a, TokenCounts tokens, DType dtype)
 int64_t logit_bytes(const Architecture& a, Device device, TensorPart tensor, int64_t tokens, DType dtype,
                     int models) {
     const auto storage = head_storage(device, dtype);
-    const auto blocks = head_blocks(a, device, tensor.size, tokens, storage);
+    const auto blocks = head_blocks(a, device, dtype, tensor.size, tokens, storage);
     const int64_t rows = blocks.tokens.front().size(), vocab = local_range(a, -1, Axis::vocab, tensor).size(),
                   columns = div_ceil(vocab, blocks.parts),
                   at_once = storage == HeadBlocks::Storage::kept ? vocab : columns;

@@ -8,11 +8,13 @@
 
 namespace espalier::model {
 
-/// Blocks of tokens of nearly equal size over a rank's whole vocabulary, the same on all ranks: at most 32
-/// MiB of f32 and 2048 tokens, but not less than 128, below which packing the head costs more than it saves.
-/// On a GPU 1 GiB and 8192: for each block the head is read, and its gradient read and written in f32, which
-/// takes an H100 as long as the products of some 400 tokens.
-std::vector<Range> logit_blocks(const Architecture& a, Device device, int tp, int64_t tokens);
+/// Blocks of tokens of nearly equal size over a rank's whole vocabulary, the same on all ranks: about 16 MiB
+/// of f32 and at most 2048 tokens; at least about 228 of them in bf16, in f32 a ninth of all between 114 and
+/// 228, below which packing the head and reading and writing its gradient cost more than they save. So
+/// large vocabularies' logits take less than an eighth of all from 2048 tokens on, in f32 from 1024. On a GPU
+/// 1 GiB and 8192: what the head costs for each block takes an H100 as long as the products of some 400
+/// tokens.
+std::vector<Range> logit_blocks(const Architecture& a, Device device, DType dtype, int tp, int64_t tokens);
 
 /// Where nothing waits for the whole vocabulary: blocks of tokens of up to 2048 (8192 on a GPU), and in how
 /// many parts of their vocabulary all ranks take them, so that logits take 8 MiB (1 GiB): a product of 170
@@ -36,9 +38,10 @@ struct HeadBlocks {
 /// tiles), products are cheaper done again in a cache than their results kept in memory.
 HeadBlocks::Storage head_storage(Device device, DType dtype);
 
-/// Kept: blocks of tokens as logit_blocks gives them, over the whole vocabulary at once. Computed again:
-/// blocks of up to 512 tokens, in parts of 1024 ids or more that a cache holds.
-HeadBlocks head_blocks(const Architecture& a, Device device, int tp, int64_t tokens,
+/// Kept: blocks of tokens as logit_blocks gives them, in parts as loss_parts does, so that their gradient
+/// never takes more than one part's memory. Computed again: blocks of up to 512 tokens, in parts of 1024 ids
+/// or more that a cache holds.
+HeadBlocks head_blocks(const Architecture& a, Device device, DType dtype, int tp, int64_t tokens,
                        HeadBlocks::Storage storage);
 
 }  // namespace espalier::model

@@ -102,7 +102,8 @@ TEST_P(Objectives, OfASplitVocabularyAreTheSerialOnes) {
 
 TEST_P(Objectives, OfBlocksOfTokensAreThoseOfTheirTokens) {
     constexpr int64_t tokens = 4500;
-    const auto blocks = model::logit_blocks(test::tiny_llama(), Device::cpu, split.tensor.size(), tokens);
+    const auto blocks =
+        model::logit_blocks(test::tiny_llama(), Device::cpu, DType::f32, split.tensor.size(), tokens);
     ASSERT_GT(blocks.size(), 2U);
     const auto terms = distill::parse_loss_terms(GetParam(), 1.5);
     Heads one(*ctx, split, tokens), several(*ctx, split, tokens);
@@ -145,15 +146,34 @@ TEST_P(Objectives, OfPartsOfTheVocabularyAreThoseOfTheWhole) {
     }
 }
 
+TEST(HeadBlocks, OfLogitsThatAreKeptTakeLessThanAnEighthOfManyTokens) {
+    model::Architecture a = test::tiny_llama();
+    for (const int64_t vocab : {49'152, 256'000}) {
+        a.vocab = vocab;
+        for (const DType dtype : {DType::f32, DType::bf16}) {
+            for (const int64_t tokens : {2048, 2049, 3000, 8192}) {
+                SCOPED_TRACE(testing::Message() << vocab << " ids, " << tokens << " tokens");
+                const auto blocks =
+                    model::head_blocks(a, Device::cpu, dtype, 1, tokens, model::HeadBlocks::Storage::kept);
+                EXPECT_EQ(blocks.tokens.front().begin, 0);
+                EXPECT_EQ(blocks.tokens.back().end, tokens);
+                EXPECT_LT(8 * blocks.tokens.front().size(), tokens);
+                // The gradient of a part in bf16.
+                EXPECT_LE(2 * blocks.tokens.front().size() * div_ceil(vocab, blocks.parts), int64_t{4} << 20);
+            }
+        }
+    }
+}
+
 TEST(HeadBlocks, OfLogitsThatAreComputedAgainTakeASmallPartOfAllLogits) {
-    const auto blocks = model::head_blocks(test::tiny_llama(), Device::cpu, 1, 700,
+    const auto blocks = model::head_blocks(test::tiny_llama(), Device::cpu, DType::f32, 1, 700,
                                            model::HeadBlocks::Storage::computed_again);
     EXPECT_EQ(blocks.tokens, (std::vector<Range>{{0, 350}, {350, 700}}));
 
     model::Architecture large = test::tiny_llama();
     large.vocab = 256'000;
-    const auto of_large =
-        model::head_blocks(large, Device::cpu, 1, 4096, model::HeadBlocks::Storage::computed_again);
+    const auto of_large = model::head_blocks(large, Device::cpu, DType::f32, 1, 4096,
+                                             model::HeadBlocks::Storage::computed_again);
     EXPECT_LE(of_large.tokens.front().size() * div_ceil(large.vocab, of_large.parts),
               4096 * large.vocab / 1024);
 }
