@@ -171,9 +171,9 @@ private:
     /// turned by their positions. In the projection's own memory unless heads are normed and it is kept.
     TurnedHeads turn(Context& ctx, const Tensor& projected, Before then, const TokenBatch& tokens,
                      const RotaryTable& rotary) const;
-    /// 7, 8: the sum over ranks of what a half put out, [T, H], in the residual stream: normed first, where
-    /// the model does that; [Tl, H]. Without a stream, where nothing is to come of it but what is saved:
-    /// empty.
+    /// 7, 8 and 14, 15: the sum over ranks of what a half put out, [T, H], in the residual stream: normed
+    /// first, where the model does that; [Tl, H]. Without a stream, where nothing is to come of it but what
+    /// is saved: empty.
     Tensor joined(Context& ctx, const Tensor& stream, const Tensor& partial, const Tensor& post_norm,
                   SavedHalf* saved) const;
     /// 11, 12: the gathered input [T, H] -> [T, ffn].
@@ -182,7 +182,7 @@ private:
 
     // Backward: each of them upwards, weights' gradients +=.
 
-    /// 8, 7: from the stream's gradient [Tl, H] to that of what every rank put out, [T, H].
+    /// 15, 14 and 8, 7: from the stream's gradient [Tl, H] to that of what every rank put out, [T, H].
     Tensor joined_backward(Context& ctx, const Tensor& d_stream, int64_t tokens, const SavedHalf& saved,
                            const Tensor& post_norm, Tensor& d_post_norm) const;
     /// 13 to 11: d_in [T, H] = this rank's part of the input's gradient. Begins to sum it over ranks, but in

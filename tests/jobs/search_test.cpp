@@ -1,85 +1,16 @@
-// Searches as users start, stop, resume and split them.
+// Searches as users start them.
 #include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 #include <algorithm>
-#include <filesystem>
-#include <future>
-#include <nlohmann/json.hpp>
-#include <set>
-#include <sstream>
 
-#include "io/journal.hpp"
 #include "tests/jobs/bad_input.hpp"
+#include "tests/jobs/search_calls.hpp"
 
 namespace espalier::test {
 namespace {
 
 using nlohmann::json;
 using testing::HasSubstr;
-
-std::vector<json> lines_of(const TinyWorld& world, const std::string& name) {
-    std::vector<json> out;
-    std::istringstream lines(world.read(name));
-    for (std::string line; std::getline(lines, line);) out.push_back(json::parse(line));
-    return out;
-}
-
-/// `more` added; of an option given before, the value is replaced.
-std::vector<std::string> plus(std::vector<std::string> arguments, const std::vector<std::string>& more) {
-    for (size_t i = 0; i < more.size(); i += 2) {
-        const auto there = std::find(arguments.begin(), arguments.end(), more[i]);
-        if (there == arguments.end()) {
-            arguments.insert(arguments.end(), more.begin() + static_cast<std::ptrdiff_t>(i),
-                             more.begin() + static_cast<std::ptrdiff_t>(std::min(i + 2, more.size())));
-        } else {
-            *(there + 1) = more[i + 1];
-        }
-    }
-    return arguments;
-}
-
-/// What a short distillation and the search that does it have in common: 6 steps.
-const std::vector<std::string> recipe{"--seq-len", "16",   "--global-batch", "4",    "--micro-batch",  "2",
-                                      "--lr",      "1e-2", "--min-lr",       "1e-3", "--warmup-steps", "1",
-                                      "--dtype",   "f32"};
-
-/// Four shapes of model.h5, numbered 0 to 3: 4 or 3 layers of 24 or 16 channels.
-std::vector<std::string> search_arguments(const TinyWorld& world, const std::string& out,
-                                          const std::vector<std::string>& more = {}) {
-    return plus({"search", "--model", world.path("model.h5"), "--params-min", "1", "--layers", "3,4",
-                 "--hidden", "16,24", "--heads", "6", "--ffn", "32", "--out", world.path(out), "--quiet"},
-                more);
-}
-
-std::vector<std::string> ranking_arguments(const TinyWorld& world, const std::string& out,
-                                           const std::vector<std::string>& more = {}) {
-    return search_arguments(world, out,
-                            plus(plus({"--importance", world.path("scores.h5"), "--data",
-                                       world.path("tokens"), "--valid", world.path("tokens")},
-                                      recipe),
-                                 more));
-}
-
-/// Rungs of 2, 3 and 6 steps for 4, 2 and 1 candidates.
-std::vector<std::string> retraining_arguments(const TinyWorld& world, const std::string& out,
-                                              const std::vector<std::string>& more = {}) {
-    return ranking_arguments(world, out, plus({"--retrain-tokens", "384"}, more));
-}
-
-json candidates(const TinyWorld& world, const std::string& out) {
-    return json::parse(world.read(out)).at("candidates");
-}
-
-std::vector<int64_t> numbers(const json& candidates) {
-    std::vector<int64_t> out;
-    for (const auto& c : candidates) out.push_back(c.at("candidate"));
-    return out;
-}
-
-void expect_done(const ProcessResult& result) {
-    ASSERT_EQ(result.exit_code, 0) << result.err;
-}
 
 TEST(Search, EnumeratesShapesThatPruneTakesByTheirPosition) {
     const TinyWorld world;
@@ -187,53 +118,6 @@ TEST(Search, DistilsTheLastSurvivorAsOneUninterruptedRunWould) {
     EXPECT_FALSE(world.exists(survivor + "/checkpoints"));
 }
 
-#ifdef ESPALIER_MISHAPS
-TEST(Search, MakesTheModelOfTheLastSurvivorWhereItWasKilledAtThat) {
-    const TinyWorld world;
-    const std::string run = "c.json.runs/candidate-0/run";
-    const auto arguments = retraining_arguments(world, "c.json", {"--rungs", "1", "--checkpoint-every", "2"});
-    const auto killed =
-        espalier(arguments, 1,
-                 {"LD_PRELOAD=" ESPALIER_MISHAPS, "ESPALIER_INTERRUPT_AT=candidate-0/run/model.h5.partial"});
-    ASSERT_NE(killed.exit_code, 0);
-    ASSERT_FALSE(world.exists(run + "/model.h5"));
-
-    expect_done(espalier(arguments));
-
-    EXPECT_TRUE(world.exists(run + "/model.h5"));
-    EXPECT_TRUE(candidates(world, "c.json").at(0).at("loss").is_number());
-}
-#endif
-
-TEST(Search, MeasuresATrainedModelWhoseLinesTheDiskDidNotTake) {
-    const TinyWorld world;
-    const std::string run = "c.json.runs/candidate-0/run";
-    const auto arguments = retraining_arguments(world, "c.json", {"--rungs", "1", "--candidate", "0"});
-    expect_done(espalier(arguments));
-    ASSERT_TRUE(world.exists(run + "/model.h5"));
-    world.write(run + "/metrics.jsonl", "");
-    const std::string results = world.read("c.json.runs/results.jsonl");
-    world.write("c.json.runs/results.jsonl",
-                results.substr(0, results.find('\n') + 1));  // the loss after the cut
-
-    expect_done(espalier(arguments));
-
-    EXPECT_EQ(lines_of(world, "c.json.runs/results.jsonl").size(), 2U);
-}
-
-TEST(Search, GoesOnWhereCandidatesDiverge) {
-    const TinyWorld world;
-
-    const auto result = espalier(ranking_arguments(
-        world, "c.json", {"--retrain-tokens", "64", "--rungs", "1", "--lr", "1e39", "--min-lr", "1e39"}));
-
-    EXPECT_EQ(result.exit_code, 0) << result.err;
-    EXPECT_THAT(result.err, HasSubstr("weights that are not finite"));
-    const json list = candidates(world, "c.json");
-    EXPECT_EQ(list.size(), 4U);
-    for (const auto& c : list) EXPECT_TRUE(c.at("loss").is_null()) << c;
-}
-
 TEST(Search, GivesTheSameRankingOnAnotherLayout) {
     const TinyWorld world;
 
@@ -244,74 +128,6 @@ TEST(Search, GivesTheSameRankingOnAnotherLayout) {
     EXPECT_EQ(numbers(two), numbers(one));
     for (size_t k = 0; k < one.size(); ++k)
         EXPECT_NEAR(two[k].at("loss"), one[k].at("loss"), 1e-5 * one[k].at("loss").get<double>());
-}
-
-TEST(Search, GivesTheSameFileHoweverOftenItIsStopped) {
-    const TinyWorld world;
-    expect_done(espalier(retraining_arguments(world, "whole.json")));
-
-    int starts = 1;
-    const auto go_on = [&] {
-        return espalier(retraining_arguments(world, "stopped.json", {"--exit-after-minutes", "1e-9"}))
-            .exit_code;
-    };
-    int code = go_on();
-    for (; code == 3 && starts < 40; ++starts) code = go_on();
-
-    EXPECT_EQ(code, 0);
-    EXPECT_GT(starts, 6);  // four cuts, and a step at a time
-    EXPECT_EQ(world.read("stopped.json"), world.read("whole.json"));
-}
-
-TEST(Search, LosesAndDoublesNothingWhenJobsShareIt) {
-    const TinyWorld world;
-    expect_done(espalier(retraining_arguments(world, "whole.json")));
-
-    std::vector<std::future<ProcessResult>> jobs;
-    for (const char* k : {"0", "1", "2", "3", "2"}) {
-        jobs.push_back(std::async(std::launch::async, [&world, k] {
-            return espalier(retraining_arguments(world, "shared.json", {"--candidate", k}));
-        }));
-    }
-    for (auto& job : jobs) expect_done(job.get());
-    std::set<std::pair<int64_t, int64_t>> seen;
-    const auto lines = lines_of(world, "shared.json.runs/results.jsonl");
-    for (const auto& line : lines) seen.emplace(line.at("candidate"), line.at("step"));
-    EXPECT_EQ(seen.size(), lines.size());
-    for (int64_t k = 0; k < 4; ++k) {
-        EXPECT_TRUE(seen.contains({k, 0})) << k;
-        EXPECT_TRUE(seen.contains({k, 2})) << k;
-    }
-    expect_done(espalier(retraining_arguments(world, "shared.json")));
-
-    EXPECT_EQ(world.read("shared.json"), world.read("whole.json"));
-}
-
-TEST(Search, LeavesTheListToOneJobAndItsCandidatesToAll) {
-    const TinyWorld world;
-    const auto lock = io::try_lock(world.path("c.json.partial.lock"));
-    ASSERT_TRUE(lock);
-    const auto before = world.names();
-
-    const auto second = espalier(ranking_arguments(world, "c.json"));
-
-    EXPECT_EQ(second.exit_code, 2);
-    EXPECT_THAT(second.err, HasSubstr("another job is writing it"));
-    EXPECT_EQ(world.names(), before);
-    expect_done(espalier(ranking_arguments(world, "c.json", {"--candidate", "1"})));
-    EXPECT_EQ(lines_of(world, "c.json.runs/results.jsonl").size(), 1U);
-}
-
-TEST(Search, MeasuresAgainWhatATornLineHeld) {
-    const TinyWorld world;
-    expect_done(espalier(retraining_arguments(world, "c.json")));
-    const std::string results = "c.json.runs/results.jsonl", whole = world.read("c.json");
-    world.write(results, world.read(results).substr(0, world.read(results).size() - 3));
-
-    std::filesystem::remove(world.path("c.json"));
-    expect_done(espalier(retraining_arguments(world, "c.json")));
-
-    EXPECT_EQ(world.read("c.json"), whole);
 }
 
 TEST(Search, RanksOnTheEndOfTheDataWithoutHeldOutText) {
