@@ -47,7 +47,10 @@ struct Row {
 Row row_of(StateDistance distance, const RowSums& sums, int64_t n) {
     if (distance == StateDistance::mse)
         return {sums.differences / static_cast<double>(n), 2.0 / static_cast<double>(n), 0};
-    if (sums.ss <= 0 || sums.tt <= 0) return {};
+    if (sums.ss <= 0 || sums.tt <= 0) {
+        const double none = 0.0 * sums.st;  // NaN stays
+        return {1.0 + none, none, none};
+    }
     const double product = std::sqrt(sums.ss) * std::sqrt(sums.tt), cosine = sums.st / product;
     return {1.0 - cosine, 1.0 / product, cosine / sums.ss - 1.0 / product};
 }

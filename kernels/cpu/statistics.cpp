@@ -87,7 +87,7 @@ double row_cosine(const T* a, const T* b, int64_t n) {
         bb += double{run_bb};
         ab += double{run_ab};
     }
-    return aa <= 0 || bb <= 0 ? 0.0 : ab / (std::sqrt(aa) * std::sqrt(bb));  // NaN stays
+    return aa <= 0 || bb <= 0 ? 0.0 * ab : ab / (std::sqrt(aa) * std::sqrt(bb));  // NaN stays
 }
 
 }  // namespace

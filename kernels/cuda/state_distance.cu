@@ -24,14 +24,17 @@ __global__ void rows(StateDistance distance, const S* student, const T* teacher,
         st += u * v;
         differences += (u - v) * (u - v);
     }
-    double value = 1, of_difference = 0, of_student = 0;
+    double value = 0, of_difference = 0, of_student = 0;
     if (distance == StateDistance::mse) {
         value = reduce_block<Sum, threads>(double{differences}) / static_cast<double>(n);
         of_difference = 2.0 / static_cast<double>(n);
     } else {
         const double uu = reduce_block<Sum, threads>(double{ss}), vv = reduce_block<Sum, threads>(double{tt});
         const double uv = reduce_block<Sum, threads>(double{st});
-        if (!(uu <= 0 || vv <= 0)) {  // NaN stays
+        if (uu <= 0 || vv <= 0) {
+            of_difference = of_student = 0.0 * uv;  // NaN stays
+            value = 1.0 + of_student;
+        } else {
             const double product = sqrt(uu) * sqrt(vv);
             value = 1.0 - uv / product;
             of_difference = 1.0 / product;

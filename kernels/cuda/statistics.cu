@@ -105,7 +105,7 @@ __global__ void cosines_of_rows(const T* a, const T* b, int64_t n, double* cosin
     }
     const double uu = reduce_block<Sum, threads>(double{aa}), vv = reduce_block<Sum, threads>(double{bb});
     const double uv = reduce_block<Sum, threads>(double{ab});
-    if (threadIdx.x == 0) cosines[blockIdx.x] = uu <= 0 || vv <= 0 ? 0.0 : uv / (sqrt(uu) * sqrt(vv));
+    if (threadIdx.x == 0) cosines[blockIdx.x] = uu <= 0 || vv <= 0 ? 0.0 * uv : uv / (sqrt(uu) * sqrt(vv));
 }
 
 }  // namespace

@@ -44,7 +44,7 @@ Values row_cosines(const Values& a, const Values& b, int64_t n) {
             bb += b[j] * b[j];
             ab += a[j] * b[j];
         }
-        out.push_back(aa <= 0 || bb <= 0 ? 0.0 : ab / std::sqrt(aa * bb));
+        out.push_back(aa <= 0 || bb <= 0 ? 0.0 * ab : ab / std::sqrt(aa * bb));
     }
     return out;
 }

@@ -143,10 +143,10 @@ Passes Compute::head() const {
     const auto& a = step_.model;
     const double local_logits = tokens_ * real(div_ceil(a.vocab, layout_.tp)),
                  logits = traffic(0.5 * bytes_per_logit * local_logits);
-    const auto gather =
-        [&](const model::Architecture& m) {  // of hidden states, or a scatter of their gradient
-            return all_reduce_seconds(tensor_, layout_.tp, element_ * tokens_ * real(m.hidden)) / 2;
-        };
+    // Of hidden states, or a scatter of their gradient.
+    const auto gather = [&](const model::Architecture& m) {
+        return all_reduce_seconds(tensor_, layout_.tp, element_ * tokens_ * real(m.hidden)) / 2;
+    };
     Passes out;
     out.forward = {head_product(a) + logits, gather(a)};
     out.backward = {2 * head_product(a) + logits, gather(a)};

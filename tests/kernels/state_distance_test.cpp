@@ -109,10 +109,12 @@ TEST(StateDistanceByHand, KnowsSameOppositeAndZeroRows) {
 TEST(StateDistanceByHand, NaNStays) {
     Context ctx(on_test_device());
     const Tensor broken = tensor_of(ctx, {std::nan(""), 1}, {1, 2}, DType::f32),
-                 whole = tensor_of(ctx, {1, 2}, {1, 2}, DType::f32);
+                 whole = tensor_of(ctx, {1, 2}, {1, 2}, DType::f32),
+                 zero = tensor_of(ctx, {0, 0}, {1, 2}, DType::f32);
     Tensor distances = ctx.empty({1}, DType::f32), gradient = ctx.empty({1, 2}, DType::f32);
     for (const auto distance : both) {
-        for (const auto& [student, teacher] : {std::pair{broken, whole}, std::pair{whole, broken}}) {
+        for (const auto& [student, teacher] : {std::pair{broken, whole}, std::pair{whole, broken},
+                                               std::pair{broken, zero}, std::pair{zero, broken}}) {
             state_distance(ctx, distance, student, teacher, distances, gradient);
 
             EXPECT_TRUE(std::isnan(values_of(distances)[0])) << to_string(distance);

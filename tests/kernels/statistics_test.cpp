@@ -171,9 +171,11 @@ TEST(RowCosinesByHand, AreOneNothingForAZeroRowAndMinusOne) {
 TEST(RowCosinesByHand, OfNaNAreNaN) {
     Context ctx(on_test_device());
     const Tensor broken = tensor_of(ctx, {std::nan(""), 1}, {1, 2}, DType::f32),
-                 whole = tensor_of(ctx, {1, 2}, {1, 2}, DType::f32);
+                 whole = tensor_of(ctx, {1, 2}, {1, 2}, DType::f32),
+                 zero = tensor_of(ctx, {0, 0}, {1, 2}, DType::f32);
     Tensor cosine = ctx.empty({1}, DType::f64);
-    for (const auto& [a, b] : {std::pair{broken, whole}, std::pair{whole, broken}}) {
+    for (const auto& [a, b] : {std::pair{broken, whole}, std::pair{whole, broken}, std::pair{broken, zero},
+                               std::pair{zero, broken}}) {
         row_cosines(ctx, a, b, cosine);
 
         EXPECT_TRUE(std::isnan(values_of(cosine)[0]));
