@@ -41,7 +41,7 @@ RowSums row_sums(const S* s, const T* t, int64_t n) {
 
 /// A row's distance, and its gradient as of_difference (s - t) + of_student s.
 struct Row {
-    double distance = 1, of_difference = 0, of_student = 0;
+    double distance, of_difference, of_student;
 };
 
 Row row_of(StateDistance distance, const RowSums& sums, int64_t n) {

@@ -21,8 +21,8 @@ Budget budget_of(Device device) {
     return device == Device::cuda ? Budget{1024 * mib, 1024 * mib, 8192} : Budget{16 * mib, 8 * mib, 2048};
 }
 
-// The head's gradient is read and written in f32 for each block. A processor multiplies 114 tokens by it in
-// several times that in f32; in bf16, where products take half as long, twice as many.
+// For each block the head is packed, and its gradient read and written in f32, which products of fewer tokens
+// do not hide; those in bf16, which take half as long, not of fewer than twice as many.
 constexpr int64_t least_rows = 114;
 constexpr int64_t enough_rows = 2 * least_rows;
 
@@ -48,12 +48,11 @@ std::vector<Range> split_at(int64_t total, int64_t most) {
 
 std::vector<Range> logit_blocks(const Architecture& a, Device device, DType dtype, int tp, int64_t tokens) {
     const Budget budget = budget_of(device);
-    if (tokens <= 0) return {};
     const int64_t row_bytes = 4 * div_ceil<int64_t>(a.vocab, tp),
-                  least = dtype == DType::f32 ? std::clamp(tokens / 9, least_rows, enough_rows) : enough_rows,
-                  rows = std::clamp(budget.block_bytes / row_bytes, least, budget.most_rows);
-    return split_into(tokens,
-                      std::max<int64_t>((tokens + rows / 2) / rows, div_ceil(tokens, budget.most_rows)));
+                  most = std::min(budget.block_bytes / row_bytes, budget.most_rows),
+                  least = dtype == DType::f32 ? std::clamp(tokens / 9, least_rows, enough_rows) : enough_rows;
+    if (most >= least || tokens == 0) return split_at(tokens, std::max(most, least));
+    return split_into(tokens, std::max<int64_t>((tokens + least / 2) / least, 1));  // of about `least`
 }
 
 std::vector<Range> loss_blocks(Device device, int64_t tokens) {
@@ -71,14 +70,14 @@ Storage head_storage(Device device, DType dtype) {
 
 HeadBlocks head_blocks(const Architecture& a, Device device, DType dtype, int tp, int64_t tokens,
                        Storage storage) {
-    HeadBlocks out{storage == Storage::kept ? logit_blocks(a, device, dtype, tp, tokens)
-                                            : split_at(tokens, most_rows_again),
-                   1, storage};
-    if (out.tokens.empty()) return out;
+    HeadBlocks out{{}, 1, storage};
     if (storage == Storage::kept) {
-        out.parts = loss_parts(a, device, tp, out.tokens.front().size());
+        out.tokens = logit_blocks(a, device, dtype, tp, tokens);
+        if (!out.tokens.empty()) out.parts = loss_parts(a, device, tp, out.tokens.front().size());
         return out;
     }
+    out.tokens = split_at(tokens, most_rows_again);
+    if (out.tokens.empty()) return out;
     const int64_t columns = std::max(part_bytes / (4 * out.tokens.front().size()), least_columns);
     out.parts = div_ceil(div_ceil<int64_t>(a.vocab, tp), columns);
     return out;

@@ -8,12 +8,11 @@
 
 namespace espalier::model {
 
-/// Blocks of tokens of nearly equal size over a rank's whole vocabulary, the same on all ranks: about 16 MiB
-/// of f32 and at most 2048 tokens; at least about 228 of them in bf16, in f32 a ninth of all between 114 and
-/// 228, below which packing the head and reading and writing its gradient cost more than they save. So
-/// large vocabularies' logits take less than an eighth of all from 2048 tokens on, in f32 from 1024. On a GPU
-/// 1 GiB and 8192: what the head costs for each block takes an H100 as long as the products of some 400
-/// tokens.
+/// Blocks of tokens of nearly equal size over a rank's whole vocabulary, the same on all ranks: at most 16
+/// MiB of f32 and 2048 tokens, but about 228 tokens in bf16 and in f32 a ninth of all, between 114 and 228,
+/// where that is more (benchmarks/results/zen4-2cores.md). So a large vocabulary's logits take less than an
+/// eighth of all from 2048 tokens on, in f32 from 1024. On a GPU at most 1 GiB and 8192 tokens: what the head
+/// costs for each block takes an H100 as long as the products of some 400 tokens.
 std::vector<Range> logit_blocks(const Architecture& a, Device device, DType dtype, int tp, int64_t tokens);
 
 /// Where nothing waits for the whole vocabulary: blocks of tokens of up to 2048 (8192 on a GPU), and in how

@@ -165,6 +165,15 @@ TEST(HeadBlocks, OfLogitsThatAreKeptTakeLessThanAnEighthOfManyTokens) {
     }
 }
 
+TEST(HeadBlocks, OnAGpuTakeAtMostAGibibyteAtOnce) {
+    model::Architecture a = test::tiny_llama();
+    a.vocab = 128'256;
+    const auto blocks =
+        model::head_blocks(a, Device::cuda, DType::bf16, 1, 3000, model::HeadBlocks::Storage::kept);
+    EXPECT_EQ(blocks.tokens, (std::vector<Range>{{0, 1500}, {1500, 3000}}));
+    EXPECT_EQ(blocks.parts, 1);
+}
+
 TEST(HeadBlocks, OfLogitsThatAreComputedAgainTakeASmallPartOfAllLogits) {
     const auto blocks = model::head_blocks(test::tiny_llama(), Device::cpu, DType::f32, 1, 700,
                                            model::HeadBlocks::Storage::computed_again);
