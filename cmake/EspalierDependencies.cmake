@@ -17,7 +17,7 @@ pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 # Parallel HDF5 under the name that Debian gives the one of Open MPI, else the one that HDF5_ROOT or h5pcc leads to.
 add_library(espalier_hdf5 INTERFACE)
 if(NOT HDF5_ROOT AND NOT DEFINED ENV{HDF5_ROOT})
-    pkg_check_modules(HDF5_OPENMPI QUIET IMPORTED_TARGET hdf5-openmpi)
+    pkg_check_modules(HDF5_OPENMPI QUIET IMPORTED_TARGET hdf5-openmpi>=1.10)
 endif()
 if(TARGET PkgConfig::HDF5_OPENMPI)
     target_link_libraries(espalier_hdf5 INTERFACE PkgConfig::HDF5_OPENMPI)

@@ -13,10 +13,10 @@ endfunction()
 # add_espalier_test(NAME SOURCES a.cpp ... [LINK targets ...] [NP 1 2 4] [LABELS mpi ...] [DEVICES] [ON_HOST_NP 2 4]
 #                   [ON_HOST_FILTER pattern])
 #   builds one GoogleTest program and registers it once for each rank count in NP (none: started alone). The names
-#   of tests under sanitizers begin with "sanitized.", so that one ctest can run both builds; a fuzzing build has
-#   only its fuzzers. DEVICES: the same tests also run on the CUDA back end, as NAME.on_host over tests/cuda_on_host and
-#   as NAME.gpu (label gpu, skipped where there is no device); the former, which is slow, with the rank counts and of the
-#   tests that ON_HOST_NP and ON_HOST_FILTER name, if given.
+#   of tests under sanitizers begin with "sanitized.", so that one ctest can run both builds. DEVICES: the same tests
+#   also run on the CUDA back end, as NAME.on_host over tests/cuda_on_host and as NAME.gpu (label gpu, skipped where
+#   there is no device); the former, which is slow, with the rank counts and of the tests that ON_HOST_NP and
+#   ON_HOST_FILTER name, if given.
 function(add_espalier_test name)
     cmake_parse_arguments(PARSE_ARGV 1 arg "DEVICES" "ON_HOST_FILTER" "SOURCES;LINK;NP;LABELS;ON_HOST_NP")
     if(arg_UNPARSED_ARGUMENTS)
@@ -25,17 +25,15 @@ function(add_espalier_test name)
     if(NOT arg_LABELS)
         set(arg_LABELS unit)
     endif()
-    # A third of the compiler's time, for what tests themselves do; what they test keeps optimisation and every check.
+    set(cheap "$<$<CXX_COMPILER_ID:GNU,Clang>:-O1>")
     if(ESPALIER_SANITIZE)
-        set(cheaper "-fno-sanitize=null,alignment,object-size,vptr")
-    else()
-        set(cheaper "$<$<CXX_COMPILER_ID:GNU,Clang>:-O1>")
+        set(cheap ${espalier_cheap_sanitizing})
     endif()
-    set_source_files_properties(${arg_SOURCES} PROPERTIES COMPILE_OPTIONS "${cheaper}")
+    set_source_files_properties(${arg_SOURCES} PROPERTIES COMPILE_OPTIONS "${cheap}")
 
     # Under sanitizers the stand-in is too slow for whole tables of cases.
     set(on_devices ${arg_DEVICES})
-    if(ESPALIER_CUDA_BACKEND STREQUAL none OR ESPALIER_SANITIZE OR ESPALIER_FUZZ)
+    if(ESPALIER_CUDA_BACKEND STREQUAL none OR ESPALIER_SANITIZE)
         set(on_devices FALSE)
     endif()
     set(on_host ${name})
@@ -52,9 +50,6 @@ function(add_espalier_test name)
     else()
         add_executable(${name} ${arg_SOURCES})
         _espalier_test_program(${name} ${arg_LINK})
-    endif()
-    if(ESPALIER_FUZZ)
-        return()
     endif()
     _espalier_register(${name} ${name} "${arg_NP}" "${arg_LABELS}" "")
     if(NOT on_devices)
@@ -86,23 +81,20 @@ function(add_espalier_gpu_test name)
 endfunction()
 
 # add_espalier_fuzzer(NAME SOURCES a.cpp ... [LINK targets ...])
-#   one of libFuzzer's programs, of the target `fuzzers`, and a test (label fuzz) that runs it for ESPALIER_FUZZ_SECONDS.
+#   one of libFuzzer's programs, and a test (label fuzz) that runs it for ESPALIER_FUZZ_SECONDS; nothing without
+#   sanitizers, or with another compiler than clang.
 function(add_espalier_fuzzer name)
     cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LINK")
     if(arg_UNPARSED_ARGUMENTS)
         message(FATAL_ERROR "add_espalier_fuzzer(${name}): unknown words ${arg_UNPARSED_ARGUMENTS}")
     endif()
-    if(NOT CMAKE_CXX_COMPILER_ID STREQUAL Clang)
-        message(FATAL_ERROR "ESPALIER_FUZZ needs clang: -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++")
+    if(NOT ESPALIER_SANITIZE OR NOT CMAKE_CXX_COMPILER_ID STREQUAL Clang)
+        return()
     endif()
     set(ESPALIER_FUZZ_SECONDS 20 CACHE STRING "How long ctest -L fuzz gives each harness")
-    if(NOT TARGET fuzzers)
-        add_custom_target(fuzzers)
-    endif()
     add_executable(${name} ${arg_SOURCES})
     target_link_libraries(${name} PRIVATE ${arg_LINK})
     target_link_options(${name} PRIVATE -fsanitize=fuzzer)
-    add_dependencies(fuzzers ${name})
     add_test(NAME ${name} COMMAND ${name}
         -max_total_time=${ESPALIER_FUZZ_SECONDS} -timeout=5 -rss_limit_mb=1024 -malloc_limit_mb=64)
     set_tests_properties(${name} PROPERTIES LABELS fuzz)

@@ -76,6 +76,7 @@ private:
 };
 
 using File = Handle<H5Fclose>;
+using Object = Handle<H5Oclose>;  // a group, a dataset, or what has no place in our files
 using Group = Handle<H5Gclose>;
 using Dataset = Handle<H5Dclose>;
 using Dataspace = Handle<H5Sclose>;

@@ -182,17 +182,31 @@ void IndexedDataset::read(int64_t document, int64_t offset, std::span<int32_t> o
 }
 
 void IndexedDataset::check_ids(int64_t vocab, Range tokens) const {
+    // Of a file that may be larger than memory some MB at a time are resident.
+    constexpr int64_t piece = int64_t{8} << 20;
     const State& s = *state_;
+    int64_t begin = 0, read = 0;  // bytes that lie behind each other
+    const auto go_on_at = [&](int64_t pointer) {
+        if (pointer == begin + read && read < piece) return;
+        s.tokens_file.release(static_cast<size_t>(begin), static_cast<size_t>(read));
+        begin = pointer;
+        read = 0;
+    };
     for (int64_t d = 0, at = 0; d < s.sequences && at < tokens.end; at += s.length(d++)) {
-        const int64_t first = std::max(tokens.begin - at, int64_t{0}),
-                      count = std::min(tokens.end - at, s.length(d)) - first;
-        s.for_each_token(d, first, count, [&](int64_t i, auto token) {
-            ESPALIER_REQUIRE(int64_t{token} >= 0 && int64_t{token} < vocab,
-                             "{}: document {} has token {} at position {}, outside the vocabulary of {}; "
-                             "tokenize the text with the model's own tokenizer",
-                             s.tokens_file.path(), d, token, first + i, vocab);
-        });
+        const int64_t end = std::min(tokens.end - at, s.length(d));
+        for (int64_t first = std::max(tokens.begin - at, int64_t{0}); first < end; first += piece) {
+            const int64_t count = std::min(end - first, piece);
+            go_on_at(s.pointer(d) + first * s.token_size);
+            s.for_each_token(d, first, count, [&](int64_t i, auto token) {
+                ESPALIER_REQUIRE(int64_t{token} >= 0 && int64_t{token} < vocab,
+                                 "{}: document {} has token {} at position {}, outside the vocabulary of {}; "
+                                 "tokenize the text with the model's own tokenizer",
+                                 s.tokens_file.path(), d, token, first + i, vocab);
+            });
+            read += count * s.token_size;
+        }
     }
+    go_on_at(-1);
 }
 
 }  // namespace espalier::io

@@ -150,6 +150,9 @@ void put_back_replaced(const std::string& path) {
 }
 
 void check_output(const std::string& path, Existing existing, Output kind) {
+    ESPALIER_REQUIRE(
+        kind == Output::folder || !path.ends_with('/'),
+        "{}: is the name of a folder, for what is a file; leave the slash out, or name a file in it", path);
     check_place(path);
     struct stat status = {};
     if (::lstat(path.c_str(), &status) != 0) return;

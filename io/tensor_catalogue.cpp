@@ -86,12 +86,12 @@ void collect(const hdf5::Group& group, const std::string& path, int depth, std::
     ESPALIER_REQUIRE(depth <= deepest_group, "its groups nest more than {} deep", deepest_group);
     for (const auto& [name, soft, created] : children_of(group)) {
         ESPALIER_REQUIRE(!soft, "{}{} is a link to elsewhere", path, name);
-        H5O_info_t info;
-        CHECK_HDF5(H5Oget_info_by_name(group, name.c_str(), &info, H5P_DEFAULT));
-        if (info.type == H5O_TYPE_GROUP) {
+        const hdf5::Object object(CHECK_HDF5(H5Oopen(group, name.c_str(), H5P_DEFAULT)));
+        const H5I_type_t kind = H5Iget_type(object);
+        if (kind == H5I_GROUP) {
             const hdf5::Group child(CHECK_HDF5(H5Gopen2(group, name.c_str(), H5P_DEFAULT)));
             collect(child, path + name + "/", depth + 1, found);
-        } else if (info.type == H5O_TYPE_DATASET) {
+        } else if (kind == H5I_DATASET) {
             const hdf5::Dataset dataset(CHECK_HDF5(H5Dopen2(group, name.c_str(), H5P_DEFAULT)));
             found.push_back(read_dataset(dataset, path + name));
         }

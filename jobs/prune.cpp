@@ -28,6 +28,8 @@ Chosen choose_kept(Session& session, ModelFile& source, const PruneOptions& o, c
                      "nothing to cut: give a target, --hidden --heads --kv-heads --head-dim --ffn --layers "
                      "--drop-layers, --vocab or --vocab-ids");
     check_used(o, target);
+    ESPALIER_REQUIRE(vocabulary.count || vocabulary.data.empty(),
+                     "--vocab-data: its tokens are counted for --vocab N, which is not given; leave it out");
     Chosen out;
     std::optional<StoredScores> stored;
     if (!o.importance.empty()) stored = read_scores(session, o.importance, source, pair_of(o));

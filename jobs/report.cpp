@@ -1,11 +1,26 @@
 // report: one HTML page from the folders of training runs.
+#include <filesystem>
+#include <fstream>
+
 #include "io/publish.hpp"
 #include "jobs/job.hpp"
 #include "jobs/report/page.hpp"
 #include "jobs/session/output_lock.hpp"
 #include "jobs/session/session.hpp"
+#include "src/core/error.hpp"
 
 namespace espalier::jobs {
+namespace {
+
+/// What --force may replace. A name given in error may be one of a run's own files.
+bool is_page(const std::string& path) {
+    std::ifstream file(path);
+    std::string line;
+    std::getline(file, line);
+    return line == page_begins_with;
+}
+
+}  // namespace
 
 int report(const std::vector<std::string>& arguments, comm::Mpi&) {
     std::vector<std::string> folders;
@@ -19,6 +34,8 @@ int report(const std::vector<std::string>& arguments, comm::Mpi&) {
         const OutputLock lock(session, out);
         if (!session.root()) return exit_code::done;
         io::check_output(out, session.common().existing());
+        ESPALIER_REQUIRE(!std::filesystem::exists(out) || is_page(out),
+                         "--out {}: the file exists and is no page of HTML; choose another name", out);
         std::vector<RunRecord> runs;
         auto& results = session.results["runs"] = nlohmann::ordered_json::array();
         for (const auto& folder : folders) {

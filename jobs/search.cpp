@@ -129,16 +129,16 @@ public:
         return out;
     }
 
-    /// Removes what only a search under way needs: all, or with retraining all but the records and the models
-    /// that were trained to the end.
-    void tidy() {
+    /// Removes the candidates' state. The records stay, of which the same command writes the list, and so do
+    /// models that were trained to the end.
+    void drop_states() {
         std::vector<int64_t> all;
         for (int64_t k = 0; k < std::ssize(candidates_); ++k) all.push_back(k);
-        if (o_.retrains()) {
-            drop_others(all, {});
-        } else if (session_.root()) {
-            fs::remove_all(folder_);
-        }
+        drop_others(all, {});
+    }
+    /// Once the list is there: what is left of a search that trained no models.
+    void remove_records() const {
+        if (session_.root() && !o_.retrains()) fs::remove_all(folder_);
     }
     /// After bad input, where nothing was measured yet: what this job made, or all where no other is at work.
     void remove_if_empty() const {
@@ -274,6 +274,10 @@ void check_training(SearchOptions& o, const Session& session, const ModelFile& m
     const auto sources = open_data(session.world(), t.data, a.vocab);
     if (!t.valid.empty()) open_data(session.world(), {t.valid}, a.vocab);
     if (!o.retrains()) return;
+    if (t.valid.empty())
+        session.log().warning(
+            "candidates are ranked by their loss on the end of --data, which they are trained on, too; name "
+            "held-out text with --valid");
     check(t);
     check_divergence(t, distill::parse_loss_terms(t.loss, t.temperature, t.top_k));
     const int64_t steps = div_ceil(t.tokens, t.global_batch * t.seq_len);
@@ -298,8 +302,10 @@ int measure_all(Session& session, comm::Mpi& mpi, const SearchOptions& o, const 
     auto ranked = search.ranked();
     session.results["rungs"] = search.rungs();
     if (o.candidate < 0 && complete) {
+        search.drop_states();  // a search killed before its list is there is started again, one killed after
+                               // it is not
         write(session, o.training.out, ranked, same);
-        search.tidy();
+        search.remove_records();
         return exit_code::done;
     }
     session.results["candidates"] = ranked;

@@ -168,7 +168,8 @@ std::string report_page(const std::vector<RunRecord>& runs) {
         names += (i == 0 ? "" : ", ") + runs[i].name;
         legend += "<span>" + swatch(runs, i) + "</span>\n";
     }
-    return "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" "
+    return std::string(page_begins_with) +
+           "\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" "
            "content=\"width=device-width\">\n<title>" +
            escape_html(names) + "</title>\n<style>\n" + report_style + "</style>\n</head>\n<body>\n<h1>" +
            (runs.size() == 1 ? "Training run" : "Training runs") + "</h1>\n<div class=\"legend\">" + legend +

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <limits>
 
 #include "io/publish.hpp"
@@ -10,6 +9,7 @@
 #include "jobs/job.hpp"
 #include "jobs/search/results.hpp"
 #include "jobs/training/checkpoint_folder.hpp"
+#include "jobs/training/run_log.hpp"
 #include "src/core/error.hpp"
 
 namespace espalier::jobs {
@@ -156,13 +156,8 @@ bool CandidateRun::is_whole(int64_t step) const {
 std::optional<double> CandidateRun::loss_on_record(int64_t step) const {
     std::string line;
     if (session_.root() && is_whole(step)) {
-        std::ifstream metrics(path("run/metrics.jsonl"));
-        for (std::string text; std::getline(metrics, text);) {
-            const auto object = nlohmann::json::parse(text, nullptr, false);
-            if (object.is_object() && object.value("step", int64_t{0}) == step &&
-                object.contains("valid_loss"))
-                line = object["valid_loss"].dump();
-        }
+        const auto metrics = metrics_of_step(path("run"), step);
+        if (metrics.contains("valid_loss")) line = metrics["valid_loss"].dump();
     }
     line = session_.world().broadcast(std::move(line));
     if (line.empty()) return std::nullopt;

@@ -123,8 +123,14 @@ void check(const SearchOptions& o, const Options& given) {
                      "--params with --tolerance and --params-min, --params-max exclude each other");
     if (!given.given("params")) given.refuse_given({"tolerance"}, "it is of --params, which is not given");
     if (!o.measures())
-        given.refuse_given({"data"},
-                           "candidates are measured on it where --importance I.h5 says how to cut them");
+        given.refuse_given({"data", "valid", "batch-aggregate", "seq-aggregate", "depth-by", "head-residual",
+                            "rungs", "teacher", "seq-len", "global-batch", "micro-batch", "lr", "min-lr",
+                            "warmup-steps", "weight-decay", "clip-grad", "loss", "temperature", "top-k",
+                            "recompute", "reset-attention", "mask-eod", "eod", "valid-every",
+                            "checkpoint-every"},
+                           "candidates are cut, measured and retrained only with --importance I.h5");
+    if (o.system.empty())
+        given.refuse_given({"latency-tp"}, "it is of the machine that --system FILE.json describes");
     ESPALIER_REQUIRE(o.tolerance >= 0 && o.tolerance < 1, "--tolerance {}: choose from 0 to below 1",
                      o.tolerance);
     ESPALIER_REQUIRE(

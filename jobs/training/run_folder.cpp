@@ -71,7 +71,7 @@ RunLock::RunLock(const Session& session, const std::string& folder, OldRun old)
 }
 
 void RunLock::check_folder() const {
-    if (!fs::exists(folder_)) return io::check_output(folder_, io::Existing::keep);
+    if (!fs::exists(folder_)) return io::check_output(folder_, io::Existing::keep, io::Output::folder);
     ESPALIER_REQUIRE(fs::is_directory(folder_), "{}: exists and is not a folder", folder_);
     ESPALIER_REQUIRE(is_run(folder_) || is_unused(folder_),
                      "{}: holds files that are no run's; choose another --out, or an empty folder", folder_);

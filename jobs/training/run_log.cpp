@@ -61,6 +61,16 @@ bool bar_takes_their_place() {
 
 }  // namespace
 
+nlohmann::json metrics_of_step(const std::string& rundir, int64_t step) {
+    nlohmann::json found;
+    std::ifstream metrics(rundir + "/metrics.jsonl");
+    for (std::string line; std::getline(metrics, line);) {
+        auto object = nlohmann::json::parse(line, nullptr, false);
+        if (object.is_object() && object.value("step", int64_t{0}) == step) found = std::move(object);
+    }
+    return found;
+}
+
 RunLog::RunLog(const Session& session, const std::string& rundir, const RunLogOptions& o)
     : log_(session.log()),
       skipped_before_(o.skipped),

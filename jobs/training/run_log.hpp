@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 
@@ -66,6 +67,9 @@ private:
     int ranks_;
     bool lines_;  // log lines: where standard output is not the terminal that shows the bar
 };
+
+/// The last line of RUNDIR/metrics.jsonl about this step; null without one.
+nlohmann::json metrics_of_step(const std::string& rundir, int64_t step);
 
 /// Megatron-LM's training_log, field by field, with `kd loss` and others after `lm loss`; throughput is a
 /// rank's share. `r`: means over the steps of a line, and the steps skipped among them.

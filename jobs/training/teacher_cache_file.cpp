@@ -59,7 +59,7 @@ std::unique_ptr<io::Temporary> make_cache_folder(const Session& session, const s
     std::unique_ptr<io::Temporary> made;
     io::on_root(session.world().handle(), [&] {
         if (std::filesystem::is_directory(folder)) return std::string();
-        io::check_output(folder, io::Existing::keep);
+        io::check_output(folder, io::Existing::keep, io::Output::folder);
         made = std::make_unique<io::Temporary>(folder);
         io::make_folder(folder);
         return std::string();

@@ -230,8 +230,15 @@ private:
         const double tokens = static_cast<double>(step - first) * data_->tokens_of_a_step(),
                      seconds = breakdown_->seconds();
         auto& out = session_.results;
-        if (last.step > 0) out["loss"] = last.loss;
-        if (last.valid_loss) out["valid_loss"] = *last.valid_loss;
+        if (last.step > 0) {
+            out["loss"] = last.loss;
+            if (last.valid_loss) out["valid_loss"] = *last.valid_loss;
+        } else if (session_.root()) {  // a start that only had to write the model
+            const auto noted = metrics_of_step(o_.out, step);
+            for (const char* loss : {"loss", "valid_loss"}) {
+                if (noted.contains(loss)) out[loss] = noted[loss];
+            }
+        }
         out["steps"] = step;
         out["tokens"] = step * o_.global_batch * o_.seq_len;
         out["epochs"] = data_->samples().most_used(step * o_.global_batch).epochs;

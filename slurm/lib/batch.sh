@@ -22,7 +22,8 @@ batch_main() {
     open_batch "$@"
     say "job $SLURM_JOB_ID on ${SLURM_JOB_NODELIST:-?}, start $((${SLURM_RESTART_COUNT:-0} + 1)), $(date '+%F %T')"
     load_cluster "$cluster"
-    prepare_environment
+    prepare_environment # whose modules may bring the program
+    command -v "$espalier" > /dev/null || refuse "$espalier is not there; set ESPALIER to the program's path"
     reach_nodes || code=$?
     if [[ $code -eq 0 ]]; then run_batch || code=$?; fi
     end_batch "$code"
@@ -55,7 +56,6 @@ open_batch() {
     else
         espalier=${ESPALIER:-espalier} cluster=${ESPALIER_CLUSTER:-} job=${program_name%.sbatch}
     fi
-    command -v "$espalier" > /dev/null || refuse "$espalier is not there; set ESPALIER to the program's path"
 }
 
 run_batch() {

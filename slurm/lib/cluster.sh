@@ -16,7 +16,7 @@ load_cluster() {
     cluster_file=$(realpath "$cluster_file") # ranks start in another folder
     check_cluster_file "$cluster_file"
     # shellcheck source=/dev/null
-    source "$cluster_file"
+    source "$cluster_file" || refuse "$cluster_file ended with $? (a last line such as \"test && ...\" does where the test fails: write if)"
     # Without a way to find each other, N ranks are N jobs of one rank.
     [[ $mpi =~ ^[a-z0-9_]+$ && $mpi != none ]] || refuse "$cluster_file: mpi=$mpi: ranks would not find each other; one of \`srun --mpi=list\` that the MPI library supports, such as pmix"
     [[ " ${srun_options[*]}" != *" --mpi"* ]] || refuse "$cluster_file: srun_options: --mpi: set mpi=..."
@@ -100,7 +100,7 @@ check_cluster_file() {
     local key
     while read -r key; do
         [[ " ${cluster_keys[*]} " == *" $key "* ]] || refuse "$1: unknown key $key; there are: ${cluster_keys[*]}"
-    done < <(grep -oE '^[a-z_]+' "$1" | grep -vx 'export')
+    done < <(sed -nE 's/^([a-z_]+)(\+?=|[[:space:]]*\().*/\1/p' "$1")
     if [[ $(sed '/^rank_environment()/,/^}/d; /^ *#/d' "$1") =~ SLURM_(PROCID|LOCALID|NODEID) ]]; then
         refuse "$1: SLURM_PROCID, SLURM_LOCALID and SLURM_NODEID are known to ranks only; use them inside rank_environment()"
     fi

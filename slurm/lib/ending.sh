@@ -44,10 +44,10 @@ leave_work() {
     fi
     if [[ $1 == *:TimeLimit ]]; then
         case $job in train | distill | search | candidate) ;; *)
-            say "$job needs more than its time limit, and has no checkpoints; raise time in [resources], then slurm/pipeline --resume"
+            say "$job needs more than its time limit, and has no checkpoints; $(in_or_out_of_a_pipeline "raise time in [resources], then slurm/pipeline --resume" "submit it with a longer --time")"
             return ;;
         esac
-        say "the time limit came before the ranks had stopped; raise signal in [resources]"
+        say "the time limit came before the ranks had stopped; $(in_or_out_of_a_pipeline "raise signal in [resources]" "submit it with --signal=USR1@SECONDS, more of them")"
     fi
     if [[ ! -e $home_folder/links ]]; then
         say "work is left; queued again"
@@ -59,10 +59,13 @@ leave_work() {
     fi
 }
 
+# in_or_out_of_a_pipeline A B: what its user can do
+in_or_out_of_a_pipeline() { if [[ -e $home_folder/stage.env ]]; then echo "$1"; else echo "$2"; fi; }
+
 # note_scancel STATE: of a stage's job that its user ended without slurm/pipeline, or that lost a node: then Slurm starts it again, which
 # takes the note back. Links that follow go on in any case, and an element's note would hold for its whole array.
 note_scancel() {
-    [[ $1 != COMPLETING:None || -n ${SLURM_ARRAY_TASK_ID:-} || ! -e $home_folder/stage.env || -e $home_folder/links ]] || touch "$home_folder/scancelled"
+    [[ $1 != COMPLETING:None || -n ${SLURM_ARRAY_TASK_ID:-} || ! -e $home_folder/stage.env ]] || is_followed_by_a_link || touch "$home_folder/scancelled"
 }
 
 # STATE:REASON as the controller sees the job; one that scancel or a preemption ended is COMPLETING:None. Where the controller says
@@ -79,13 +82,14 @@ has_ended() { [[ $1 != RUNNING:* && $1 != *:TimeLimit ]]; }
 # By PreemptMode=CANCEL; with REQUEUE the controller shows no such time, and queues the job again itself.
 was_preempted() { [[ $(ask scontrol show job "$batch_id" 2> /dev/null) == *PreemptTime=[0-9]* ]]; }
 
+is_followed_by_a_link() { [[ -e $home_folder/links ]] && ! is_last_link; }
 is_last_link() { [[ $(tail -n 1 "$home_folder/jobs") == "${batch_id%%_*}" ]]; }
 
 # A chain that is done before its last link lets go of who waits for that one, and then of the links that are left. If the
 # controller will not have it, the links start, find the stage done, and end.
 end_chain() {
     local last job waits_for left
-    [[ -e $home_folder/links ]] && ! is_last_link || return 0
+    is_followed_by_a_link || return 0
     last=$(tail -n 1 "$home_folder/jobs")
     while read -r job waits_for; do
         waits_for=$(sed -E "s/:$last(:|,|\$)/:$batch_id\\1/" <<< "$waits_for")

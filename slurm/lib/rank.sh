@@ -8,7 +8,7 @@ cluster_file=$1
 shift
 if [[ -n $cluster_file ]]; then
     # shellcheck source=/dev/null
-    source "$cluster_file"
+    source "$cluster_file" || { echo "rank.sh: $cluster_file ended with $?" >&2; exit 1; }
 fi
 # Tasks that no process manager introduced to each other would each be a job of one rank. Of Slurm's, cray_shasta names ranks
 # by PALS_RANKID alone.
@@ -16,5 +16,9 @@ if [[ ${SLURM_STEP_NUM_TASKS:-1} -gt 1 && -z ${PMIX_RANK:-}${PMI_RANK:-}${PMI_FD
     [[ ${SLURM_PROCID:-0} -ne 0 ]] || echo "rank.sh: $SLURM_STEP_NUM_TASKS tasks without PMI or PMIx would be as many jobs of one rank; set mpi in the cluster's file (\`srun --mpi=list\` shows the choice)" >&2
     exit 2
 fi
-if declare -F rank_environment > /dev/null; then rank_environment; fi
+if declare -F rank_environment > /dev/null; then
+    trap 'echo "rank.sh: $cluster_file: rank_environment() failed on rank ${SLURM_PROCID:-0} (a last line such as \"test && export ...\" does where the test fails: write if)" >&2' ERR
+    rank_environment
+    trap - ERR
+fi
 exec "$@"

@@ -156,6 +156,7 @@ check_token_files() {
     local key word words
     for key in train valid; do
         split "${ini[data.$key]:-}"
+        [[ $key != valid || ${#words[@]} -le 1 ]] || refuse "$pipeline_file: [data] valid: losses are measured on one prefix, and there are ${#words[@]}"
         for word in "${words[@]}"; do
             [[ $word =~ ^[0-9.]+$ || -e $(path_of "$word").idx ]] || missing_input "[data] $key: $(path_of "$word").idx is not there"
         done

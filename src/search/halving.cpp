@@ -41,12 +41,14 @@ std::optional<std::vector<int64_t>> survivors(const std::vector<int64_t>& entran
         return comparable(losses.at(x)) < comparable(losses.at(y));
     });
     out.resize((out.size() + 1) / 2);
+    while (out.size() > 1 && !std::isfinite(losses.at(out.back()))) out.pop_back();
     std::sort(out.begin(), out.end());
     return out;
 }
 
 std::vector<int64_t> ranking(const std::map<int64_t, Losses>& by_steps) {
     std::vector<int64_t> out;
+    std::map<int64_t, double> furthest;
     for (auto rung = by_steps.rbegin(); rung != by_steps.rend(); ++rung) {
         std::vector<int64_t> here;
         for (const auto& [k, loss] : rung->second) {
@@ -56,7 +58,9 @@ std::vector<int64_t> ranking(const std::map<int64_t, Losses>& by_steps) {
             return comparable(rung->second.at(x)) < comparable(rung->second.at(y));
         });
         out.insert(out.end(), here.begin(), here.end());
+        furthest.insert(rung->second.begin(), rung->second.end());
     }
+    std::stable_partition(out.begin(), out.end(), [&](int64_t k) { return std::isfinite(furthest.at(k)); });
     return out;
 }
 

@@ -17,12 +17,14 @@ std::vector<int64_t> rungs(int64_t candidates, int64_t steps, int64_t multiple, 
 /// Losses of candidates at one rung, by candidate.
 using Losses = std::map<int64_t, double>;
 
-/// The better half of `entrants`, rounded up, ascending: those of lowest loss, of equals the lower numbers; a
-/// loss that is no number is the worst. Nothing while the loss of an entrant is missing.
+/// The better half of `entrants`, rounded up, ascending: those of lowest loss, of equals the lower numbers;
+/// none that diverged (a loss that is not finite), unless all did, then one. Nothing while the loss of an
+/// entrant is missing.
 std::optional<std::vector<int64_t>> survivors(const std::vector<int64_t>& entrants, const Losses& losses);
 
 /// All candidates, the best first: who came further is better, then who has the lower loss at the last step
-/// that it came to; of equals the lower number. by_steps: losses at 0 (before any training) and at each rung.
+/// that it came to; of equals the lower number; behind them who diverged there. by_steps: losses at 0 (before
+/// any training) and at each rung.
 std::vector<int64_t> ranking(const std::map<int64_t, Losses>& by_steps);
 
 }  // namespace espalier::search

@@ -10,7 +10,7 @@
 
 #include "tests/cuda_on_host/runtime.hpp"
 
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef ESPALIER_ASAN
 #include <sanitizer/asan_interface.h>
 #else
 #define ASAN_POISON_MEMORY_REGION(begin, size) static_cast<void>(begin)

@@ -288,7 +288,7 @@ TEST_F(RigDeathTest, TheProcessorCannotTouchDeviceMemory) {
 }
 
 TEST_F(RigDeathTest, AnIndexOffByOneIsFoundByTheAddressSanitizer) {
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef ESPALIER_ASAN
     auto* const values = allocate<float>(5);
     const auto run = [&](int index) {
         launch(set_first, 1, 1, 0, stream_, values, index);

@@ -14,7 +14,7 @@
 
 #include "tests/cuda_on_host/shared_variables.hpp"
 
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef ESPALIER_ASAN
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
@@ -125,19 +125,19 @@ unsigned random_below(Machine& m, size_t n) {
 
 void to_scheduler(Fiber& fiber) {
     Machine& m = machine();
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef ESPALIER_ASAN
     __sanitizer_start_switch_fiber(fiber.state == State::done ? nullptr : &fiber.fake_stack,
                                    m.scheduler_bottom, m.scheduler_size);
 #endif
     espalier_switch_stack(&fiber.stack, m.scheduler_stack);
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef ESPALIER_ASAN
     __sanitizer_finish_switch_fiber(fiber.fake_stack, &m.scheduler_bottom, &m.scheduler_size);
 #endif
 }
 
 void fiber_main() {
     Machine& m = machine();
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef ESPALIER_ASAN
     __sanitizer_finish_switch_fiber(nullptr, &m.scheduler_bottom, &m.scheduler_size);
 #endif
     Fiber& fiber = *m.current;
@@ -166,11 +166,11 @@ void prepare(Fiber& fiber) {
 void resume(Machine& m, Fiber& fiber) {
     m.current = &fiber;
     threadIdx = fiber.index;
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef ESPALIER_ASAN
     __sanitizer_start_switch_fiber(&m.scheduler_fake_stack, fiber.memory, stack_bytes);
 #endif
     espalier_switch_stack(&m.scheduler_stack, fiber.stack);
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef ESPALIER_ASAN
     __sanitizer_finish_switch_fiber(m.scheduler_fake_stack, nullptr, nullptr);
 #endif
 }
@@ -182,7 +182,7 @@ void make_ready(Machine& m, Fiber& fiber) {
 
 /// Threads that are left behind when one has failed: their frames are not unwound.
 void abandon([[maybe_unused]] Machine& m, [[maybe_unused]] unsigned threads) {
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef ESPALIER_ASAN
     for (unsigned i = 0; i < threads; ++i) __asan_unpoison_memory_region(m.fibers[i].memory, stack_bytes);
 #endif
     m.ready.clear();

@@ -1,5 +1,5 @@
-// Ranks that die at random moments: a few here, as many as ESPALIER_KILLS says by hand. ESPALIER_KILLS_SEED
-// chooses layouts, ranks and moments.
+// Ranks that die at random moments: a few here, as many as ESPALIER_KILLS says by hand, layouts in turn.
+// ESPALIER_KILLS_SEED chooses ranks and moments.
 #include <gtest/gtest.h>
 
 #include <chrono>

@@ -48,6 +48,7 @@ TEST_F(BadCall, TargetsThatTheModelDoesNotHave) {
     expect_refused(with({"--drop-layers", "1", "--iterations", "2", "--data", path("tokens")}),
                    {"--drop-layers"});
     expect_refused(with({"--vocab", "98", "--vocab-data", path("tokens")}), {"--vocab 98", "97"});
+    expect_refused(with({"--ffn", "16", "--vocab-data", path("tokens")}), {"--vocab-data", "--vocab N"});
     expect_refused(with({"--drop-layers", "2-9"}), {"--drop-layers", "0 to 3"});
     expect_refused(prune, {"nothing to cut"});
     expect_refused({"prune", "--model", path("model.h5"), "--hidden", "8", "--out", path("o.h5")},

@@ -84,6 +84,13 @@ TEST_F(BadFiles, OutputsThatExist) {
     expect_refused(distill_arguments(world(), "finished"), {"finished", "--force"});
 }
 
+TEST_F(BadFiles, FilesNamedLikeFolders) {
+    expect_refused({"init", "--arch", path("arch.json"), "--out", path("new/")}, {"new/", "slash"});
+    expect_refused(
+        {"score", "--model", path("model.h5"), "--requests", path("arch.json"), "--out", path("new/")},
+        {"new/", "slash"});
+}
+
 TEST_F(BadFiles, FoldersOfOtherThingsForAnExport) {
     const std::vector<std::string> words{"export", "--model",        path("model.h5"),
                                          "--out",  path("exported"), "--force"};
@@ -258,6 +265,16 @@ TEST_F(BadFiles, AnExportOverTheFolderThatOneIsIn) {
 
 #ifdef ESPALIER_MISHAPS
 // What the next start may not meet again is no bad input: launchers try again.
+TEST_F(BadFiles, AFileThatOpensAndCannotBeReadIsTheMachinesError) {
+    const auto result =
+        espalier({"evaluate", "--model", world().path("model.h5"), "--requests", "/proc/self/mem"});
+
+    EXPECT_EQ(result.exit_code, 1);
+    EXPECT_NE(result.err.find("cannot read /proc/self/mem beyond line 0: Input/output error"),
+              std::string::npos)
+        << result.err;
+}
+
 TEST_F(BadFiles, AFileServerOutOfReachIsTheMachinesError) {
     for (const std::string name : {"tokens.idx", "tokens.bin", "model.h5"}) {
         const auto result = espalier({"evaluate", "--model", path("model.h5"), "--data", path("tokens")}, 1,

@@ -323,17 +323,5 @@ TEST_F(DocumentsJobs, WhatCannotBeIsRefused) {
         {"--reset-attention", "--data", "importance"});
 }
 
-TEST(EvaluateJob, EndsWithTheMachinesErrorWhereAFileOpensAndCannotBeRead) {
-    const TinyWorld world;
-
-    const auto result =
-        espalier({"evaluate", "--model", world.path("model.h5"), "--requests", "/proc/self/mem"});
-
-    EXPECT_EQ(result.exit_code, 1);
-    EXPECT_NE(result.err.find("cannot read /proc/self/mem beyond line 0: Input/output error"),
-              std::string::npos)
-        << result.err;
-}
-
 }  // namespace
 }  // namespace espalier::test

@@ -351,17 +351,5 @@ TEST(Prune, TwiceFromTheSameScoresGivesTheSameModelOnAnyNumberOfRanks) {
     EXPECT_EQ(content("one.h5").at("architecture").at("hidden"), 17);
 }
 
-TEST(Inspect, ShowsCountsAsIntegers) {
-    const TinyWorld world;
-
-    const auto facts = json::parse(espalier({"inspect", world.path("scores.h5"), "--json"}).out);
-
-    for (const auto& [key, count] : {std::pair{"format_version", 1}, {"samples", 8}, {"seq_len", 16}}) {
-        EXPECT_TRUE(facts.at(key).is_number_integer()) << key;
-        EXPECT_EQ(facts.at(key), count) << key;
-    }
-    EXPECT_TRUE(facts.at("loss").is_number_float());
-}
-
 }  // namespace
 }  // namespace espalier::test

@@ -60,6 +60,20 @@ TEST(Report, MayStandInTheFolderOfItsRunAndBeDrawnAnew) {
                   0);
 }
 
+TEST(Report, DoesNotReplaceWhatIsNoPage) {
+    const TinyWorld world;
+    const std::string lines = "{\"step\":1,\"tokens\":64,\"loss\":2.5}\n";
+    std::filesystem::create_directory(world.path("run"));
+    world.write("run/metrics.jsonl", lines);
+
+    const auto result =
+        espalier({"report", world.path("run"), "--out", world.path("run/metrics.jsonl"), "--force"});
+
+    EXPECT_EQ(result.exit_code, 2);
+    EXPECT_THAT(result.err, HasSubstr("no page of HTML"));
+    EXPECT_EQ(world.read("run/metrics.jsonl"), lines);
+}
+
 TEST(Report, EscapesWhatUsersWrote) {
     const TinyWorld world;
     std::filesystem::create_directory(world.path("<b>&run"));

@@ -121,8 +121,11 @@ TEST(RunCheckpoints, MakeUpForAModelThatCouldNotBeWritten) {
     std::filesystem::remove(world.path("run/model.h5"));
     world.write("run/model.h5.partial", "what a killed run left");
 
-    ASSERT_EQ(espalier(arguments).exit_code, 0);
+    auto again = arguments;
+    again.insert(again.end(), {"--summary", world.path("summary.json")});
+    ASSERT_EQ(espalier(again).exit_code, 0);
 
+    EXPECT_EQ(nlohmann::json::parse(world.read("summary.json")).at("loss"), losses(world, "run").back());
     EXPECT_EQ(losses(world, "run").size(), 6U) << "no step was done again";
     EXPECT_EQ(world.read("run/model.h5").size(), model.size());
     EXPECT_FALSE(world.exists("run/model.h5.partial"));

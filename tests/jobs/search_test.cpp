@@ -2,7 +2,9 @@
 #include <gmock/gmock.h>
 
 #include <algorithm>
+#include <span>
 
+#include "io/indexed_dataset.hpp"
 #include "tests/jobs/bad_input.hpp"
 #include "tests/jobs/search_calls.hpp"
 
@@ -11,6 +13,20 @@ namespace {
 
 using nlohmann::json;
 using testing::HasSubstr;
+
+/// The last of all tokens, as a token file of one document.
+void write_last(const TinyWorld& world, size_t count, const std::string& name) {
+    const io::IndexedDataset documents(world.path("tokens"));
+    std::vector<int32_t> ids;
+    for (int64_t d = 0; d < documents.count(); ++d) {
+        const auto before = ids.size();
+        ids.resize(before + static_cast<size_t>(documents.length(d)));
+        documents.read(d, 0, std::span(ids).subspan(before));
+    }
+    io::IndexedDatasetWriter out(world.path(name), 97, io::Existing::keep);
+    out.add(std::span(ids).last(count));
+    out.finish();
+}
 
 TEST(Search, EnumeratesShapesThatPruneTakesByTheirPosition) {
     const TinyWorld world;
@@ -28,6 +44,39 @@ TEST(Search, EnumeratesShapesThatPruneTakesByTheirPosition) {
     EXPECT_EQ(cut.at("parameters"), list[3].at("parameters"));
     EXPECT_EQ(cut.at("architecture").at("layers"), 3);
     EXPECT_EQ(cut.at("architecture").at("hidden"), 16);
+}
+
+TEST(Search, KeepsToEachLimitAsItCountsIt) {
+    const TinyWorld world;
+    const auto found = [&](const std::vector<std::string>& more) {
+        expect_done(espalier(search_arguments(world, "c.json", plus({"--force"}, more))));
+        return candidates(world, "c.json");
+    };
+    const json all = found({});
+    for (const auto& [option, key] : {std::pair{"--params-max", "parameters"},
+                                      {"--max-memory", "memory_bytes"},
+                                      {"--max-flops", "flops_per_token"}}) {
+        std::vector<double> costs;
+        for (const auto& c : all) costs.push_back(c.at(key));
+        std::sort(costs.begin(), costs.end());
+        const json within = found({option, std::to_string(std::llround(costs[1]))});
+        ASSERT_EQ(within.size(), 2U) << option;
+        for (const auto& c : within) EXPECT_LE(c.at(key), costs[1]) << option;
+    }
+
+    const json in_f32 = found({"--memory-dtype", "f32"}), of_three = found({"--memory-batch", "3"}),
+               of_few = found({"--memory-seq-len", "16"});
+    for (size_t k = 0; k < all.size(); ++k) {
+        const double once = all[k].at("memory_bytes"),
+                     cache = once - 2 * all[k].at("parameters").get<double>();
+        EXPECT_EQ(in_f32[k].at("memory_bytes"), 2 * once);
+        EXPECT_EQ(of_three[k].at("memory_bytes"), once + 2 * cache);
+        EXPECT_EQ(of_few[k].at("memory_bytes"), once - cache * 48 / 64);
+    }
+    const std::vector<std::string> served{"--max-latency", "1", "--system",
+                                          ESPALIER_SHARE "/systems/h100-sxm.json"};
+    const json on_one = found(served), on_two = found(plus(served, {"--latency-tp", "2"}));
+    EXPECT_NE(on_one[0].at("seconds_per_token"), on_two[0].at("seconds_per_token"));
 }
 
 TEST(Search, RanksByTheLossThatPruneAndEvaluateGiveAndLeavesNothingElse) {
@@ -133,9 +182,13 @@ TEST(Search, GivesTheSameRankingOnAnotherLayout) {
 TEST(Search, RanksOnTheEndOfTheDataWithoutHeldOutText) {
     const TinyWorld world;
 
-    expect_done(espalier(ranking_arguments(world, "c.json", {"--valid", ""})));
+    expect_done(espalier(ranking_arguments(world, "end.json", {"--valid", ""})));
+    write_last(world, 32 * 16 + 1, "end");
+    expect_done(espalier(ranking_arguments(world, "told.json", {"--valid", world.path("end")})));
 
-    EXPECT_EQ(candidates(world, "c.json").size(), 4U);
+    EXPECT_EQ(candidates(world, "end.json"), candidates(world, "told.json"));
+    expect_done(espalier(ranking_arguments(world, "all.json")));
+    EXPECT_NE(candidates(world, "end.json"), candidates(world, "all.json"));
 }
 
 using BadSearch = BadInput;
@@ -159,6 +212,12 @@ TEST_F(BadSearch, WantsABudgetAndOneSource) {
                    {"--max-latency"});
     expect_refused(search_arguments(world(), "o.json", {"--heads", "6,x"}), {"--heads", "\"x\""});
     expect_refused(search_arguments(world(), "o.json", {"--hidden", "32"}), {"--hidden 32", "24"});
+}
+
+TEST_F(BadSearch, WantsNothingThatItDoesNotUse) {
+    expect_refused(search_arguments(world(), "o.json", {"--lr", "3"}), {"--lr", "--importance"});
+    expect_refused(search_arguments(world(), "o.json", {"--valid", "none"}), {"--valid", "--importance"});
+    expect_refused(search_arguments(world(), "o.json", {"--latency-tp", "8"}), {"--latency-tp", "--system"});
 }
 
 TEST_F(BadSearch, WantsWhatItMeasuresBy) {

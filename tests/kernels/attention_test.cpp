@@ -18,6 +18,8 @@ struct AttentionCase {
     /// Lengths of documents, over and over, of which the sequences are cut one after another; none: every
     /// sequence is one.
     std::vector<int64_t> documents = {};
+
+    int64_t size() const;  ///< elements of query, key and value
 };
 
 /// Where each token's document starts in its sequence.
@@ -80,6 +82,17 @@ const std::array attention_cases{
 
 int64_t qkv_columns(const AttentionShape& s) {
     return (s.query_heads + 2 * s.kv_heads) * s.head_dim;
+}
+int64_t AttentionCase::size() const {
+    return shape.batch * shape.seq * qkv_columns(shape);
+}
+
+std::vector<AttentionCase> cases_of_documents() {
+    std::vector<AttentionCase> out;
+    for (const auto& c : attention_cases) {
+        if (!c.documents.empty()) out.push_back(c);
+    }
+    return out;
 }
 
 /// Whether attention on the test's device asks cuDNN before our own kernels.
@@ -175,9 +188,9 @@ TEST_P(Attention, BackwardMatchesReference) {
     EXPECT_TRUE(near_all(dqkv, expected, with_rounded_terms(tolerance(test_device(), dtype_).times(4), 4)));
 }
 
-TEST_P(Attention, ReferenceGradientIsAFiniteDifference) {
-    if (std::ssize(qkv_) > small_size) return;
+class AttentionReference : public Attention {};
 
+TEST_P(AttentionReference, GradientIsAFiniteDifference) {
     const auto o = reference::attention(qkv_, shape_, starts_).o;
     const auto dqkv = reference::attention_backward(d_o_, qkv_, o, shape_, starts_);
 
@@ -187,8 +200,10 @@ TEST_P(Attention, ReferenceGradientIsAFiniteDifference) {
     EXPECT_TRUE(near_all(dqkv, numeric_gradient(loss, qkv_), numeric_tolerance));
 }
 
-/// What documents mean: in reference, each by itself gives the same.
-TEST_P(Attention, ReferenceOfDocumentsIsThatOfEachAlone) {
+/// What documents mean: each by itself gives the same.
+class AttentionReferenceOfDocuments : public Attention {};
+
+TEST_P(AttentionReferenceOfDocuments, IsThatOfEachAlone) {
     const auto together = reference::attention(qkv_, shape_, starts_);
     const auto d_together = reference::attention_backward(d_o_, qkv_, together.o, shape_, starts_);
     const auto rows = [](const Values& all, int64_t first, int64_t count, int64_t width) {
@@ -216,6 +231,14 @@ TEST_P(Attention, ReferenceOfDocumentsIsThatOfEachAlone) {
 INSTANTIATE_TEST_SUITE_P(Cases, Attention,
                          testing::Combine(testing::ValuesIn(attention_cases), testing::ValuesIn(float_types),
                                           testing::ValuesIn(all_who_compute())),
+                         attention_name);
+INSTANTIATE_TEST_SUITE_P(SmallCases, AttentionReference,
+                         testing::Combine(testing::ValuesIn(up_to(small_size, attention_cases)),
+                                          testing::Values(DType::f32), testing::Values(By::choice)),
+                         attention_name);
+INSTANTIATE_TEST_SUITE_P(Cases, AttentionReferenceOfDocuments,
+                         testing::Combine(testing::ValuesIn(cases_of_documents()),
+                                          testing::Values(DType::f32), testing::Values(By::choice)),
                          attention_name);
 
 TEST(AttentionByHand, WeighsTheValuesOfTheVisibleKeys) {

@@ -15,6 +15,7 @@ namespace {
 struct MatmulCase {
     const char* name;
     int64_t m, n, k;
+    int64_t size() const { return m * n * k; }
 };
 constexpr std::array matmul_cases{
     MatmulCase{"one_element", 1, 1, 1},
@@ -118,9 +119,9 @@ TEST_P(Matmul, AddsToTheBiasGradient) {
     EXPECT_TRUE(near_all(dbias, sum_of(before, reference::bias_backward(dy_, m_, n_)), tolerance_of(dbias)));
 }
 
-TEST_P(Matmul, ReferenceGradientsAreFiniteDifferences) {
-    if (m_ * n_ * k_ > small_size) return;
+class MatmulReference : public Matmul {};
 
+TEST_P(MatmulReference, GradientsAreFiniteDifferences) {
     const auto dx = reference::matmul_backward_input(dy_, w_, m_, n_, k_);
     const auto dw = reference::matmul_backward_weight(dy_, x_, m_, n_, k_);
     const auto dbias = reference::bias_backward(dy_, m_, n_);
@@ -138,6 +139,10 @@ TEST_P(Matmul, ReferenceGradientsAreFiniteDifferences) {
 
 INSTANTIATE_TEST_SUITE_P(Cases, Matmul,
                          testing::Combine(testing::ValuesIn(matmul_cases), testing::ValuesIn(float_types)),
+                         parameter_name);
+INSTANTIATE_TEST_SUITE_P(SmallCases, MatmulReference,
+                         testing::Combine(testing::ValuesIn(up_to(small_size, matmul_cases)),
+                                          testing::Values(DType::f32)),
                          parameter_name);
 
 // The primitives carry bf16 where the processor has it; in f32 every processor can show that they are asked

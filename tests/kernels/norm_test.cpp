@@ -85,7 +85,8 @@ TEST_P(Norm, BackwardAddsWhatReferenceSays) {
 class NormReference : public Norm {};
 
 TEST_P(NormReference, GradientsAreFiniteDifferences) {
-    for (const auto& [options, has_bias] : variants) {
+    for (const Variant& variant : variants) {
+        const NormOptions& options = variant.options;
         const Inputs in(case_, DType::f64, true);
 
         const auto gradients = reference::norm_backward(in.dy, in.x, in.weight, options);

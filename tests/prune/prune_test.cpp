@@ -1,6 +1,5 @@
 #include <gtest/gtest.h>
 
-#include "src/evaluate/windows.hpp"
 #include "src/model/rotary_table.hpp"
 #include "src/prune/choose.hpp"
 #include "tests/model/tiny_models.hpp"
@@ -193,20 +192,6 @@ TEST(ParseLayers, ReadsRangesAndLists) {
     EXPECT_EQ(parse_layers("3,7-9,8", 12), (std::vector<int64_t>{3, 7, 8, 9}));
     for (const char* bad : {"", "x", "3-", "9-7", "12", "-1"})
         EXPECT_THROW(parse_layers(bad, 12), UserError) << bad;
-}
-
-TEST(Windows, PredictEveryTokenButTheFirstOnce) {
-    for (const int64_t tokens : {2, 9, 10, 11, 100}) {
-        for (const int64_t stride : {3, 9}) {
-            int64_t scored = 0;
-            for (const auto& w : evaluate::windows(tokens, 9, stride)) {
-                EXPECT_LE(w.length, 10);
-                EXPECT_EQ(w.begin + w.length - 1 - w.scored, scored);  // picks up where the last ended
-                scored += w.scored;
-            }
-            EXPECT_EQ(scored, tokens - 1);
-        }
-    }
 }
 
 }  // namespace

@@ -40,8 +40,11 @@ TEST(Survivors, AreUndecidedWhileALossIsMissing) {
     EXPECT_EQ(survivors({0, 1, 2}, {{0, 3.0}, {2, 1.0}}), std::nullopt);
 }
 
-TEST(Survivors, DoNotIncludeALossThatIsNoNumber) {
-    EXPECT_THAT(survivors({0, 1}, {{0, std::nan("")}, {1, 99.0}}), Optional(ElementsAre(1)));
+TEST(Survivors, DoNotIncludeWhoDivergedUnlessAllDid) {
+    const double nan = std::nan("");
+    EXPECT_THAT(survivors({0, 1}, {{0, nan}, {1, 99.0}}), Optional(ElementsAre(1)));
+    EXPECT_THAT(survivors({0, 1, 2}, {{0, nan}, {1, nan}, {2, 99.0}}), Optional(ElementsAre(2)));
+    EXPECT_THAT(survivors({0, 1, 2}, {{0, nan}, {1, nan}, {2, nan}}), Optional(ElementsAre(0)));
 }
 
 TEST(Ranking, PutsWhoCameFurtherFirstThenTheLowerLoss) {
@@ -51,6 +54,13 @@ TEST(Ranking, PutsWhoCameFurtherFirstThenTheLowerLoss) {
 
     EXPECT_THAT(ranking(by_steps), ElementsAre(2, 0, 1, 3));
     EXPECT_THAT(ranking({{0, by_steps.at(0)}}), ElementsAre(1, 3, 0, 2));
+}
+
+TEST(Ranking, PutsWhoDivergedLastHoweverFarItCame) {
+    const double nan = std::nan("");
+
+    EXPECT_THAT(ranking({{0, {{0, 5.0}, {1, 4.0}, {2, nan}}}, {10, {{0, 2.0}, {1, 3.0}}}, {20, {{0, nan}}}}),
+                ElementsAre(1, 0, 2));
 }
 
 }  // namespace

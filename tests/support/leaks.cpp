@@ -1,6 +1,6 @@
 #include "tests/support/leaks.hpp"
 
-#ifdef __SANITIZE_ADDRESS__
+#ifdef ESPALIER_ASAN
 #include <sanitizer/lsan_interface.h>
 
 extern "C" const char* __lsan_default_suppressions();
@@ -21,7 +21,7 @@ extern "C" const char* __asan_default_options() {
 
 namespace espalier::test {
 
-#ifdef __SANITIZE_ADDRESS__
+#ifdef ESPALIER_ASAN
 IgnoreLeaks::IgnoreLeaks() {
     __lsan_disable();
 }

@@ -49,7 +49,7 @@ TEST(TestMain, FailsWithTheRankWhenOnlyAnotherRankFails) {
     EXPECT_THAT(result.out, HasSubstr("[ rank 1 ] Misbehaving.FailsOnTheLastRankOnly failed at"));
 }
 
-#ifdef __SANITIZE_ADDRESS__
+#ifdef ESPALIER_ASAN
 TEST(TestMain, FailsWhenATestLeaks) {
     const auto result = run_alone("*.Leaks", {"ASAN_OPTIONS=detect_leaks=1"});
 

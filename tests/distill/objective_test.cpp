@@ -10,10 +10,9 @@
 #include "tests/support/compare.hpp"
 #include "tests/support/device.hpp"
 
-namespace espalier::train {
+namespace espalier::distill {
 namespace {
 
-using distill::LossSums;
 using test::Values;
 
 /// Both models' heads, of which this rank has its part of the vocabulary, and hidden states for them.
@@ -45,11 +44,11 @@ struct Heads {
 };
 
 /// Of the tokens `part`, added to the head's gradient. Returns d_hidden, whole.
-Values backward(Heads& heads, distill::Objective& objective, Range part) {
+Values backward(Heads& heads, Objective& objective, Range part) {
     const auto rows = [&](const Tensor& x) { return x.rows(part.begin, part.size()); };
-    Tensor d_hidden = objective.backward(heads.ctx, heads.student, rows(heads.student_hidden),
-                                         distill::live_teacher(heads.teacher, rows(heads.teacher_hidden)),
-                                         rows(heads.labels), 0.1);
+    Tensor d_hidden =
+        objective.backward(heads.ctx, heads.student, rows(heads.student_hidden),
+                           live_teacher(heads.teacher, rows(heads.teacher_hidden)), rows(heads.labels), 0.1);
     heads.student.tensor().all_reduce(heads.ctx, d_hidden);
     return test::values_of(d_hidden);
 }
@@ -84,9 +83,9 @@ TEST_P(Objectives, OfASplitVocabularyAreTheSerialOnes) {
     constexpr int64_t tokens = 23;
     for (const int64_t top_k : {0, 5}) {
         SCOPED_TRACE(testing::Message() << "top_k " << top_k);
-        const auto terms = distill::parse_loss_terms(GetParam(), 1.5, top_k);
+        const auto terms = parse_loss_terms(GetParam(), 1.5, top_k);
         Heads alone(*ctx, {}, tokens), parts(*ctx, split, tokens);
-        distill::Objective of_alone(terms), of_parts(terms);
+        Objective of_alone(terms), of_parts(terms);
 
         const Values expected = backward(alone, of_alone, {0, tokens});
         const Values got = backward(parts, of_parts, {0, tokens});
@@ -105,9 +104,9 @@ TEST_P(Objectives, OfBlocksOfTokensAreThoseOfTheirTokens) {
     const auto blocks =
         model::logit_blocks(test::tiny_llama(), Device::cpu, DType::f32, split.tensor.size(), tokens);
     ASSERT_GT(blocks.size(), 2U);
-    const auto terms = distill::parse_loss_terms(GetParam(), 1.5);
+    const auto terms = parse_loss_terms(GetParam(), 1.5);
     Heads one(*ctx, split, tokens), several(*ctx, split, tokens);
-    distill::Objective of_one(terms), of_several(terms);
+    Objective of_one(terms), of_several(terms);
 
     const Values got = backward(several, of_several, {0, tokens});
 
@@ -126,15 +125,15 @@ TEST_P(Objectives, OfPartsOfTheVocabularyAreThoseOfTheWhole) {
     using Storage = model::HeadBlocks::Storage;
     constexpr int64_t tokens = 23;
     for (const int64_t top_k : {0, 5}) {
-        const auto terms = distill::parse_loss_terms(GetParam(), 1.5, top_k);
+        const auto terms = parse_loss_terms(GetParam(), 1.5, top_k);
         Heads whole(*ctx, split, tokens);
-        distill::Objective of_whole(terms);
+        Objective of_whole(terms);
         const Values expected = backward(whole, of_whole, {0, tokens});
         for (const auto storage : {Storage::kept, Storage::computed_again}) {
             SCOPED_TRACE(testing::Message()
                          << "top_k " << top_k << (storage == Storage::kept ? ", kept" : ", computed again"));
             Heads parts(*ctx, split, tokens);
-            distill::Objective of_parts(terms, model::HeadBlocks{{{0, 11}, {11, 23}}, 3, storage});
+            Objective of_parts(terms, model::HeadBlocks{{{0, 11}, {11, 23}}, 3, storage});
 
             const Values got = backward(parts, of_parts, {0, tokens});
 
@@ -144,47 +143,6 @@ TEST_P(Objectives, OfPartsOfTheVocabularyAreThoseOfTheWhole) {
                                        test::values_of(whole.student.head_gradient()), rounding()));
         }
     }
-}
-
-TEST(HeadBlocks, OfLogitsThatAreKeptTakeLessThanAnEighthOfManyTokens) {
-    model::Architecture a = test::tiny_llama();
-    for (const int64_t vocab : {49'152, 256'000}) {
-        a.vocab = vocab;
-        for (const DType dtype : {DType::f32, DType::bf16}) {
-            for (const int64_t tokens : {2048, 2049, 3000, 8192}) {
-                SCOPED_TRACE(testing::Message() << vocab << " ids, " << tokens << " tokens");
-                const auto blocks =
-                    model::head_blocks(a, Device::cpu, dtype, 1, tokens, model::HeadBlocks::Storage::kept);
-                EXPECT_EQ(blocks.tokens.front().begin, 0);
-                EXPECT_EQ(blocks.tokens.back().end, tokens);
-                EXPECT_LT(8 * blocks.tokens.front().size(), tokens);
-                // The gradient of a part in bf16.
-                EXPECT_LE(2 * blocks.tokens.front().size() * div_ceil(vocab, blocks.parts), int64_t{4} << 20);
-            }
-        }
-    }
-}
-
-TEST(HeadBlocks, OnAGpuTakeAtMostAGibibyteAtOnce) {
-    model::Architecture a = test::tiny_llama();
-    a.vocab = 128'256;
-    const auto blocks =
-        model::head_blocks(a, Device::cuda, DType::bf16, 1, 3000, model::HeadBlocks::Storage::kept);
-    EXPECT_EQ(blocks.tokens, (std::vector<Range>{{0, 1500}, {1500, 3000}}));
-    EXPECT_EQ(blocks.parts, 1);
-}
-
-TEST(HeadBlocks, OfLogitsThatAreComputedAgainTakeASmallPartOfAllLogits) {
-    const auto blocks = model::head_blocks(test::tiny_llama(), Device::cpu, DType::f32, 1, 700,
-                                           model::HeadBlocks::Storage::computed_again);
-    EXPECT_EQ(blocks.tokens, (std::vector<Range>{{0, 350}, {350, 700}}));
-
-    model::Architecture large = test::tiny_llama();
-    large.vocab = 256'000;
-    const auto of_large = model::head_blocks(large, Device::cpu, DType::f32, 1, 4096,
-                                             model::HeadBlocks::Storage::computed_again);
-    EXPECT_LE(of_large.tokens.front().size() * div_ceil(large.vocab, of_large.parts),
-              4096 * large.vocab / 1024);
 }
 
 const auto name_of = [](const auto& loss) {
@@ -198,4 +156,4 @@ INSTANTIATE_TEST_SUITE_P(, Objectives,
                          name_of);
 
 }  // namespace
-}  // namespace espalier::train
+}  // namespace espalier::distill
