@@ -40,7 +40,10 @@ float largest(const float* values, int64_t count) {
     float max = -infinity;
 #pragma omp simd reduction(max : max)
     for (int64_t j = 0; j < count; ++j) max = values[j] > max ? values[j] : max;
-    return max;
+    if (max > std::numeric_limits<float>::lowest()) return max;
+    // At which parts of a reduction may begin, as clang's do: whether it is one of the values is to be seen.
+    const bool there = std::find(values, values + count, max) != values + count;
+    return there ? max : -infinity;
 }
 
 /// Max and sum of exponentials in one pass over memory: the sum is rescaled where a chunk raises the max

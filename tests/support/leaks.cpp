@@ -7,7 +7,7 @@ extern "C" const char* __lsan_default_suppressions();
 extern "C" const char* __lsan_default_suppressions() {
     return "leak:libmpi\nleak:libopen-\nleak:mca_\nleak:libpmix\nleak:libhwloc\nleak:libevent\nleak:"
            "libucp\nleak:libucs\n"
-           "leak:libfabric\nleak:libgomp\n";
+           "leak:libfabric\nleak:libgomp\nleak:libomp\n";
 }
 
 extern "C" const char* __asan_default_options();
