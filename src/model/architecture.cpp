@@ -72,8 +72,7 @@ void check_scales_and_caps(const Architecture& a, const std::string& source) {
     const auto finite = [](double x) { return std::isfinite(x); };
     ESPALIER_REQUIRE(finite(a.embedding_scale) && a.embedding_scale > 0,
                      "{}: the embeddings' scale is {}; it must be positive", source, a.embedding_scale);
-    ESPALIER_REQUIRE(a.query_scalar >= 0,
-                     "{}: query_scalar, in a config.json query_pre_attn_scalar, is {}; it must be positive",
+    ESPALIER_REQUIRE(a.query_scalar >= 0, "{}: query_scalar is {}; it must be positive, or 0 for head_dim",
                      source, a.query_scalar);
     for (const float cap : {a.attention_soft_cap, a.final_soft_cap})
         ESPALIER_REQUIRE(finite(double{cap}) && cap >= 0,

@@ -190,6 +190,8 @@ void read_gemma(const JsonField& in, Architecture& a) {
     if (a.family != Family::gemma2) return;
     a.post_norms = true;
     a.query_scalar = in.integer("query_pre_attn_scalar", 256);
+    ESPALIER_REQUIRE(a.query_scalar > 0, "{}: \"query_pre_attn_scalar\" is {}; it must be positive",
+                     in.place(), a.query_scalar);
     const auto cap = [&](const char* field, double otherwise) {
         if (!in.has(field)) return in.value().contains(field) ? 0.0f : static_cast<float>(otherwise);
         return static_cast<float>(in.number(field));

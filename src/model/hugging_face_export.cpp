@@ -95,7 +95,7 @@ void add_gemma(const Architecture& a, ordered_json& out) {
     const auto cap = [](float value) {
         return value > 0 ? ordered_json(shortest(value)) : ordered_json(nullptr);
     };
-    out["query_pre_attn_scalar"] = a.query_scalar;
+    out["query_pre_attn_scalar"] = a.query_scalar > 0 ? a.query_scalar : a.head_dim;
     out["attn_logit_softcapping"] = cap(a.attention_soft_cap);
     out["final_logit_softcapping"] = cap(a.final_soft_cap);
 }

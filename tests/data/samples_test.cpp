@@ -4,8 +4,6 @@
 
 #include <gmock/gmock.h>
 
-#include <ctime>
-
 #include "src/core/error.hpp"
 #include "src/data/split.hpp"
 #include "tests/data/counting.hpp"
@@ -294,17 +292,15 @@ TEST(Samples, KnowWhichSourceTheyRepeatMost) {
     EXPECT_EQ(blend.most_used(1).source, "a");
 }
 
-TEST(Samples, OfAMillionDocumentsAreReadyInSeconds) {
+/// A second's work; what took a step for each pair of documents or samples would not end before the watchdog.
+TEST(Samples, CanBeTenMillionOfAMillionDocuments) {
     std::vector<int32_t> lengths(1'000'000);
     for (size_t i = 0; i < lengths.size(); ++i) lengths[i] = static_cast<int32_t>(i % 257);
     const auto documents = std::make_shared<Counting>(std::move(lengths));
-    const std::clock_t begin = std::clock();
 
     const Samples samples({{documents, 0.9}, {documents, 0.1}}, 10'000'000, 64, 1234);
 
-    const double seconds = static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
-    EXPECT_LT(seconds, 10);  // of processor time, which other work on the machine leaves alone
-    RecordProperty("seconds", std::to_string(seconds));
+    EXPECT_EQ(samples.most_used(10'000'000).samples, 9'000'000);
 }
 
 }  // namespace

@@ -286,7 +286,6 @@ TEST_P(OnDevicesOfANode, CalibrationDescribesThem) {
     EXPECT_GT(attention, 0);
     EXPECT_LE(attention, 1);
     EXPECT_GT(launch, 0);
-    EXPECT_LT(launch, 1e-2);
     for (const char* key : {"f32", "bf16"}) EXPECT_GT(here.at("peak_flops").at(key), 1e5) << key;
     EXPECT_GT(here.at("memory_bandwidth"), 1e6);
     EXPECT_GT(here.at("node").at("bandwidth"), 1e5);

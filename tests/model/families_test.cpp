@@ -181,6 +181,17 @@ TEST(Families, AGemmasGeluIsTheTanhForm) {
     EXPECT_EQ(from_hugging_face(config, "c").activation, Activation::swiglu);
 }
 
+/// transformers takes the scalar to the power of -1/2.
+TEST(Families, AGemma2sQueryScalarIsNeverZeroInAConfig) {
+    json config = gemma2_config();
+    config["query_pre_attn_scalar"] = 0;
+    EXPECT_THROW(from_hugging_face(config, "c"), UserError);
+
+    Architecture a = test::tiny_gemma2();
+    a.query_scalar = 0;
+    EXPECT_EQ(to_hugging_face(a, "float32").at("query_pre_attn_scalar"), a.head_dim);
+}
+
 /// What joins the residual stream in the file, of what joins ours.
 TEST(Families, AGemmaOfAnotherWidthThanItsEmbeddingsScaleIsStoredForTheScaleOfItsWidth) {
     Architecture a = test::tiny_gemma2();
