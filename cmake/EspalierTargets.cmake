@@ -31,7 +31,7 @@ function(add_espalier_test name)
     endif()
     set_source_files_properties(${arg_SOURCES} PROPERTIES COMPILE_OPTIONS "${cheap}")
 
-    # Under sanitizers small cases of each kernel: whole steps of several ranks would take too long.
+    # Under sanitizers each kernel by itself: whole steps of several ranks would take too long.
     set(on_devices ${arg_DEVICES})
     if(ESPALIER_CUDA_BACKEND STREQUAL none OR (ESPALIER_SANITIZE AND arg_NP))
         set(on_devices FALSE)
@@ -59,9 +59,6 @@ function(add_espalier_test name)
         _espalier_register(${name}.gpu ${name} "${arg_NP}" gpu "ESPALIER_TEST_DEVICE=cuda")
     endif()
     set(environment "ESPALIER_TEST_DEVICE=cuda;ESPALIER_RIG_DEVICES=8")
-    if(ESPALIER_SANITIZE)
-        set(arg_ON_HOST_FILTER *by_hand*:*one_*:*odd*:*ByHand*)
-    endif()
     if(arg_ON_HOST_FILTER)
         list(APPEND environment "GTEST_FILTER=${arg_ON_HOST_FILTER}")
     endif()

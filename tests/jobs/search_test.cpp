@@ -49,7 +49,9 @@ TEST(Search, EnumeratesShapesThatPruneTakesByTheirPosition) {
 TEST(Search, KeepsToEachLimitAsItCountsIt) {
     const TinyWorld world;
     const auto found = [&](const std::vector<std::string>& more) {
-        expect_done(espalier(search_arguments(world, "c.json", plus({"--force"}, more))));
+        auto arguments = search_arguments(world, "c.json", more);
+        arguments.emplace_back("--force");
+        expect_done(espalier(arguments));
         return candidates(world, "c.json");
     };
     const json all = found({});
