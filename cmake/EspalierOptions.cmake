@@ -35,10 +35,6 @@ if(ESPALIER_SANITIZE)
     target_compile_options(espalier_flags INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
     target_link_options(espalier_flags INTERFACE -fsanitize=address,undefined)
     target_compile_definitions(espalier_flags INTERFACE ESPALIER_ASAN=1) # clang 14 and GCC have no macro in common for it
-    # What fuzzers learn from about the code that they try; an eighth of the compiler's time, so not in jobs and tests.
-    target_compile_options(espalier_flags INTERFACE $<$<CXX_COMPILER_ID:Clang>:-fsanitize=fuzzer-no-link>)
-    # Of those: half of the compiler's time, while what takes a processor's time lies below them.
-    set(espalier_cheap_sanitizing -O0 $<$<CXX_COMPILER_ID:Clang>:-fno-sanitize=fuzzer-no-link>)
 endif()
 
 find_program(CCACHE ccache)

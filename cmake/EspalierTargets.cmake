@@ -10,6 +10,14 @@ function(espalier_library name)
     target_link_libraries(${name} PUBLIC espalier_flags ${arg_LINK})
 endfunction()
 
+# espalier_fuzzed(LIBRARY)
+#   fuzzers try it, and learn from what it tells of its branches, where the compiler is theirs.
+function(espalier_fuzzed name)
+    if(ESPALIER_SANITIZE)
+        target_compile_options(${name} PRIVATE $<$<CXX_COMPILER_ID:Clang>:-fsanitize=fuzzer-no-link>)
+    endif()
+endfunction()
+
 # add_espalier_test(NAME SOURCES a.cpp ... [LINK targets ...] [NP 1 2 4] [LABELS mpi ...] [DEVICES] [ON_HOST_NP 2 4]
 #                   [ON_HOST_FILTER pattern])
 #   builds one GoogleTest program and registers it once for each rank count in NP (none: started alone). The names
@@ -25,11 +33,9 @@ function(add_espalier_test name)
     if(NOT arg_LABELS)
         set(arg_LABELS unit)
     endif()
-    set(cheap "$<$<CXX_COMPILER_ID:GNU,Clang>:-O1>")
-    if(ESPALIER_SANITIZE)
-        set(cheap ${espalier_cheap_sanitizing})
-    endif()
-    set_source_files_properties(${arg_SOURCES} PROPERTIES COMPILE_OPTIONS "${cheap}")
+    # Under sanitizers optimisation is half of the compiler's time, and what takes a processor's time is not in here.
+    set(level $<IF:$<BOOL:${ESPALIER_SANITIZE}>,-O0,-O1>)
+    set_source_files_properties(${arg_SOURCES} PROPERTIES COMPILE_OPTIONS "$<$<CXX_COMPILER_ID:GNU,Clang>:${level}>")
 
     # Under sanitizers each kernel by itself: whole steps of several ranks would take too long.
     set(on_devices ${arg_DEVICES})
