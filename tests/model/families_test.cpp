@@ -187,7 +187,7 @@ TEST(Families, AGemma2sQueryScalarIsNeverZeroInAConfig) {
     config["query_pre_attn_scalar"] = 0;
     EXPECT_THROW(from_hugging_face(config, "c"), UserError);
 
-    Architecture a = test::tiny_gemma2();
+    Architecture a = from_hugging_face(gemma2_config(), "c");
     a.query_scalar = 0;
     EXPECT_EQ(to_hugging_face(a, "float32").at("query_pre_attn_scalar"), a.head_dim);
 }
