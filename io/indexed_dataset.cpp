@@ -183,11 +183,11 @@ void IndexedDataset::read(int64_t document, int64_t offset, std::span<int32_t> o
 
 void IndexedDataset::check_ids(int64_t vocab, Range tokens) const {
     // Of a file that may be larger than memory some MB at a time are resident.
-    constexpr int64_t piece = int64_t{8} << 20;
+    constexpr int64_t piece = int64_t{1} << 20, most_bytes = int64_t{16} << 20;
     const State& s = *state_;
     int64_t begin = 0, read = 0;  // bytes that lie behind each other
     const auto go_on_at = [&](int64_t pointer) {
-        if (pointer == begin + read && read < piece) return;
+        if (pointer == begin + read && read < most_bytes) return;
         s.tokens_file.release(static_cast<size_t>(begin), static_cast<size_t>(read));
         begin = pointer;
         read = 0;

@@ -302,8 +302,8 @@ int measure_all(Session& session, comm::Mpi& mpi, const SearchOptions& o, const 
     auto ranked = search.ranked();
     session.results["rungs"] = search.rungs();
     if (o.candidate < 0 && complete) {
-        search.drop_states();  // a search killed before its list is there is started again, one killed after
-                               // it is not
+        // Before the list is there, whose search nobody starts again.
+        search.drop_states();
         write(session, o.training.out, ranked, same);
         search.remove_records();
         return exit_code::done;

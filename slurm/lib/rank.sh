@@ -17,7 +17,8 @@ if [[ ${SLURM_STEP_NUM_TASKS:-1} -gt 1 && -z ${PMIX_RANK:-}${PMI_RANK:-}${PMI_FD
     exit 2
 fi
 if declare -F rank_environment > /dev/null; then
-    trap 'echo "rank.sh: $cluster_file: rank_environment() failed on rank ${SLURM_PROCID:-0} (a last line such as \"test && export ...\" does where the test fails: write if)" >&2' ERR
+    set -E # also of a line in the middle
+    trap 'echo "rank.sh: $cluster_file: rank_environment() failed on rank ${SLURM_PROCID:-0} in: $BASH_COMMAND" >&2' ERR
     rank_environment
     trap - ERR
 fi

@@ -81,6 +81,11 @@ done
 ranks_of_4() { env -u PMIX_RANK -u PMI_RANK -u PMI_FD -u PALS_RANKID -u FLUX_TASK_RANK SLURM_STEP_NUM_TASKS=4 SLURM_PROCID=0 "$@" "$project/slurm/lib/rank.sh" "" true; }
 refuses "4 tasks without PMI" ranks_of_4
 for variable in PMIX_RANK PMI_RANK PMI_FD PALS_RANKID FLUX_TASK_RANK; do ends_with 0 ranks_of_4 "$variable=0"; done
+for line in '[[ ${SLURM_LOCALID:-1} -eq 0 ]] && export NEAR=yes' $'false\n    export NEAR=yes'; do
+    printf 'rank_environment() {\n    %s\n}\n' "$line" > failing.env
+    ends_with 1 "$project/slurm/lib/rank.sh" "$PWD/failing.env" true
+    says "failing.env: rank_environment() failed on rank"
+done
 
 # Planned only.
 dry "$(with "$as_array")" > said.txt

@@ -7,93 +7,11 @@
 #include "kernels/cuda/attention_cudnn.hpp"
 #include "kernels/reference/attention.hpp"
 #include "src/core/has_cuda.hpp"
+#include "tests/kernels/attention_cases.hpp"
 #include "tests/kernels/op_test.hpp"
 
 namespace espalier::test {
 namespace {
-
-struct AttentionCase {
-    const char* name;
-    AttentionShape shape;
-    /// Lengths of documents, over and over, of which the sequences are cut one after another; none: every
-    /// sequence is one.
-    std::vector<int64_t> documents = {};
-
-    int64_t size() const;  ///< elements of query, key and value
-};
-
-/// Where each token's document starts in its sequence.
-std::vector<int32_t> starts_of(const AttentionCase& c) {
-    std::vector<int32_t> out;
-    int64_t left = 0, start = 0;
-    for (size_t next = 0; !c.documents.empty() && std::ssize(out) < c.shape.batch * c.shape.seq; --left) {
-        const int64_t position = std::ssize(out) % c.shape.seq;
-        if (left == 0) left = c.documents[next++ % c.documents.size()], start = position;
-        if (position == 0) start = 0;
-        out.push_back(static_cast<int32_t>(start));
-    }
-    return out;
-}
-
-AttentionShape make(int64_t batch, int64_t seq, int64_t query_heads, int64_t kv_heads, int64_t head_dim,
-                    int64_t group, int64_t first_in_group = 0, int64_t window = 0, float soft_cap = 0) {
-    const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
-    return {batch, seq, query_heads, kv_heads, head_dim, group, first_in_group, scale, window, soft_cap};
-}
-
-// Blocks of the CPU's kernels are 48 and 96 queries, 96 and 192 keys, tiles 6 x 16.
-const std::array attention_cases{
-    AttentionCase{"one_token", make(1, 1, 1, 1, 1, 1)},
-    AttentionCase{"by_hand", make(1, 3, 2, 1, 2, 2)},
-    AttentionCase{"by_hand_window", make(1, 4, 1, 1, 3, 1, 0, 2)},
-    AttentionCase{"smollm2", make(2, 293, 9, 3, 64, 3)},
-    AttentionCase{"odd_dim_6", make(3, 101, 4, 2, 6, 2)},
-    AttentionCase{"dim_80", make(1, 197, 4, 1, 80, 4)},
-    AttentionCase{"dim_127", make(1, 50, 2, 2, 127, 1)},
-    AttentionCase{"key_chunks", make(1, 601, 1, 1, 16, 1)},
-    AttentionCase{"starts_inside_a_group", make(2, 49, 5, 3, 8, 3, 2)},
-    AttentionCase{"unread_kv_head", make(1, 20, 2, 2, 8, 2)},
-    AttentionCase{"window", make(2, 311, 2, 1, 16, 2, 0, 70)},
-    AttentionCase{"long_window", make(1, 700, 1, 1, 8, 1, 0, 333)},
-    AttentionCase{"window_of_itself", make(1, 100, 1, 1, 8, 1, 0, 1)},
-    AttentionCase{"by_hand_documents", make(2, 4, 1, 1, 2, 1), {2, 1, 3}},
-    AttentionCase{"documents_at_edges_of_blocks", make(2, 300, 3, 1, 16, 3), {48, 48, 96, 1, 63, 64}},
-    AttentionCase{"documents_across_edges_of_blocks", make(1, 300, 3, 1, 16, 3), {63, 32, 50, 46, 64}},
-    AttentionCase{"documents_across_blocks", make(3, 131, 5, 3, 64, 3, 2), {37, 1, 80, 14}},
-    AttentionCase{"documents_of_one_token", make(1, 100, 2, 1, 8, 2), {1}},
-    AttentionCase{"documents_in_a_window", make(2, 311, 2, 1, 32, 2, 0, 70), {50, 7, 190}},
-    AttentionCase{"documents_in_key_chunks", make(1, 701, 1, 1, 16, 1), {257, 400}},
-    AttentionCase{"documents_of_wide_heads", make(1, 150, 2, 1, 144, 2), {33, 64, 20}},
-    AttentionCase{"dim_96_in_a_window", make(1, 150, 4, 2, 96, 2, 0, 70)},
-    AttentionCase{"dim_128", make(2, 97, 4, 1, 128, 4)},
-    AttentionCase{"dim_192_in_a_window", make(1, 101, 2, 1, 192, 2, 0, 33)},
-    AttentionCase{"dim_256", make(1, 131, 2, 2, 256, 1)},
-    AttentionCase{"dim_256_documents_in_a_window", make(1, 131, 2, 1, 256, 2, 0, 40), {50, 7, 60}},
-    AttentionCase{"by_hand_capped", make(1, 4, 2, 1, 2, 2, 0, 0, 0.5f)},
-    AttentionCase{"capped", make(2, 131, 4, 2, 64, 2, 0, 0, 0.8f)},
-    AttentionCase{"capped_odd_dim", make(1, 101, 3, 1, 19, 3, 0, 0, 3.0f)},
-    AttentionCase{"capped_documents_in_a_window", make(2, 150, 2, 1, 128, 2, 0, 70, 1.5f), {50, 7, 60}},
-    AttentionCase{"capped_dim_256", make(1, 70, 1, 1, 256, 1, 0, 0, 0.3f)},
-    AttentionCase{"capped_far_above_the_scores", make(1, 60, 2, 1, 32, 2, 0, 0, 50.0f)},
-    AttentionCase{"no_query_heads", make(2, 5, 0, 1, 8, 3)},
-    AttentionCase{"no_tokens", make(2, 0, 2, 1, 8, 2)},
-    AttentionCase{"no_sequences", make(0, 7, 2, 1, 8, 2)},
-};
-
-int64_t qkv_columns(const AttentionShape& s) {
-    return (s.query_heads + 2 * s.kv_heads) * s.head_dim;
-}
-int64_t AttentionCase::size() const {
-    return shape.batch * shape.seq * qkv_columns(shape);
-}
-
-std::vector<AttentionCase> cases_of_documents() {
-    std::vector<AttentionCase> out;
-    for (const auto& c : attention_cases) {
-        if (!c.documents.empty()) out.push_back(c);
-    }
-    return out;
-}
 
 /// Whether attention on the test's device asks cuDNN before our own kernels.
 bool asks_cudnn() {
@@ -243,7 +161,7 @@ INSTANTIATE_TEST_SUITE_P(Cases, AttentionReferenceOfDocuments,
 
 TEST(AttentionByHand, WeighsTheValuesOfTheVisibleKeys) {
     Context ctx(on_test_device());
-    AttentionShape shape = make(1, 2, 1, 1, 1, 1);
+    AttentionShape shape = attention_shape(1, 2, 1, 1, 1, 1);
     shape.scale = 1.0f;
     const double log3 = std::log(3.0);
     const Tensor qkv = tensor_of(ctx, {5, 0, 2, 1, log3, 10}, {2, 3}, DType::f32);  // rows: q, k, v
@@ -257,7 +175,7 @@ TEST(AttentionByHand, WeighsTheValuesOfTheVisibleKeys) {
 
 TEST(AttentionByHand, CapsScoresBeforeTheirSoftmax) {
     Context ctx(on_test_device());
-    AttentionShape shape = make(1, 2, 1, 1, 1, 1);
+    AttentionShape shape = attention_shape(1, 2, 1, 1, 1, 1);
     shape.scale = 1.0f;
     shape.soft_cap = 2.0f;
     const double score = 2 * std::tanh(3.0 / 2), other = 2 * std::tanh(-1.0 / 2);
@@ -275,7 +193,7 @@ TEST(AttentionByHand, CapsScoresBeforeTheirSoftmax) {
 
 TEST(AttentionSoftmax, StandsScoresThatOverflowAnExponential) {
     Context ctx(on_test_device());
-    const AttentionShape shape = make(1, 250, 1, 1, 4, 1);
+    const AttentionShape shape = attention_shape(1, 250, 1, 1, 4, 1);
     const Values qkv = rounded_to(DType::f32, random_values(250 * 12, 1, 30.0));  // scores around +-1000
     Tensor o = ctx.empty({250, 4}, DType::f32), lse = ctx.empty({1, 1, 250}, DType::f32);
 
@@ -287,7 +205,7 @@ TEST(AttentionSoftmax, StandsScoresThatOverflowAnExponential) {
 }
 
 TEST(AttentionBackward, IsTheSameForAnyThreadCount) {
-    const AttentionShape shape = make(2, 330, 4, 2, 20, 2);
+    const AttentionShape shape = attention_shape(2, 330, 4, 2, 20, 2);
     const int64_t tokens = 2 * 330;
     const auto gradient = [&](int threads) {
         Context ctx(on_test_device(threads));
@@ -310,7 +228,7 @@ TEST(AttentionScratch, IsWhatBothPassesTakeOnACpu) {
     if (test_device() != Device::cpu) GTEST_SKIP() << "on a GPU it is what a library asks for";
     for (const DType dtype : float_types) {
         Context ctx(on_test_device(2));
-        const AttentionShape shape = make(2, 300, 4, 2, 40, 2);
+        const AttentionShape shape = attention_shape(2, 300, 4, 2, 40, 2);
         const Tensor qkv = ctx.zeros({600, 8 * 40}, dtype), d_o = ctx.zeros({600, 160}, dtype);
         Tensor o = ctx.zeros({600, 160}, dtype), dqkv = ctx.zeros(qkv.shape(), dtype);
         Tensor lse = ctx.zeros({2, 4, 300}, DType::f32);
@@ -332,7 +250,7 @@ TEST_P(AttentionCached, MatchesReferenceAndReadsNothingBeyondTheLength) {
     for (const auto& [window, soft_cap] :
          {std::pair{0, 0.0f}, std::pair{3, 0.0f}, std::pair{100, 0.0f}, std::pair{40, 0.7f}}) {
         for (const int64_t tokens : {1, 5, 61}) {
-            const AttentionShape shape = make(1, tokens, 3, 2, 11, 2, 1, window, soft_cap);
+            const AttentionShape shape = attention_shape(1, tokens, 3, 2, 11, 2, 1, window, soft_cap);
             const int64_t length = 61, capacity = 70, width = 2 * 11;
             Values keys = rounded_to(GetParam(), random_values(capacity * width, 1)), values = keys;
             std::fill(keys.begin() + length * width, keys.end(), std::nan(""));
@@ -357,8 +275,8 @@ TEST(AttentionCachedTokens, EqualTheLastRowsOfTheWholeSequence) {
     const int64_t seq = 70, heads = 4, kv = 2, hd = 16, tokens = 3, columns = (heads + 2 * kv) * hd;
     const Values qkv = rounded_to(DType::f32, random_values(seq * columns, 1));
     Tensor whole = ctx.empty({seq, heads * hd}, DType::f32), lse = ctx.empty({1, heads, seq}, DType::f32);
-    attention(ctx, tensor_of(ctx, qkv, {seq, columns}, DType::f32), {}, make(1, seq, heads, kv, hd, 2), whole,
-              lse);
+    attention(ctx, tensor_of(ctx, qkv, {seq, columns}, DType::f32), {},
+              attention_shape(1, seq, heads, kv, hd, 2), whole, lse);
     Values q, keys, values;
     for (int64_t i = 0; i < seq; ++i) {
         const auto row = qkv.begin() + i * columns;
@@ -371,7 +289,7 @@ TEST(AttentionCachedTokens, EqualTheLastRowsOfTheWholeSequence) {
     attention_cached(ctx, tensor_of(ctx, q, {tokens, heads * hd}, DType::f32),
                      tensor_of(ctx, keys, {seq, kv * hd}, DType::f32),
                      tensor_of(ctx, values, {seq, kv * hd}, DType::f32), seq,
-                     make(1, tokens, heads, kv, hd, 2), o);
+                     attention_shape(1, tokens, heads, kv, hd, 2), o);
 
     EXPECT_TRUE(
         near_all(o, values_of(whole.rows(seq - tokens, tokens)), tolerance(test_device(), DType::f32)));
@@ -380,7 +298,7 @@ TEST(AttentionCachedTokens, EqualTheLastRowsOfTheWholeSequence) {
 TEST(AttentionChecks, RefuseQueryHeadsWithoutAKvHead) {
     Context ctx(on_test_device());
     const AttentionShape shape =
-        make(1, 2, 3, 1, 4, 3, 1);  // heads 1, 2 and 3 of groups of 3: the last is alone
+        attention_shape(1, 2, 3, 1, 4, 3, 1);  // heads 1, 2 and 3 of groups of 3: the last is alone
     Tensor qkv = ctx.zeros({2, 20}, DType::f32), o = ctx.zeros({2, 12}, DType::f32);
     Tensor lse = ctx.zeros({1, 3, 2}, DType::f32);
 
@@ -389,7 +307,7 @@ TEST(AttentionChecks, RefuseQueryHeadsWithoutAKvHead) {
 
 TEST(AttentionChecks, RefuseAScaleThatIsNotAboveZero) {
     Context ctx(on_test_device());
-    AttentionShape shape = make(1, 2, 1, 1, 4, 1);
+    AttentionShape shape = attention_shape(1, 2, 1, 1, 4, 1);
     Tensor qkv = ctx.zeros({2, 12}, DType::f32), o = ctx.zeros({2, 4}, DType::f32);
     Tensor lse = ctx.zeros({1, 1, 2}, DType::f32);
     for (const float scale : {0.0f, -0.5f, std::nanf("")}) {
@@ -400,7 +318,7 @@ TEST(AttentionChecks, RefuseAScaleThatIsNotAboveZero) {
 
 TEST(AttentionChecks, RefuseANegativeCap) {
     Context ctx(on_test_device());
-    const AttentionShape shape = make(1, 2, 1, 1, 4, 1, 0, 0, -1.0f);
+    const AttentionShape shape = attention_shape(1, 2, 1, 1, 4, 1, 0, 0, -1.0f);
     Tensor qkv = ctx.zeros({2, 12}, DType::f32), o = ctx.zeros({2, 4}, DType::f32);
     Tensor lse = ctx.zeros({1, 1, 2}, DType::f32);
 
