@@ -236,7 +236,8 @@ void time_passes(const Options& o, Context& ctx, Table& table) {
     if (table.wants("fused head")) {
         const double products =
             tokens * (model::head_product_flops(large) + 3 * model::head_product_flops(small));
-        table.pass("fused head", products, fused_head(s, teacher, student));
+        table.pass("fused head", products,
+                   fused_head(s, distill::parse_loss_terms("kl", 1), teacher, student));
     }
     if (table.wants("distillation step"))
         table.pass("distillation step", forward_t + 3 * forward_s, training_step(s, &teacher, student));

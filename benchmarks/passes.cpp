@@ -105,12 +105,13 @@ Work training_step(const Setup& s, model::Transformer* teacher, model::Transform
     };
 }
 
-Work fused_head(const Setup& s, model::Transformer& teacher, model::Transformer& student) {
+Work fused_head(const Setup& s, const distill::LossTerms& loss, model::Transformer& teacher,
+                model::Transformer& student) {
     const int64_t tokens = s.micro_batch * s.seq;
     const Tensor hidden_t = numbers(s.ctx, {tokens, teacher.architecture().hidden}, s.dtype),
                  hidden_s = numbers(s.ctx, {tokens, student.architecture().hidden}, s.dtype),
                  labels = micro_batches(s, student.architecture().vocab).at(0).labels;
-    auto objective = std::make_shared<distill::Objective>(distill::parse_loss_terms("kl", 1));
+    auto objective = std::make_shared<distill::Objective>(loss);
     return [=, &s, &teacher, &student] {
         objective->backward(s.ctx, student, hidden_s, distill::live_teacher(teacher, hidden_t), labels,
                             1.0 / static_cast<double>(tokens));

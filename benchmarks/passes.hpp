@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "src/comm/topology.hpp"
+#include "src/distill/loss_terms.hpp"
 #include "src/model/transformer.hpp"
 #include "src/train/pipeline.hpp"
 
@@ -31,8 +32,9 @@ Work forward(const Setup& s, model::Transformer& model, Scoring scoring);
 /// A step of training until the weights are new: KL to the teacher, or without one cross-entropy.
 Work training_step(const Setup& s, model::Transformer* teacher, model::Transformer& student);
 
-/// The heads of a micro-batch: teacher's and student's logits, KL, gradients of hidden states and head.
-Work fused_head(const Setup& s, model::Transformer& teacher, model::Transformer& student);
+/// The heads of a micro-batch: teacher's and student's logits, the loss, gradients of hidden states and head.
+Work fused_head(const Setup& s, const distill::LossTerms& loss, model::Transformer& teacher,
+                model::Transformer& student);
 /// Its matrix products alone, on the logits of the whole micro-batch.
 Work head_products(const Setup& s, model::Transformer& teacher, model::Transformer& student);
 

@@ -79,8 +79,9 @@ double head_memory(const Setup& s, const Probe& head, const model::Transformer& 
 
 struct Options {
     int tp = 1, pp = 1, rounds = 4;
-    int64_t vocab = 49152, batch = 4, micro_batch = 1, seq_len = 512;
-    std::string dtype = "f32", only;
+    int64_t vocab = 49152, batch = 4, micro_batch = 1, seq_len = 512, top_k = 0;
+    double temperature = 1;
+    std::string dtype = "f32", loss = "kl", only;
 };
 
 int run(const Options& o) {
@@ -99,7 +100,9 @@ int run(const Options& o) {
                               {"scoring", forward, benchmarks::forward(s, teacher, Scoring::yes)},
                               {"distill", step, benchmarks::training_step(s, &teacher, student)}};
     if (o.pp == 1) {
-        probes.push_back({"head", 0, benchmarks::fused_head(s, teacher, student)});
+        probes.push_back({"head", 0,
+                          benchmarks::fused_head(s, distill::parse_loss_terms(o.loss, o.temperature, o.top_k),
+                                                 teacher, student)});
         probes.push_back({"head_products", 0, benchmarks::head_products(s, teacher, student)});
     }
     if (!o.only.empty()) std::erase_if(probes, [&](const Probe& p) { return !p.name.starts_with(o.only); });
@@ -156,6 +159,9 @@ int main(int argc, char** argv) {
         "seq-len", po::value(&o.seq_len)->default_value(o.seq_len), "tokens of a sample")(
         "rounds", po::value(&o.rounds)->default_value(o.rounds), "of which the fastest counts")(
         "dtype", po::value(&o.dtype)->default_value(o.dtype), "f32 or bf16")(
+        "loss", po::value(&o.loss)->default_value(o.loss), "of the head, as distill takes it")(
+        "temperature", po::value(&o.temperature)->default_value(o.temperature), "of that loss")(
+        "top-k", po::value(&o.top_k)->default_value(o.top_k), "of that loss")(
         "only", po::value(&o.only)->default_value(o.only), "forward, scoring, distill or head");
     return benchmarks::run_command("step_benchmark", all, argc, argv, [&](comm::Mpi&) {
         ESPALIER_REQUIRE(dtype_from_string(o.dtype), "--dtype {}: choose f32 or bf16", o.dtype);

@@ -119,6 +119,18 @@ void logit_gradient(Context& ctx, const LossWeights& weights, const LossInputs& 
     cpu::logit_gradient(ctx, weights, in, d_logits);
 }
 
+void kl_gradient(Context& ctx, const LossWeights& weights, const LossInputs& in, Tensor& d_logits,
+                 Tensor& sums) {
+    ESPALIER_ASSERT(weights.divergence == Divergence::kl);
+    expect_gradient(ctx, weights, in, d_logits);
+    expect_sides(ctx, in.sides);
+    expect(ctx, sums, {in.sides.student.dim(0), divergence_sum_count}, DType::f32, "sums");
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu()) return cuda::kl_gradient(ctx, weights, in, d_logits, sums);
+    }
+    cpu::kl_gradient(ctx, weights, in, d_logits, sums);
+}
+
 void row_argmax(Context& ctx, const Tensor& logits, int64_t first_id, Tensor& best) {
     const auto [rows, vocab] = logits.dims<2>();
     expect(ctx, logits, {rows, vocab}, DType::f32, "logits");

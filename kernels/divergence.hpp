@@ -95,6 +95,11 @@ void expect_gradient(const Context& ctx, const LossWeights& weights, const LossI
 /// logits are.
 void logit_gradient(Context& ctx, const LossWeights& weights, const LossInputs& in, Tensor& d_logits);
 
+/// Phases 2 and 3 in one read of the logits, for kl, whose gradient needs no sums: d_logits as logit_gradient
+/// makes it, without in.sums, and sums as divergence_sums, 0 for rows of weight 0. weights.divergence is kl.
+void kl_gradient(Context& ctx, const LossWeights& weights, const LossInputs& in, Tensor& d_logits,
+                 Tensor& sums);
+
 /// best [rows, 2] f32 = largest logit of this rank's part and its vocabulary id (the lowest on a tie; exact
 /// up to 2^24 ids). NaN is never the largest; where no column holds a number: -inf and -1.
 void row_argmax(Context& ctx, const Tensor& logits, int64_t first_id, Tensor& best);

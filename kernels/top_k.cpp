@@ -6,15 +6,31 @@
 
 namespace espalier {
 
-void row_top_k(Context& ctx, const Tensor& logits, int64_t first_id, Tensor& values, Tensor& ids) {
+namespace {
+
+void expect_top_k(const Context& ctx, const Tensor& logits, const Tensor& values, const Tensor& ids) {
     const auto [rows, k] = values.dims<2>();
     expect(ctx, logits, {rows, logits.dim(1)}, DType::f32, "logits");
     expect(ctx, values, {rows, k}, DType::f32, "values");
     expect(ctx, ids, {rows, k}, DType::i32, "ids");
+}
+
+}  // namespace
+
+void row_top_k(Context& ctx, const Tensor& logits, int64_t first_id, Tensor& values, Tensor& ids) {
+    expect_top_k(ctx, logits, values, ids);
     if constexpr (has_cuda) {
         if (ctx.on_gpu()) return cuda::row_top_k(ctx, logits, first_id, values, ids);
     }
     cpu::row_top_k(ctx, logits, first_id, values, ids);
+}
+
+void add_to_top_k(Context& ctx, const Tensor& logits, int64_t first_id, Tensor& values, Tensor& ids) {
+    expect_top_k(ctx, logits, values, ids);
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu()) return cuda::add_to_top_k(ctx, logits, first_id, values, ids);
+    }
+    cpu::add_to_top_k(ctx, logits, first_id, values, ids);
 }
 
 void merge_top_k(Context& ctx, const Tensor& all_values, const Tensor& all_ids, Tensor& values, Tensor& ids) {

@@ -17,6 +17,8 @@ namespace espalier {
 /// Where the part has fewer columns: -inf and -1. Throws UserError naming --top-k where a device's block
 /// cannot sort as many.
 void row_top_k(Context& ctx, const Tensor& logits, int64_t first_id, Tensor& values, Tensor& ids);
+/// The same of these logits and of what values and ids hold, best first and of lower ids than first_id.
+void add_to_top_k(Context& ctx, const Tensor& logits, int64_t first_id, Tensor& values, Tensor& ids);
 
 /// Joins the ranks' parts, all_values f32 and all_ids i32 [parts, rows, K] as gathered, in the same order:
 /// values, ids [rows, K] =.

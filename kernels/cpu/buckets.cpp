@@ -7,6 +7,7 @@
 
 #include "kernels/cpu/element.hpp"
 #include "kernels/cpu/vector_math.hpp"
+#include "kernels/cpu/wide.hpp"
 #include "kernels/divergence_terms.hpp"
 #include "kernels/vocabulary_part.hpp"
 
@@ -105,9 +106,17 @@ void bucket_logit_gradient(Context& ctx, const LossWeights& weights, const LossI
         const float* const slope = slopes.data<float>() + i * (k + 1);
         const int32_t* const id = buckets.ids.data<int32_t>() + i * k;
         const float tail = factor * slope[k];
-        const auto of_tail = [=](float z) __attribute__((always_inline)) {
-            return tail * fast_exp_flushed(z * inverse_tau - tail_lse) +
-                   label_factor * fast_exp_flushed(z - label_lse);
+        const auto of_divergence = [=](float z) ESPALIER_WIDE {
+            return tail * fast_exp_flushed(z * inverse_tau - tail_lse);
+        };
+        const auto of_tail = [=](float z) ESPALIER_WIDE {
+            return of_divergence(z) + label_factor * fast_exp_flushed(z - label_lse);
+        };
+        const auto fill = [&](auto element) {
+            wide([=]() ESPALIER_WIDE {
+#pragma omp simd
+                for (int64_t j = 0; j < n; ++j) store(out[j], element(s[j]));
+            });
         };
         // The few that are no part of the tail, before `out`, which may be `student`, is written; of_tail may
         // be no number for them.
@@ -119,8 +128,11 @@ void bucket_logit_gradient(Context& ctx, const LossWeights& weights, const LossI
         }
         const int64_t at_label = column_of(label, in.first_id, n);
         const float for_label = at_label >= 0 ? of_tail(s[at_label]) - label_factor : 0.0f;
-#pragma omp simd
-        for (int64_t j = 0; j < n; ++j) store(out[j], of_tail(s[j]));
+        if (label_factor == 0) {
+            fill(of_divergence);
+        } else {
+            fill(of_tail);
+        }
         if (at_label >= 0) store(out[at_label], for_label);
         for (int64_t b = 0; b < k; ++b) {
             const int64_t column = column_of(id[b], in.first_id, n);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/cpu/element.hpp"
+#include "kernels/cpu/lanes.hpp"
 #include "kernels/cpu/vector_math.hpp"
 #include "kernels/cpu/wide.hpp"
 #include "kernels/divergence_terms.hpp"
@@ -61,10 +62,13 @@ void row_statistics(int64_t n, float inverse_tau, PartOf part_of, float* stats) 
             max = part_max;
         }
         const float shift = max > -infinity ? max : 0.0f;
-        float part_sum = 0;
-#pragma omp simd reduction(+ : part_sum)
-        for (int64_t j = 0; j < count; ++j) part_sum += fast_exp_flushed(part[j] * inverse_tau - shift);
-        sum += double{part_sum};
+        sum += double{wide([=]() ESPALIER_WIDE {
+            Lanes sums(0.0f);
+            in_lanes(count, [&](int64_t j, int64_t lane) ESPALIER_WIDE {
+                sums[lane] += fast_exp_flushed(part[j] * inverse_tau - shift);
+            });
+            return sums.sum();
+        })};
     }
     stats[0] = max;
     stats[1] = static_cast<float>(sum);
@@ -80,27 +84,42 @@ void find_columns(const int32_t* ids, int64_t k, int64_t first_id, int64_t n, st
     std::sort(columns.begin(), columns.end());
 }
 
+/// A row's sums, of chunks that were summed in f32.
+class RowSums {
+public:
+    RowSums& operator+=(const Terms& part) {
+        first_ += double{part.first};
+        second_ += double{part.second};
+        third_ += double{part.third};
+        return *this;
+    }
+    void store(float* sums) const {
+        sums[0] = static_cast<float>(first_);
+        sums[1] = static_cast<float>(second_);
+        sums[2] = static_cast<float>(third_);
+    }
+
+private:
+    double first_ = 0, second_ = 0, third_ = 0;
+};
+
 template <Divergence kind>
 void row_sums(const float* teacher, const float* student, int64_t n, Temperature at, float* sums) {
-    double total0 = 0, total1 = 0, total2 = 0;
+    RowSums total;
     for (int64_t begin = 0; begin < n; begin += chunk) {
-        const int64_t end = std::min(n, begin + chunk);
-        float sum0 = 0, sum1 = 0, sum2 = 0;
-#pragma omp simd reduction(+ : sum0, sum1, sum2)
-        for (int64_t j = begin; j < end; ++j) {
-            const Terms term =
-                terms<kind, VectorMath>(at.log_teacher(teacher[j]), at.log_student(student[j]));
-            sum0 += term.first;
-            sum1 += term.second;
-            sum2 += term.third;
-        }
-        total0 += double{sum0};
-        total1 += double{sum1};
-        total2 += double{sum2};
+        total += wide([=, count = std::min(chunk, n - begin)]() ESPALIER_WIDE {
+            Lanes first(0.0f), second(0.0f), third(0.0f);
+            in_lanes(count, [&](int64_t j, int64_t lane) ESPALIER_WIDE {
+                const Terms term = terms<kind, VectorMath>(at.log_teacher(teacher[begin + j]),
+                                                           at.log_student(student[begin + j]));
+                first[lane] += term.first;
+                second[lane] += term.second;
+                third[lane] += term.third;
+            });
+            return Terms{first.sum(), second.sum(), third.sum()};
+        });
     }
-    sums[0] = static_cast<float>(total0);
-    sums[1] = static_cast<float>(total1);
-    sums[2] = static_cast<float>(total2);
+    total.store(sums);
 }
 
 /// What a row's label adds to the gradient: factor * (softmax(student) - one at the label).
@@ -109,45 +128,102 @@ struct LabelTerm {
     int64_t column = -1;  ///< in this rank's part; -1 where another rank holds the label
 };
 
-/// out = element(teacher, student), less the label's factor at its column.
-template <class T, class Element>
-void write_row(const float* teacher, const float* student, int64_t n, LabelTerm label, T* out,
-               Element element) {
-    const bool here = label.column >= 0;
+/// What a row's gradient is made of.
+struct RowInputs {
+    const float* teacher;
+    const float* student;
+    int64_t n;
+    float weight;
+    LabelTerm label;
+    float lse_1;
+};
+
+RowInputs row_inputs(const LossWeights& weights, const LossInputs& in, int64_t row) {
+    const int64_t n = in.sides.student.dim(1);
+    const int32_t label = weights.label_weight != 0 ? in.labels.data<int32_t>()[row] : -1;
+    RowInputs of_row{weights.divergence ? in.sides.teacher.data<float>() + row * n : nullptr,
+                     in.sides.student.data<float>() + row * n,
+                     n,
+                     in.row_weights.data<float>()[row],
+                     {},
+                     0};
+    if (label >= 0) of_row.label = {of_row.weight * weights.label_weight, column_of(label, in.first_id, n)};
+    if (of_row.label.factor != 0) of_row.lse_1 = in.lse_1.data<float>()[row];
+    return of_row;
+}
+
+/// write() fills `out` with element(teacher, student); then the label's factor is subtracted at its column.
+template <class T, class Element, class Write>
+void with_label(const RowInputs& in, T* out, Element element, Write write) {
+    const int64_t column = in.label.column;
+    const bool here = column >= 0;
     const float at_label =  // before `out`, which may be `student`, is written
-        here ? element(teacher[label.column], student[label.column]) - label.factor : 0.0f;
-    wide([&]() ESPALIER_WIDE {
-#pragma omp simd
-        for (int64_t j = 0; j < n; ++j) store(out[j], element(teacher[j], student[j]));
-    });
-    if (here) store(out[label.column], at_label);
+        here ? element(in.teacher ? in.teacher[column] : 0.0f, in.student[column]) - in.label.factor : 0.0f;
+    write();
+    if (here) store(out[column], at_label);
 }
 
 template <class T>
-void cross_entropy_row(const float* student, int64_t n, float lse_1, LabelTerm label, T* out) {
-    write_row(
-        student, student, n, label, out, [=](float, float s) __attribute__((always_inline)) {
-            return label.factor * fast_exp_flushed(s - lse_1);
+void cross_entropy_row(const RowInputs& in, T* out) {
+    const auto element = [factor = in.label.factor, lse = in.lse_1](float, float s)
+                             ESPALIER_WIDE { return factor * fast_exp_flushed(s - lse); };
+    with_label(in, out, element, [&] {
+        wide([=, n = in.n, student = in.student]() ESPALIER_WIDE {
+#pragma omp simd
+            for (int64_t j = 0; j < n; ++j) store(out[j], element(0.0f, student[j]));
         });
+    });
 }
 
-/// factor: of the divergence's gradient with respect to z / tau.
+/// Calls f with an element of the gradient, a function of both sides' logits. factor: of the divergence's
+/// gradient with respect to z / tau.
+template <Divergence kind, class F>
+void with_element(const RowInputs& in, Temperature at, RowConstants row, float factor, F f) {
+    const auto of_divergence = [=](float t, float s) ESPALIER_WIDE {
+        return factor * gradient<kind, VectorMath>(at.log_teacher(t), at.log_student(s), row);
+    };
+    if (in.label.factor == 0) return f(of_divergence);
+    f([=, of_label = in.label.factor, lse = in.lse_1](float t, float s)
+          ESPALIER_WIDE { return of_divergence(t, s) + of_label * fast_exp_flushed(s - lse); });
+}
+
 template <Divergence kind, class T>
-void divergence_row(const float* teacher, const float* student, int64_t n, Temperature at, const float* sums,
-                    float factor, float lse_1, LabelTerm label, T* out) {
-    const auto row = row_constants<kind>(sums);
-    if (label.factor == 0) {
-        write_row(
-            teacher, student, n, label, out, [=](float t, float s) __attribute__((always_inline)) {
-                return factor * gradient<kind, VectorMath>(at.log_teacher(t), at.log_student(s), row);
+void divergence_row(const RowInputs& in, Temperature at, const float* sums, float factor, T* out) {
+    with_element<kind>(in, at, row_constants<kind>(sums), factor, [&](auto element) {
+        with_label(in, out, element, [&] {
+            wide([=, n = in.n, teacher = in.teacher, student = in.student]() ESPALIER_WIDE {
+#pragma omp simd
+                for (int64_t j = 0; j < n; ++j) store(out[j], element(teacher[j], student[j]));
             });
-    } else {
-        write_row(
-            teacher, student, n, label, out, [=](float t, float s) __attribute__((always_inline)) {
-                return factor * gradient<kind, VectorMath>(at.log_teacher(t), at.log_student(s), row) +
-                       label.factor * fast_exp_flushed(s - lse_1);
-            });
-    }
+        });
+    });
+}
+
+/// The gradient, and in the same read the sums.
+template <class T>
+void kl_row(const RowInputs& in, Temperature at, float factor, T* out, float* sums) {
+    constexpr auto kind = Divergence::kl;
+    RowSums total;
+    with_element<kind>(in, at, {}, factor, [&](auto element) {
+        with_label(in, out, element, [&] {
+            for (int64_t begin = 0; begin < in.n; begin += chunk) {
+                const float *const teacher = in.teacher + begin, *const student = in.student + begin;
+                T* const d = out + begin;
+                const int64_t count = std::min(chunk, in.n - begin);
+                const float sum = wide([=]() ESPALIER_WIDE {
+                    Lanes lanes(0.0f);
+                    in_lanes(count, [&](int64_t j, int64_t lane) ESPALIER_WIDE {
+                        const float t = teacher[j], s = student[j];
+                        lanes[lane] += terms<kind, VectorMath>(at.log_teacher(t), at.log_student(s)).first;
+                        store(d[j], element(t, s));
+                    });
+                    return lanes.sum();
+                });
+                total += {sum};
+            }
+        });
+    });
+    total.store(sums);
 }
 
 }  // namespace
@@ -232,29 +308,40 @@ void divergence_loss(Context&, Divergence kind, const Tensor& sums, Tensor& loss
 }
 
 void logit_gradient(Context& ctx, const LossWeights& weights, const LossInputs& in, Tensor& d_logits) {
-    const Tensor& student = in.sides.student;
-    const int64_t rows = student.dim(0), n = student.dim(1);
-
+    const int64_t rows = d_logits.dim(0), n = d_logits.dim(1);
     const auto row = [&]<class T>(int64_t i, T* out) {
-        const float weight = in.row_weights.data<float>()[i];
-        const int32_t label = weights.label_weight != 0 ? in.labels.data<int32_t>()[i] : -1;
-        const LabelTerm term =
-            label >= 0 ? LabelTerm{weight * weights.label_weight, column_of(label, in.first_id, n)}
-                       : LabelTerm{};
-        const float* const s = student.data<float>() + i * n;
-        const float lse = term.factor != 0 ? in.lse_1.data<float>()[i] : 0.0f;
-        if (weight == 0 || (!weights.divergence && term.factor == 0)) {
+        const RowInputs of_row = row_inputs(weights, in, i);
+        if (of_row.weight == 0 || (!weights.divergence && of_row.label.factor == 0)) {
             std::fill_n(out, n, T(0.0f));
         } else if (!weights.divergence) {
-            cross_entropy_row(s, n, lse, term, out);
+            cross_entropy_row(of_row, out);
         } else {
             const Temperature at = temperature_of(in.sides, weights.tau, i);
-            const float factor = weight * weights.divergence_weight / weights.tau;
+            const float factor = of_row.weight * weights.divergence_weight / weights.tau;
             with_divergence(*weights.divergence, [&]<Divergence kind>() {
-                divergence_row<kind>(in.sides.teacher.data<float>() + i * n, s, n, at,
-                                     in.sums.data<float>() + i * divergence_sum_count, factor, lse, term,
+                divergence_row<kind>(of_row, at, in.sums.data<float>() + i * divergence_sum_count, factor,
                                      out);
             });
+        }
+    };
+    visit_float(d_logits.dtype(), [&]<class T>(T) {
+#pragma omp parallel for num_threads(ctx.threads())
+        for (int64_t i = 0; i < rows; ++i) row(i, d_logits.data<T>() + i * n);
+    });
+}
+
+void kl_gradient(Context& ctx, const LossWeights& weights, const LossInputs& in, Tensor& d_logits,
+                 Tensor& sums) {
+    const int64_t rows = d_logits.dim(0), n = d_logits.dim(1);
+    const auto row = [&]<class T>(int64_t i, T* out) {
+        const RowInputs of_row = row_inputs(weights, in, i);
+        float* const of_sums = sums.data<float>() + i * divergence_sum_count;
+        if (of_row.weight == 0) {
+            std::fill_n(out, n, T(0.0f));
+            std::fill_n(of_sums, divergence_sum_count, 0.0f);
+        } else {
+            kl_row(of_row, temperature_of(in.sides, weights.tau, i),
+                   of_row.weight * weights.divergence_weight / weights.tau, out, of_sums);
         }
     };
     visit_float(d_logits.dtype(), [&]<class T>(T) {

@@ -14,6 +14,8 @@ void label_logits(Context& ctx, const Tensor& logits, const Tensor& labels, int6
 void divergence_sums(Context& ctx, Divergence kind, const Sides& sides, float tau, Tensor& sums);
 void divergence_loss(Context& ctx, Divergence kind, const Tensor& sums, Tensor& loss);
 void logit_gradient(Context& ctx, const LossWeights& weights, const LossInputs& in, Tensor& d_logits);
+void kl_gradient(Context& ctx, const LossWeights& weights, const LossInputs& in, Tensor& d_logits,
+                 Tensor& sums);
 void row_argmax(Context& ctx, const Tensor& logits, int64_t first_id, Tensor& best);
 
 }  // namespace espalier::cpu

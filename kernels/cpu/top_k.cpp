@@ -1,6 +1,7 @@
 #include "kernels/cpu/top_k.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <vector>
 
@@ -16,74 +17,134 @@ struct Candidate {
     int32_t id;
 };
 
-/// Larger logit first, then lower id; what is not there comes last.
+/// Larger logit first, then lower id.
 bool better(const Candidate& x, const Candidate& y) {
-    return x.value > y.value || (x.value == y.value && x.id >= 0 && (y.id < 0 || x.id < y.id));
+    return x.value > y.value || (x.value == y.value && x.id < y.id);
 }
 
-/// The best K of what is offered, in a heap whose top is the worst of them.
+/// Whether any of up to `group` values is larger.
+constexpr int64_t group = 64;
+bool any_above(const float* z, int64_t count, float threshold) {
+    int any = 0;
+#pragma omp simd reduction(| : any)
+    for (int64_t j = 0; j < count; ++j) any |= z[j] > threshold ? 1 : 0;
+    return any != 0;
+}
+
+/// The best K of candidates that come in ascending order of ids. Those that may be among them are put aside;
+/// whenever these are many, all but the K best are dropped, and what comes later has to be larger than the
+/// worst of the K.
 class Best {
 public:
-    explicit Best(int64_t k) : k_(static_cast<size_t>(k)) { heap_.reserve(k_ + 1); }
-
-    /// Nothing below this gets in.
-    float threshold() const { return heap_.size() < k_ ? -infinity : heap_.front().value; }
-
-    void offer(Candidate c) {
-        if (heap_.size() == k_ && !better(c, heap_.front())) return;
-        heap_.push_back(c);
-        std::push_heap(heap_.begin(), heap_.end(), better);
-        if (heap_.size() <= k_) return;
-        std::pop_heap(heap_.begin(), heap_.end(), better);
-        heap_.pop_back();
+    explicit Best(int64_t k) : k_(static_cast<size_t>(k)), most_(std::max<size_t>(4 * k_, 256)) {
+        kept_.reserve(most_);
     }
 
-    void write(float* values, int32_t* ids) {
-        std::sort_heap(heap_.begin(), heap_.end(), better);
-        for (size_t i = 0; i < k_; ++i) {
-            values[i] = i < heap_.size() ? heap_[i].value : -infinity;
-            ids[i] = i < heap_.size() ? heap_[i].id : -1;
+    /// What an earlier part wrote.
+    void start(const float* values, const int32_t* ids) {
+        kept_.clear();
+        full_ = false;
+        for (size_t i = 0; i < k_ && ids[i] >= 0; ++i) kept_.push_back({values[i], ids[i]});
+        sorted_ = kept_.size();
+        if (sorted_ == k_) close();
+    }
+    void start() {
+        kept_.clear();
+        full_ = false;
+        sorted_ = 0;
+    }
+
+    void add(const float* z, int64_t n, int64_t first_id) {
+        for (int64_t begin = 0; begin < n; begin += group) {
+            const int64_t end = std::min(begin + group, n);
+            if (full_ && !any_above(z + begin, end - begin, threshold_)) continue;
+            for (int64_t j = begin; j < end; ++j) put({z[j], static_cast<int32_t>(first_id + j)});
         }
-        heap_.clear();
+    }
+    void put(Candidate c) {
+        if (full_ ? !(c.value > threshold_) : std::isnan(c.value)) return;
+        kept_.push_back(c);
+        if (kept_.size() == most_) drop();
+    }
+
+    /// Best first; what an earlier part wrote stays where nothing came to it.
+    void write(float* values, int32_t* ids) {
+        if (sorted_ == kept_.size() && sorted_ == k_) return;
+        const auto new_ones = kept_.begin() + static_cast<std::ptrdiff_t>(sorted_);
+        std::sort(new_ones, kept_.end(), better);
+        merged_.resize(kept_.size());
+        std::merge(kept_.begin(), new_ones, new_ones, kept_.end(), merged_.begin(), better);
+        for (size_t i = 0; i < k_; ++i) {
+            values[i] = i < merged_.size() ? merged_[i].value : -infinity;
+            ids[i] = i < merged_.size() ? merged_[i].id : -1;
+        }
     }
 
 private:
-    size_t k_;
-    std::vector<Candidate> heap_;
+    void drop() {
+        std::nth_element(kept_.begin(), kept_.begin() + static_cast<std::ptrdiff_t>(k_ - 1), kept_.end(),
+                         better);
+        kept_.resize(k_);
+        sorted_ = 0;
+        close();
+    }
+    /// The last of K is the worst.
+    void close() {
+        full_ = true;
+        threshold_ = kept_.back().value;
+    }
+
+    size_t k_, most_;
+    std::vector<Candidate> kept_, merged_;
+    size_t sorted_ = 0;  ///< the first of kept_
+    bool full_ = false;  ///< K are known, the worst of them `threshold_`
+    float threshold_ = 0;
 };
+
+/// f(best, row) for all rows.
+template <class F>
+void for_rows(Context& ctx, int64_t rows, int64_t k, F f) {
+#pragma omp parallel num_threads(ctx.threads())
+    {
+        Best best(k);
+#pragma omp for
+        for (int64_t i = 0; i < rows; ++i) f(best, i);
+    }
+}
 
 }  // namespace
 
 void row_top_k(Context& ctx, const Tensor& logits, int64_t first_id, Tensor& values, Tensor& ids) {
-    const int64_t rows = logits.dim(0), n = logits.dim(1), k = values.dim(1);
-#pragma omp parallel num_threads(ctx.threads())
-    {
-        Best best(k);
-#pragma omp for
-        for (int64_t i = 0; i < rows; ++i) {
-            const float* const z = logits.data<float>() + i * n;
-            for (int64_t j = 0; j < n; ++j) {
-                if (z[j] >= best.threshold()) best.offer({z[j], static_cast<int32_t>(first_id + j)});
-            }
-            best.write(values.data<float>() + i * k, ids.data<int32_t>() + i * k);
-        }
-    }
+    const int64_t n = logits.dim(1), k = values.dim(1);
+    for_rows(ctx, logits.dim(0), k, [&](Best& best, int64_t i) {
+        best.start();
+        best.add(logits.data<float>() + i * n, n, first_id);
+        best.write(values.data<float>() + i * k, ids.data<int32_t>() + i * k);
+    });
+}
+
+void add_to_top_k(Context& ctx, const Tensor& logits, int64_t first_id, Tensor& values, Tensor& ids) {
+    const int64_t n = logits.dim(1), k = values.dim(1);
+    for_rows(ctx, logits.dim(0), k, [&](Best& best, int64_t i) {
+        float* const of_row = values.data<float>() + i * k;
+        int32_t* const ids_of_row = ids.data<int32_t>() + i * k;
+        best.start(of_row, ids_of_row);
+        best.add(logits.data<float>() + i * n, n, first_id);
+        best.write(of_row, ids_of_row);
+    });
 }
 
 void merge_top_k(Context& ctx, const Tensor& all_values, const Tensor& all_ids, Tensor& values, Tensor& ids) {
     const int64_t parts = all_values.dim(0), rows = all_values.dim(1), k = all_values.dim(2);
-#pragma omp parallel num_threads(ctx.threads())
-    {
-        Best best(k);
-#pragma omp for
-        for (int64_t i = 0; i < rows; ++i) {
-            for (int64_t part = 0; part < parts; ++part) {
-                for (int64_t j = (part * rows + i) * k; j < (part * rows + i + 1) * k; ++j)
-                    best.offer({all_values.data<float>()[j], all_ids.data<int32_t>()[j]});
-            }
-            best.write(values.data<float>() + i * k, ids.data<int32_t>() + i * k);
+    for_rows(ctx, rows, k, [&](Best& best, int64_t i) {
+        best.start();
+        for (int64_t part = 0; part < parts; ++part) {
+            const int64_t first = (part * rows + i) * k;
+            for (int64_t j = first; j < first + k && all_ids.data<int32_t>()[j] >= 0; ++j)
+                best.put({all_values.data<float>()[j], all_ids.data<int32_t>()[j]});
         }
-    }
+        best.write(values.data<float>() + i * k, ids.data<int32_t>() + i * k);
+    });
 }
 
 void pick_logits(Context&, const Tensor& logits, const Tensor& ids, int64_t first_id, Tensor& picked) {

@@ -1,6 +1,7 @@
 // Losses over a vocabulary. A block has a row of logits (128256 f32 are 501 KiB): each phase reads it once,
-// the student's and the teacher's, and the last writes the gradient; 8192 tokens are 4.2 GB a pass, at
-// least 1.25 ms on an H100. Two blocks of 512 threads a multiprocessor keep enough reads in flight.
+// the student's and the teacher's, and the last, for kl the second, writes the gradient; 8192 tokens are
+// 4.2 GB a pass, at least 1.25 ms on an H100. Two blocks of 512 threads a multiprocessor keep enough reads in
+// flight.
 #include "kernels/cuda/divergence.hpp"
 
 #include "kernels/cuda/element.cuh"
@@ -142,12 +143,13 @@ struct GradientInputs {
     float inverse_tau, divergence_weight, label_weight;
 };
 
-enum class Objective { labels, divergence };
+enum class Objective { labels, divergence, divergence_with_sums };
 
-/// kind is read only where the divergence is part of the objective. A thread reads an entry before it writes
-/// it, so that the gradient may take the student's place.
+/// kind is read only where the divergence is part of the objective, sums is written only where they come with
+/// the gradient, which needs none then. A thread reads an entry before it writes it, so that the gradient may
+/// take the student's place.
 template <Objective objective, Divergence kind, class T>
-__global__ void gradient_of_rows(GradientInputs in, T* d_logits) {
+__global__ void gradient_of_rows(GradientInputs in, T* d_logits, float* sums) {
     const int64_t i = blockIdx.x, row = i * in.n;
     const float weight = in.row_weights[i];
     const int32_t label = in.label_weight != 0 ? in.labels[i] : -1;
@@ -156,24 +158,54 @@ __global__ void gradient_of_rows(GradientInputs in, T* d_logits) {
     const int64_t label_column = column_of(label, in.first_id, in.n);
     float factor = 0, from_t = 0, from_s = 0;
     RowConstants constants;
-    if constexpr (objective == Objective::divergence) {
+    if constexpr (objective != Objective::labels) {
         factor = weight * in.divergence_weight * in.inverse_tau;
         from_t = in.lse_t[i];
         from_s = in.lse_s[i];
+    }
+    if constexpr (objective == Objective::divergence)
         constants = row_constants<kind>(in.sums + i * divergence_sum_count);
-    }
-    for (int64_t j = threadIdx.x; j < in.n; j += threads) {
-        const float s = in.student[row + j];
-        float d = 0;
-        if constexpr (objective == Objective::divergence) {
-            if (weight != 0) {
-                d = factor * gradient<kind, DeviceMath>(in.teacher[row + j] * in.inverse_tau - from_t,
-                                                        s * in.inverse_tau - from_s, constants);
+    double total = 0;
+    for (int64_t begin = threadIdx.x; begin < in.n; begin += run * threads) {
+        const int64_t end = min(in.n, begin + run * threads);
+        float part = 0;
+        for (int64_t j = begin; j < end; j += threads) {
+            const float s = in.student[row + j];
+            float d = 0;
+            if constexpr (objective != Objective::labels) {
+                if (weight != 0) {
+                    const float a_t = in.teacher[row + j] * in.inverse_tau - from_t,
+                                a_s = s * in.inverse_tau - from_s;
+                    d = factor * gradient<kind, DeviceMath>(a_t, a_s, constants);
+                    if constexpr (objective == Objective::divergence_with_sums)
+                        part += terms<kind, DeviceMath>(a_t, a_s).first;
+                }
             }
+            if (label_factor != 0) d += label_factor * (expf(s - lse_1) - (j == label_column ? 1.0f : 0.0f));
+            store(d_logits + row + j, d);
         }
-        if (label_factor != 0) d += label_factor * (expf(s - lse_1) - (j == label_column ? 1.0f : 0.0f));
-        store(d_logits + row + j, d);
+        if constexpr (objective == Objective::divergence_with_sums) total += double{part};
     }
+    if constexpr (objective == Objective::divergence_with_sums) {
+        const double sum = reduce_block<Sum, threads>(total);
+        if (threadIdx.x < divergence_sum_count)
+            sums[i * divergence_sum_count + threadIdx.x] = threadIdx.x == 0 ? static_cast<float>(sum) : 0.0f;
+    }
+}
+
+template <Objective objective, Divergence kind>
+void launch_gradient(Context& ctx, const LossWeights& weights, const LossInputs& in, Tensor& d_logits,
+                     float* sums) {
+    const auto& [teacher, student, lse_t, lse_s] = in.sides;
+    const GradientInputs of_rows{
+        data<float>(teacher), data<float>(student),  data<float>(lse_t),       data<float>(lse_s),
+        data<float>(in.sums), data<float>(in.lse_1), data<int32_t>(in.labels), data<float>(in.row_weights),
+        student.dim(1),       in.first_id,           1.0f / weights.tau,       weights.divergence_weight,
+        weights.label_weight};
+    visit_elements(d_logits.dtype(), [&]<class T>(T) {
+        launch(gradient_of_rows<objective, kind, T>, narrow<unsigned>(student.dim(0)), threads, 0,
+               ctx.stream(), of_rows, data<T>(d_logits), sums);
+    });
 }
 
 __global__ void argmax_of_rows(const float* logits, int64_t n, int64_t first_id, float* best) {
@@ -248,24 +280,17 @@ void divergence_loss(Context& ctx, Divergence kind, const Tensor& sums, Tensor& 
 }
 
 void logit_gradient(Context& ctx, const LossWeights& weights, const LossInputs& in, Tensor& d_logits) {
-    const auto& [teacher, student, lse_t, lse_s] = in.sides;
-    const auto rows = narrow<unsigned>(student.dim(0));
-    const GradientInputs of_rows{
-        data<float>(teacher), data<float>(student),  data<float>(lse_t),       data<float>(lse_s),
-        data<float>(in.sums), data<float>(in.lse_1), data<int32_t>(in.labels), data<float>(in.row_weights),
-        student.dim(1),       in.first_id,           1.0f / weights.tau,       weights.divergence_weight,
-        weights.label_weight};
-    visit_elements(d_logits.dtype(), [&]<class T>(T) {
-        if (!weights.divergence) {
-            launch(gradient_of_rows<Objective::labels, Divergence::kl, T>, rows, threads, 0, ctx.stream(),
-                   of_rows, data<T>(d_logits));
-            return;
-        }
-        with_divergence(*weights.divergence, [&]<Divergence kind>() {
-            launch(gradient_of_rows<Objective::divergence, kind, T>, rows, threads, 0, ctx.stream(), of_rows,
-                   data<T>(d_logits));
-        });
+    if (!weights.divergence)
+        return launch_gradient<Objective::labels, Divergence::kl>(ctx, weights, in, d_logits, nullptr);
+    with_divergence(*weights.divergence, [&]<Divergence kind>() {
+        launch_gradient<Objective::divergence, kind>(ctx, weights, in, d_logits, nullptr);
     });
+}
+
+void kl_gradient(Context& ctx, const LossWeights& weights, const LossInputs& in, Tensor& d_logits,
+                 Tensor& sums) {
+    launch_gradient<Objective::divergence_with_sums, Divergence::kl>(ctx, weights, in, d_logits,
+                                                                     data<float>(sums));
 }
 
 void row_argmax(Context& ctx, const Tensor& logits, int64_t first_id, Tensor& best) {

@@ -49,6 +49,26 @@ struct Logits {
     }
 };
 
+/// What is best so far, and the logits of a part that follows.
+struct BestAndLogits {
+    const float* values;  // [rows, k]
+    const int32_t* ids;
+    int64_t k;
+    Logits logits;
+    __device__ int64_t count() const { return k + logits.n; }
+    /// All threads of the block call it.
+    __device__ int64_t present(int64_t row) const {
+        int64_t mine = 0;
+        for (int64_t j = threadIdx.x; j < k; j += threads) mine += ids[row * k + j] >= 0 ? 1 : 0;
+        return logits.n + reduce_block<Sum, threads>(mine);
+    }
+    __device__ Key operator()(int64_t row, int64_t j) const {
+        if (j >= k) return logits(row, j - k);
+        const int64_t at = row * k + j;
+        return ids[at] < 0 ? 0 : key_of(values[at], ids[at]);
+    }
+};
+
 /// What every rank found best.
 struct Gathered {
     const float* values;  // [parts, rows, k]
@@ -103,7 +123,8 @@ __device__ void sort_block(Key* keys, int size) {
     }
 }
 
-/// A block has a row. Keys differ, so that their order, and so the result, is the same from run to run in
+/// A block has a row, and writes what is best when it has read all; this may be where a part of it was. Keys
+/// differ, so that their order, and so the result, is the same from run to run in
 /// whatever order threads count and collect them. Dynamic shared memory: `size` keys, a power of two >= k.
 template <class Candidates>
 __global__ void best_of_rows(Candidates candidates, int k, int size, float* values, int32_t* ids) {
@@ -174,6 +195,14 @@ __global__ void pick(const float* logits, int64_t n, const int32_t* ids, int64_t
 
 void row_top_k(Context& ctx, const Tensor& logits, int64_t first_id, Tensor& values, Tensor& ids) {
     best(ctx, Logits{data<float>(logits), logits.dim(1), first_id}, logits.dim(0), values, ids);
+}
+
+void add_to_top_k(Context& ctx, const Tensor& logits, int64_t first_id, Tensor& values, Tensor& ids) {
+    const BestAndLogits candidates{data<float>(values),
+                                   data<int32_t>(ids),
+                                   values.dim(1),
+                                   {data<float>(logits), logits.dim(1), first_id}};
+    best(ctx, candidates, logits.dim(0), values, ids);
 }
 
 void merge_top_k(Context& ctx, const Tensor& all_values, const Tensor& all_ids, Tensor& values, Tensor& ids) {

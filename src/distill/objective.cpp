@@ -53,12 +53,6 @@ bool is_whole(const LossTerms& terms) {
     return terms.divergence && terms.top_k == 0;
 }
 
-void add_sums(Context& ctx, Divergence kind, const Sides& sides, float tau, Tensor& sums) {
-    Tensor part = ctx.empty(sums.shape(), DType::f32);
-    divergence_sums(ctx, kind, sides, tau, part);
-    accumulate(ctx, part, sums);
-}
-
 /// Of sums over all parts.
 Tensor loss_of(Context& ctx, const comm::Communicator& tensor, Divergence kind, Tensor& sums) {
     tensor.all_reduce(ctx, sums);
@@ -133,9 +127,11 @@ void Objective::compare(Context& ctx, const Transformer& student, Block& block) 
     const auto tau = static_cast<float>(terms_.temperature);
     block.sums = ctx.zeros({block.rows, divergence_sum_count}, DType::f32);
     for (int64_t p = 0; p < block.student.count(); ++p) {
-        add_sums(ctx, *terms_.divergence,
-                 {block.teacher.get(ctx, p), block.student.get(ctx, p), block.lse_t, block.lse_s}, tau,
-                 block.sums);
+        Tensor of_part = ctx.empty(block.sums.shape(), DType::f32);
+        divergence_sums(ctx, *terms_.divergence,
+                        {block.teacher.get(ctx, p), block.student.get(ctx, p), block.lse_t, block.lse_s}, tau,
+                        of_part);
+        accumulate(ctx, of_part, block.sums);
     }
     block.divergence = loss_of(ctx, student.tensor(), *terms_.divergence, block.sums);
 }
@@ -163,9 +159,9 @@ void Objective::compare_buckets(Context& ctx, const Transformer& student, Block&
 }
 
 /// Of the student's logits before their cap, if they have one; else in place where their dtype is that of the
-/// products.
+/// products. Where sums come with the gradient, they are added to the block's.
 Tensor Objective::d_logits(Context& ctx, const Transformer& student, const LossInputs& in,
-                           const Block& block) const {
+                           Block& block) const {
     const LossWeights weights{.divergence = terms_.divergence,
                               .tau = static_cast<float>(terms_.temperature),
                               .divergence_weight = static_cast<float>(terms_.divergence_weight),
@@ -176,6 +172,10 @@ Tensor Objective::d_logits(Context& ctx, const Transformer& student, const LossI
         student.dtype() == DType::f32 && cap == 0 ? logits : ctx.empty(logits.shape(), student.dtype());
     if (block.slopes) {
         bucket_logit_gradient(ctx, weights, in, block.buckets, block.slopes, out);
+    } else if (is_local(terms_)) {
+        Tensor of_part = ctx.empty(block.sums.shape(), DType::f32);
+        kl_gradient(ctx, weights, in, out, of_part);
+        accumulate(ctx, of_part, block.sums);
     } else {
         logit_gradient(ctx, weights, in, out);
     }
@@ -187,7 +187,6 @@ void Objective::add_gradients(Context& ctx, const Transformer& student, const Te
                               const Tensor& labels, double token_weight, Block& block,
                               Tensor& d_hidden) const {
     const int64_t parts = block.student.count();
-    const auto tau = static_cast<float>(terms_.temperature);
     Tensor row_weights = ctx.empty({block.rows}, DType::f32);
     fill(ctx, static_cast<float>(token_weight), row_weights);
     clear_unscored(ctx, labels, row_weights);
@@ -204,7 +203,6 @@ void Objective::add_gradients(Context& ctx, const Transformer& student, const Te
                       row_weights,
                       block.student.first_id(p)};
         if (is_whole(terms_)) in.sides.teacher = block.teacher.take(ctx, p);
-        if (is_local(terms_)) add_sums(ctx, *terms_.divergence, in.sides, tau, block.sums);
         const Tensor d_part = d_logits(ctx, student, in, block);
         matmul_backward_input(ctx, d_part, student.head().rows(columns.begin, columns.size()), sum,
                               p == 0 ? Store::overwrite : Store::accumulate);

@@ -56,7 +56,7 @@ private:
     void add_gradients(Context& ctx, const model::Transformer& student, const Tensor& hidden,
                        const Tensor& labels, double token_weight, Block& block, Tensor& d_hidden) const;
     Tensor d_logits(Context& ctx, const model::Transformer& student, const LossInputs& in,
-                    const Block& block) const;
+                    Block& block) const;
 
     /// What a block of tokens adds to the sums, where it was computed.
     struct Measured {

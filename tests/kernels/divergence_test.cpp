@@ -49,6 +49,9 @@ protected:
         return out;
     }
 
+    /// Of 1, which the cosine is taken from; the others' losses are of that size or their sums' size.
+    static double loss_error(double loss) { return 4e-6 + 1e-5 * loss; }
+
     VocabularyCase case_ = GetParam();
     Context ctx_{on_test_device(2)};
     Values teacher_ = rounded_to(DType::f32, random_values(case_.size(), 1, 3.0));
@@ -75,10 +78,9 @@ TEST_P(Vocabulary, LossesMatchReferenceWholeAndSplit) {
 
             const Tensor loss = logits.loss(kind, case_.tau);
 
-            // of 1, which the cosine is taken from; the others' losses are of that size or their sums' size
             const Values expected = reference::divergence(kind, teacher_, student_, case_.vocab, case_.tau);
             for (size_t i = 0; i < expected.size(); ++i) {
-                EXPECT_NEAR(values_of(loss)[i], expected[i], 4e-6 + 1e-5 * expected[i])
+                EXPECT_NEAR(values_of(loss)[i], expected[i], loss_error(expected[i]))
                     << to_string(kind) << " of row " << i;
             }
         }
@@ -97,6 +99,29 @@ TEST_P(Vocabulary, GradientsMatchReferenceWholeAndSplit) {
                 const Values expected = expected_gradient(weights);
                 EXPECT_TRUE(near_each(gradient, expected, allowed(expected)))
                     << to_string(kind) << ", labels by " << label_weight;
+            }
+        }
+    }
+}
+
+TEST_P(Vocabulary, TheSumsOfKlComeWithItsGradient) {
+    for (const auto& split : {whole_vocabulary(case_.vocab), uneven_vocabulary(case_.vocab)}) {
+        for (const float label_weight : {0.0f, 0.5f}) {
+            for (const Where where : {Where::apart, Where::in_place}) {
+                const LossWeights weights = distil(Divergence::kl, label_weight);
+                SplitVocabulary logits(ctx_, split, teacher_, student_, case_.rows);
+
+                const auto [gradient, loss] =
+                    logits.kl_gradient_and_loss(objective(weights), DType::f32, where);
+
+                const Values expected = expected_gradient(weights);
+                EXPECT_TRUE(near_each(gradient, expected, allowed(expected))) << "labels by " << label_weight;
+                const Values losses =
+                    reference::divergence(Divergence::kl, teacher_, student_, case_.vocab, case_.tau);
+                for (size_t i = 0; i < losses.size(); ++i) {
+                    const double of_row = weights_[i] == 0 ? 0 : losses[i];
+                    EXPECT_NEAR(loss[i], of_row, loss_error(losses[i])) << "row " << i;
+                }
             }
         }
     }
@@ -125,6 +150,12 @@ TEST_P(Vocabulary, GradientsMayOverwriteTheStudentAndBeRoundedToBf16) {
                                     .gradient(goal, DType::f32, Where::in_place);
         const Values rounded = SplitVocabulary(ctx_, split, teacher_, student_, case_.rows)
                                    .gradient(goal, DType::bf16, Where::apart);
+        if (kind == Divergence::kl) {
+            const Values with_sums = SplitVocabulary(ctx_, split, teacher_, student_, case_.rows)
+                                         .kl_gradient_and_loss(goal, DType::bf16, Where::apart)
+                                         .gradient;
+            EXPECT_TRUE(near_all(with_sums, rounded_to(DType::bf16, apart), {0x1p-7, 0}));
+        }
 
         EXPECT_EQ(in_place, apart) << to_string(kind);
         EXPECT_TRUE(near_all(rounded, rounded_to(DType::bf16, apart), {0x1p-7, 0}))

@@ -49,24 +49,32 @@ Tensor SplitVocabulary::sums(Divergence kind, float tau) {
     return total;
 }
 
-Tensor SplitVocabulary::loss(Divergence kind, float tau) {
+Tensor SplitVocabulary::loss_of(Divergence kind, const Tensor& sums) {
     Tensor loss = ctx_.empty({rows_}, DType::f32);
-    divergence_loss(ctx_, kind, sums(kind, tau), loss);
+    divergence_loss(ctx_, kind, sums, loss);
     return loss;
 }
 
-Values SplitVocabulary::gradient(const Objective& objective, DType dtype, Where where) {
+Tensor SplitVocabulary::loss(Divergence kind, float tau) {
+    return loss_of(kind, sums(kind, tau));
+}
+
+LossInputs SplitVocabulary::inputs(const Objective& objective) {
     const LossWeights& weights = objective.weights;
     LossInputs in;
     if (weights.divergence) {
         in.sides.lse_t = log_sum_exp(Side::teacher, weights.tau);
         in.sides.lse_s = log_sum_exp(Side::student, weights.tau);
-        in.sums = sums(*weights.divergence, weights.tau);
     }
     if (weights.label_weight != 0) in.lse_1 = log_sum_exp(Side::student, 1.0f);
     in.labels =
         tensor_of(ctx_, Values(objective.labels.begin(), objective.labels.end()), {rows_}, DType::i32);
     in.row_weights = tensor_of(ctx_, objective.row_weights, {rows_}, DType::f32);
+    return in;
+}
+
+template <class Make>
+Values SplitVocabulary::of_parts(LossInputs in, DType dtype, Where where, Make make) {
     Values out(rows_ * bounds_.back());
     for (size_t part = 0; part < student_.size(); ++part) {
         Tensor& student = student_[part];
@@ -74,7 +82,7 @@ Values SplitVocabulary::gradient(const Objective& objective, DType dtype, Where 
         in.sides.teacher = teacher_[part];
         in.sides.student = student;
         in.first_id = bounds_[part];
-        logit_gradient(ctx_, weights, in, d);
+        make(in, d);
         const Values values = values_of(d);
         const int64_t n = student.dim(1);
         for (int64_t i = 0; i < rows_; ++i) {
@@ -82,6 +90,25 @@ Values SplitVocabulary::gradient(const Objective& objective, DType dtype, Where 
         }
     }
     return out;
+}
+
+Values SplitVocabulary::gradient(const Objective& objective, DType dtype, Where where) {
+    const LossWeights& weights = objective.weights;
+    LossInputs of_all = inputs(objective);
+    if (weights.divergence) of_all.sums = sums(*weights.divergence, weights.tau);
+    return of_parts(of_all, dtype, where,
+                    [&](const LossInputs& in, Tensor& d) { logit_gradient(ctx_, weights, in, d); });
+}
+
+SplitVocabulary::GradientAndLoss SplitVocabulary::kl_gradient_and_loss(const Objective& objective,
+                                                                       DType dtype, Where where) {
+    Tensor total = ctx_.zeros({rows_, divergence_sum_count}, DType::f32);
+    Values gradient = of_parts(inputs(objective), dtype, where, [&](const LossInputs& in, Tensor& d) {
+        Tensor sums = ctx_.empty(total.shape(), DType::f32);
+        kl_gradient(ctx_, objective.weights, in, d, sums);
+        accumulate(ctx_, sums, total);
+    });
+    return {std::move(gradient), values_of(loss_of(Divergence::kl, total))};
 }
 
 Values SplitVocabulary::label_logits(const std::vector<int32_t>& labels) {

@@ -37,12 +37,23 @@ public:
     Tensor loss(Divergence kind, float tau);
     /// [rows, vocab], put together from the parts.
     Values gradient(const Objective& objective, DType dtype, Where where);
+    struct GradientAndLoss {
+        Values gradient, loss;
+    };
+    /// By kl_gradient.
+    GradientAndLoss kl_gradient_and_loss(const Objective& objective, DType dtype, Where where);
     Values label_logits(const std::vector<int32_t>& labels);
     /// The winner's id of every row.
     Values argmax();
 
 private:
     Tensor sums(Divergence kind, float tau);
+    Tensor loss_of(Divergence kind, const Tensor& sums);
+    /// Without sums.
+    LossInputs inputs(const Objective& objective);
+    /// d_logits of all parts, each made by make(inputs, d).
+    template <class Make>
+    Values of_parts(LossInputs in, DType dtype, Where where, Make make);
 
     Context& ctx_;
     std::vector<int64_t> bounds_;
