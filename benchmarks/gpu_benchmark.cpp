@@ -119,7 +119,9 @@ std::vector<Named> kernels(const Options& o) {
          {std::pair{"softmax statistics", Phase::statistics}, std::pair{"divergence sums", Phase::sums},
           std::pair{"logit gradient", Phase::gradient}, std::pair{"KL, all phases", Phase::all}})
         enter(name, [=, p = phase](Context& ctx) { return divergence(ctx, p, Divergence::kl, block); });
+    enter("add and norm", [=](Context& ctx) { return add_norm(ctx, hidden, type); });
     enter("moments", [=](Context& ctx) { return moments(ctx, samples, type); });
+    enter("swiglu with moments", [=](Context& ctx) { return swiglu_with_moments(ctx, samples, type); });
     enter("AdamW", [=](Context& ctx) { return adamw(ctx, weights, type); });
     enter("gradient norm", [=](Context& ctx) { return square_sum(ctx, weights); });
     return out;

@@ -59,6 +59,16 @@ Operation activation(Context& ctx, Pass pass, Activation kind, RowCase c, DType 
     return {[=, &ctx]() mutable { activate_backward(ctx, kind, dy, u, du); }, total_bytes({u, dy, du})};
 }
 
+Operation add_norm(Context& ctx, RowCase c, DType dtype) {
+    const Shape shape{c.rows, c.n};
+    const Tensor x = numbers(ctx, shape, dtype), r = numbers(ctx, shape, dtype),
+                 w = numbers(ctx, {c.n}, dtype);
+    Tensor sum = ctx.empty(shape, dtype), y = ctx.empty(shape, dtype),
+           stats = ctx.empty({c.rows, 2}, DType::f32);
+    return {[=, &ctx]() mutable { espalier::add_norm(ctx, x, r, w, {}, {}, sum, y, stats); },
+            total_bytes({x, r, sum, y})};
+}
+
 Operation add(Context& ctx, RowCase c, DType dtype) {
     const Tensor a = numbers(ctx, {c.rows, c.n}, dtype), b = numbers(ctx, a.shape(), dtype);
     Tensor out = ctx.empty(a.shape(), dtype);
@@ -125,6 +135,14 @@ Operation embedding(Context& ctx, Pass pass, EmbeddingCase c, DType dtype) {
     Tensor table = ctx.zeros({c.vocab, c.n}, DType::f32);
     return {[=, &ctx]() mutable { embed_backward(ctx, dout, ids, c.first_id, table); },
             total_bytes({dout}) + 8.0 * static_cast<double>(c.tokens * c.n)};
+}
+
+Operation swiglu_with_moments(Context& ctx, MomentsCase c, DType dtype) {
+    const int64_t rows = c.samples * c.seq;
+    const Tensor u = numbers(ctx, {rows, 2 * c.n}, dtype);
+    Tensor y = ctx.empty({rows, c.n}, dtype), out = ctx.empty({c.samples, 3, c.n}, DType::f64);
+    return {[=, &ctx]() mutable { activate_with_moments(ctx, Activation::swiglu, u, c.samples, y, out); },
+            total_bytes({u, y})};
 }
 
 Operation moments(Context& ctx, MomentsCase c, DType dtype) {
@@ -214,16 +232,16 @@ struct Block {
             Tensor best = stats.view({lse_s.dim(0), 2});
             row_argmax(ctx, student, 0, best);
         }
-        if (all || phase == Phase::sums)
-            divergence_sums(ctx, kind, {teacher, student, lse_t, lse_s}, 1.0f, sums);
-        if (all || phase == Phase::gradient)
-            logit_gradient(ctx, {kind}, {{teacher, student, lse_t, lse_s}, sums, lse_s, labels, weights},
-                           gradient);
+        const Sides sides{teacher, student, lse_t, lse_s};
+        const LossInputs in{sides, sums, lse_s, labels, weights};
+        if (all && kind == Divergence::kl) return kl_gradient(ctx, {kind}, in, gradient, sums);
+        if (all || phase == Phase::sums) divergence_sums(ctx, kind, sides, 1.0f, sums);
+        if (all || phase == Phase::gradient) logit_gradient(ctx, {kind}, in, gradient);
     }
 };
 
 /// Read and written of a logit; gradients are f32 here.
-double bytes_of(Phase phase) {
+double bytes_of(Phase phase, Divergence kind) {
     switch (phase) {
         case Phase::statistics:
         case Phase::argmax:
@@ -233,7 +251,7 @@ double bytes_of(Phase phase) {
         case Phase::gradient:
             return 12;
         case Phase::all:
-            return 28;
+            return kind == Divergence::kl ? 20 : 28;
     }
     throw InternalError("unknown phase");
 }
@@ -244,7 +262,7 @@ Operation divergence(Context& ctx, Phase phase, Divergence kind, VocabularyCase 
     Block block(ctx, c);
     block.run(ctx, Phase::all, kind);
     const auto count = static_cast<double>(c.size());
-    return {[=, &ctx]() mutable { block.run(ctx, phase, kind); }, bytes_of(phase) * count, 0, count};
+    return {[=, &ctx]() mutable { block.run(ctx, phase, kind); }, bytes_of(phase, kind) * count, 0, count};
 }
 
 }  // namespace espalier::benchmarks

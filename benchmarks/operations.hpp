@@ -24,6 +24,7 @@ enum class Pass { forward, backward };
 Operation norm(Context& ctx, Pass pass, test::RowCase c, DType dtype);
 Operation activation(Context& ctx, Pass pass, Activation kind, test::RowCase c, DType dtype);
 Operation add(Context& ctx, test::RowCase c, DType dtype);
+Operation add_norm(Context& ctx, test::RowCase c, DType dtype);
 Operation row_cosines(Context& ctx, test::RowCase c, DType dtype);
 /// Of c.size() weights in `dtype`, with an f32 master where that is another.
 Operation adamw(Context& ctx, test::RowCase c, DType dtype);
@@ -32,6 +33,8 @@ Operation qk_norm(Context& ctx, Pass pass, test::HeadCase c, DType dtype);
 Operation rotation(Context& ctx, test::RotaryCase c, DType dtype);
 Operation embedding(Context& ctx, Pass pass, test::EmbeddingCase c, DType dtype);
 Operation moments(Context& ctx, test::MomentsCase c, DType dtype);
+/// Of all columns.
+Operation swiglu_with_moments(Context& ctx, test::MomentsCase c, DType dtype);
 /// Who computes attention: whom dispatch chooses, or on a GPU always the own kernels.
 enum class By { dispatch, own_kernels };
 /// `document`: tokens of each of a sequence's documents.

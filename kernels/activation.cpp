@@ -13,10 +13,14 @@ void expect_input(const Context& ctx, Activation activation, const Tensor& u, in
 
 }  // namespace
 
-void activate(Context& ctx, Activation activation, const Tensor& u, Tensor& y) {
+void expect_activation(const Context& ctx, Activation activation, const Tensor& u, const Tensor& y) {
     const auto [rows, n] = y.dims<2>();
     expect_input(ctx, activation, u, rows, n);
     expect(ctx, y, {rows, n}, u.dtype(), "y");
+}
+
+void activate(Context& ctx, Activation activation, const Tensor& u, Tensor& y) {
+    expect_activation(ctx, activation, u, y);
     if constexpr (has_cuda) {
         if (ctx.on_gpu()) return cuda::activate(ctx, activation, u, y);
     }

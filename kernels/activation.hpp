@@ -25,6 +25,8 @@ std::optional<Activation> activation_from_string(std::string_view name);
 
 /// y [rows, n] = act(u); u is [rows, 2 n] = gate | up where gated, else [rows, n]. One dtype, f32 or bf16.
 void activate(Context& ctx, Activation activation, const Tensor& u, Tensor& y);
+/// Throws InternalError naming what is not so or not where the context's kernels run.
+void expect_activation(const Context& ctx, Activation activation, const Tensor& u, const Tensor& y);
 
 /// du = , shaped as u, which it may be.   dy [rows, n], u as in activate.
 void activate_backward(Context& ctx, Activation activation, const Tensor& dy, const Tensor& u, Tensor& du);

@@ -26,6 +26,10 @@ struct NormOptions {
 ///   stats   [rows, 2]   =, f32: mean and rstd, for the backward pass
 void norm(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias, NormOptions options,
           Tensor& y, Tensor& stats);
+/// sum [rows, n] = x + r, and y and stats as norm makes them of it, with one read of x and r. r and sum of
+/// x's dtype; sum may be x or r, y none of the three.
+void add_norm(Context& ctx, const Tensor& x, const Tensor& r, const Tensor& weight, const Tensor& bias,
+              NormOptions options, Tensor& sum, Tensor& y, Tensor& stats);
 
 /// dx [rows, n] += (the residual stream's gradient is already there), dweight [n] f32 +=, dbias [n] f32 +=
 /// (or empty). dy, dx of x's dtype; x, weight, stats as in norm. dx aliases neither dy nor x.

@@ -5,13 +5,19 @@
 #include "src/core/has_cuda.hpp"
 
 namespace espalier {
+namespace {
+
+void expect_samples(int64_t rows, int64_t samples) {
+    if (samples > 0 ? rows == 0 || rows % samples != 0 : rows != 0)
+        throw InternalError(fmt::format("moments: {} rows are not {} samples", rows, samples));
+}
+
+}  // namespace
 
 void moments(Context& ctx, const Tensor& x, int64_t samples, Range columns, Tensor& moments) {
     const auto [rows, n] = x.dims<2>();
     expect_here(ctx, x, "x");
-    if (samples > 0 ? rows == 0 || rows % samples != 0 : rows != 0) {
-        throw InternalError(fmt::format("moments: {} rows are not {} samples", rows, samples));
-    }
+    expect_samples(rows, samples);
     if (columns.begin < 0 || columns.size() < 0 || columns.end > n) {
         throw InternalError(fmt::format("moments: columns {}..{} of {}", columns.begin, columns.end, n));
     }
@@ -20,6 +26,21 @@ void moments(Context& ctx, const Tensor& x, int64_t samples, Range columns, Tens
         if (ctx.on_gpu()) return cuda::moments(ctx, x, samples, columns, moments);
     }
     cpu::moments(ctx, x, samples, columns, moments);
+}
+
+void activate_with_moments(Context& ctx, Activation activation, const Tensor& u, int64_t samples, Tensor& y,
+                           Tensor& moments) {
+    const auto [rows, n] = y.dims<2>();
+    if constexpr (has_cuda) {
+        if (ctx.on_gpu()) {
+            expect_activation(ctx, activation, u, y);
+            expect_samples(rows, samples);
+            expect(ctx, moments, {samples, 3, n}, DType::f64, "moments");
+            return cuda::activate_with_moments(ctx, activation, u, samples, y, moments);
+        }
+    }
+    activate(ctx, activation, u, y);
+    espalier::moments(ctx, y, samples, {0, n}, moments);
 }
 
 void head_norms(Context& ctx, const Tensor& o, int64_t heads, Tensor& norms) {

@@ -1,6 +1,7 @@
 // What importance scores are made of, read off activations where they are.
 #pragma once
 
+#include "kernels/activation.hpp"
 #include "src/core/context.hpp"
 #include "src/core/exact.hpp"
 
@@ -12,6 +13,11 @@ namespace espalier {
 /// joined in double: a column far from zero keeps the digits in which its rows differ, and one of equal rows
 /// has a sum of squares of zero.
 void moments(Context& ctx, const Tensor& x, int64_t samples, Range columns, Tensor& moments);
+
+/// y = as activate makes it of u, and moments [samples, 3, n] f64 = those of y [samples * seq, n]: on a GPU
+/// in one read of u, y is not read again.
+void activate_with_moments(Context& ctx, Activation activation, const Tensor& u, int64_t samples, Tensor& y,
+                           Tensor& moments);
 
 /// norms [rows, heads] f32 = L2 norm over head_dim of each head of o [rows, heads * head_dim].
 void head_norms(Context& ctx, const Tensor& o, int64_t heads, Tensor& norms);

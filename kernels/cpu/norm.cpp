@@ -51,17 +51,18 @@ float gain_offset(NormOptions options) {
     return options.gain == Gain::one_plus_weight ? 1.0f : 0.0f;
 }
 
-template <class T>
-void forward(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias, NormOptions options,
+/// row_of(i): where the row that is normed stands.
+template <class T, class RowOf>
+void forward(Context& ctx, RowOf row_of, const Tensor& weight, const Tensor& bias, NormOptions options,
              Tensor& y, Tensor& stats) {
-    const int64_t rows = x.dim(0), count = x.dim(1);
+    const int64_t rows = y.dim(0), count = y.dim(1);
     const T* const w = weight.data<T>();
     const T* const b = bias ? bias.data<T>() : nullptr;
     const float offset = gain_offset(options);
 
 #pragma omp parallel for num_threads(ctx.threads())
     for (int64_t i = 0; i < rows; ++i) {
-        const T* const in = x.data<T>() + i * count;
+        const T* const in = row_of(i);
         T* const out = y.data<T>() + i * count;
         const auto [mean, rstd] = row_stats(in, count, options);
         stats.data<float>()[2 * i] = mean;
@@ -148,7 +149,26 @@ void backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& wei
 
 void norm(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias, NormOptions options,
           Tensor& y, Tensor& stats) {
-    visit_float(x.dtype(), [&]<class T>(T) { forward<T>(ctx, x, weight, bias, options, y, stats); });
+    visit_float(x.dtype(), [&]<class T>(T) {
+        const auto row = [&](int64_t i) { return x.data<T>() + i * x.dim(1); };
+        forward<T>(ctx, row, weight, bias, options, y, stats);
+    });
+}
+
+void add_norm(Context& ctx, const Tensor& x, const Tensor& r, const Tensor& weight, const Tensor& bias,
+              NormOptions options, Tensor& sum, Tensor& y, Tensor& stats) {
+    const int64_t n = x.dim(1);
+    visit_float(x.dtype(), [&]<class T>(T) {
+        const auto row = [&](int64_t i) {
+            const T *const left = x.data<T>() + i * n, *const right = r.data<T>() + i * n;
+            T* const to = sum.data<T>() + i * n;
+#pragma omp simd
+            for (int64_t j = 0; j < n; ++j)
+                store(to[j], static_cast<float>(left[j]) + static_cast<float>(right[j]));
+            return to;
+        };
+        forward<T>(ctx, row, weight, bias, options, y, stats);
+    });
 }
 
 void norm_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& stats,

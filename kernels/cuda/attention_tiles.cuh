@@ -180,7 +180,7 @@ __device__ void write_rows(const Rows<M, N>& rows, const float (&factor)[2 * M],
         for (int j = 0; j < N; ++j) {
             if (8 * j >= width) continue;
             const float* const pair = rows.part[r / 2][j] + 2 * (r % 2);
-            store_4_bytes(row + 8 * j, pair_of(factor[r] * pair[0], factor[r] * pair[1]));
+            store_whole(row + 8 * j, pair_of(factor[r] * pair[0], factor[r] * pair[1]));
         }
     }
 }

@@ -167,7 +167,7 @@ __global__ void gradient_of_rows(GradientInputs in, T* d_logits, float* sums) {
         constants = row_constants<kind>(in.sums + i * divergence_sum_count);
     double total = 0;
     for (int64_t begin = threadIdx.x; begin < in.n; begin += run * threads) {
-        const int64_t end = min(in.n, begin + run * threads);
+        const int64_t end = begin + run * threads < in.n ? begin + run * threads : in.n;
         float part = 0;
         for (int64_t j = begin; j < end; j += threads) {
             const float s = in.student[row + j];

@@ -37,7 +37,8 @@ struct alignas(2 * sizeof(T)) Pair {
     T low, high;
 };
 
-/// out = N elements from p on: 1, 2 where p is a multiple of their size, or `pack` where of 16 bytes.
+/// out = N elements from p on, and back: 1, 2 where p is a multiple of their size, or `pack` where of 16
+/// bytes.
 template <int N, class T>
 __device__ void load(const T* p, float (&out)[N]) {
     if constexpr (N == 1) {
@@ -61,6 +62,11 @@ template <int N, class T>
 __device__ void store(T* p, const float (&in)[N]) {
     if constexpr (N == 1) {
         store(p, in[0]);
+    } else if constexpr (N == 2) {
+        Pair<T> pair;
+        store(&pair.low, in[0]);
+        store(&pair.high, in[1]);
+        store_whole(p, pair);
     } else {
         constexpr int at_once = 16 / sizeof(T);
         for (int i = 0; i < N; i += at_once) {

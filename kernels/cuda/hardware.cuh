@@ -60,10 +60,9 @@ template <class Whole, class T>
 __device__ Whole load_whole(const T* p) {
     return *reinterpret_cast<const Whole*>(p);
 }
-/// 4 bytes at once; p is a multiple of 4.
-template <class T>
-__device__ void store_4_bytes(T* p, uint32_t value) {
-    *reinterpret_cast<uint32_t*>(p) = value;
+template <class Whole, class T>
+__device__ void store_whole(T* p, const Whole& value) {
+    *reinterpret_cast<Whole*>(p) = value;
 }
 /// As one number: the four of a uint4 the compiler may store one by one.
 template <class T>

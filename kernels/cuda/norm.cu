@@ -13,11 +13,23 @@ constexpr int threads = 256;
 
 using Team = Block<threads>;
 
+/// Of x, or where there is r of joined = x + r, whose elements a thread reads again that wrote them.
 template <int N, class T>
-__global__ void forward(const T* x, const T* weight, const T* bias, int64_t n, NormOptions options, T* y,
-                        float* stats) {
-    const T* const in = x + blockIdx.x * n;
-    T* const out = y + blockIdx.x * n;
+__global__ void forward(const T* x, const T* r, T* joined, const T* weight, const T* bias, int64_t n,
+                        NormOptions options, T* y, float* stats) {
+    const int64_t row = blockIdx.x * n;
+    const T* in = x + row;
+    T* const out = y + row;
+    if (r) {
+        for (int64_t j = Team::rank() * N; j < n; j += Team::size * N) {
+            float v[N], added[N];
+            load<N>(in + j, v);
+            load<N>(r + row + j, added);
+            for (int k = 0; k < N; ++k) v[k] += added[k];
+            store<N>(joined + row + j, v);
+        }
+        in = joined + row;
+    }
     const float offset = options.gain == Gain::one_plus_weight ? 1.0f : 0.0f;
     float mean = 0;
     if (options.kind == NormKind::layer) {
@@ -39,7 +51,7 @@ __global__ void forward(const T* x, const T* weight, const T* bias, int64_t n, N
         stats[2 * blockIdx.x] = mean;
         stats[2 * blockIdx.x + 1] = rstd;
     }
-    for (int64_t j = threadIdx.x * N; j < n; j += threads * N) {
+    for (int64_t j = Team::rank() * N; j < n; j += Team::size * N) {
         float v[N], w[N], b[N] = {};
         load<N>(in + j, v);
         load<N>(weight + j, w);
@@ -103,18 +115,29 @@ struct WeightTerms {
     }
 };
 
+void launch_forward(Context& ctx, const Tensor& x, const Tensor& r, const Tensor& weight, const Tensor& bias,
+                    NormOptions options, const Tensor& sum, const Tensor& y, const Tensor& stats) {
+    const auto [rows, n] = x.dims<2>();
+    visit_elements(x.dtype(), [&, rows = rows, n = n]<class T>(T) {
+        const bool wide =
+            n % pack == 0 && aligned(x.raw(), r.raw(), sum.raw(), weight.raw(), bias.raw(), y.raw());
+        with_pack(wide, [&]<int N>() {
+            launch(forward<N, T>, narrow<unsigned>(rows), threads, 0, ctx.stream(), data<T>(x), data<T>(r),
+                   data<T>(sum), data<T>(weight), data<T>(bias), n, options, data<T>(y), data<float>(stats));
+        });
+    });
+}
+
 }  // namespace
 
 void norm(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias, NormOptions options,
           Tensor& y, Tensor& stats) {
-    const auto [rows, n] = x.dims<2>();
-    visit_elements(x.dtype(), [&, rows = rows, n = n]<class T>(T) {
-        const bool wide = n % pack == 0 && aligned(x.raw(), weight.raw(), bias.raw(), y.raw());
-        with_pack(wide, [&]<int N>() {
-            launch(forward<N, T>, narrow<unsigned>(rows), threads, 0, ctx.stream(), data<T>(x),
-                   data<T>(weight), data<T>(bias), n, options, data<T>(y), data<float>(stats));
-        });
-    });
+    launch_forward(ctx, x, {}, weight, bias, options, {}, y, stats);
+}
+
+void add_norm(Context& ctx, const Tensor& x, const Tensor& r, const Tensor& weight, const Tensor& bias,
+              NormOptions options, Tensor& sum, Tensor& y, Tensor& stats) {
+    launch_forward(ctx, x, r, weight, bias, options, sum, y, stats);
 }
 
 void norm_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& stats,

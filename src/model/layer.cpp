@@ -7,6 +7,7 @@
 #include "kernels/norm.hpp"
 #include "kernels/rotary.hpp"
 #include "kernels/rows.hpp"
+#include "kernels/statistics.hpp"
 
 namespace espalier::model {
 namespace {
@@ -117,10 +118,18 @@ Tensor Layer::forward(Context& ctx, const Tensor& x, const TokenBatch& tokens, c
     if (!parallel_) {
         // 7  put_out [Tl, H], the sum
         // 8  h [Tl, H] = x + what attention put out, which may be normed first
-        h = joined(ctx, x, partial, w_.attention_post_norm, saved ? &saved->attention : nullptr);
         // 9  b [Tl, H]
         // 10 b [T, H]
-        b = normed_input(ctx, h, w_.mlp_norm, T, stats);
+        if (post_norms_) {
+            h = joined(ctx, x, partial, w_.attention_post_norm, saved ? &saved->attention : nullptr);
+            b = normed_input(ctx, h, w_.mlp_norm, T, stats);
+        } else {
+            h = tensor_.reduce_scatter(ctx, partial);
+            Tensor normed = ctx.empty(h.shape(), h.dtype());
+            stats = ctx.empty({h.dim(0), 2}, DType::f32);
+            add_norm(ctx, x, h, w_.mlp_norm.weight, w_.mlp_norm.bias, norm_, h, normed, stats);
+            b = tensor_.all_gather(ctx, normed, T);
+        }
         if (saved) {
             saved->after_attention = h;
             saved->mlp.norm_stats = stats;
@@ -223,8 +232,14 @@ Tensor Layer::neurons(Context& ctx, const Tensor& in, const TokenBatch& tokens,
     matmul(ctx, in, w_.gate_up, w_.gate_up_bias, u);
     // 12 act [T, ffn]
     Tensor act = ctx.empty({in.dim(0), ffn_}, in.dtype());
-    activate(ctx, activation_, u, act);
-    if (extras.observer) extras.observer->neurons(ctx, index_, tokens, u, act);
+    Tensor moments;
+    if (extras.observer && extras.observer->takes_neuron_moments()) {
+        moments = ctx.empty({tokens.batch, 3, ffn_}, DType::f64);
+        activate_with_moments(ctx, activation_, u, tokens.batch, act, moments);
+    } else {
+        activate(ctx, activation_, u, act);
+    }
+    if (extras.observer) extras.observer->neurons(ctx, index_, tokens, u, act, moments);
     if (extras.saved) {
         SavedMlp& s = extras.saved->mlp;
         if (extras.keep_cheap && !parallel_) s.input = in;

@@ -77,9 +77,12 @@ public:
     /// Queries and keys turned by their positions: [T, (q + 2 kv) head_dim].
     virtual void rotated_qkv(Context&, int64_t /*layer*/, const TokenBatch&, const Tensor& /*qkv*/) {}
     virtual void heads(Context&, int64_t /*layer*/, const TokenBatch&, const Tensor& /*[T, q head_dim]*/) {}
-    /// before: [T, ffn or 2 ffn] as handed to the activation; after: [T, ffn].
+    /// Whether `neurons` is to have the moments of `after`, which come cheaper with the activation.
+    virtual bool takes_neuron_moments() const { return false; }
+    /// before: [T, ffn or 2 ffn] as handed to the activation; after: [T, ffn]; moments: those of `after`
+    /// (kernels/statistics.hpp), [batch, 3, ffn] f64, or empty.
     virtual void neurons(Context&, int64_t /*layer*/, const TokenBatch&, const Tensor& /*before*/,
-                         const Tensor& /*after*/) {}
+                         const Tensor& /*after*/, const Tensor& /*moments*/) {}
     /// The residual stream between layers: [Tl, H], before the layer and after it.
     virtual void block(Context&, int64_t /*layer*/, const TokenBatch&, const Tensor& /*x*/,
                        const Tensor& /*out*/) {}

@@ -86,7 +86,12 @@ void Scorer::see(Context& ctx, UnitSums& table, int64_t row, int64_t first_colum
                  Range columns, const model::TokenBatch& tokens) {
     Tensor sums = ctx.empty({tokens.batch, 3, columns.size()}, DType::f64);
     moments(ctx, x, tokens.batch, columns, sums);
-    add_later(sums, [&table, row, first_column, seq = tokens.seq](const Tensor& on_host) {
+    add_moments(table, row, first_column, sums, tokens.seq);
+}
+
+void Scorer::add_moments(UnitSums& table, int64_t row, int64_t first_column, const Tensor& moments,
+                         int64_t seq) {
+    add_later(moments, [&table, row, first_column, seq](const Tensor& on_host) {
         const auto [samples, three, width] = on_host.dims<3>();
         for (int64_t sample = 0; sample < samples; ++sample) {
             table.add_sample(row, first_column, width, on_host.data<double>() + sample * three * width, seq);
@@ -148,10 +153,10 @@ void Scorer::heads(Context& ctx, int64_t layer, const model::TokenBatch& tokens,
 }
 
 void Scorer::neurons(Context& ctx, int64_t layer, const model::TokenBatch& tokens, const Tensor& before,
-                     const Tensor& after) {
+                     const Tensor&, const Tensor& moments) {
     const Range mine = model::local_range(a_, layer, model::Axis::ffn, part_);
     if (site_ == NeuronSite::after_activation) {
-        see(ctx, sums_.neurons, layer, mine.begin, after, {0, mine.size()}, tokens);
+        add_moments(sums_.neurons, layer, mine.begin, moments, tokens.seq);
     } else {
         // Where there is a gate, it comes first and the up projection's output second.
         const int64_t first = is_gated(a_.activation) ? mine.size() : 0;

@@ -51,8 +51,9 @@ public:
     void rotated_qkv(Context& ctx, int64_t layer, const model::TokenBatch& tokens,
                      const Tensor& qkv) override;
     void heads(Context& ctx, int64_t layer, const model::TokenBatch& tokens, const Tensor& o) override;
+    bool takes_neuron_moments() const override { return site_ == NeuronSite::after_activation; }
     void neurons(Context& ctx, int64_t layer, const model::TokenBatch& tokens, const Tensor& before,
-                 const Tensor& after) override;
+                 const Tensor& after, const Tensor& moments) override;
 
     /// What `add` makes of x, on the host, joins the sums too.
     using Add = std::function<void(const Tensor& x)>;
@@ -72,6 +73,7 @@ private:
     /// The moments of these columns of x, to be added from (row, first_column) of a table on.
     void see(Context& ctx, UnitSums& table, int64_t row, int64_t first_column, const Tensor& x, Range columns,
              const model::TokenBatch& tokens);
+    void add_moments(UnitSums& table, int64_t row, int64_t first_column, const Tensor& moments, int64_t seq);
 
     const model::Architecture& a_;
     model::TensorPart part_;

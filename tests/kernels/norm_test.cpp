@@ -1,5 +1,6 @@
 #include "kernels/norm.hpp"
 
+#include "kernels/elementwise.hpp"
 #include "kernels/reference/norm.hpp"
 #include "tests/kernels/op_test.hpp"
 
@@ -55,6 +56,31 @@ TEST_P(Norm, MatchesReferenceAndKeepsItsStatistics) {
         EXPECT_TRUE(near_all(y, reference::norm(in.x, in.weight, in.bias, options),
                              tolerance(test_device(), dtype_)));
         EXPECT_TRUE(near_all(stats, expected_stats, tolerance(test_device(), DType::f32)));
+    }
+}
+
+TEST_P(Norm, OfASumIsThatOfTheSumRounded) {
+    for (const auto& [options, has_bias] : variants) {
+        const Inputs in(case_, dtype_, has_bias);
+        const Tensor x = tensor_of(ctx_, in.x, shape_, dtype_), r = tensor_of(ctx_, in.dy, shape_, dtype_),
+                     weight = tensor_of(ctx_, in.weight, {case_.n}, dtype_),
+                     bias = has_bias ? tensor_of(ctx_, in.bias, {case_.n}, dtype_) : Tensor();
+        Tensor sum = ctx_.empty(shape_, dtype_), y = ctx_.empty(shape_, dtype_),
+               stats = ctx_.empty({case_.rows, 2}, DType::f32),
+               in_place = tensor_of(ctx_, in.dy, shape_, dtype_), y_beside = ctx_.empty(shape_, dtype_);
+
+        add_norm(ctx_, x, r, weight, bias, options, sum, y, stats);
+        add_norm(ctx_, x, in_place, weight, bias, options, in_place, y_beside, stats);
+
+        Tensor expected = ctx_.empty(shape_, dtype_), expected_y = ctx_.empty(shape_, dtype_),
+               expected_stats = ctx_.empty(stats.shape(), DType::f32);
+        add(ctx_, x, r, expected);
+        norm(ctx_, expected, weight, bias, options, expected_y, expected_stats);
+        EXPECT_TRUE(same_bits(sum, expected));
+        EXPECT_TRUE(same_bits(in_place, expected));
+        EXPECT_TRUE(same_bits(y, expected_y));
+        EXPECT_TRUE(same_bits(y_beside, expected_y));
+        EXPECT_TRUE(same_bits(stats, expected_stats));
     }
 }
 

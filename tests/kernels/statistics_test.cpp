@@ -38,6 +38,34 @@ INSTANTIATE_TEST_SUITE_P(Cases, Moments,
                          testing::Combine(testing::ValuesIn(moments_cases), testing::ValuesIn(float_types)),
                          parameter_name);
 
+class MomentsOfActivations : public testing::TestWithParam<DType> {};
+
+TEST_P(MomentsOfActivations, AreThoseOfWhatTheActivationMakes) {
+    Context ctx(on_test_device(2));
+    for (const Activation activation :
+         {Activation::swiglu, Activation::geglu, Activation::relu2, Activation::gelu, Activation::silu}) {
+        for (const int64_t seq : {1, 5, 150}) {
+            for (const int64_t n : {1, 70, 131}) {
+                const int64_t samples = 2, rows = samples * seq, width = is_gated(activation) ? 2 * n : n;
+                const Tensor u = tensor_of(ctx, random_values(rows * width, 1), {rows, width}, GetParam());
+                Tensor y = ctx.empty({rows, n}, GetParam()), expected_y = ctx.empty(y.shape(), GetParam()),
+                       out = ctx.empty({samples, 3, n}, DType::f64),
+                       expected = ctx.empty(out.shape(), DType::f64);
+
+                activate_with_moments(ctx, activation, u, samples, y, out);
+
+                activate(ctx, activation, u, expected_y);
+                moments(ctx, expected_y, samples, {0, n}, expected);
+                EXPECT_TRUE(same_bits(y, expected_y)) << to_string(activation) << ' ' << seq << ' ' << n;
+                EXPECT_TRUE(same_bits(out, expected)) << to_string(activation) << ' ' << seq << ' ' << n;
+            }
+        }
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, MomentsOfActivations, testing::ValuesIn(float_types),
+                         [](const auto& type) { return std::string(to_string(type.param)); });
+
 TEST(MomentsByHand, AreMagnitudesMeanAndSquaresAboutItOfEachSample) {
     Context ctx(on_test_device());
     const Tensor x = tensor_of(ctx, {9, 1, 9, -2, 9, 3, 9, -4}, {4, 2}, DType::f32);

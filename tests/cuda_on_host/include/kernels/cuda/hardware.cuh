@@ -57,10 +57,10 @@ Whole load_whole(const T* p) {
     expect_aligned<sizeof(Whole)>(p);
     return *reinterpret_cast<const Whole*>(p);
 }
-template <class T>
-void store_4_bytes(T* p, uint32_t value) {
-    expect_aligned<4>(p);
-    *reinterpret_cast<uint32_t*>(p) = value;
+template <class Whole, class T>
+void store_whole(T* p, const Whole& value) {
+    expect_aligned<sizeof(Whole)>(p);
+    *reinterpret_cast<Whole*>(p) = value;
 }
 
 template <class T>
