@@ -130,7 +130,7 @@ struct LabelTerm {
 
 /// What a row's gradient is made of.
 struct RowInputs {
-    const float* teacher;
+    const float* teacher;  ///< without a divergence the student's, which is as good as any
     const float* student;
     int64_t n;
     float weight;
@@ -139,10 +139,10 @@ struct RowInputs {
 };
 
 RowInputs row_inputs(const LossWeights& weights, const LossInputs& in, int64_t row) {
-    const int64_t n = in.sides.student.dim(1);
-    const int32_t label = weights.label_weight != 0 ? in.labels.data<int32_t>()[row] : -1;
     const Tensor& student = in.sides.student;
-    const Tensor& teacher = weights.divergence ? in.sides.teacher : student;  // which is not read then
+    const Tensor& teacher = weights.divergence ? in.sides.teacher : student;
+    const int64_t n = student.dim(1);
+    const int32_t label = weights.label_weight != 0 ? in.labels.data<int32_t>()[row] : -1;
     RowInputs of_row{teacher.data<float>() + row * n,
                      student.data<float>() + row * n,
                      n,

@@ -22,8 +22,9 @@ bool better(const Candidate& x, const Candidate& y) {
     return x.value > y.value || (x.value == y.value && x.id < y.id);
 }
 
-/// Whether any of up to `group` values is larger.
+/// Logits that are compared with a threshold at once.
 constexpr int64_t group = 64;
+
 bool any_above(const float* z, int64_t count, float threshold) {
     int any = 0;
 #pragma omp simd reduction(| : any)
@@ -40,18 +41,17 @@ public:
         kept_.reserve(most_);
     }
 
-    /// What an earlier part wrote.
-    void start(const float* values, const int32_t* ids) {
-        kept_.clear();
-        full_ = false;
-        for (size_t i = 0; i < k_ && ids[i] >= 0; ++i) kept_.push_back({values[i], ids[i]});
-        sorted_ = kept_.size();
-        if (sorted_ == k_) close();
-    }
     void start() {
         kept_.clear();
         full_ = false;
         sorted_ = 0;
+    }
+    /// With what an earlier part wrote.
+    void start(const float* values, const int32_t* ids) {
+        start();
+        for (size_t i = 0; i < k_ && ids[i] >= 0; ++i) kept_.push_back({values[i], ids[i]});
+        sorted_ = kept_.size();
+        if (sorted_ == k_) close();
     }
 
     void add(const float* z, int64_t n, int64_t first_id) {
@@ -96,7 +96,7 @@ private:
 
     size_t k_, most_;
     std::vector<Candidate> kept_, merged_;
-    size_t sorted_ = 0;  ///< the first of kept_
+    size_t sorted_ = 0;  ///< as many of kept_, its first, are in order
     bool full_ = false;  ///< K are known, the worst of them `threshold_`
     float threshold_ = 0;
 };

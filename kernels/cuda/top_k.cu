@@ -123,9 +123,9 @@ __device__ void sort_block(Key* keys, int size) {
     }
 }
 
-/// A block has a row, and writes what is best when it has read all; this may be where a part of it was. Keys
-/// differ, so that their order, and so the result, is the same from run to run in
-/// whatever order threads count and collect them. Dynamic shared memory: `size` keys, a power of two >= k.
+/// A block has a row, and writes what is best when it has read all: candidates may stand there. Keys differ,
+/// so that their order, and so the result, is the same from run to run in whatever order threads count and
+/// collect them. Dynamic shared memory: `size` keys, a power of two >= k.
 template <class Candidates>
 __global__ void best_of_rows(Candidates candidates, int k, int size, float* values, int32_t* ids) {
     __shared__ int occurs[digits];
