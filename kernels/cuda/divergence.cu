@@ -197,14 +197,15 @@ template <Objective objective, Divergence kind>
 void launch_gradient(Context& ctx, const LossWeights& weights, const LossInputs& in, Tensor& d_logits,
                      float* sums) {
     const auto& [teacher, student, lse_t, lse_s] = in.sides;
+    const int64_t rows = student.dim(0);
     const GradientInputs of_rows{
         data<float>(teacher), data<float>(student),  data<float>(lse_t),       data<float>(lse_s),
         data<float>(in.sums), data<float>(in.lse_1), data<int32_t>(in.labels), data<float>(in.row_weights),
         student.dim(1),       in.first_id,           1.0f / weights.tau,       weights.divergence_weight,
         weights.label_weight};
     visit_elements(d_logits.dtype(), [&]<class T>(T) {
-        launch(gradient_of_rows<objective, kind, T>, narrow<unsigned>(student.dim(0)), threads, 0,
-               ctx.stream(), of_rows, data<T>(d_logits), sums);
+        launch(gradient_of_rows<objective, kind, T>, narrow<unsigned>(rows), threads, 0, ctx.stream(),
+               of_rows, data<T>(d_logits), sums);
     });
 }
 
