@@ -6,6 +6,7 @@
 
 #include <memory>
 
+#include "tests/jobs/outcome.hpp"
 #include "tests/jobs/program.hpp"
 
 namespace espalier::test {
@@ -24,10 +25,7 @@ protected:
 
         const auto result = espalier(arguments, ranks);
 
-        EXPECT_EQ(result.exit_code, 2) << result.err;
-        for (const auto& word : says)
-            EXPECT_NE(result.err.find(word), std::string::npos)
-                << "\"" << word << "\" is not in: " << result.err;
+        expect_refusal(result, says);
         EXPECT_EQ(world().tree(), before);
     }
     static std::string path(const std::string& name) { return world().path(name); }

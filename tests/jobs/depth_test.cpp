@@ -6,6 +6,7 @@
 
 #include "io/tensor_file.hpp"
 #include "src/core/context.hpp"
+#include "tests/jobs/outcome.hpp"
 #include "tests/jobs/program.hpp"
 
 namespace espalier::test {
@@ -148,9 +149,7 @@ TEST_F(Depth, RefusesScoresThatWereNotMeasured) {
                           "--out",
                           world_.path("cut.h5")};
         arguments.insert(arguments.end(), more.begin(), more.end());
-        const auto result = espalier(arguments);
-        EXPECT_EQ(result.exit_code, 2);
-        EXPECT_NE(result.err.find(says), std::string::npos) << result.err;
+        expect_refusal(espalier(arguments), {says});
     };
 
     refused({"--layers", "2", "--depth-by", "ppl"}, "--depth ppl");

@@ -1,6 +1,7 @@
 // What keeps a job from its devices is said, with the way out, and never a hang.
 #include <gtest/gtest.h>
 
+#include "tests/jobs/outcome.hpp"
 #include "tests/jobs/program.hpp"
 
 namespace espalier::test {
@@ -17,47 +18,42 @@ protected:
         words.insert(words.end(), more.begin(), more.end());
         return espalier(words, ranks, environment);
     }
-    void expect_refused(const ProcessResult& result, const Words& says, int exit_code = 2) const {
-        EXPECT_EQ(result.exit_code, exit_code);
-        for (const auto& word : says) EXPECT_NE(result.err.find(word), std::string::npos) << result.err;
-    }
-
     const TinyWorld world;
 };
 
 TEST_F(DeviceErrors, AMissingDriverIsSaid) {
-    expect_refused(evaluate({"ESPALIER_RIG_MACHINE=no-driver"}), {"no NVIDIA driver", "--device cpu"});
+    expect_refusal(evaluate({"ESPALIER_RIG_MACHINE=no-driver"}), {"no NVIDIA driver", "--device cpu"});
 }
 
 TEST_F(DeviceErrors, AMissingDeviceIsSaid) {
-    expect_refused(evaluate({}), {"sees no device", "--gpus-per-node"});
+    expect_refusal(evaluate({}), {"sees no device", "--gpus-per-node"});
 }
 
 TEST_F(DeviceErrors, ACardThatIsTooOldIsSaid) {
-    expect_refused(evaluate({"ESPALIER_RIG_DEVICES=1", "ESPALIER_RIG_MACHINE=old-card"}),
+    expect_refusal(evaluate({"ESPALIER_RIG_DEVICES=1", "ESPALIER_RIG_MACHINE=old-card"}),
                    {"7.0", "8.0 (A100)"});
 }
 
 TEST_F(DeviceErrors, MixedCardsAreRefusedByAllRanks) {
-    expect_refused(evaluate({"ESPALIER_RIG_DEVICES=2", "ESPALIER_RIG_MACHINE=mixed-cards"}, 2),
+    expect_refusal(evaluate({"ESPALIER_RIG_DEVICES=2", "ESPALIER_RIG_MACHINE=mixed-cards"}, 2),
                    {"rank 0 has \"a processor", "rank 1 \"another", "one kind"});
 }
 
 TEST_F(DeviceErrors, TwoRanksShareADeviceOnlyWhereAskedTo) {
     const Words one{"ESPALIER_RIG_DEVICES=1"};
 
-    expect_refused(evaluate(one, 2), {"ranks 0 and 1 share the device", "--share-device"});
+    expect_refusal(evaluate(one, 2), {"ranks 0 and 1 share the device", "--share-device"});
     EXPECT_EQ(evaluate(one, 2, {"--device", "cuda", "--share-device", "--tp", "2"}).exit_code, 0);
 }
 
 TEST_F(DeviceErrors, AnNcclThatCannotShareADeviceIsSaid) {
-    expect_refused(evaluate({"ESPALIER_RIG_DEVICES=1", "ESPALIER_RIG_MACHINE=old-nccl"}, 2,
+    expect_refusal(evaluate({"ESPALIER_RIG_DEVICES=1", "ESPALIER_RIG_MACHINE=old-nccl"}, 2,
                             {"--device", "cuda", "--share-device", "--tp", "2"}),
                    {"NCCL 2.28.9", "2.30 or newer"});
 }
 
 TEST_F(DeviceErrors, MoreRanksThanDevicesAreRefused) {
-    expect_refused(evaluate({"ESPALIER_RIG_DEVICES=2"}, 3), {"3 ranks on this node, 2 devices"});
+    expect_refusal(evaluate({"ESPALIER_RIG_DEVICES=2"}, 3), {"3 ranks on this node, 2 devices"});
 }
 
 TEST_F(DeviceErrors, AutoTakesTheProcessorWhereRanksWouldShareAndSaysSo) {
@@ -68,13 +64,13 @@ TEST_F(DeviceErrors, AutoTakesTheProcessorWhereRanksWouldShareAndSaysSo) {
 }
 
 TEST_F(DeviceErrors, OutOfDeviceMemoryEndsTheJobOnAllRanks) {
-    expect_refused(evaluate({"ESPALIER_RIG_DEVICES=2", "ESPALIER_RIG_MEMORY=40000"}, 2),
+    expect_refusal(evaluate({"ESPALIER_RIG_DEVICES=2", "ESPALIER_RIG_MEMORY=40000"}, 2),
                    {"out of device memory", "--micro-batch"});
 }
 
 TEST_F(DeviceErrors, ARankThatNcclFailsOnEndsTheOthersThatWaitForIt) {
     for (const char* split : {"--tp", "--pp"}) {
-        expect_refused(evaluate({"ESPALIER_RIG_DEVICES=2", "ESPALIER_RIG_NCCL_FAILS_ON=1"}, 2,
+        expect_refusal(evaluate({"ESPALIER_RIG_DEVICES=2", "ESPALIER_RIG_NCCL_FAILS_ON=1"}, 2,
                                 {"--device", "cuda", split, "2"}),
                        {"ncclCommInitRank", "NCCL_DEBUG"}, 1);
     }
@@ -88,7 +84,7 @@ TEST_F(DeviceErrors, RanksThatExchangeNoTensorsDoWithoutNccl) {
 
 TEST_F(DeviceErrors, AnOperationThatFailsUnderWayEndsWhoWaitsForIt) {
     for (const char* split : {"--tp", "--pp"}) {
-        expect_refused(evaluate({"ESPALIER_RIG_DEVICES=2", "ESPALIER_RIG_NCCL_BREAKS_ON=1"}, 2,
+        expect_refusal(evaluate({"ESPALIER_RIG_DEVICES=2", "ESPALIER_RIG_NCCL_BREAKS_ON=1"}, 2,
                                 {"--device", "cuda", split, "2"}),
                        {"an operation of NCCL failed", "NCCL_DEBUG"}, 1);
     }
@@ -100,7 +96,7 @@ TEST_F(DeviceErrors, AJobThatDoesNotComputeRefusesADevice) {
                   "--out", world.path("p.h5"), "--hidden", "16", "--device", "cuda"},
                  1, {"ESPALIER_RIG_DEVICES=1"});
 
-    expect_refused(result, {"prune works on files", "leave --device out"});
+    expect_refusal(result, {"prune works on files", "leave --device out"});
 }
 
 }  // namespace

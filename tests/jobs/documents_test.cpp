@@ -7,6 +7,7 @@
 
 #include "io/indexed_dataset.hpp"
 #include "tests/jobs/metrics.hpp"
+#include "tests/jobs/outcome.hpp"
 #include "tests/tokenizer/small_vocabulary.hpp"
 
 namespace espalier::test {
@@ -18,12 +19,10 @@ using Words = std::vector<std::string>;
 class DocumentsJobs : public testing::Test {
 protected:
     DocumentsJobs() {
-        done(espalier({"init", "--arch", world.path("arch.json"), "--out", world.path("teacher.h5"), "--seed",
-                       "5", "--quiet"}));
+        expect_done(espalier({"init", "--arch", world.path("arch.json"), "--out", world.path("teacher.h5"),
+                              "--seed", "5", "--quiet"}));
         write_tokens("short", {11, 2, 3, 7, 29, 1, 1, 5});
     }
-
-    static void done(const ProcessResult& result) { ASSERT_EQ(result.exit_code, 0) << result.err; }
 
     /// 60 documents of these lengths, over and over, each ended by token 7, which is nowhere else.
     void write_tokens(const std::string& name, const std::vector<int32_t>& lengths) const {
@@ -67,19 +66,15 @@ protected:
     std::vector<double> values(const std::string& out, const char* key = "loss") const {
         return metrics(world, out, key);
     }
-    void expect_refused(const ProcessResult& result, const Words& says) {
-        EXPECT_EQ(result.exit_code, 2) << result.err;
-        for (const auto& word : says) EXPECT_NE(result.err.find(word), std::string::npos) << result.err;
-    }
 
     const TinyWorld world;
 };
 
 TEST_F(DocumentsJobs, AStoppedRunGoesOnBitForBit) {
-    done(run(train(), "whole", both({"--valid", world.path("short")}), 2));
+    expect_done(run(train(), "whole", both({"--valid", world.path("short")}), 2));
 
     ASSERT_EQ(run(train(), "r", both({"--exit-after-steps", "2"}), 2).exit_code, 3);
-    done(run(train(), "r", both(), 2));
+    expect_done(run(train(), "r", both(), 2));
 
     EXPECT_EQ(values("r"), values("whole"));
 }
@@ -87,9 +82,9 @@ TEST_F(DocumentsJobs, AStoppedRunGoesOnBitForBit) {
 TEST_F(DocumentsJobs, ARunWithOtherDocumentsIsNotGoneOnWith) {
     ASSERT_EQ(run(train(), "r", both({"--exit-after-steps", "2"})).exit_code, 3);
 
-    expect_refused(run(train(), "r", {"--reset-attention", "--eod", "7"}), {"--mask-eod: true then, false"});
-    expect_refused(run(train(), "r", {"--mask-eod", "--eod", "7"}), {"--reset-attention: true then, false"});
-    expect_refused(run(train(), "r", {"--reset-attention", "--mask-eod", "--eod", "8"}),
+    expect_refusal(run(train(), "r", {"--reset-attention", "--eod", "7"}), {"--mask-eod: true then, false"});
+    expect_refusal(run(train(), "r", {"--mask-eod", "--eod", "7"}), {"--reset-attention: true then, false"});
+    expect_refusal(run(train(), "r", {"--reset-attention", "--mask-eod", "--eod", "8"}),
                    {"--eod: 7 then, 8 now"});
 }
 
@@ -118,11 +113,11 @@ TEST_F(DocumentsJobs, LayoutsAndTheTeachersGridDoNotShow) {
         more.insert(more.end(), what.begin(), what.end());
         return with_teacher(more);
     };
-    done(run(distill(), "serial", with({})));
+    expect_done(run(distill(), "serial", with({})));
 
     const auto expect_serial = [&](const std::string& out, const Words& more, int ranks) {
         SCOPED_TRACE(out);
-        done(run(distill(), out, with(more), ranks));
+        expect_done(run(distill(), out, with(more), ranks));
         for (const char* key : {"loss", "hidden_loss", "grad_norm"})
             expect_near(values(out, key), values("serial", key), 2 * layout_rounding);
     };
@@ -132,10 +127,10 @@ TEST_F(DocumentsJobs, LayoutsAndTheTeachersGridDoNotShow) {
 }
 
 TEST_F(DocumentsJobs, ACorrectedTeacherLearnsAsAlone) {
-    done(run(distill(), "both", with_teacher(both({"--correct-teacher", "--teacher-lr", "1e-2"})), 2));
+    expect_done(run(distill(), "both", with_teacher(both({"--correct-teacher", "--teacher-lr", "1e-2"})), 2));
 
-    done(run({"train", "--model", world.path("teacher.h5")}, "alone",
-             both({"--lr", "1e-2", "--min-lr", "1e-4"})));
+    expect_done(run({"train", "--model", world.path("teacher.h5")}, "alone",
+                    both({"--lr", "1e-2", "--min-lr", "1e-4"})));
 
     expect_near(values("both", "teacher_loss"), values("alone"), layout_rounding);
 }
@@ -147,7 +142,7 @@ TEST_F(DocumentsJobs, ACacheIsUsedWhereItsAttentionWasReset) {
         for (const char* word : {"--samples", "24", "--seq-len", "16", "--dtype", "f32", "--quiet"})
             words.emplace_back(word);
         words.insert(words.end(), more.begin(), more.end());
-        done(espalier(words));
+        expect_done(espalier(words));
     };
     cache("reset", {"--reset-attention", "--eod", "7"});
     cache("crossing", {});
@@ -156,11 +151,11 @@ TEST_F(DocumentsJobs, ACacheIsUsedWhereItsAttentionWasReset) {
         return run(distill(), "cached", more);
     };
 
-    expect_refused(use("crossing", both()), {"--reset-attention", "is -1", "is 7"});
-    expect_refused(use("reset", {}), {"--reset-attention", "is 7", "is -1"});
-    expect_refused(use("reset", {"--reset-attention", "--eod", "8"}), {"is 7", "is 8"});
-    done(run(distill(), "live", with_teacher(both())));
-    done(use("reset", both()));
+    expect_refusal(use("crossing", both()), {"--reset-attention", "is -1", "is 7"});
+    expect_refusal(use("reset", {}), {"--reset-attention", "is 7", "is -1"});
+    expect_refusal(use("reset", {"--reset-attention", "--eod", "8"}), {"is 7", "is 8"});
+    expect_done(run(distill(), "live", with_teacher(both())));
+    expect_done(use("reset", both()));
     expect_near(values("cached"), values("live"), 2e-3);  // log p in steps of 5e-4
 }
 
@@ -187,7 +182,7 @@ TEST_F(DocumentsJobs, TheMeanIsOverTheTokensThatAreLeft) {
         Words words = job;
         words.insert(words.end(), {"--out", world.path(out)});
         words.insert(words.end(), samples.begin(), samples.end());
-        done(espalier(words, 2));
+        expect_done(espalier(words, 2));
     };
 
     train_on("long", {"--seq-len", "15", "--global-batch", "4", "--tokens", "180"});
@@ -202,7 +197,7 @@ TEST_F(DocumentsJobs, StepsInWhichNothingCountsAreStepsWithoutLoss) {
     tokens.add(std::vector<int32_t>(500, 7));
     tokens.finish();
 
-    done(run(distill(), "r", with_teacher(both({"--data", world.path("ends")}))));
+    expect_done(run(distill(), "r", with_teacher(both({"--data", world.path("ends")}))));
 
     EXPECT_EQ(values("r"), std::vector<double>(6, 0.0));
     EXPECT_EQ(values("r", "grad_norm"), std::vector<double>(6, 0.0));
@@ -212,12 +207,13 @@ TEST_F(DocumentsJobs, AModelThatNamesItsEndNeedsNoOption) {
     std::string arch = world.read("arch.json");
     arch.insert(arch.find('{') + 1, R"("eos_token_id": 7, )");
     world.write("eos.json", arch);
-    done(espalier({"init", "--arch", world.path("eos.json"), "--out", world.path("eos.h5"), "--quiet"}));
+    expect_done(
+        espalier({"init", "--arch", world.path("eos.json"), "--out", world.path("eos.h5"), "--quiet"}));
     const Words job{"train", "--model", world.path("eos.h5")};
-    done(run(job, "named", both()));
+    expect_done(run(job, "named", both()));
 
     ASSERT_EQ(run(job, "r", {"--reset-attention", "--mask-eod", "--exit-after-steps", "2"}).exit_code, 3);
-    done(run(job, "r", both()));
+    expect_done(run(job, "r", both()));
 
     EXPECT_EQ(values("r"), values("named"));
 }
@@ -227,21 +223,24 @@ TEST_F(DocumentsJobs, TheTokenizerInsideAModelKnowsBest) {
     arch.replace(arch.find("97"), 2, "270");
     arch.insert(arch.find('{') + 1, R"("eos_token_id": 7, )");
     world.write("arch.json", arch);
-    done(espalier({"init", "--arch", world.path("arch.json"), "--out", world.path("mute.h5"), "--quiet"}));
-    done(espalier({"export", "--model", world.path("mute.h5"), "--out", world.path("hf"), "--quiet"}));
+    expect_done(
+        espalier({"init", "--arch", world.path("arch.json"), "--out", world.path("mute.h5"), "--quiet"}));
+    expect_done(espalier({"export", "--model", world.path("mute.h5"), "--out", world.path("hf"), "--quiet"}));
     world.write("hf/tokenizer.json", small_tokenizer().dump());
     world.write("hf/tokenizer_config.json", R"({"eos_token": "<eos>"})");
-    done(espalier({"import", "--from", world.path("hf"), "--out", world.path("speaking.h5"), "--quiet"}));
+    expect_done(
+        espalier({"import", "--from", world.path("hf"), "--out", world.path("speaking.h5"), "--quiet"}));
     const Words job{"train", "--model", world.path("speaking.h5")};
 
     ASSERT_EQ(run(job, "r", {"--mask-eod", "--exit-after-steps", "2"}).exit_code, 3);
 
-    expect_refused(run(job, "r", {"--mask-eod", "--eod", "7"}), {"--eod: 265 then, 7 now"});
-    done(run(job, "r", {"--mask-eod", "--eod", "265"}));
+    expect_refusal(run(job, "r", {"--mask-eod", "--eod", "7"}), {"--eod: 265 then, 7 now"});
+    expect_done(run(job, "r", {"--mask-eod", "--eod", "265"}));
 }
 
 TEST_F(DocumentsJobs, WhatEvaluateSaysOfHeldOutTextIsWhatARunSays) {
-    done(run(train(), "r", both({"--valid", world.path("short"), "--summary", world.path("run.json")})));
+    expect_done(
+        run(train(), "r", both({"--valid", world.path("short"), "--summary", world.path("run.json")})));
     const auto loss = [&](const Words& more) {
         Words words{"evaluate",
                     "--model",
@@ -257,7 +256,7 @@ TEST_F(DocumentsJobs, WhatEvaluateSaysOfHeldOutTextIsWhatARunSays) {
                     "--force",
                     "--quiet"};
         words.insert(words.end(), more.begin(), more.end());
-        done(espalier(words));
+        expect_done(espalier(words));
         return json::parse(world.read("s.json"));
     };
 
@@ -290,11 +289,12 @@ TEST_F(DocumentsJobs, ScoresComeFromWhatTrainingSees) {
                     "--force",
                     "--quiet"};
         words.insert(words.end(), more.begin(), more.end());
-        done(espalier(words, ranks));
+        expect_done(espalier(words, ranks));
         return json::parse(world.read("s.json")).at("loss").get<double>();
     };
     const Words reset{"--reset-attention", "--eod", "7"};
-    done(run(train(), "r", {"--tokens", "128", "--global-batch", "8", "--reset-attention", "--eod", "7"}));
+    expect_done(
+        run(train(), "r", {"--tokens", "128", "--global-batch", "8", "--reset-attention", "--eod", "7"}));
 
     const double serial = loss(reset, 1);
 
@@ -305,7 +305,7 @@ TEST_F(DocumentsJobs, ScoresComeFromWhatTrainingSees) {
 
 TEST_F(DocumentsJobs, WhatCannotBeIsRefused) {
     const auto refused = [&](const Words& more, const Words& says) {
-        expect_refused(run(train(), "refused", more), says);
+        expect_refusal(run(train(), "refused", more), says);
         EXPECT_FALSE(world.exists("refused"));
     };
 
@@ -314,10 +314,10 @@ TEST_F(DocumentsJobs, WhatCannotBeIsRefused) {
     refused({"--eod", "7"}, {"--eod 7", "--reset-attention or --mask-eod"});
     refused({"--mask-eod", "--eod", "97"}, {"--eod 97", "97 tokens", "0 to 96"});
     refused({"--mask-eod", "--eod", "-2"}, {"--eod -2", "0 to 96"});
-    expect_refused(espalier({"evaluate", "--model", world.path("model.h5"), "--requests", world.path("none"),
+    expect_refusal(espalier({"evaluate", "--model", world.path("model.h5"), "--requests", world.path("none"),
                              "--mask-eod", "--eod", "7"}),
                    {"--mask-eod", "--data"});
-    expect_refused(
+    expect_refusal(
         espalier({"prune", "--model", world.path("model.h5"), "--importance", world.path("scores.h5"),
                   "--ffn", "16", "--out", world.path("cut.h5"), "--reset-attention", "--eod", "7"}),
         {"--reset-attention", "--data", "importance"});

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "tests/jobs/outcome.hpp"
 #include "tests/jobs/program.hpp"
 #include "tests/tokenizer/small_vocabulary.hpp"
 
@@ -24,10 +25,7 @@ protected:
         done({"export", "--model", world_.path("mute.h5"), "--out", world_.path("hf"), "--quiet"});
         world_.write("hf/tokenizer.json", small_tokenizer().dump());
     }
-    static void done(const Words& arguments) {
-        const auto result = espalier(arguments);
-        ASSERT_EQ(result.exit_code, 0) << result.err;
-    }
+    static void done(const Words& arguments) { expect_done(espalier(arguments)); }
     /// The ids that the folder's model continues a prompt with.
     std::vector<int32_t> continuation() const {
         done({"import", "--from", world_.path("hf"), "--out", world_.path("m.h5"), "--force", "--quiet"});
@@ -84,6 +82,19 @@ TEST_F(Generate, DrawsOtherNumbersForEachRequestAndTheSameForEachSeed) {
     EXPECT_NE(texts.at(0).at("ids"), texts.at(1).at("ids"));
     EXPECT_EQ(sampled("1"), texts);
     EXPECT_NE(sampled("2"), texts);
+}
+
+TEST_F(Generate, DrawsAmongTheLikeliestTokensAlone) {
+    const auto greedy = continuation();
+    const auto sampled = [&](const char* top_p) -> std::vector<int32_t> {
+        done({"generate", "--model", world_.path("m.h5"), "--prompt", "then", "--max-tokens", "8",
+              "--temperature", "3", "--top-p", top_p, "--dtype", "f32", "--quiet", "--summary",
+              world_.path("s.json"), "--force"});
+        return json::parse(world_.read("s.json")).at("generated").at(0).at("ids");
+    };
+
+    EXPECT_EQ(sampled("1e-6"), greedy) << "the likeliest holds that much alone";
+    EXPECT_NE(sampled("1"), greedy);
 }
 
 TEST_F(Generate, LooksAtAllRequestsBeforeTheFirstAndSaysWherePositionsEnded) {

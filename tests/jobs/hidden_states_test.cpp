@@ -7,6 +7,7 @@
 
 #include "io/tensor_file.hpp"
 #include "tests/jobs/metrics.hpp"
+#include "tests/jobs/outcome.hpp"
 
 namespace espalier::test {
 namespace {
@@ -21,13 +22,12 @@ protected:
             "wide.json",
             R"({"architectures": ["LlamaForCausalLM"], "vocab_size": 97, "hidden_size": 40, "intermediate_size": 56, "num_hidden_layers": 6,
         "num_attention_heads": 6, "num_key_value_heads": 3, "head_dim": 8, "max_position_embeddings": 64, "rms_norm_eps": 1e-5})");
-        done(espalier({"init", "--arch", world.path("wide.json"), "--out", world.path("teacher.h5"), "--seed",
-                       "5", "--quiet"}));
-        done(espalier({"init", "--arch", world.path("arch.json"), "--out", world.path("other.h5"), "--seed",
-                       "9", "--quiet"}));
+        expect_done(espalier({"init", "--arch", world.path("wide.json"), "--out", world.path("teacher.h5"),
+                              "--seed", "5", "--quiet"}));
+        expect_done(espalier({"init", "--arch", world.path("arch.json"), "--out", world.path("other.h5"),
+                              "--seed", "9", "--quiet"}));
     }
 
-    static void done(const ProcessResult& result) { ASSERT_EQ(result.exit_code, 0) << result.err; }
     Words command(const std::string& out, const Words& more) const {
         Words words{"distill", "--data", world.path("tokens"), "--out", world.path(out)};
         for (const char* word :
@@ -50,12 +50,12 @@ protected:
     std::vector<json> lines(const std::string& out) const { return metrics(world, out); }
     void cut(const std::string& from, const std::string& to, const Words& target) const {
         const std::string scores = world.path("scores-" + from);
-        done(espalier({"importance", "--model", world.path(from), "--data", world.path("tokens"), "--samples",
-                       "8", "--seq-len", "16", "--out", scores, "--quiet"}));
+        expect_done(espalier({"importance", "--model", world.path(from), "--data", world.path("tokens"),
+                              "--samples", "8", "--seq-len", "16", "--out", scores, "--quiet"}));
         Words words{"prune", "--model", world.path(from), "--importance",
                     scores,  "--out",   world.path(to),   "--quiet"};
         words.insert(words.end(), target.begin(), target.end());
-        done(espalier(words));
+        expect_done(espalier(words));
     }
     /// Of the embeddings, before anything is learned.
     double first_loss(const std::string& student, const std::string& teacher) const {
@@ -84,7 +84,7 @@ protected:
 constexpr double rounding = 2e-5;
 
 TEST_F(HiddenStates, AreBalancedAgainstTheDivergenceInTheLoss) {
-    done(run("auto", map));
+    expect_done(run("auto", map));
 
     const auto found = lines("auto");
 
@@ -102,7 +102,7 @@ TEST_F(HiddenStates, HaveTheWeightThatIsGiven) {
     Words words = map;
     words.insert(words.end(), {"--hidden-weight", "0.3", "--hidden-loss", "mse", "--loss", "ce"});
 
-    done(run("fixed", words));
+    expect_done(run("fixed", words));
 
     for (const auto& line : lines("fixed")) {
         const double lm = line.at("lm_loss"), hidden = line.at("hidden_loss"), loss = line.at("loss");
@@ -112,10 +112,10 @@ TEST_F(HiddenStates, HaveTheWeightThatIsGiven) {
 }
 
 TEST_F(HiddenStates, LayoutsDoNotShow) {
-    done(run("serial", map));
+    expect_done(run("serial", map));
     const auto on = [&](const std::string& out, Words more, int ranks) {
         more.insert(more.end(), map.begin(), map.end());
-        done(run(out, more, ranks));
+        expect_done(run(out, more, ranks));
         SCOPED_TRACE(out);
         expect_same(out, "serial", rounding);
     };
@@ -152,15 +152,15 @@ TEST_F(HiddenStates, SayWhereTheyMoveTheTeacher) {
 TEST_F(HiddenStates, OfATeacherInTrainingAreThoseBeforeItsUpdate) {
     Words corrected = map;
     corrected.insert(corrected.end(), {"--correct-teacher", "--teacher-lr", "1e-2"});
-    done(run("frozen", map));
-    done(run("serial", corrected));
+    expect_done(run("frozen", map));
+    expect_done(run("serial", corrected));
     const auto frozen = lines("frozen"), serial = lines("serial");
     EXPECT_EQ(serial.front().at("hidden_loss"), frozen.front().at("hidden_loss"));
     EXPECT_NE(serial[2].at("hidden_loss"), frozen[2].at("hidden_loss"));
 
     const auto on = [&](const std::string& out, Words more, int ranks) {
         more.insert(more.end(), corrected.begin(), corrected.end());
-        done(run(out, more, ranks));
+        expect_done(run(out, more, ranks));
         SCOPED_TRACE(out);
         expect_same(out, "serial", rounding);
     };
@@ -169,16 +169,16 @@ TEST_F(HiddenStates, OfATeacherInTrainingAreThoseBeforeItsUpdate) {
 }
 
 TEST_F(HiddenStates, AStoppedRunGoesOnBitForBitAndOnAnotherLayout) {
-    done(run("whole", map, 2));
+    expect_done(run("whole", map, 2));
     Words first = map;
     first.insert(first.end(), {"--exit-after-steps", "3"});
 
     ASSERT_EQ(run("same", first, 2).exit_code, 3);
-    done(run("same", map, 2));
+    expect_done(run("same", map, 2));
     ASSERT_EQ(run("other", first, 3).exit_code, 3);
     Words pipelined = map;
     pipelined.insert(pipelined.end(), {"--pp", "2"});
-    done(run("other", pipelined, 4));
+    expect_done(run("other", pipelined, 4));
 
     expect_same("same", "whole", 0);
     const auto content = [this](const char* file) {
@@ -197,8 +197,7 @@ TEST_F(HiddenStates, AnotherMicroBatchIsAnotherRunWhereItBalances) {
 
     const auto result = run("r", other);
 
-    EXPECT_EQ(result.exit_code, 2);
-    EXPECT_NE(result.err.find("--micro-batch"), std::string::npos) << result.err;
+    expect_refusal(result, {"--micro-batch"});
 }
 
 TEST_F(HiddenStates, StartFromTheChannelsThatAStudentWasCutFrom) {
@@ -220,7 +219,7 @@ TEST_F(HiddenStates, StartFromTheChannelsThatSeveralCutsLeft) {
 }
 
 TEST_F(HiddenStates, AloneAreAnObjective) {
-    done(run("run", {"--hidden-map", "1:0", "--hidden-weight", "2", "--loss", "kl=0"}));
+    expect_done(run("run", {"--hidden-map", "1:0", "--hidden-weight", "2", "--loss", "kl=0"}));
 
     for (const auto& line : lines("run"))
         EXPECT_DOUBLE_EQ(line.at("loss"), 2 * line.at("hidden_loss").get<double>());
@@ -228,9 +227,7 @@ TEST_F(HiddenStates, AloneAreAnObjective) {
 
 TEST_F(HiddenStates, WhatCannotBeIsRefused) {
     const auto refused = [&](const Words& words, const Words& says) {
-        const auto result = run("refused", words);
-        EXPECT_EQ(result.exit_code, 2) << result.err;
-        for (const auto& word : says) EXPECT_NE(result.err.find(word), std::string::npos) << result.err;
+        expect_refusal(run("refused", words), says);
         EXPECT_FALSE(world.exists("refused"));
     };
 

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/io/weight_files.hpp"
+#include "tests/jobs/outcome.hpp"
 #include "tests/jobs/program.hpp"
 #include "tests/tokenizer/small_vocabulary.hpp"
 
@@ -315,8 +316,7 @@ TEST_F(Import, FromAFolderThatAnExportWouldReplaceKeepsIt) {
     const auto back =
         espalier({"export", "--model", path("m.h5"), "--out", path("only"), "--quiet", "--force"});
 
-    EXPECT_EQ(back.exit_code, 2);
-    EXPECT_THAT(back.err, HasSubstr("was imported from, which --force does not replace"));
+    expect_refusal(back, {"was imported from, which --force does not replace"});
     EXPECT_TRUE(world().exists("only/model.safetensors"));
 }
 

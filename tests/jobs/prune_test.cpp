@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "io/indexed_dataset.hpp"
+#include "tests/jobs/outcome.hpp"
 #include "tests/jobs/program.hpp"
 #include "tests/tokenizer/small_vocabulary.hpp"
 
@@ -276,9 +277,7 @@ TEST_F(PruneJob, AVocabularyTakesItsTokenizerAlong) {
     const auto refused = [&](const Strings& more, const std::string& says) {
         Strings arguments{"prune", "--model", world_.path("whole.h5"), "--out", world_.path("no.h5")};
         arguments.insert(arguments.end(), more.begin(), more.end());
-        const auto result = espalier(arguments);
-        EXPECT_EQ(result.exit_code, 2);
-        EXPECT_NE(result.err.find(says), std::string::npos) << result.err;
+        expect_refusal(espalier(arguments), {says});
     };
     refused({"--vocab", "257", "--vocab-data", world_.path("text")}, "--vocab >= 258");
     refused({"--vocab", "271", "--vocab-data", world_.path("text")}, "adds none");

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 
+#include "tests/jobs/outcome.hpp"
 #include "tests/jobs/program.hpp"
 
 namespace espalier::test {
@@ -69,8 +70,7 @@ TEST(Report, DoesNotReplaceWhatIsNoPage) {
     const auto result =
         espalier({"report", world.path("run"), "--out", world.path("run/metrics.jsonl"), "--force"});
 
-    EXPECT_EQ(result.exit_code, 2);
-    EXPECT_THAT(result.err, HasSubstr("no page of HTML"));
+    expect_refusal(result, {"no page of HTML"});
     EXPECT_EQ(world.read("run/metrics.jsonl"), lines);
 }
 
@@ -93,8 +93,7 @@ TEST(Report, RefusesFoldersWithoutARunAndRunsWithoutAStep) {
     const TinyWorld world;
     const auto expect_refused = [&](const std::string& run, const std::string& says) {
         const auto result = report(world, {run});
-        EXPECT_EQ(result.exit_code, 2);
-        EXPECT_THAT(result.err, HasSubstr(says));
+        expect_refusal(result, {says});
         EXPECT_FALSE(world.exists("report.html"));
     };
     std::filesystem::create_directory(world.path("run"));

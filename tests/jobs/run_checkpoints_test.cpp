@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "tests/jobs/metrics.hpp"
+#include "tests/jobs/outcome.hpp"
 
 namespace espalier::test {
 namespace {
@@ -66,18 +67,15 @@ TEST(RunCheckpoints, RefusesToStartOverWhereItsCheckpointsAreGone) {
     };
     ASSERT_EQ(run({"--exit-after-steps", "2"}).exit_code, 3);
     const std::string metrics = world.read("run/metrics.jsonl");
-    const auto expect_refused = [&] {
-        const auto refused = run({});
-        EXPECT_EQ(refused.exit_code, 2);
-        EXPECT_NE(refused.err.find("latest names checkpoints/step-2.h5"), std::string::npos) << refused.err;
-        EXPECT_NE(refused.err.find("--force"), std::string::npos) << refused.err;
+    const auto start_over = [&] {
+        expect_refusal(run({}), {"latest names checkpoints/step-2.h5", "--force"});
         EXPECT_EQ(world.read("run/metrics.jsonl"), metrics);
     };
 
     std::filesystem::rename(world.path("run/checkpoints/step-2.h5"), world.path("elsewhere"));
-    expect_refused();
+    start_over();
     std::filesystem::remove(world.path("run/checkpoints"));
-    expect_refused();
+    start_over();
 
     std::filesystem::create_directory(world.path("run/checkpoints"));
     std::filesystem::rename(world.path("elsewhere"), world.path("run/checkpoints/step-2.h5"));

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "tests/jobs/outcome.hpp"
 #include "tests/jobs/program.hpp"
 
 namespace espalier::test {
@@ -69,10 +70,6 @@ inline std::vector<int64_t> numbers(const nlohmann::json& candidates) {
     std::vector<int64_t> out;
     for (const auto& c : candidates) out.push_back(c.at("candidate"));
     return out;
-}
-
-inline void expect_done(const ProcessResult& result) {
-    ASSERT_EQ(result.exit_code, 0) << result.err;
 }
 
 }  // namespace espalier::test

@@ -1,18 +1,18 @@
 // Searches as users start them.
-#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include <algorithm>
 #include <span>
 
 #include "io/indexed_dataset.hpp"
 #include "tests/jobs/bad_input.hpp"
+#include "tests/jobs/outcome.hpp"
 #include "tests/jobs/search_calls.hpp"
 
 namespace espalier::test {
 namespace {
 
 using nlohmann::json;
-using testing::HasSubstr;
 
 /// The last of all tokens, as a token file of one document.
 void write_last(const TinyWorld& world, size_t count, const std::string& name) {
@@ -239,9 +239,7 @@ TEST_F(BadSearch, WantsWhatItMeasuresBy) {
 
 TEST_F(BadSearch, RefusesALayoutThatACandidateDoesNotFillBeforeTheFirstCut) {
     const auto refused = [&](const std::vector<std::string>& layout, int ranks, const std::string& says) {
-        const auto result = espalier(retraining_arguments(world(), "o.json", layout), ranks);
-        EXPECT_EQ(result.exit_code, 2);
-        EXPECT_THAT(result.err, HasSubstr(says));
+        expect_refusal(espalier(retraining_arguments(world(), "o.json", layout), ranks), {says});
         EXPECT_FALSE(world().exists("o.json.runs"));
     };
 

@@ -8,6 +8,7 @@
 
 #include "io/indexed_dataset.hpp"
 #include "tests/jobs/metrics.hpp"
+#include "tests/jobs/outcome.hpp"
 
 namespace espalier::test {
 namespace {
@@ -42,9 +43,7 @@ protected:
         return words;
     }
     void expect_refused(const Words& words, const std::string& reason) const {
-        const auto result = espalier(words);
-        EXPECT_EQ(result.exit_code, 2);
-        EXPECT_THAT(result.err, HasSubstr(reason));
+        expect_refusal(espalier(words), {reason});
     }
     /// The summary of a job that succeeds.
     json summary(Words words) const {

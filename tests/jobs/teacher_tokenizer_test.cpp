@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "tests/jobs/outcome.hpp"
 #include "tests/jobs/program.hpp"
 #include "tests/tokenizer/small_vocabulary.hpp"
 
@@ -32,8 +33,7 @@ protected:
 
     static void done(Words words) {
         words.emplace_back("--quiet");
-        const auto result = espalier(words);
-        ASSERT_EQ(result.exit_code, 0) << result.err;
+        expect_done(espalier(words));
     }
     void make_cache(const std::string& teacher, const std::string& out) const {
         done({"teacher-cache", "--teacher", world_.path(teacher), "--data", world_.path("tokens"),
@@ -57,18 +57,13 @@ private:
     }
 };
 
-void expect_refused(const ProcessResult& result, const char* reason) {
-    EXPECT_EQ(result.exit_code, 2);
-    EXPECT_NE(result.err.find(reason), std::string::npos) << result.err;
-}
-
 TEST_F(TeacherTokenizer, OfOtherIdsIsRefused) {
     make_cache("one.h5", "cache");
 
-    expect_refused(distill("swapped.h5", "--teacher", "one.h5", 2),
-                   "teacher and student differ in tokenizer");
-    expect_refused(distill("swapped.h5", "--teacher-cache", "cache", 2),
-                   "its teacher's tokenizer and the student's give other ids to the same tokens");
+    expect_refusal(distill("swapped.h5", "--teacher", "one.h5", 2),
+                   {"teacher and student differ in tokenizer"});
+    expect_refusal(distill("swapped.h5", "--teacher-cache", "cache", 2),
+                   {"its teacher's tokenizer and the student's give other ids to the same tokens"});
     EXPECT_FALSE(world_.exists("run"));
 }
 
