@@ -101,7 +101,8 @@ void ModelWriter::copy_tokenizer(const ModelFile& from) {
 }
 
 std::string ModelWriter::publish(const ordered_json& provenance) {
-    writer_.attribute("provenance", provenance.dump());
+    // A source's path may be of any bytes.
+    writer_.attribute("provenance", provenance.dump(-1, ' ', false, ordered_json::error_handler_t::replace));
     return writer_.publish();
 }
 

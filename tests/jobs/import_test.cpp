@@ -320,6 +320,20 @@ TEST_F(Import, FromAFolderThatAnExportWouldReplaceKeepsIt) {
     EXPECT_TRUE(world().exists("only/model.safetensors"));
 }
 
+TEST_F(Import, WorksInAFolderWhoseNameIsNotUtf8) {
+    run({"export", "--model", path("model.h5"), "--out", path("plain"), "--quiet"});
+    const auto here = std::filesystem::current_path();
+    const std::filesystem::path folder = path("caf\xe9");
+    std::filesystem::create_directory(folder);
+    std::filesystem::current_path(folder);
+
+    const auto result = espalier({"import", "--from", "../plain", "--out", "m.h5", "--quiet"});
+
+    std::filesystem::current_path(here);
+    expect_done(result);
+    EXPECT_TRUE(std::filesystem::exists(folder / "m.h5"));
+}
+
 TEST_F(Import, ReadsAModelThatStandsAloneAsItIs) {
     world().write("spm.gguf", llama_gguf(sentencepiece_keys()));
     import("spm.gguf");
