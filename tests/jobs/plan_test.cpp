@@ -77,6 +77,17 @@ TEST_F(PlanJob, KeepsToTheLayoutAskedFor) {
     EXPECT_EQ(layouts[0]["recompute"], "full");
 }
 
+TEST_F(PlanJob, KeepsTheOptimizersStateWhereItIsAskedTo) {
+    const auto memory = [&](const char* state) -> double {
+        expect_done(espalier(arguments({"--gpus", "64", "--tp", "8", "--pp", "1", "--micro-batch", "1",
+                                        "--recompute", "full", "--optimizer-state", state, "--force"})));
+        return read("summary.json")["layouts"].at(0)["memory_bytes"];
+    };
+
+    // Of 8 replicas each keeps 12 bytes for each parameter of its eighth, or an eighth of them.
+    EXPECT_NEAR(memory("replicated") - memory("sharded"), 12 * 8.27e9 / 8 * 7 / 8, 0.03e9);
+}
+
 TEST_F(PlanJob, NamesTheNearestMissWhereNothingFits) {
     expect_refused({"--gpus", "1"}, {"none of", "needs", "GB", "--gpus"});
 }
