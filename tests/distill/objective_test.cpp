@@ -9,6 +9,7 @@
 #include "tests/model/tiny_models.hpp"
 #include "tests/support/compare.hpp"
 #include "tests/support/device.hpp"
+#include "tests/support/tolerance.hpp"
 
 namespace espalier::distill {
 namespace {
@@ -69,8 +70,8 @@ protected:
 
     void expect_same_sums(const LossSums& got, const LossSums& expected) const {
         EXPECT_EQ(got.tokens, expected.tokens);
-        EXPECT_NEAR(got.divergence, expected.divergence, 1e-5 * expected.divergence);
-        EXPECT_NEAR(got.label, expected.label, 1e-5 * expected.label);
+        EXPECT_NEAR(got.divergence, expected.divergence, test::loss_tolerance * expected.divergence);
+        EXPECT_NEAR(got.label, expected.label, test::loss_tolerance * expected.label);
     }
     /// Of a chain of two products with softmax and slope between.
     test::Tolerance rounding() const { return test::tolerance(ctx->device(), DType::f32).times(4); }

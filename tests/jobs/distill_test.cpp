@@ -9,6 +9,7 @@
 #include "src/core/context.hpp"
 #include "tests/jobs/metrics.hpp"
 #include "tests/jobs/outcome.hpp"
+#include "tests/support/tolerance.hpp"
 
 namespace espalier::test {
 namespace {
@@ -152,8 +153,8 @@ TEST_F(Distill, TheTeachersGridDoesNotShow) {
                   .exit_code,
               0);
 
-    expect_near(values("a"), values("serial"), layout_rounding);
-    expect_near(values("b"), values("serial"), layout_rounding);
+    expect_near(values("a"), values("serial"), loss_tolerance);
+    expect_near(values("b"), values("serial"), loss_tolerance);
 }
 
 TEST_F(Distill, VirtualStagesAndRecomputingDoNotShow) {
@@ -163,8 +164,8 @@ TEST_F(Distill, VirtualStagesAndRecomputingDoNotShow) {
         run_with_teacher("v", {"--pp", "2", "--virtual-stages", "2", "--recompute", "full"}, 2).exit_code, 0);
     ASSERT_EQ(run_with_teacher("none", {"--recompute", "none"}).exit_code, 0);
 
-    expect_near(values("v"), values("serial"), layout_rounding);
-    expect_near(values("none"), values("serial"), layout_rounding);
+    expect_near(values("v"), values("serial"), loss_tolerance);
+    expect_near(values("none"), values("serial"), loss_tolerance);
 }
 
 TEST_F(Distill, HeldOutTextIsScoredByAllVirtualStages) {
@@ -176,7 +177,7 @@ TEST_F(Distill, HeldOutTextIsScoredByAllVirtualStages) {
     ASSERT_EQ(run_with_teacher("v", words, 4).exit_code, 0);
 
     ASSERT_EQ(values("serial", "valid_loss").size(), 3U);
-    expect_near(values("v", "valid_loss"), values("serial", "valid_loss"), layout_rounding);
+    expect_near(values("v", "valid_loss"), values("serial", "valid_loss"), loss_tolerance);
 }
 
 TEST_F(Distill, JobsThatDoNotTrainLeaveVirtualStagesAlone) {
@@ -199,7 +200,7 @@ TEST_F(Distill, AStoppedRunGoesOnWithAnotherNumberOfReplicas) {
     ASSERT_EQ(run_with_teacher("r", {"--tp", "3", "--exit-after-steps", "4"}, 3).exit_code, 3);
     ASSERT_EQ(run_with_teacher("r", {}, 2).exit_code, 0);
 
-    expect_near(values("r"), values("serial"), layout_rounding);
+    expect_near(values("r"), values("serial"), loss_tolerance);
 }
 
 TEST_F(Distill, ACacheOfWholeDistributionsIsAsGoodAsTheTeacher) {
@@ -222,7 +223,7 @@ TEST_F(Distill, ACacheOfTheTopTokensIsWhatTopKComparesWith) {
             {"--teacher-cache", world.path("cache"), "--top-k", "5", "--temperature", "2", "--tp", "2"}, 2);
 
     ASSERT_EQ(result.exit_code, 0) << result.err;
-    expect_near(values("cached"), values("live"), layout_rounding);
+    expect_near(values("cached"), values("live"), loss_tolerance);
 }
 
 TEST_F(Distill, ACacheKnowsTailsHoweverSmall) {
@@ -238,7 +239,7 @@ TEST_F(Distill, ACacheKnowsTailsHoweverSmall) {
 
     // Before the first update: what follows depends on rounding, so steep is this loss.
     EXPECT_GT(values("live").front(), 20) << "which probabilities of 1e-7 at least would not make";
-    expect_near({values("cached").front()}, {values("live").front()}, layout_rounding);
+    expect_near({values("cached").front()}, {values("live").front()}, loss_tolerance);
 }
 
 TEST_F(Distill, ACacheWithoutTailsIsReadAsItWasMade) {
@@ -252,7 +253,7 @@ TEST_F(Distill, ACacheWithoutTailsIsReadAsItWasMade) {
     const auto result = run("cached", words);
 
     ASSERT_EQ(result.exit_code, 0) << result.err;
-    expect_near(values("cached"), values("live"), layout_rounding);
+    expect_near(values("cached"), values("live"), loss_tolerance);
 }
 
 TEST_F(Distill, ACacheOfSomethingElseIsRefused) {
@@ -368,7 +369,7 @@ TEST_F(Distill, ACorrectedTeacherLearnsAsAloneAndComesBackAfterAStop) {
                       "--quiet"};
     ASSERT_EQ(espalier(alone).exit_code, 0);
     const auto teacher = values("whole", "teacher_loss");
-    expect_near(teacher, values("alone"), layout_rounding);
+    expect_near(teacher, values("alone"), loss_tolerance);
     EXPECT_EQ(values("r"), values("whole"));
     EXPECT_EQ(values("r", "teacher_loss"), teacher);
     EXPECT_TRUE(world.exists("r/teacher.h5"));

@@ -8,6 +8,7 @@
 #include "io/indexed_dataset.hpp"
 #include "tests/jobs/metrics.hpp"
 #include "tests/jobs/outcome.hpp"
+#include "tests/support/tolerance.hpp"
 #include "tests/tokenizer/small_vocabulary.hpp"
 
 namespace espalier::test {
@@ -119,7 +120,7 @@ TEST_F(DocumentsJobs, LayoutsAndTheTeachersGridDoNotShow) {
         SCOPED_TRACE(out);
         expect_done(run(distill(), out, with(more), ranks));
         for (const char* key : {"loss", "hidden_loss", "grad_norm"})
-            expect_near(values(out, key), values("serial", key), 2 * layout_rounding);
+            expect_near(values(out, key), values("serial", key), 2 * loss_tolerance);
     };
     expect_serial("tp2dp2", {"--tp", "2", "--micro-batch", "2"}, 4);
     expect_serial("pp2v2", {"--pp", "2", "--virtual-stages", "2", "--recompute", "full"}, 4);
@@ -132,7 +133,7 @@ TEST_F(DocumentsJobs, ACorrectedTeacherLearnsAsAlone) {
     expect_done(run({"train", "--model", world.path("teacher.h5")}, "alone",
                     both({"--lr", "1e-2", "--min-lr", "1e-4"})));
 
-    expect_near(values("both", "teacher_loss"), values("alone"), layout_rounding);
+    expect_near(values("both", "teacher_loss"), values("alone"), loss_tolerance);
 }
 
 TEST_F(DocumentsJobs, ACacheIsUsedWhereItsAttentionWasReset) {
@@ -189,7 +190,7 @@ TEST_F(DocumentsJobs, TheMeanIsOverTheTokensThatAreLeft) {
     train_on("single", {"--seq-len", "1", "--global-batch", "24", "--tokens", "72"});
 
     for (const char* key : {"loss", "grad_norm"})
-        expect_near(values("long", key), values("single", key), layout_rounding);
+        expect_near(values("long", key), values("single", key), loss_tolerance);
 }
 
 TEST_F(DocumentsJobs, StepsInWhichNothingCountsAreStepsWithoutLoss) {
@@ -263,7 +264,7 @@ TEST_F(DocumentsJobs, WhatEvaluateSaysOfHeldOutTextIsWhatARunSays) {
     const json masked = loss(both()), plain = loss({});
 
     const double valid = json::parse(world.read("run.json")).at("valid_loss");
-    EXPECT_NEAR(masked.at("loss").get<double>(), valid, 1e-6);
+    EXPECT_NEAR(masked.at("loss").get<double>(), valid, loss_tolerance * valid);
     EXPECT_NE(masked.at("loss"), plain.at("loss"));
     const double ends = 60 - 1;  // but for the last token of all, which nothing follows
     EXPECT_EQ(masked.at("tokens").get<double>(), plain.at("tokens").get<double>() - ends);
@@ -298,8 +299,8 @@ TEST_F(DocumentsJobs, ScoresComeFromWhatTrainingSees) {
 
     const double serial = loss(reset, 1);
 
-    EXPECT_NEAR(serial, values("r").front(), 1e-6);
-    EXPECT_NEAR(loss({"--reset-attention", "--eod", "7", "--tp", "2"}, 2), serial, 1e-6);
+    EXPECT_NEAR(serial, values("r").front(), loss_tolerance * serial);
+    EXPECT_NEAR(loss({"--reset-attention", "--eod", "7", "--tp", "2"}, 2), serial, loss_tolerance * serial);
     EXPECT_NE(loss({}, 1), serial);
 }
 

@@ -6,6 +6,7 @@
 #include "io/indexed_dataset.hpp"
 #include "tests/jobs/outcome.hpp"
 #include "tests/jobs/program.hpp"
+#include "tests/support/tolerance.hpp"
 
 namespace espalier::test {
 namespace {
@@ -50,7 +51,8 @@ TEST_F(Evaluate, ScoresEachTokenOnceBehindAllThatItsWindowHolds) {
         scored = end;
     }
     EXPECT_EQ(strided.at("tokens"), length - 1);
-    EXPECT_NEAR(strided.at("loss").get<double>(), expected / (length - 1), 1e-5);
+    EXPECT_NEAR(strided.at("loss").get<double>(), expected / (length - 1),
+                loss_tolerance * expected / (length - 1));
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "tests/jobs/program.hpp"
+#include "tests/support/tolerance.hpp"
 
 namespace espalier::test {
 
@@ -30,10 +31,7 @@ inline std::vector<double> losses(const TinyWorld& world, const std::string& run
     return metrics(world, run, "loss");
 }
 
-/// Of an f32 loss on another layout: a divergence is a difference of logarithms near 5, each rounded by 2^-22
-/// or so, and may itself be as small as 1e-2.
-constexpr double layout_rounding = 1e-5;
-
+/// To within `relative`; a divergence, a difference of larger logarithms, may itself be as small as 1e-2.
 inline void expect_near(const std::vector<double>& got, const std::vector<double>& expected,
                         double relative) {
     ASSERT_FALSE(expected.empty());

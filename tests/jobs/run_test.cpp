@@ -12,6 +12,7 @@
 #include "src/core/context.hpp"
 #include "tests/jobs/metrics.hpp"
 #include "tests/jobs/outcome.hpp"
+#include "tests/support/tolerance.hpp"
 
 namespace espalier::test {
 namespace {
@@ -34,7 +35,7 @@ TEST(Run, ResumesBitForBitOnTheSameLayoutAndWithinRoundingOnAnother) {
     EXPECT_EQ(espalier(distill_arguments(world, "other", {"--pp", "3"}), 3).exit_code, 0);
     const auto other = losses(world, "other");
     ASSERT_EQ(other.size(), whole.size());
-    for (size_t i = 0; i < whole.size(); ++i) EXPECT_NEAR(other[i], whole[i], 1e-5 * whole[i]);
+    for (size_t i = 0; i < whole.size(); ++i) EXPECT_NEAR(other[i], whole[i], loss_tolerance * whole[i]);
 }
 
 TEST(Run, TakesEachOptionOfItsOptimizer) {

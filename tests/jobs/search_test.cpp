@@ -8,6 +8,7 @@
 #include "tests/jobs/bad_input.hpp"
 #include "tests/jobs/outcome.hpp"
 #include "tests/jobs/search_calls.hpp"
+#include "tests/support/tolerance.hpp"
 
 namespace espalier::test {
 namespace {
@@ -178,7 +179,7 @@ TEST(Search, GivesTheSameRankingOnAnotherLayout) {
     const json one = candidates(world, "one.json"), two = candidates(world, "two.json");
     EXPECT_EQ(numbers(two), numbers(one));
     for (size_t k = 0; k < one.size(); ++k)
-        EXPECT_NEAR(two[k].at("loss"), one[k].at("loss"), 1e-5 * one[k].at("loss").get<double>());
+        EXPECT_NEAR(two[k].at("loss"), one[k].at("loss"), loss_tolerance * one[k].at("loss").get<double>());
 }
 
 TEST(Search, RanksOnTheEndOfTheDataWithoutHeldOutText) {

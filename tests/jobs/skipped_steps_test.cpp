@@ -8,6 +8,7 @@
 #include "src/core/context.hpp"
 #include "tests/jobs/metrics.hpp"
 #include "tests/jobs/outcome.hpp"
+#include "tests/support/tolerance.hpp"
 
 namespace espalier::test {
 namespace {
@@ -116,7 +117,7 @@ TEST_F(SkippedSteps, AreTheSameOnEveryLayout) {
         ASSERT_EQ(run(out, layout, 2).exit_code, 0);
 
         EXPECT_EQ(metrics(world, out, "skipped_steps"), (std::vector<double>{0, 1, 2, 2, 2})) << out;
-        expect_near(losses(out), losses("serial"), layout_rounding);
+        expect_near(losses(out), losses("serial"), loss_tolerance);
     }
 }
 

@@ -24,4 +24,10 @@ Tolerance tolerance(Device device, DType dtype);
 /// Of a matrix product, which a library of the device's maker may compute.
 Tolerance tolerance_of_product(Device device, DType dtype);
 
+/// Relative, of what a whole model gives in f32, whatever the layout and the device. A loss or a distance is
+/// a mean over tokens of differences of numbers near 5, each rounded by 2^-22 or so; a gradient's norm is
+/// behind all layers twice.
+constexpr double loss_tolerance = 1e-5;
+constexpr double gradient_norm_tolerance = 1e-4;
+
 }  // namespace espalier::test

@@ -11,6 +11,7 @@
 #include "src/train/pipeline.hpp"
 #include "src/train/shards.hpp"
 #include "tests/model/tiny_models.hpp"
+#include "tests/support/tolerance.hpp"
 #include "tests/train/same_gradients.hpp"
 
 namespace espalier::train {
@@ -115,9 +116,9 @@ Result step(Context& ctx, const model::Architecture& a, const comm::Topology& to
 
 void expect_same(const Result& got, const Result& alone) {
     EXPECT_EQ(got.sums.tokens, alone.sums.tokens);
-    EXPECT_NEAR(got.sums.divergence, alone.sums.divergence, 1e-5 * alone.sums.divergence);
-    EXPECT_NEAR(got.sums.label, alone.sums.label, 1e-5 * alone.sums.label);
-    EXPECT_NEAR(got.distance, alone.distance, 1e-5 * alone.distance);
+    EXPECT_NEAR(got.sums.divergence, alone.sums.divergence, test::loss_tolerance * alone.sums.divergence);
+    EXPECT_NEAR(got.sums.label, alone.sums.label, test::loss_tolerance * alone.sums.label);
+    EXPECT_NEAR(got.distance, alone.distance, test::loss_tolerance * alone.distance);
     // 40: the roundings of a chain of about 4 layers, both ways
     test::expect_same_gradients(*got.student, got.share, *alone.student,
                                 test::tolerance(Device::cpu, DType::f32).times(40));
@@ -209,10 +210,11 @@ TEST_F(Documents, MaskedEndsAloneLeaveTheMeanOverTheOtherTokens) {
     const Result left = step(ctx, a, topology, mine(a, topology, {eod, false, true}), 1);
 
     EXPECT_EQ(left.sums.tokens, all.sums.tokens - ends_alone.sums.tokens);
-    EXPECT_NEAR(left.sums.label, all.sums.label - ends_alone.sums.label, 1e-5 * all.sums.label);
+    EXPECT_NEAR(left.sums.label, all.sums.label - ends_alone.sums.label,
+                test::loss_tolerance * all.sums.label);
     EXPECT_NEAR(left.sums.divergence, all.sums.divergence - ends_alone.sums.divergence,
-                1e-5 * all.sums.divergence);
-    EXPECT_NEAR(left.distance, all.distance - ends_alone.distance, 1e-5 * all.distance);
+                test::loss_tolerance * all.sums.divergence);
+    EXPECT_NEAR(left.distance, all.distance - ends_alone.distance, test::loss_tolerance * all.distance);
 }
 
 TEST_F(Documents, ASampleOfNothingButEndsHasNoLossAndNoGradient) {

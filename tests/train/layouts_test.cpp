@@ -15,6 +15,7 @@
 #include "src/train/pipeline.hpp"
 #include "tests/model/tiny_models.hpp"
 #include "tests/support/device.hpp"
+#include "tests/support/tolerance.hpp"
 #include "tests/train/random_step.hpp"
 #include "tests/train/same_gradients.hpp"
 
@@ -119,10 +120,11 @@ protected:
         const auto tolerance =
             test::tolerance(ctx_->device(), DType::f32).times(40);  // a chain of about 4 layers, both ways
         EXPECT_EQ(got.sums.tokens, serial.sums.tokens);
-        EXPECT_NEAR(got.sums.divergence, serial.sums.divergence, 1e-5 * serial.sums.divergence);
-        EXPECT_NEAR(got.sums.label, serial.sums.label, 1e-5 * serial.sums.label);
-        EXPECT_NEAR(got.norm, serial.norm, 1e-4 * serial.norm);
-        EXPECT_NEAR(got.loss_after, serial.loss_after, 1e-5 * serial.loss_after);
+        EXPECT_NEAR(got.sums.divergence, serial.sums.divergence,
+                    test::loss_tolerance * serial.sums.divergence);
+        EXPECT_NEAR(got.sums.label, serial.sums.label, test::loss_tolerance * serial.sums.label);
+        EXPECT_NEAR(got.norm, serial.norm, test::gradient_norm_tolerance * serial.norm);
+        EXPECT_NEAR(got.loss_after, serial.loss_after, test::loss_tolerance * serial.loss_after);
         test::expect_same_gradients(*got.student, got.share, *serial.student, tolerance);
     }
 

@@ -10,6 +10,7 @@
 #include "src/train/optimizer.hpp"
 #include "src/train/teacher_grid.hpp"
 #include "tests/model/tiny_models.hpp"
+#include "tests/support/tolerance.hpp"
 #include "tests/train/random_step.hpp"
 #include "tests/train/same_gradients.hpp"
 
@@ -143,10 +144,10 @@ Result step(Context& ctx, const Setting& setting, const Grids& grids) {
 }
 
 void expect_same(const Result& got, const Result& serial) {
-    EXPECT_NEAR(got.sums.divergence, serial.sums.divergence, 1e-5 * serial.sums.divergence);
-    EXPECT_NEAR(got.states.distance, serial.states.distance, 1e-5 * serial.states.distance);
-    EXPECT_NEAR(got.states.loss, serial.states.loss, 2e-5 * serial.states.loss);
-    EXPECT_NEAR(got.norm, serial.norm, 1e-4 * serial.norm);
+    EXPECT_NEAR(got.sums.divergence, serial.sums.divergence, test::loss_tolerance * serial.sums.divergence);
+    EXPECT_NEAR(got.states.distance, serial.states.distance, test::loss_tolerance * serial.states.distance);
+    EXPECT_NEAR(got.states.loss, serial.states.loss, 2 * test::loss_tolerance * serial.states.loss);
+    EXPECT_NEAR(got.norm, serial.norm, test::gradient_norm_tolerance * serial.norm);
     // 40: the roundings of a chain of about 4 layers, both ways
     const auto tolerance = test::tolerance(Device::cpu, DType::f32).times(40);
     EXPECT_TRUE(test::near_all(got.d_projection, serial.d_projection, tolerance));
