@@ -79,6 +79,9 @@ private:
     std::unique_ptr<State> state_;
 };
 
+/// Whether a file begins as these do; false, too, where it cannot be read.
+bool is_tensor_file(const std::string& path);
+
 /// Reading. Collective calls as for the writer. What is not as it was written is a DamagedFile
 /// (io/damage.hpp); what the system cannot read, or what is of another kind, a UserError only.
 class TensorFileReader {
@@ -103,6 +106,7 @@ public:
     std::string read_bytes(const std::string& name) const;
     std::string text(const std::string& attribute) const;  ///< UserError where missing or a number
     double number(const std::string& attribute) const;     ///< UserError where missing or text
+    int64_t integer(const std::string& attribute) const;   ///< UserError where missing or anything else
     bool has_attribute(const std::string& attribute) const;
     std::string content_sha256() const { return text("content_sha256"); }
 

@@ -1,7 +1,10 @@
 #include <fcntl.h>
 
+#include <array>
 #include <cerrno>
 #include <cstring>
+#include <fstream>
+#include <string_view>
 #include <unordered_map>
 
 #include "io/checksum.hpp"
@@ -164,6 +167,19 @@ double TensorFileReader::number(const std::string& attribute) const {
     const auto* real = std::get_if<double>(&value);
     ESPALIER_REQUIRE(real, "the attribute {} of {} is text, not a number", attribute, path());
     return *real;
+}
+
+bool is_tensor_file(const std::string& path) {
+    constexpr std::string_view signature("\x89HDF\r\n\x1a\n");
+    std::array<char, signature.size()> first{};
+    std::ifstream(path, std::ios::binary).read(first.data(), std::ssize(first));
+    return std::string_view(first.data(), first.size()) == signature;
+}
+
+int64_t TensorFileReader::integer(const std::string& attribute) const {
+    const auto* value = std::get_if<int64_t>(&state_->attribute(attribute));
+    ESPALIER_REQUIRE(value, "the attribute {} of {} is not an integer", attribute, path());
+    return *value;
 }
 
 bool TensorFileReader::has_attribute(const std::string& attribute) const {

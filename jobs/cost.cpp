@@ -1,4 +1,6 @@
 // cost: what a family of models costs, trained from scratch and pruned and distilled.
+#include <cmath>
+
 #include "jobs/files/json_file.hpp"
 #include "jobs/job.hpp"
 #include "jobs/session/session.hpp"
@@ -56,10 +58,11 @@ int cost(const std::vector<std::string>& arguments, comm::Mpi&) {
         options.add("price-per-hour", o.price_per_hour, "of a GPU; 0: the system file's");
     };
     return run_job("cost", arguments, declare, [&](Session& session, const Options& given) {
-        ESPALIER_REQUIRE(o.tokens >= 0, "--tokens {}: it cannot be negative", o.tokens);
+        ESPALIER_REQUIRE(o.tokens >= 0 && std::isfinite(o.tokens),
+                         "--tokens {}: it must be a number, not negative", o.tokens);
         ESPALIER_REQUIRE(o.mfu > 0 && o.mfu <= 1, "--mfu {}: it must be above 0 and at most 1", o.mfu);
-        ESPALIER_REQUIRE(o.price_per_hour >= 0, "--price-per-hour {}: it cannot be negative",
-                         o.price_per_hour);
+        ESPALIER_REQUIRE(o.price_per_hour >= 0 && std::isfinite(o.price_per_hour),
+                         "--price-per-hour {}: it must be a number, not negative", o.price_per_hour);
         ESPALIER_REQUIRE(o.price_per_hour == 0 || !o.system.empty(),
                          "--price-per-hour needs --system FILE.json, which says how many hours it takes");
         if (o.system.empty())

@@ -1,4 +1,6 @@
 // generate: continue a prompt.
+#include <cmath>
+
 #include "jobs/files/json_file.hpp"
 #include "jobs/files/model_file.hpp"
 #include "jobs/files/tokenizer_files.hpp"
@@ -62,7 +64,8 @@ void check(const GenerateOptions& o, const Options& given) {
         "too, for example 1",
         o.generation.top_p);
     ESPALIER_REQUIRE(o.generation.max_tokens >= 1 && o.generation.temperature >= 0 &&
-                         o.generation.top_p > 0 && o.generation.top_p <= 1,
+                         std::isfinite(o.generation.temperature) && o.generation.top_p > 0 &&
+                         o.generation.top_p <= 1,
                      "--max-tokens must be at least 1, --temperature not negative, --top-p in (0, 1]");
 }
 

@@ -132,7 +132,7 @@ int inspect(const std::vector<std::string>& arguments, comm::Mpi&) {
     };
     const auto body = [&](Session& session, const Options&) {
         if (!session.root()) return exit_code::done;
-        const bool own = path.ends_with(".h5") || path.ends_with(".hdf5");
+        const bool own = path.ends_with(".h5") || io::is_tensor_file(path);
         ESPALIER_REQUIRE(own || !verify, "{}: only Espalier's own files carry checksums to verify", path);
         const ordered_json facts = own                     ? inspect_own(path, verify)
                                    : is_token_prefix(path) ? inspect_tokens(path)

@@ -1,4 +1,6 @@
 // teacher-cache: what the teacher says to each sample of a run to come, so that the run needs no teacher.
+#include <cmath>
+
 #include "jobs/data/documents.hpp"
 #include "jobs/data/tokens.hpp"
 #include "jobs/files/model_file.hpp"
@@ -30,7 +32,8 @@ void check(CacheOptions& o, const ModelFile& teacher) {
     ESPALIER_REQUIRE(o.top_k >= 0 && o.top_k < a.vocab,
                      "--top-k {}: {} has {} tokens; choose --top-k < {}, or 0 for whole distributions",
                      o.top_k, o.teacher, a.vocab, a.vocab);
-    ESPALIER_REQUIRE(o.temperature > 0, "--temperature {}: it must be positive", o.temperature);
+    ESPALIER_REQUIRE(o.temperature > 0 && std::isfinite(o.temperature),
+                     "--temperature {}: it must be positive", o.temperature);
 }
 
 /// As many as a file yields without a token coming twice.

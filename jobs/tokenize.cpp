@@ -1,6 +1,7 @@
 // tokenize: text or JSONL -> Megatron .bin and .idx.
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <array>
 #include <filesystem>
 #include <fstream>
@@ -144,7 +145,9 @@ int tokenize(const std::vector<std::string>& arguments, comm::Mpi&) {
         options.add("append-eod", o.append_eod,
                     "end each document that has tokens with the end-of-text token");
     };
-    return run_job("tokenize", arguments, declare, [&](Session& session, const Options&) {
+    return run_job("tokenize", arguments, declare, [&](Session& session, const Options& given) {
+        if (std::none_of(o.input.begin(), o.input.end(), has_json_lines))
+            given.refuse_given({"json-key"}, "it is of JSON lines, and no --input ends in .jsonl or .ndjson");
         check_prefix(o.out);
         const OutputLock lock(session, o.out);
         if (session.root()) tokenize_all(session, o);

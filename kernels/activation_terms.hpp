@@ -1,5 +1,5 @@
 // The nonlinearities, one element at a time; nvcc compiles this too. Math has static exp(float), and
-// positive(float), which is max(0, x) and keeps NaN, for the device.
+// positive(float), which is max(0, x) and keeps NaN, for the back end.
 #pragma once
 
 #include "kernels/activation.hpp"
@@ -13,7 +13,7 @@ struct Point {
     float slope;
 };
 
-/// 1 / (1 + e^-x), and one minus it without cancellation.
+/// 1 / (1 + e^-x), 0 where that is no normal number, and one minus it without cancellation.
 struct Sigmoid {
     float value;
     float rest;
@@ -22,9 +22,10 @@ struct Sigmoid {
 template <class Math>
 ESPALIER_HOST_DEVICE Sigmoid sigmoid(float x) {
     constexpr float largest = 87.0f;  // whose exponential and its inverse are still normal numbers
-    const float e = Math::exp(-x > largest ? largest : -x);
+    const bool none = -x > largest;
+    const float e = Math::exp(none ? largest : -x);
     const float s = 1.0f / (1.0f + e);
-    return {s, e * s};
+    return {none ? 0.0f : s, e * s};
 }
 
 template <class Math>
@@ -40,8 +41,10 @@ template <class Math>
 struct Gelu {
     ESPALIER_HOST_DEVICE static Point at(float x) {
         constexpr float c = 1.5957691216f, cubic = 0.044715f;  // c = 2 sqrt(2 / pi)
-        const auto [s, rest] = sigmoid<Math>(c * (x + cubic * x * x * x));
-        return {x * s, s + x * s * rest * c * (1.0f + 3.0f * cubic * x * x)};
+        constexpr float far = 100.0f;  // the sigmoid is 0 or 1 from 11 on, and no power overflows
+        const float t = x > far ? far : x < -far ? -far : x;
+        const auto [s, rest] = sigmoid<Math>(c * (t + cubic * t * t * t));
+        return {x * s, s + t * s * rest * c * (1.0f + 3.0f * cubic * t * t)};
     }
 };
 

@@ -25,7 +25,8 @@ struct AttentionShape {
 ///           document starts: at most the query itself, never falling within a sequence. Empty: 0 for all
 ///   o       [batch * seq, query_heads * head_dim]   =, dtype of qkv
 ///   lse     [batch, query_heads, seq]               =, f32: log sum exp of the scores, for backward
-/// Scores, softmax and sums in f32. query_heads may be 0.
+/// Scores, softmax and sums in f32. query_heads may be 0. Outputs alias no input, here and in all that
+/// follow.
 void attention(Context& ctx, const Tensor& qkv, const Tensor& starts, const AttentionShape& shape, Tensor& o,
                Tensor& lse);
 
@@ -39,7 +40,8 @@ void attention_backward(Context& ctx, const Tensor& d_o, const Tensor& qkv, cons
 int64_t attention_scratch(Context& ctx, DType dtype, const AttentionShape& shape);
 
 /// Attention of new tokens over a cache that already holds their keys and values (generation).
-///   q       [tokens, query_heads * head_dim]            the last `tokens` positions of the sequence, rotated
+///   q       [tokens, query_heads * head_dim]  f32 or bf16, as all here: the last `tokens` positions of the
+///                                             sequence, rotated
 ///   keys, values  [capacity, kv_heads * head_dim]       rows 0 .. length - 1 are valid; length >= tokens
 ///   o       [tokens, query_heads * head_dim]  =
 /// shape.batch is 1 and shape.seq is tokens.

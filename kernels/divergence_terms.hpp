@@ -30,7 +30,7 @@ void with_divergence(Divergence kind, F&& f) {
 }
 
 // Over a vocabulary, in f32. a = z / tau - lse is the logarithm of a probability p = e^a. Math has static
-// exp(float) and log(float) for the device.
+// exp(float) and log(float) for the back end, which keep NaN.
 
 /// log((p_t + p_s) / 2); the smallest normal number is added so that it is finite where both have
 /// underflowed.
@@ -39,10 +39,10 @@ ESPALIER_HOST_DEVICE float log_mean(float p_t, float p_s) {
     return Math::log(0.5f * (p_t + p_s) + FLT_MIN);
 }
 
-/// The slope of |x| / 2; 0 where x is.
+/// The slope of |x| / 2; 0 where x is, and NaN stays NaN.
 template <class T>
 ESPALIER_HOST_DEVICE T half_sign(T x) {
-    return x > 0 ? T(0.5) : x < 0 ? T(-0.5) : T(0);
+    return x > 0 ? T(0.5) : x < 0 ? T(-0.5) : x;
 }
 
 /// One entry's share of the row's sums.

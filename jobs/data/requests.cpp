@@ -67,10 +67,13 @@ std::vector<Question> read_choices(const std::string& path, const model::Archite
     std::vector<Question> out;
     for_each_json_line(path, [&](const json& line, const std::string& where, int64_t) {
         Question q;
-        q.context = read_ids(field_of(line, "context", where), "context", where, a.vocab);
-        const json& choices = field_of(line, "choices", where);
-        ESPALIER_REQUIRE(choices.is_array() && choices.size() >= 2,
-                         "{}: \"choices\" must list at least two continuations", where);
+        const bool before = line.contains("contexts");  // where what differs stands
+        const char *const differs = before ? "contexts" : "choices", *const shared =
+                                                                         before ? "continuation" : "context";
+        const json& choices = field_of(line, differs, where);
+        ESPALIER_REQUIRE(choices.is_array() && choices.size() >= 2, "{}: \"{}\" must list at least two",
+                         where, differs);
+        const auto common = read_ids(field_of(line, shared, where), shared, where, a.vocab);
         const bool lengths = line.contains("lengths");
         ESPALIER_REQUIRE(
             !lengths || (line["lengths"].is_array() && line["lengths"].size() == choices.size() &&
@@ -78,12 +81,13 @@ std::vector<Question> read_choices(const std::string& path, const model::Archite
                                      [](const json& length) { return length.is_number(); })),
             "{}: \"lengths\" must have a number for each choice", where);
         for (size_t i = 0; i < choices.size(); ++i) {
-            auto ids = read_ids(choices[i], "choices", where, a.vocab);
-            expect_room(ids, "choices", where, a);
-            const double length =
-                lengths ? line["lengths"][i].get<double>() : static_cast<double>(ids.size());
-            ESPALIER_REQUIRE(length > 0, "{}: \"lengths\" must be positive", where);
-            q.choices.push_back({std::move(ids), length});
+            Question::Choice choice{common, read_ids(choices[i], differs, where, a.vocab), 0};
+            if (before) std::swap(choice.context, choice.continuation);
+            expect_room(choice.continuation, before ? shared : differs, where, a);
+            choice.length =
+                lengths ? line["lengths"][i].get<double>() : static_cast<double>(choice.continuation.size());
+            ESPALIER_REQUIRE(choice.length > 0, "{}: \"lengths\" must be positive", where);
+            q.choices.push_back(std::move(choice));
         }
         const json& answer = field_of(line, "answer", where);
         ESPALIER_REQUIRE(answer.is_number_unsigned() && answer.get<size_t>() < choices.size(),
@@ -98,7 +102,7 @@ std::vector<Question> read_choices(const std::string& path, const model::Archite
 std::vector<evaluate::LikelihoodRequest> choice_requests(const std::vector<Question>& questions) {
     std::vector<evaluate::LikelihoodRequest> out;
     for (const auto& q : questions) {
-        for (const auto& choice : q.choices) out.push_back({q.context, choice.ids});
+        for (const auto& choice : q.choices) out.push_back({choice.context, choice.continuation});
     }
     return out;
 }
@@ -114,9 +118,12 @@ Accuracy choice_accuracy(const std::vector<Question>& questions,
     for (const auto& q : questions) {
         size_t plain = 0, normalised = 0;
         // Equal choices, scored in batches of unlike company, may differ by a rounding.
+        const auto same = [&](const Question::Choice& x, const Question::Choice& y) {
+            return x.context == y.context && x.continuation == y.continuation;
+        };
         const auto value = [&](size_t i) {
             size_t first = 0;
-            while (q.choices[first].ids != q.choices[i].ids) ++first;
+            while (!same(q.choices[first], q.choices[i])) ++first;
             return results[at + first].log_likelihood;
         };
         for (size_t i = 1; i < q.choices.size(); ++i) {

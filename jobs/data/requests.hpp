@@ -19,14 +19,14 @@ void report_rate(Session& session, const std::vector<evaluate::LikelihoodRequest
                  const model::Architecture& a, double seconds);
 
 /// A multiple-choice question: {"context": [ids], "choices": [[ids], ...], "answer": index, "lengths": [n,
-/// ...]}.
+/// ...]}, or, where the choice stands before what is scored (Winogrande), {"contexts": [[ids], ...],
+/// "continuation": [ids], "answer": index, "lengths": [n, ...]}.
 struct Question {
     struct Choice {
-        std::vector<int32_t> ids;
+        std::vector<int32_t> context, continuation;
         double length;  ///< what its log-likelihood is divided by for the normalised accuracy: characters
                         ///< where the file says ("lengths"), else tokens
     };
-    std::vector<int32_t> context;
     std::vector<Choice> choices;
     size_t answer = 0;
 };

@@ -24,7 +24,7 @@ nlohmann::ordered_json to_json(const search::Candidate& candidate, int64_t numbe
     return out;
 }
 
-search::Widths read_candidate(const std::string& path, int64_t k) {
+search::ModelShape read_candidate(const std::string& path, int64_t k) {
     const auto file = read_json(path);
     ESPALIER_REQUIRE(file.is_object() && file.contains("candidates") && file["candidates"].is_array(),
                      "{}: no list \"candidates\"; `espalier search --out` writes such a file", path);

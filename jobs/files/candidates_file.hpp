@@ -13,6 +13,6 @@ namespace espalier::jobs {
 nlohmann::ordered_json to_json(const search::Candidate& candidate, int64_t number);
 
 /// The shape at position k, from 0, of the list in a file. Throws UserError naming the file and the field.
-search::Widths read_candidate(const std::string& path, int64_t k);
+search::ModelShape read_candidate(const std::string& path, int64_t k);
 
 }  // namespace espalier::jobs

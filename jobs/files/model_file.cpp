@@ -29,7 +29,7 @@ json parse_attribute(const io::TensorFileReader& reader, const char* name) {
 ModelFile::ModelFile(const std::string& path, MPI_Comm comm)
     : reader_(path, comm, model_format),
       architecture_(model::architecture_from_json(parse_attribute(reader_, "architecture"), path)) {
-    const auto version = static_cast<int64_t>(reader_.number("format_version"));
+    const auto version = reader_.integer("format_version");
     ESPALIER_REQUIRE(version == model_format_version, "{}: format_version {}, this program reads {}", path,
                      version, model_format_version);
     std::set<std::string> expected;

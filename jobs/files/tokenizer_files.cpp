@@ -209,7 +209,7 @@ Tokenizer from_json_path(const fs::path& path) {
 
 Opened open_any(const std::string& path) {
     if (fs::is_directory(path)) return from_folder(path);
-    if (path.ends_with(".h5")) return from_model_file(path);
+    if (path.ends_with(".h5") || io::is_tensor_file(path)) return from_model_file(path);
     if (path.ends_with(".gguf")) return {from_gguf_file(path), ""};
     if (path.ends_with(".model")) return {from_model_path(path), ""};
     if (path.ends_with(".json")) return {from_json_path(path), ""};

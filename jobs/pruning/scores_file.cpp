@@ -167,8 +167,7 @@ StoredScores read_scores(Session& session, const std::string& path, const ModelF
                                   read(std::string("depth/") + name + "_blocks").second};
     };
     out.depth = {depth("block_influence"), depth("loss_without"), depth("accuracy_without")};
-    if (reader.has_attribute("depth_block"))
-        out.depth.block = static_cast<int64_t>(reader.number("depth_block"));
+    if (reader.has_attribute("depth_block")) out.depth.block = reader.integer("depth_block");
     for (const auto& t : head_dim_tables) {
         const std::string name = fmt::format("{}/{}", t.name, pair.name());
         if (reader.find(name)) out.head_dims.*t.scores = rows(name, t.heads, a.head_dim);

@@ -39,7 +39,8 @@ void write_tail(const std::string& from, int64_t vocab, int64_t tokens, const st
 }  // namespace
 
 CandidateRun::CandidateRun(Session& session, comm::Mpi& mpi, const SearchOptions& o,
-                           const model::Architecture& source, const search::Widths& shape, std::string folder)
+                           const model::Architecture& source, const search::ModelShape& shape,
+                           std::string folder)
     : session_(session), mpi_(mpi), o_(o), source_(source), shape_(shape), folder_(std::move(folder)) {
     if (session_.root()) io::make_folder(folder_);
     session_.world().barrier();

@@ -14,7 +14,7 @@ class CandidateRun {
 public:
     /// References must outlive this.
     CandidateRun(Session& session, comm::Mpi& mpi, const SearchOptions& o, const model::Architecture& source,
-                 const search::Widths& shape, std::string folder);
+                 const search::ModelShape& shape, std::string folder);
 
     /// On --valid, or on the last tokens of --data.
     double loss_after_cut();
@@ -37,7 +37,7 @@ private:
     comm::Mpi& mpi_;
     const SearchOptions& o_;
     const model::Architecture& source_;
-    search::Widths shape_;
+    search::ModelShape shape_;
     std::string folder_, student_, held_out_;
 };
 

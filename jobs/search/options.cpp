@@ -57,7 +57,8 @@ void declare_space(SearchOptions& o, Options& options) {
     options.add("heads", o.heads, "list");
     options.add("kv-heads", o.kv_heads, "list");
     options.add("ffn", o.ffn, "list of neurons in a layer");
-    options.add("ffn-ratio", o.ffn_ratio, "list of neurons over hidden, to the nearest multiple of 8");
+    options.add("ffn-ratio", o.ffn_ratio,
+                "list of neurons over hidden; where that is not whole, the nearest multiple of 8");
     options.add("loadable-only", o.loadable_only, "only shapes that transformers loads");
 }
 

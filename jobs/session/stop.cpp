@@ -1,38 +1,38 @@
 #include "jobs/session/stop.hpp"
 
+#include <atomic>
 #include <csignal>
 #include <filesystem>
 
 namespace espalier::jobs {
 namespace {
 
-// A signal handler can reach nothing but a global.
-volatile std::sig_atomic_t received = 0;
-int living = 0;                  // StopRequests; the outermost begins and ends the handling
-void (*on_term)(int) = SIG_DFL;  // before that
-void (*on_usr1)(int) = SIG_DFL;
-
-extern "C" void note_signal(int) {
-    received = 1;
-}
+std::atomic<int> living = 0;  // StopRequests
+std::atomic<bool> noted = false;
 
 }  // namespace
 
+bool note_stop(int signal) {
+    if (signal != SIGTERM && signal != SIGUSR1) return false;
+    if (living == 0 && !noted) return false;
+    noted = true;
+    return true;
+}
+
+bool stop_is_noted() {
+    return noted;
+}
+
 StopRequests::StopRequests() {
-    if (living++ > 0) return;
-    received = 0;
-    on_term = std::signal(SIGTERM, note_signal);
-    on_usr1 = std::signal(SIGUSR1, note_signal);
+    ++living;
 }
 
 StopRequests::~StopRequests() {
-    if (--living > 0) return;
-    std::signal(SIGTERM, on_term);
-    std::signal(SIGUSR1, on_usr1);
+    --living;
 }
 
 bool StopRequests::asked(const Session& session, const StopLimits& limits) const {
-    if (received != 0) return true;
+    if (noted) return true;
     // One view of the file system is enough.
     return session.root() && !limits.file.empty() && std::filesystem::exists(limits.file);
 }

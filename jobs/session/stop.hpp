@@ -13,8 +13,8 @@ struct StopLimits {
     std::string file;    ///< its existence stops the run
 };
 
-/// While one lives, SIGTERM and SIGUSR1 ask for a stop instead of ending the process. A job that runs others
-/// has one around theirs: what is asked for in one of them holds for the rest.
+/// While one lives, SIGTERM and SIGUSR1 ask for a stop instead of ending the process; once one has asked, no
+/// further one ends it, up to its exit code. What is asked for holds for every run of the process.
 class StopRequests {
 public:
     StopRequests();
@@ -27,5 +27,10 @@ public:
     /// This rank's vote after a step; any rank's vote counts once it is reduced over all.
     bool wanted(const Session& session, const StopLimits& limits, int64_t step) const;
 };
+
+/// Notes what a signal asks for. False: this one asks for no stop. Of the thread that takes signals
+/// (OrderlyEnding).
+bool note_stop(int signal);
+bool stop_is_noted();
 
 }  // namespace espalier::jobs

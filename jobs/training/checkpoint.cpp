@@ -305,9 +305,8 @@ std::optional<RunState> Checkpoints::read(const std::string& path, std::string& 
     try {
         io::TensorFileReader reader(path, session_.world().handle(), checkpoint_format);
         then = nlohmann::ordered_json::parse(reader.text("configuration"));
-        const auto integer = [&](const char* name) { return static_cast<int64_t>(reader.number(name)); };
-        state = {integer("step"), integer("skipped_steps"),
-                 reader.has_attribute("skipped_in_a_row") ? integer("skipped_in_a_row") : 0};
+        state = {reader.integer("step"), reader.integer("skipped_steps"),
+                 reader.has_attribute("skipped_in_a_row") ? reader.integer("skipped_in_a_row") : 0};
         for (const auto& t : trained_) {
             if (then != configuration_) break;
             for (size_t group = 0; group < groups.size(); ++group) {

@@ -95,8 +95,9 @@ void check(const TrainingOptions& o) {
                      "--teacher-lr {}: only a teacher that --correct-teacher trains has one", o.teacher_lr);
     ESPALIER_REQUIRE(o.micro_batch <= o.global_batch, "--micro-batch {} exceeds --global-batch {}",
                      o.micro_batch, o.global_batch);
-    ESPALIER_REQUIRE(o.beta1 >= 0 && o.beta1 < 1 && o.beta2 >= 0 && o.beta2 < 1 && o.eps > 0,
-                     "--adam-beta1 and --adam-beta2 must be in [0, 1), --adam-eps positive");
+    ESPALIER_REQUIRE(
+        o.beta1 >= 0 && o.beta1 < 1 && o.beta2 >= 0 && o.beta2 < 1 && static_cast<float>(o.eps) > 0,
+        "--adam-beta1 and --adam-beta2 must be in [0, 1), --adam-eps positive");
     ESPALIER_REQUIRE(o.resume == "auto" || o.resume == "never", "--resume {}: choose auto or never",
                      o.resume);
 }

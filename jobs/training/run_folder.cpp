@@ -95,7 +95,10 @@ void RunLock::take() {
 OldStop::OldStop(const Session& session, const std::string& folder) : path_(folder + "/stop") {
     std::error_code none;
     const auto when = fs::last_write_time(path_, none);
-    if (session.root() && !none) when_ = when;
+    if (!session.root() || none) return;
+    when_ = when;
+    session.log().info("{}: is of a stop before this start, and is removed; make it again to stop this run",
+                       path_);
 }
 
 void OldStop::remove() const {

@@ -68,16 +68,15 @@ std::unique_ptr<io::Temporary> make_cache_folder(const Session& session, const s
 }
 
 TeacherCacheKey read_key(const io::TensorFileReader& reader) {
-    const auto integer = [&](const char* name) { return static_cast<int64_t>(reader.number(name)); };
     return {reader.text("teacher_sha256"),
             reader.text("data"),
-            integer("vocab"),
-            integer("seq_len"),
-            integer("samples"),
-            integer("seed"),
-            integer("top_k"),
+            reader.integer("vocab"),
+            reader.integer("seq_len"),
+            reader.integer("samples"),
+            reader.integer("seed"),
+            reader.integer("top_k"),
             reader.number("temperature"),
-            reader.has_attribute("reset_at") ? integer("reset_at") : -1,
+            reader.has_attribute("reset_at") ? reader.integer("reset_at") : -1,
             reader.has_attribute("text_ids") ? reader.text("text_ids") : ""};
 }
 
@@ -169,17 +168,18 @@ void TeacherCacheWriter::publish(const nlohmann::ordered_json& provenance) {
 
 TeacherCache::TeacherCache(Session& session, const std::string& folder, const TeacherCacheKey& wanted)
     : reader_(file_of(folder), session.world().handle(), teacher_cache_format) {
-    const auto version = static_cast<int64_t>(reader_.number("format_version"));
+    const auto version = reader_.integer("format_version");
     ESPALIER_REQUIRE(
         version >= oldest_version && version <= format_version,
         "{}: was made by another version of espalier; make it anew with `espalier teacher-cache`",
         file_of(folder));
     key_ = read_key(reader_);
-    const auto same = [&](const auto& cached, const auto& ours, const char* what) {
+    const auto same = [&](const auto& cached, const auto& ours, const char* what,
+                          const std::string& way_out = "") {
         ESPALIER_REQUIRE(cached == ours,
-                         "{}: its {} is {}, this run's is {}; make a cache for this run with `espalier "
+                         "{}: its {} is {}, this run's is {}; {}make a cache for this run with `espalier "
                          "teacher-cache`",
-                         file_of(folder), what, cached, ours);
+                         file_of(folder), what, cached, ours, way_out);
     };
     if (!wanted.teacher_sha256.empty())
         same(key_.teacher_sha256, wanted.teacher_sha256, "teacher (by content hash)");
@@ -196,8 +196,9 @@ TeacherCache::TeacherCache(Session& session, const std::string& folder, const Te
     same(key_.reset_at, wanted.reset_at,
          "end of documents for --reset-attention (--eod; -1: attention crosses documents)");
     if (key_.top_k != 0) {
-        same(key_.top_k, wanted.top_k, "--top-k");
-        same(key_.temperature, wanted.temperature, "--temperature");
+        same(key_.top_k, wanted.top_k, "--top-k", fmt::format("give --top-k {}, or ", key_.top_k));
+        same(key_.temperature, wanted.temperature, "--temperature",
+             fmt::format("give --temperature {}, or ", key_.temperature));
     }
     reader_.verify_all();
 }

@@ -13,14 +13,19 @@
 namespace espalier::jobs {
 namespace {
 
-/// Where the student's history has a cut of its vocabulary, how its teacher gets the same tokens.
+/// How the teacher of a student with fewer tokens gets the same.
 std::string same_vocabulary(const ModelFile& student, const std::string& teacher) {
     const auto jobs = student.provenance().value("jobs", nlohmann::ordered_json::array());
     const bool cut = std::any_of(jobs.begin(), jobs.end(), [](const nlohmann::ordered_json& job) {
         const auto options = job.value("options", nlohmann::ordered_json::object());
         return options.contains("vocab") || !options.value("vocab-ids", "").empty();
     });
-    if (!cut) return "";
+    if (!cut)
+        return fmt::format(
+            "\n  if its further tokens are padding, cut them: `prune --model {} --vocab-ids FILE --out "
+            "TV.h5`, "
+            "where FILE holds 0 to {}",
+            teacher, student.architecture().vocab - 1);
     return fmt::format(
         "\n  {} lost tokens to `prune`; take the same from its teacher: prune --model {} --vocab-ids FILE "
         "--out TV.h5, the ids of FILE being kept.vocab in the summary of that prune, whose options `inspect "

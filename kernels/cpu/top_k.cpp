@@ -32,9 +32,9 @@ bool any_above(const float* z, int64_t count, float threshold) {
     return any != 0;
 }
 
-/// The best K of candidates that come in ascending order of ids. Those that may be among them are put aside;
-/// whenever these are many, all but the K best are dropped, and what comes later has to be larger than the
-/// worst of the K.
+/// The best K of candidates, of which equal logits come in ascending order of ids. Those that may be among
+/// them are put aside; whenever these are many, all but the K best are dropped, and what comes later has to
+/// be larger than the worst of the K.
 class Best {
 public:
     explicit Best(int64_t k) : k_(static_cast<size_t>(k)), most_(std::max<size_t>(4 * k_, 256)) {

@@ -64,7 +64,8 @@ constexpr float exp_round_by = 12582912.0f;  // 1.5 * 2^23: adding it leaves an 
     return std::fabs(x) < 0.625f ? near : far;
 }
 
-/// Natural logarithm within 2 units in the last place, of positive normal numbers only. After Cephes' logf.
+/// Natural logarithm within 2 units in the last place, of positive normal numbers only; NaN stays NaN. After
+/// Cephes' logf.
 [[gnu::always_inline]] inline float fast_log(float x) {
     constexpr int32_t sqrt_half = 0x3f3504f3;
     const int32_t bits = std::bit_cast<int32_t>(x);
@@ -82,7 +83,7 @@ constexpr float exp_round_by = 12582912.0f;  // 1.5 * 2^23: adding it leaves an 
     p = std::fma(p, f, 3.3333331174e-1f);
     const float e = static_cast<float>(exponent);
     const float low = std::fma(e, -2.12194440e-4f, std::fma(p * f, f * f, -0.5f * f * f));
-    return std::fma(e, 0.693359375f, f + low);
+    return x != x ? x : std::fma(e, 0.693359375f, f + low);
 }
 
 /// For code that other back ends share, which takes exponentials of logarithms of probabilities and in

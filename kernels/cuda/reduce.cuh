@@ -34,7 +34,7 @@ __device__ T reduce_warp(T value) {
     return value;
 }
 
-/// Every thread gets the reduction over a block of `threads` (a power of two of warps, one dimension). All
+/// Every thread gets the reduction over a block of `threads` (whole warps, one dimension). All
 /// threads call it; two barriers, so that it may be called again at once.
 template <class Op, int threads, class T>
 __device__ T reduce_block(T value) {

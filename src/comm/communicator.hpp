@@ -33,10 +33,11 @@ private:
 };
 
 /// Handle; copies share. All operations are collective over the communicator's ranks, which call them in the
-/// same order with matching arguments. Sums run in f32 (f64 for f64) in the order of ranks where all ranks
-/// share a node, so that every rank has the same bits; over a network MPI's order holds, the same from run to
-/// run on one layout. Tensors of a device go through NCCL (whose order holds, and which rounds sums of bf16
-/// at every step) on the context's stream, those of the host through memory or MPI.
+/// same order with matching arguments. Sums of the host's tensors run in f32 (f64 for f64) in the order of
+/// ranks where all ranks share a node, so that every rank has the same bits; over a network, and for spans of
+/// numbers, MPI's order holds, the same from run to run on one layout. Tensors of a device go through NCCL
+/// (whose order holds, and which rounds sums of bf16 at every step) on a stream of its own, behind what is on
+/// the context's and before what is put there next; those of the host go through memory or MPI.
 class Communicator {
 public:
     Communicator() = default;
@@ -59,11 +60,11 @@ public:
 
     /// x = the sum over ranks, element by element. f32, bf16 or f64.
     void all_reduce(Context& ctx, Tensor& x) const;
-    /// Rows of a [rows, ...] tensor split as split_evenly does: this rank's part -> the whole. The serial
-    /// case returns `part` itself.
+    /// Rows of a [rows, ...] tensor of any dtype, split as split_evenly does: this rank's part -> the whole.
+    /// The serial case returns `part` itself: a handle on the same memory.
     Tensor all_gather(Context& ctx, const Tensor& part, int64_t rows) const;
-    /// The sum over ranks of `whole` [rows, ...], of which this rank gets its part of the rows. Serial:
-    /// `whole` itself.
+    /// The sum over ranks of `whole` [rows, ...] (f32, bf16 or f64), of which this rank gets its part of the
+    /// rows. Serial: `whole` itself, a handle on the same memory.
     Tensor reduce_scatter(Context& ctx, const Tensor& whole) const;
     /// In place on a flat [n] tensor, of which rank r has elements offsets[r] .. offsets[r + 1]: gets every
     /// rank's; sums this rank's elements (f32) over ranks, and leaves the others undefined.
@@ -74,7 +75,7 @@ public:
     Arriving begin_reduce_scatter(Context& ctx, const Tensor& whole) const;
     Request begin_all_gather(Context& ctx, Tensor& flat, std::span<const int64_t> offsets) const;
     Request begin_reduce_scatter(Context& ctx, Tensor& flat, std::span<const int64_t> offsets) const;
-    /// Equal parts one after another: part [n, ...] -> [size, n, ...].
+    /// Equal parts one after another: part [n, ...] of any dtype -> [size, n, ...].
     Tensor gather_equal(Context& ctx, const Tensor& part) const;
 
     /// Starts sending to / receiving from a rank of this communicator; serial: itself, tensors of the host.

@@ -70,8 +70,9 @@ public:
     /// may be dropped at once.
     Tensor to_device(const Tensor& host);
     Tensor to_host(const Tensor& x);
-    /// Sets x from a host tensor of the same shape and dtype, or sets that from x.
+    /// Sets `host`, a host tensor of the same shape and dtype, from x as stream() leaves it: waits for that.
     void read(const Tensor& x, Tensor& host);
+    /// Sets x from such a tensor, which the caller must not change until the copy is done (any later wait()).
     void write(const Tensor& host, Tensor& x);
     /// Begins to set `host` from x as stream() leaves it now, on a stream for copies. Until after_reads(), x
     /// stays as it is; both are kept by the caller until the copy is done. On a CPU it is done on return.

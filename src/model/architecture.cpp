@@ -79,14 +79,23 @@ void check_scales_and_caps(const Architecture& a, const std::string& source) {
                          "{}: a soft cap is {}; it must be positive, or 0 for none", source, cap);
 }
 
-/// With another factor, or bounds that do not lie apart, angles would be infinite or no numbers.
-void check_scaling(const RotaryScaling& s, const std::string& source) {
-    ESPALIER_REQUIRE(s.factor > 0, "{}: the factor of rotary scaling is {}; it must be positive", source,
-                     s.factor);
+/// With another base or factor, or bounds that do not lie apart, angles would be infinite or no numbers.
+void check_rotary(const Architecture& a, const std::string& source) {
+    ESPALIER_REQUIRE(a.rotary_dim >= 0 && a.rotary_dim <= a.head_dim && a.rotary_dim % 2 == 0,
+                     "{}: rotary dimension {} must be even and at most head_dim {}", source, a.rotary_dim,
+                     a.head_dim);
+    constexpr double most_base = 1e30, least_factor = 1e-6, most_factor = 1e6;
+    ESPALIER_REQUIRE(a.rotary_base >= 1 && a.rotary_base <= most_base,
+                     "{}: the rotary base is {}; it must be 1 to {:g}", source, a.rotary_base, most_base);
+    const RotaryScaling& s = a.rotary_scaling;
+    ESPALIER_REQUIRE(s.factor >= least_factor && s.factor <= most_factor,
+                     "{}: the factor of rotary scaling is {}; it must be {:g} to {:g}", source, s.factor,
+                     least_factor, most_factor);
     if (s.kind == RotaryScaling::Kind::yarn) {
+        ESPALIER_REQUIRE(a.rotary_base > 1, "{}: yarn needs a rotary base above 1", source);
         ESPALIER_REQUIRE(
-            s.beta_slow > 0 && s.beta_fast > s.beta_slow && s.attention_factor > 0 &&
-                s.original_positions > 0,
+            s.attention_factor <= most_factor && s.beta_slow > 0 && s.beta_fast > s.beta_slow &&
+                s.attention_factor > 0 && s.original_positions > 0,
             "{}: yarn between {} and {} rotations of {} original positions with an attention factor of "
             "{}; all must be positive, and the first of the rotations above the second",
             source, s.beta_fast, s.beta_slow, s.original_positions, s.attention_factor);
@@ -133,16 +142,11 @@ void check(const Architecture& a, const std::string& source) {
     }
     ESPALIER_REQUIRE(weights(a) <= most_weights, "{}: {:.3g} weights; the widths must be wrong", source,
                      weights(a));
-    ESPALIER_REQUIRE(a.rotary_dim >= 0 && a.rotary_dim <= a.head_dim && a.rotary_dim % 2 == 0,
-                     "{}: rotary dimension {} must be even and at most head_dim {}", source, a.rotary_dim,
-                     a.head_dim);
-    ESPALIER_REQUIRE(a.rotary_base > 0 && a.norm.eps > 0,
-                     "{}: rotary base {} and norm epsilon {} must be positive", source, a.rotary_base,
-                     a.norm.eps);
+    ESPALIER_REQUIRE(a.norm.eps > 0, "{}: the norm epsilon is {}; it must be positive", source, a.norm.eps);
     ESPALIER_REQUIRE(!a.parallel_block || !a.post_norms,
                      "{}: a block whose MLP stands beside attention has no norms after them", source);
     check_qk_norm(a, source);
-    check_scaling(a.rotary_scaling, source);
+    check_rotary(a, source);
     check_scales_and_caps(a, source);
     ESPALIER_REQUIRE(a.conventions.init_std >= 0,
                      "{}: init_std, in a config.json initializer_range, is {}; it must not be negative",

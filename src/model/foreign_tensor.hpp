@@ -26,8 +26,8 @@ enum class Projections { apart, fused };
 ForeignTensor hugging_face_tensor(const Architecture& a, const Parameter& p,
                                   Projections projections = Projections::apart);
 
-/// In llama.cpp's GGUF. q and k of Llama and Mistral files are stored as rotary pairs; Nemotron's norms as
-/// gains, one more than the weight.
+/// In llama.cpp's GGUF. q and k of Llama and Mistral files are stored as rotary pairs; norms that
+/// multiply by one more than the weight (Nemotron's and Gemma's) as that gain.
 ForeignTensor gguf_tensor(const Architecture& a, const Parameter& p, Projections projections);
 
 /// Tensors of a checkpoint that are no parameters and may be passed over.

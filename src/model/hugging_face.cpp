@@ -80,12 +80,9 @@ void read_scaling(const JsonField& in, const JsonField& r, const std::string& ty
                                          in.integer("original_max_position_embeddings", a.max_positions));
     if (s.kind == RotaryScaling::Kind::yarn) return read_yarn(r, a);
     s.factor = r.number("factor");
-    ESPALIER_REQUIRE(s.factor > 0, "{}: \"factor\" is {}; it must be positive", r.place(), s.factor);
     if (s.kind != RotaryScaling::Kind::llama3) return;
     s.low_frequency_factor = r.number("low_freq_factor");
     s.high_frequency_factor = r.number("high_freq_factor");
-    ESPALIER_REQUIRE(s.high_frequency_factor > s.low_frequency_factor,
-                     "{}: \"high_freq_factor\" must exceed \"low_freq_factor\"", r.place());
 }
 
 /// The rotary fields, which transformers 5 gathers in rope_parameters and 4 spreads over rope_theta and

@@ -13,8 +13,8 @@ struct Loadable {
     std::string objection;         ///< where there is none: what stands against it, and the way out
 };
 
-/// The model's own family, or Mistral for a Llama whose hidden size is no multiple of its heads
-/// (transformers' Llama refuses that; Mistral is the same maths).
+/// The model's own family, or Mistral for a Llama whose hidden size is no multiple of its heads or that has
+/// sliding windows (transformers' Llama has neither; Mistral is the same maths).
 Loadable loadable(const Architecture& a);
 
 /// The same; throws UserError with the objection.

@@ -92,6 +92,7 @@ std::vector<double> token_losses(Context& ctx, const Transformer& model, const T
     const auto& tensor = model.tensor();
     std::vector<double> losses;
     losses.reserve(static_cast<size_t>(hidden.dim(0)));
+    if (best) best->clear();
     for (const Range block : loss_blocks(ctx.device(), hidden.dim(0))) {
         const int64_t rows = block.size(),
                       parts = loss_parts(model.architecture(), ctx.device(), tensor.size(), rows);

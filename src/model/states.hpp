@@ -5,7 +5,8 @@
 #include <memory>
 #include <vector>
 
-#include "src/model/layer.hpp"
+#include "src/comm/communicator.hpp"
+#include "src/model/observer.hpp"
 #include "src/model/placement.hpp"
 
 namespace espalier::model {

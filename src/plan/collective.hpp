@@ -17,7 +17,7 @@ struct Group {
 /// the slowest hop counts, the network: of a node's network cards a group gets the share of its own ranks,
 /// because all groups of the same kind communicate at the same time.
 Link ring_link(const System& system, Group group);
-/// Between neighbours of the group where one at least is on another node.
+/// The slowest connection that neighbours of the group need: the network where the group spans nodes.
 Link neighbour_link(const System& system, Group group);
 
 /// (n-1)/n B/w + (n-1) a

@@ -6,6 +6,7 @@
 #include "src/core/error.hpp"
 #include "src/prune/head_dim.hpp"
 #include "src/prune/heads.hpp"
+#include "src/prune/ranking.hpp"
 
 namespace espalier::prune {
 namespace {
@@ -38,25 +39,6 @@ void check_target(const model::Architecture& a, const Target& target, const std:
         require_fewer(target.ffn, l.ffn, "--ffn", "neurons in a layer", source);
         check_heads(l, target.heads, target.kv_heads, target.residual, source);
     }
-}
-
-std::vector<int64_t> first_of(int64_t count) {
-    std::vector<int64_t> out(static_cast<size_t>(count));
-    std::iota(out.begin(), out.end(), int64_t{0});
-    return out;
-}
-
-std::vector<int64_t> ranked(const std::vector<double>& scores) {
-    auto order = first_of(static_cast<int64_t>(scores.size()));
-    std::stable_sort(order.begin(), order.end(), [&](int64_t x, int64_t y) { return scores[x] > scores[y]; });
-    return order;
-}
-
-std::vector<int64_t> best(const std::vector<double>& scores, int64_t count) {
-    auto order = ranked(scores);
-    order.resize(static_cast<size_t>(count));
-    std::sort(order.begin(), order.end());
-    return order;
 }
 
 Kept choose(const model::Architecture& a, const Scores* scores, const Target& target,

@@ -16,14 +16,6 @@ struct Target {
     bool cuts_depth() const { return depth.layers || !depth.drop.empty(); }
 };
 
-/// 0 .. count - 1.
-std::vector<int64_t> first_of(int64_t count);
-
-/// All indices, best first; of equal ones the lower.
-std::vector<int64_t> ranked(const std::vector<double>& scores);
-/// The best `count` of scores, ascending; of equal ones the lower indices.
-std::vector<int64_t> best(const std::vector<double>& scores, int64_t count);
-
 /// Throws UserError where the target exceeds the model or its heads do not fit its groups.
 void check_target(const model::Architecture& a, const Target& target, const std::string& source);
 

@@ -1,5 +1,7 @@
 #include "src/prune/compose.hpp"
 
+#include <algorithm>
+
 namespace espalier::prune {
 namespace {
 
@@ -7,6 +9,13 @@ std::vector<int64_t> through(const std::vector<int64_t>& first, const std::vecto
     std::vector<int64_t> out;
     for (const int64_t i : next) out.push_back(first[i]);
     return out;
+}
+
+/// Query heads of a KV group, in the layer that has the fewest.
+int64_t smallest_group(const model::Architecture& a) {
+    const auto of = [](const model::LayerShape& l) { return l.query_heads / l.kv_heads; };
+    const auto fewer = [&](const auto& x, const auto& y) { return of(x) < of(y); };
+    return of(*std::min_element(a.layers.begin(), a.layers.end(), fewer));
 }
 
 }  // namespace
@@ -27,7 +36,7 @@ Target step_target(const model::Architecture& source, const Target& target, int6
     if (step == steps) return target;
     Target out = target;
     const auto towards = [&](std::optional<int64_t>& wanted, int64_t has) {
-        if (wanted) wanted = has - step * (has - *wanted) / steps;
+        if (wanted) wanted = has - (2 * step * (has - *wanted) + steps) / (2 * steps);
     };
     towards(out.hidden, source.hidden);
     // No target may exceed the narrowest layer's width.
@@ -35,11 +44,10 @@ Target step_target(const model::Architecture& source, const Target& target, int6
     towards(out.depth.layers, source.depth());
     if (target.heads || target.kv_heads) {
         const int64_t kv = narrowest(source, &model::LayerShape::kv_heads);
-        const int64_t heads = narrowest(source, &model::LayerShape::query_heads);
         const int64_t last_kv = target.kv_heads.value_or(kv);
         std::optional<int64_t> each = target.heads ? std::optional(*target.heads / last_kv) : std::nullopt;
         towards(out.kv_heads, kv);
-        towards(each, heads / kv);
+        towards(each, smallest_group(source));
         if (each) out.heads = *each * out.kv_heads.value_or(kv);
     }
     return out;

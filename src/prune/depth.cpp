@@ -6,7 +6,7 @@
 #include <sstream>
 
 #include "src/core/names.hpp"
-#include "src/prune/choose.hpp"
+#include "src/prune/ranking.hpp"
 
 namespace espalier::prune {
 namespace {

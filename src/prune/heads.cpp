@@ -5,7 +5,7 @@
 
 #include "src/core/error.hpp"
 #include "src/core/exact.hpp"
-#include "src/prune/choose.hpp"
+#include "src/prune/ranking.hpp"
 
 namespace espalier::prune {
 namespace {

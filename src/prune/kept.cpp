@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "src/core/names.hpp"
-#include "src/prune/choose.hpp"
+#include "src/prune/ranking.hpp"
 
 namespace espalier::prune {
 namespace {

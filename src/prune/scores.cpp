@@ -29,6 +29,12 @@ void check(const Scores& scores, const model::Architecture& a, const std::string
         check_row(scores.heads[l], shape.query_heads, "head", l, source);
     }
     const auto& dims = scores.head_dims;
+    ESPALIER_REQUIRE(
+        dims.keys.size() == dims.queries.size() && dims.outputs.size() == dims.queries.size() &&
+            std::ssize(dims.queries) <= a.depth(),
+        "{}: scores of the dims of heads: {} layers of queries, {} of keys and {} of outputs, the "
+        "model has {}",
+        source, dims.queries.size(), dims.keys.size(), dims.outputs.size(), a.depth());
     for (int64_t l = 0; l < static_cast<int64_t>(dims.queries.size()); ++l) {
         const auto at = static_cast<size_t>(l);
         const auto& shape = a.layers[at];
@@ -38,6 +44,8 @@ void check(const Scores& scores, const model::Architecture& a, const std::string
     }
     check_row(scores.channels, a.hidden, "channel", -1, source);
     const auto& d = scores.depth;
+    ESPALIER_REQUIRE(d.block >= 0 && d.block <= a.depth(),
+                     "{}: scores of blocks of {} layers, the model has {}", source, d.block, a.depth());
     for (const auto* measure : {&d.influence, &d.loss_without, &d.accuracy_without}) {
         if (!measure->layers.empty()) check_row(measure->layers, a.depth(), "depth", -1, source);
         if (!measure->blocks.empty())

@@ -5,7 +5,7 @@
 
 #include "src/core/bfloat16.hpp"
 #include "src/core/error.hpp"
-#include "src/prune/choose.hpp"
+#include "src/prune/ranking.hpp"
 
 namespace espalier::prune {
 namespace {

@@ -8,12 +8,23 @@
 #include "src/plan/latency.hpp"
 
 namespace espalier::search {
+namespace {
+
+constexpr double most_cached = 1e17;  // keys and values
+
+}  // namespace
 
 Cost cost(const model::Architecture& a, const Use& use) {
     int64_t cached = 0;  // values of a token
     for (const auto& l : a.layers) cached += 2 * l.kv_heads * a.head_dim;
     Cost out;
     out.parameters = model::parameter_count(a);
+    const auto as_double = [](int64_t x) { return static_cast<double>(x); };
+    ESPALIER_REQUIRE(
+        as_double(cached) * as_double(use.batch) * as_double(use.seq_len) < most_cached,
+        "--memory-batch {} of --memory-seq-len {} tokens: the keys and values of so many take more "
+        "than any machine has; choose less",
+        use.batch, use.seq_len);
     out.memory_bytes =
         narrow<int64_t>(size_of(use.dtype)) * (out.parameters + cached * use.batch * use.seq_len);
     out.flops_per_token = model::forward_flops_per_token(a, use.seq_len);

@@ -25,6 +25,7 @@ struct Cost {
     double flops_per_token = 0;  ///< of a forward pass at seq_len
     std::optional<double> seconds_per_token = {};  ///< generated, on Use::system (src/plan/latency.hpp)
 };
+/// Throws UserError naming --memory-batch and --memory-seq-len where their cache is beyond counting.
 Cost cost(const model::Architecture& a, const Use& use);
 
 /// Absent limits allow anything.

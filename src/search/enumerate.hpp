@@ -7,7 +7,7 @@
 namespace espalier::search {
 
 struct Candidate {
-    Widths shape;
+    ModelShape shape;
     Cost cost;
     /// The family under which transformers loads the shape; nothing where it loads under none.
     std::optional<model::Family> loads_as;

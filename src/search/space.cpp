@@ -11,8 +11,10 @@ namespace {
 
 constexpr int64_t neuron_multiple = 8;
 
+/// Their product where it is whole, else the nearest multiple.
 int64_t neurons(double ratio, int64_t hidden) {
     const double wanted = ratio * static_cast<double>(hidden);
+    if (wanted == std::floor(wanted)) return static_cast<int64_t>(wanted);
     return neuron_multiple * std::max<int64_t>(1, std::llround(wanted / neuron_multiple));
 }
 
@@ -34,25 +36,25 @@ std::vector<int64_t> narrower(int64_t hidden) {
 
 }  // namespace
 
-bool operator<(const Widths& x, const Widths& y) {
-    const auto key = [](const Widths& s) {
+bool operator<(const ModelShape& x, const ModelShape& y) {
+    const auto key = [](const ModelShape& s) {
         return std::tuple(-s.layers, s.heads, s.ffn, -s.hidden, s.kv_heads);
     };
     return key(x) < key(y);
 }
 
-std::string to_string(const Widths& s) {
+std::string to_string(const ModelShape& s) {
     return fmt::format("{} layers, hidden {}, {} heads on {} KV heads, {} neurons", s.layers, s.hidden,
                        s.heads, s.kv_heads, s.ffn);
 }
 
-Widths largest(const model::Architecture& a) {
+ModelShape largest(const model::Architecture& a) {
     using model::LayerShape;
     return {a.depth(), a.hidden, narrowest(a, &LayerShape::query_heads), narrowest(a, &LayerShape::kv_heads),
             narrowest(a, &LayerShape::ffn)};
 }
 
-model::Architecture with_shape(const model::Architecture& a, const Widths& s) {
+model::Architecture with_shape(const model::Architecture& a, const ModelShape& s) {
     model::Architecture out = a;
     out.hidden = s.hidden;
     out.layers.clear();
@@ -65,7 +67,7 @@ model::Architecture with_shape(const model::Architecture& a, const Widths& s) {
 }
 
 Space complete(Space space, const model::Architecture& a) {
-    const Widths most = largest(a);
+    const ModelShape most = largest(a);
     if (space.layers.empty()) {
         for (int64_t l = most.layers; l > std::max<int64_t>(0, most.layers - 4); --l)
             space.layers.push_back(l);
@@ -85,19 +87,23 @@ Space complete(Space space, const model::Architecture& a) {
     return space;
 }
 
-std::vector<Widths> shapes(const Space& space, const model::Architecture& a) {
-    const Widths most = largest(a);
+std::vector<ModelShape> shapes(const Space& space, const model::Architecture& a) {
+    const ModelShape most = largest(a);
     const int64_t group = most.heads / most.kv_heads;
     check_list(space.layers, most.layers, "--layers", "layers");
     check_list(space.hidden, most.hidden, "--hidden", "channels");
     check_list(space.heads, most.heads, "--heads", "query heads");
     check_list(space.kv_heads, most.kv_heads, "--kv-heads", "KV heads");
     check_list(space.ffn, most.ffn, "--ffn", "neurons in a layer");
-    for (const double r : space.ffn_ratio)
-        ESPALIER_REQUIRE(std::isfinite(r) && r > 0, "--ffn-ratio {}: it must be positive", r);
+    for (const double r : space.ffn_ratio) {
+        ESPALIER_REQUIRE(r > 0, "--ffn-ratio {}: it must be positive", r);
+        ESPALIER_REQUIRE(r <= static_cast<double>(most.ffn),
+                         "--ffn-ratio {}: the model has {} neurons in a layer, and pruning adds none", r,
+                         most.ffn);
+    }
 
-    std::vector<Widths> out;
-    const auto add = [&](Widths s) {
+    std::vector<ModelShape> out;
+    const auto add = [&](ModelShape s) {
         const bool fits = s.heads % s.kv_heads == 0 && s.heads / s.kv_heads <= group && s.ffn <= most.ffn;
         if (fits) out.push_back(s);
     };

@@ -9,22 +9,22 @@
 namespace espalier::search {
 
 /// A model whose layers are all alike.
-struct Widths {
+struct ModelShape {
     int64_t layers = 0, hidden = 0, heads = 0, kv_heads = 0, ffn = 0;
-    bool operator==(const Widths&) const = default;
+    bool operator==(const ModelShape&) const = default;
 };
 
 /// The order of candidates: deeper first, then fewer heads, fewer neurons, wider, fewer KV heads, as the
 /// papers list them (arXiv 2407.14679, Table 19).
-bool operator<(const Widths& x, const Widths& y);
+bool operator<(const ModelShape& x, const ModelShape& y);
 
 /// "30 layers, hidden 4608, 32 heads on 8 KV heads, 16128 neurons".
-std::string to_string(const Widths& s);
+std::string to_string(const ModelShape& s);
 
 /// What every layer of a model has: the largest uniform shape it can be cut to.
-Widths largest(const model::Architecture& a);
+ModelShape largest(const model::Architecture& a);
 /// The model cut to a shape.
-model::Architecture with_shape(const model::Architecture& a, const Widths& s);
+model::Architecture with_shape(const model::Architecture& a, const ModelShape& s);
 
 /// An empty list stands for widths derived from the model (complete()).
 struct Space {
@@ -41,6 +41,6 @@ Space complete(Space space, const model::Architecture& a);
 /// All shapes of a complete space that the model can be cut to, sorted, each once. Throws UserError, naming
 /// the option, for a value that is not positive or exceeds the model; combinations that do (a ratio of a wide
 /// hidden size, heads that the KV heads do not divide) are passed over.
-std::vector<Widths> shapes(const Space& space, const model::Architecture& a);
+std::vector<ModelShape> shapes(const Space& space, const model::Architecture& a);
 
 }  // namespace espalier::search

@@ -35,6 +35,15 @@ public:
         }
         return out;
     }
+    /// A list of sequences of ids, of which those that hold one that is gone are left out.
+    json of_sequences(const json& sequences) const {
+        json out = json::array();
+        for (const json& sequence : sequences) {
+            json fresh = of(sequence);
+            if (fresh.size() == sequence.size()) out.push_back(std::move(fresh));
+        }
+        return out;
+    }
     /// {"token": id}
     json of_table(const json& table) const {
         json out = json::object();
@@ -101,7 +110,9 @@ void renumber_config(json& document, const NewIds& ids) {
 void renumber_generation(json& document, const NewIds& ids) {
     for (auto& [key, value] : document.items()) {
         if (key.ends_with("_token_id") || key.ends_with("suppress_tokens")) value = ids.of(value);
+        if (key == "bad_words_ids") value = ids.of_sequences(value);
     }
+    for (const char* key : {"force_words_ids", "forced_decoder_ids", "sequence_bias"}) document.erase(key);
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 // What a replica's pipeline works on at a time.
 #pragma once
 
-#include "src/model/layer.hpp"
+#include "src/model/token_batch.hpp"
 
 namespace espalier::train {
 

@@ -140,6 +140,8 @@ TEST_F(TensorFile, KeepsBytesAndAttributes) {
     EXPECT_EQ(file.number("steps"), 12);
     EXPECT_EQ(file.number("loss"), 2.5);
     EXPECT_EQ(file.content_sha256(), hash);
+    EXPECT_EQ(file.integer("steps"), 12);
+    EXPECT_THROW(file.integer("loss"), UserError);
     EXPECT_FALSE(file.has_attribute("none"));
     EXPECT_THAT([&] { static_cast<void>(file.text("none")); },
                 ThrowsMessage<UserError>(AllOf(HasSubstr(path()), HasSubstr("none"))));

@@ -14,6 +14,8 @@ TEST_F(BadCall, UnknownJobsAndOptions) {
     expect_refused({"prune", "--out", path("o.h5")}, {"model"});
     expect_refused({"evaluate", "--model", path("model.h5"), "--data", path("tokens"), "--seq-len", "many"},
                    {"seq-len"});
+    expect_refused({"evaluate", "--model", "--data", path("tokens")},
+                   {"--model has no value: --data follows"});
 }
 
 TEST_F(BadCall, ConfigFilesWithUnknownKeysOrSections) {

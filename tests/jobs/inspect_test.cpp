@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "tests/jobs/program.hpp"
@@ -19,6 +20,16 @@ TEST(Inspect, ShowsCountsAsIntegers) {
         EXPECT_EQ(facts.at(key), count) << key;
     }
     EXPECT_TRUE(facts.at("loss").is_number_float());
+}
+
+TEST(Inspect, KnowsAFileOfAnyName) {
+    const TinyWorld world;
+    std::filesystem::rename(world.path("model.h5"), world.path("model"));
+
+    const auto result = espalier({"inspect", world.path("model"), "--json"});
+
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_EQ(json::parse(result.out).at("format"), "espalier-model");
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // What may happen to the program from outside, at a moment that a test chooses: for LD_PRELOAD.
 //   ESPALIER_SIGNAL_AT=NAME   SIGUSR1 as it first opens a file whose path ends so
+//   ESPALIER_SIGNALS_FROM=NAME   SIGUSR1 from there on, ten thousand times a second
 //   ESPALIER_INTERRUPT_AT=NAME   SIGINT there, after which it goes no further
 //   ESPALIER_MAKE_AT=NAME   an empty file $ESPALIER_MAKE appears as it first opens one whose path ends so
 //   ESPALIER_NO_LOCKS=1       a file system without fcntl's locks
@@ -11,6 +12,7 @@
 //   ESPALIER_SYNCED=FILE      gets the paths that it brings to the disk, a line each
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <unistd.h>
 
 #include <array>
@@ -21,6 +23,7 @@
 #include <fstream>
 #include <string>
 #include <string_view>
+#include <thread>
 
 namespace {
 
@@ -28,6 +31,25 @@ namespace {
 bool is_named(std::string_view path, const char* variable) {
     const char* name = std::getenv(variable);
     return name && path.ends_with(name);
+}
+
+/// To the process, as from outside, until somebody has taken it.
+void send(int signal) {
+    kill(getpid(), signal);
+    sigset_t pending;
+    do {
+        sched_yield();
+        sigpending(&pending);
+    } while (sigismember(&pending, signal) == 1);
+}
+
+void send_for_ever(int signal) {
+    std::thread([signal] {
+        while (true) {
+            kill(getpid(), signal);
+            usleep(100);
+        }
+    }).detach();
 }
 
 std::string path_of(int file) {
@@ -47,7 +69,12 @@ int open(const char* path, int flags, ...) {
     static const char* wanted = std::getenv("ESPALIER_SIGNAL_AT");
     if (wanted && std::string_view(path).ends_with(wanted)) {
         wanted = nullptr;
-        std::raise(SIGUSR1);
+        send(SIGUSR1);
+    }
+    static bool sends = false;
+    if (!sends && is_named(path, "ESPALIER_SIGNALS_FROM")) {
+        sends = true;
+        send_for_ever(SIGUSR1);
     }
     static bool made = false;
     if (!made && is_named(path, "ESPALIER_MAKE_AT")) {
@@ -55,7 +82,7 @@ int open(const char* path, int flags, ...) {
         close(real(std::getenv("ESPALIER_MAKE"), O_WRONLY | O_CREAT, 0666));
     }
     if (is_named(path, "ESPALIER_INTERRUPT_AT")) {
-        std::raise(SIGINT);
+        send(SIGINT);
         while (true) pause();
     }
     if (is_named(path, "ESPALIER_CLOSED")) {

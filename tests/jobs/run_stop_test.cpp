@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/jobs/metrics.hpp"
+#include "tests/jobs/outcome.hpp"
 
 namespace espalier::test {
 namespace {
@@ -23,6 +24,48 @@ TEST(RunStop, StopsBeforeItsNextStepOnASignalWhileItLoads) {
     EXPECT_EQ(losses(world, "run").size(), 2U);
 
     EXPECT_EQ(espalier(distill_arguments(world, "run")).exit_code, 0);
+    EXPECT_EQ(losses(world, "run"), losses(world, "whole"));
+}
+
+TEST(RunStop, DoesNotTouchProductsThatSignalsInterrupt) {
+    const TinyWorld world;
+    world.write("arch.json",
+                R"({"architectures": ["LlamaForCausalLM"], "vocab_size": 97, "hidden_size": 256,
+        "intermediate_size": 1024, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 4,
+        "head_dim": 64, "max_position_embeddings": 256, "rms_norm_eps": 1e-5})");
+    expect_done(
+        espalier({"init", "--arch", world.path("arch.json"), "--out", world.path("wide.h5"), "--quiet"}));
+    const auto train = [&](const std::string& out, const std::vector<std::string>& environment) {
+        return espalier({"train",
+                         "--model",
+                         world.path("wide.h5"),
+                         "--data",
+                         world.path("tokens"),
+                         "--out",
+                         world.path(out),
+                         "--tokens",
+                         "32768",
+                         "--seq-len",
+                         "256",
+                         "--global-batch",
+                         "16",
+                         "--micro-batch",
+                         "2",
+                         "--lr",
+                         "1e-3",
+                         "--dtype",
+                         "f32",
+                         "--quiet",
+                         "--exit-after-steps",
+                         "1"},
+                        1, environment);
+    };
+    ASSERT_EQ(train("whole", {}).exit_code, 3);
+
+    const auto stopped =
+        train("run", {"LD_PRELOAD=" ESPALIER_MISHAPS, "ESPALIER_SIGNALS_FROM=metrics.jsonl"});
+
+    EXPECT_EQ(stopped.exit_code, 3) << stopped.err;
     EXPECT_EQ(losses(world, "run"), losses(world, "whole"));
 }
 

@@ -99,6 +99,10 @@ TEST_F(Tokenize, DoesNotGuessWhatJsonIs) {
     write("list.json", R"([{"text": "in"}])");
 
     expect_refused({"--input", path("list.json")}, {"list.json", ".jsonl", ".txt"});
+    write("text.txt", R"({"body": "in"})");
+    expect_refusal(espalier({"tokenize", "--tokenizer", path("tokenizer.json"), "--input", path("text.txt"),
+                             "--out", path("tokens"), "--json-key", "body"}),
+                   {"--json-key", ".jsonl"});
 }
 
 TEST_F(Tokenize, WantsANameForItsFiles) {

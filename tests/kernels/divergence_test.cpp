@@ -240,6 +240,24 @@ TEST(SoftmaxStatistics, AreNotANumberWhereALogitIsNone) {
     EXPECT_EQ(values_of(best), (Values{2, 7, -infinity, -1, infinity, 6}));
 }
 
+TEST(Divergences, AreNotANumberWhereALogitIsNone) {
+    Context ctx(on_test_device());
+    constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+    const Values numbers{1, -1, 0.5, 2}, broken{1, nan, 0.5, 2};
+    for (const Divergence kind : divergences) {
+        for (const Side side : {Side::teacher, Side::student}) {
+            SplitVocabulary logits(ctx, whole_vocabulary(4), side == Side::teacher ? broken : numbers,
+                                   side == Side::student ? broken : numbers, 1);
+
+            const Tensor loss = logits.loss(kind, 1.0f);
+            const Values gradient = logits.gradient({{kind}, {-1}, {1}}, DType::f32, Where::apart);
+
+            EXPECT_TRUE(std::isnan(values_of(loss)[0])) << to_string(kind);
+            for (const double d : gradient) EXPECT_TRUE(std::isnan(d)) << to_string(kind);
+        }
+    }
+}
+
 TEST(TailStatistics, AreOfTheTokensThatAreNotNamed) {
     Context ctx(on_test_device());
     constexpr double infinity = std::numeric_limits<double>::infinity();

@@ -41,6 +41,25 @@ TEST(Architecture, WhoseRotaryScalingGivesNoAnglesIsRefused) {
     EXPECT_THAT(checks({Kind::llama3, 8, 1, 4, 0}), is_refused);
 }
 
+TEST(Architecture, WhoseRotaryBaseGivesNoAnglesIsRefused) {
+    const auto checks = [](double base, RotaryScaling scaling = {}) {
+        return [base, scaling] {
+            Architecture a = test::tiny_llama();
+            a.rotary_base = base;
+            a.rotary_scaling = scaling;
+            check(a, "a.json");
+        };
+    };
+    RotaryScaling yarn{RotaryScaling::Kind::yarn, 4};
+    yarn.original_positions = 8192;
+
+    EXPECT_NO_THROW(checks(1)());
+    EXPECT_NO_THROW(checks(1e4, yarn)());
+    for (const double base : {0.0, -1.0, 1e-46, 1e39})
+        EXPECT_THAT(checks(base), ThrowsMessage<UserError>(HasSubstr("the rotary base is")));
+    EXPECT_THAT(checks(1, yarn), ThrowsMessage<UserError>(HasSubstr("yarn needs a rotary base above 1")));
+}
+
 TEST(Architecture, WhoseNormedHeadsAreNotTurnedAsAWholeIsRefused) {
     const auto checks = [](int64_t rotary_dim, float eps) {
         return [=] {

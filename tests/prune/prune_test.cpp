@@ -1,7 +1,11 @@
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "src/model/rotary_table.hpp"
 #include "src/prune/choose.hpp"
+#include "src/prune/compose.hpp"
+#include "src/prune/ranking.hpp"
 #include "tests/model/tiny_models.hpp"
 #include "tests/prune/tiny_scores.hpp"
 
@@ -82,6 +86,42 @@ TEST(Choose, RefusesWhatTheModelLacksAndSaysWhatFits) {
     EXPECT_NE(message({.heads = 3}).find("not a multiple of --kv-heads 2"), std::string::npos);
     EXPECT_NE(message({.hidden = 0}), "");
     EXPECT_NE(message({.heads = 4, .kv_heads = 1}), "");
+}
+
+TEST(Check, RefusesScoresThatLackATableOrLayers) {
+    const Architecture a = test::tiny_llama();
+    Scores s = test::tiny_scores(a, 1);
+    EXPECT_NO_THROW(check(s, a, "i.h5"));
+
+    s.head_dims.keys.clear();
+    EXPECT_THROW(check(s, a, "i.h5"), UserError);
+    s.head_dims = {};
+    EXPECT_NO_THROW(check(s, a, "i.h5"));
+    s.depth.block = std::numeric_limits<int64_t>::min();
+    s.depth.influence.blocks = {1};
+    EXPECT_THROW(check(s, a, "i.h5"), UserError);
+}
+
+TEST(StepTarget, IsTheNearestToEqualSteps) {
+    Architecture a = test::tiny_llama();
+    a.hidden = 40;
+
+    EXPECT_EQ(step_target(a, {.hidden = 30}, 1, 3).hidden, 37);  // 36.7
+    EXPECT_EQ(step_target(a, {.hidden = 30}, 2, 3).hidden, 33);  // 33.3
+    EXPECT_EQ(step_target(a, {.hidden = 30}, 3, 3).hidden, 30);
+}
+
+TEST(StepTarget, CutsGroupsNoWiderThanTheSmallest) {
+    Architecture a = test::tiny_llama();
+    a.layers.assign(2, {8, 8, 16});
+    a.layers[0] = {12, 4, 16};
+
+    const Target half = step_target(a, {.heads = 2, .kv_heads = 2}, 1, 2);
+
+    EXPECT_EQ(half.heads, 3);  // from one query head in each of 4 groups
+    EXPECT_EQ(half.kv_heads, 3);
+    const Scores s = test::tiny_scores(a, 1);
+    EXPECT_NO_THROW(choose(a, &s, half, "m.h5"));
 }
 
 TEST(Choose, PairsTheLastHeadsThatStayWithTheFirstThatGoInsideEachGroup) {

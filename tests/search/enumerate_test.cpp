@@ -56,14 +56,14 @@ void expect_table(const std::vector<Candidate>& found, const std::vector<Row>& t
     ASSERT_EQ(found.size(), table.size());
     for (size_t i = 0; i < table.size(); ++i) {
         const Row& t = table[i];
-        EXPECT_EQ(found[i].shape, (Widths{t.layers, t.hidden, t.heads, 8, t.ffn})) << "row " << i + 1;
+        EXPECT_EQ(found[i].shape, (ModelShape{t.layers, t.hidden, t.heads, 8, t.ffn})) << "row " << i + 1;
         EXPECT_EQ(found[i].cost.parameters, t.parameters) << "row " << i + 1;
         EXPECT_EQ(found[i].loads_as, model::Family::nemotron) << "row " << i + 1;
     }
 }
 
-std::vector<Widths> shapes_of(const std::vector<Candidate>& candidates) {
-    std::vector<Widths> out;
+std::vector<ModelShape> shapes_of(const std::vector<Candidate>& candidates) {
+    std::vector<ModelShape> out;
     for (const auto& c : candidates) out.push_back(c.shape);
     return out;
 }
@@ -202,7 +202,7 @@ TEST(Enumerate, MarksShapesThatNobodyElseLoadsAndLeavesThemOutWhereAsked) {
     EXPECT_EQ(plain[1].loads_as, model::Family::mistral);  // 512 is no multiple of 9 heads
     ASSERT_EQ(marked.size(), 2U);
     EXPECT_EQ(marked[1].loads_as, std::nullopt);
-    EXPECT_THAT(shapes_of(loadable), ElementsAre(Widths{30, 576, 9, 3, 1024}));
+    EXPECT_THAT(shapes_of(loadable), ElementsAre(ModelShape{30, 576, 9, 3, 1024}));
 }
 
 TEST(Enumerate, NamesTheNearestShapeWhereNoneIsWithinTheBudget) {
@@ -225,6 +225,11 @@ TEST(Enumerate, RefusesValuesThatTheModelDoesNotHave) {
                 ThrowsMessage<UserError>(HasSubstr("--layers 0")));
     EXPECT_THAT([&] { enumerate(smollm2(), {.ffn_ratio = {-1}}, all, {}, Loaders::any); },
                 ThrowsMessage<UserError>(HasSubstr("--ffn-ratio -1")));
+    EXPECT_THAT([&] { enumerate(smollm2(), {.ffn_ratio = {1e30}}, all, {}, Loaders::any); },
+                ThrowsMessage<UserError>(AllOf(HasSubstr("--ffn-ratio 1e+30"), HasSubstr("1536 neurons"))));
+    constexpr int64_t many = int64_t{1} << 40;
+    EXPECT_THAT([&] { enumerate(smollm2(), {}, all, {.batch = many, .seq_len = many}, Loaders::any); },
+                ThrowsMessage<UserError>(HasSubstr("--memory-batch 1099511627776")));
     EXPECT_THAT([&] { enumerate(smollm2(), {.heads = {7}}, all, {}, Loaders::any); },
                 ThrowsMessage<UserError>(HasSubstr("KV heads must divide")));
 }

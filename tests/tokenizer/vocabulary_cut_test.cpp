@@ -137,6 +137,12 @@ TEST(VocabularyCut, RenumbersTheOtherFilesToo) {
         json::parse(renumbered_file("generation_config.json",
                                     R"({"eos_token_id": [5, 6], "bos_token_id": 1, "top_k": 5})", kept)),
         json::parse(R"({"eos_token_id": [1], "bos_token_id": 0, "top_k": 5})"));
+    EXPECT_EQ(
+        json::parse(renumbered_file(
+            "generation_config.json",
+            R"({"bad_words_ids": [[5, 7], [6, 7], [1]], "suppress_tokens": [6, 7], "forced_decoder_ids": [[1, 7]]})",
+            kept)),
+        json::parse(R"({"bad_words_ids": [[1, 2], [0]], "suppress_tokens": [2]})"));
     EXPECT_EQ(json::parse(renumbered_file("tokenizer_config.json",
                                           R"({"added_tokens_decoder": {"7": {"content": "x"}}})", kept)),
               json::parse(R"({"added_tokens_decoder": {"2": {"content": "x"}}})"));
