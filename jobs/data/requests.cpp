@@ -67,9 +67,9 @@ std::vector<Question> read_choices(const std::string& path, const model::Archite
     std::vector<Question> out;
     for_each_json_line(path, [&](const json& line, const std::string& where, int64_t) {
         Question q;
-        const bool before = line.contains("contexts");  // where what differs stands
-        const char *const differs = before ? "contexts" : "choices", *const shared =
-                                                                         before ? "continuation" : "context";
+        const bool before = line.contains("contexts");
+        const char* const differs = before ? "contexts" : "choices";
+        const char* const shared = before ? "continuation" : "context";
         const json& choices = field_of(line, differs, where);
         ESPALIER_REQUIRE(choices.is_array() && choices.size() >= 2, "{}: \"{}\" must list at least two",
                          where, differs);

@@ -56,6 +56,22 @@ std::string text_of(const nlohmann::ordered_json& value) {
     return value.dump();
 }
 
+/// Of a word of the command line; nullptr: it names none.
+const po::option_description* option_of(const std::string& word, const po::options_description& all) {
+    return word.starts_with("--") ? all.find_nothrow(word.substr(2), false) : nullptr;
+}
+
+/// Boost would take the option that follows for the value.
+void expect_values(const std::vector<std::string>& arguments, const po::options_description& all,
+                   const std::string& job) {
+    for (size_t i = 0; i + 1 < arguments.size(); ++i) {
+        const auto* option = option_of(arguments[i], all);
+        ESPALIER_REQUIRE(
+            !option || option->semantic()->min_tokens() == 0 || !option_of(arguments[i + 1], all),
+            "{} has no value: {} follows; see `espalier {} --help`", arguments[i], arguments[i + 1], job);
+    }
+}
+
 }  // namespace
 
 Options::Options(std::string job, CommonOptions& common, Positional positional)
@@ -84,27 +100,13 @@ Options::Options(std::string job, CommonOptions& common, Positional positional)
     add("summary", common.summary, "FILE.json for results and facts of the run");
 }
 
-namespace {
-
-/// Of a word of the command line; nullptr: it names none.
-const po::option_description* option_of(const std::string& word, const po::options_description& all) {
-    return word.starts_with("--") ? all.find_nothrow(word.substr(2), false) : nullptr;
-}
-
-}  // namespace
-
 bool Options::parse(const std::vector<std::string>& arguments, bool root) {
     for (const auto& argument : arguments)
         ESPALIER_REQUIRE(is_utf8(argument), "\"{}\" is not UTF-8, the encoding in which files keep options",
                          escaped(argument));
     po::options_description all;
     all.add(own_).add(common_);
-    for (size_t i = 0; i + 1 < arguments.size(); ++i) {
-        const auto* option = option_of(arguments[i], all);
-        ESPALIER_REQUIRE(
-            !option || option->semantic()->min_tokens() == 0 || !option_of(arguments[i + 1], all),
-            "{} has no value: {} follows; see `espalier {} --help`", arguments[i], arguments[i + 1], job_);
-    }
+    expect_values(arguments, all, job_);
     po::positional_options_description positional;
     if (!positional_.option.empty()) positional.add(positional_.option.c_str(), -1);
     try {
