@@ -60,6 +60,13 @@ void TensorFileReader::State::expect_format(const std::string& format) const {
                      path, format, actual ? "of format " + *actual : "has no format");
 }
 
+bool is_tensor_file(const std::string& path) {
+    constexpr std::string_view signature("\x89HDF\r\n\x1a\n");
+    std::array<char, signature.size()> first{};
+    std::ifstream(path, std::ios::binary).read(first.data(), std::ssize(first));
+    return std::string_view(first.data(), first.size()) == signature;
+}
+
 TensorFileReader::TensorFileReader(std::string path, MPI_Comm comm, const std::string& format)
     : state_(std::make_unique<State>(std::move(path), comm)) {
     State& s = *state_;
@@ -167,13 +174,6 @@ double TensorFileReader::number(const std::string& attribute) const {
     const auto* real = std::get_if<double>(&value);
     ESPALIER_REQUIRE(real, "the attribute {} of {} is text, not a number", attribute, path());
     return *real;
-}
-
-bool is_tensor_file(const std::string& path) {
-    constexpr std::string_view signature("\x89HDF\r\n\x1a\n");
-    std::array<char, signature.size()> first{};
-    std::ifstream(path, std::ios::binary).read(first.data(), std::ssize(first));
-    return std::string_view(first.data(), first.size()) == signature;
 }
 
 int64_t TensorFileReader::integer(const std::string& attribute) const {

@@ -117,10 +117,10 @@ Accuracy choice_accuracy(const std::vector<Question>& questions,
     size_t at = 0;
     for (const auto& q : questions) {
         size_t plain = 0, normalised = 0;
-        // Equal choices, scored in batches of unlike company, may differ by a rounding.
         const auto same = [&](const Question::Choice& x, const Question::Choice& y) {
             return x.context == y.context && x.continuation == y.continuation;
         };
+        // Equal choices, scored in batches of unlike company, may differ by a rounding.
         const auto value = [&](size_t i) {
             size_t first = 0;
             while (!same(q.choices[first], q.choices[i])) ++first;

@@ -1,6 +1,7 @@
 #include "jobs/training/options.hpp"
 
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "jobs/data/tokens.hpp"
@@ -11,6 +12,7 @@ namespace espalier::jobs {
 namespace {
 
 constexpr int64_t most_tokens = 1'000'000'000'000'000;
+constexpr double least_eps = std::numeric_limits<float>::min();
 
 }  // namespace
 
@@ -96,8 +98,9 @@ void check(const TrainingOptions& o) {
     ESPALIER_REQUIRE(o.micro_batch <= o.global_batch, "--micro-batch {} exceeds --global-batch {}",
                      o.micro_batch, o.global_batch);
     ESPALIER_REQUIRE(
-        o.beta1 >= 0 && o.beta1 < 1 && o.beta2 >= 0 && o.beta2 < 1 && static_cast<float>(o.eps) > 0,
-        "--adam-beta1 and --adam-beta2 must be in [0, 1), --adam-eps positive");
+        o.beta1 >= 0 && o.beta1 < 1 && o.beta2 >= 0 && o.beta2 < 1 && o.eps >= least_eps,
+        "--adam-beta1 and --adam-beta2 must be in [0, 1), --adam-eps at least {:.2g}, which f32 still holds",
+        least_eps);
     ESPALIER_REQUIRE(o.resume == "auto" || o.resume == "never", "--resume {}: choose auto or never",
                      o.resume);
 }

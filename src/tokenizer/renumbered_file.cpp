@@ -35,12 +35,13 @@ public:
         }
         return out;
     }
-    /// A list of sequences of ids, of which those that hold one that is gone are left out.
+    /// A list of sequences of ids, of which those that hold one that is gone are left out; null where none
+    /// stays (transformers refuses an empty list), or there was no list.
     json of_sequences(const json& sequences) const {
-        json out = json::array();
+        json out;
         for (const json& sequence : sequences) {
             json fresh = of(sequence);
-            if (fresh.size() == sequence.size()) out.push_back(std::move(fresh));
+            if (fresh.is_array() && fresh.size() == sequence.size()) out.push_back(std::move(fresh));
         }
         return out;
     }
@@ -108,6 +109,7 @@ void renumber_config(json& document, const NewIds& ids) {
 }
 
 void renumber_generation(json& document, const NewIds& ids) {
+    if (!document.is_object()) return;
     for (auto& [key, value] : document.items()) {
         if (key.ends_with("_token_id") || key.ends_with("suppress_tokens")) value = ids.of(value);
         if (key == "bad_words_ids") value = ids.of_sequences(value);

@@ -1,6 +1,7 @@
 // Loss over a token file, as a user asks for it.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "io/indexed_dataset.hpp"
@@ -34,7 +35,7 @@ protected:
 };
 
 TEST_F(Evaluate, ScoresEachTokenOnceBehindAllThatItsWindowHolds) {
-    const int64_t length = 27, seq_len = 16, stride = 6;
+    constexpr int64_t length = 27, seq_len = 16, stride = 6;
     std::vector<int32_t> tokens;
     for (int32_t i = 0; i < length; ++i) tokens.push_back((31 * i * i + 7 * i) % 97);
     const auto sum = [&](int64_t begin, int64_t end) {  // of a window of its own

@@ -143,6 +143,10 @@ TEST(VocabularyCut, RenumbersTheOtherFilesToo) {
             R"({"bad_words_ids": [[5, 7], [6, 7], [1]], "suppress_tokens": [6, 7], "forced_decoder_ids": [[1, 7]]})",
             kept)),
         json::parse(R"({"bad_words_ids": [[1, 2], [0]], "suppress_tokens": [2]})"));
+    for (const char* none : {R"({"bad_words_ids": null})", R"({"bad_words_ids": [[6, 7]]})"})
+        EXPECT_EQ(json::parse(renumbered_file("generation_config.json", none, kept)),
+                  json::parse(R"({"bad_words_ids": null})"))
+            << none;
     EXPECT_EQ(json::parse(renumbered_file("tokenizer_config.json",
                                           R"({"added_tokens_decoder": {"7": {"content": "x"}}})", kept)),
               json::parse(R"({"added_tokens_decoder": {"2": {"content": "x"}}})"));
